@@ -1,0 +1,37 @@
+# Every target does its own set-up; a second call finds it done.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+export OMP_WAIT_POLICY = passive
+
+.PHONY: demo test check bench format clean
+
+demo: $(STAMP)
+	$(BIN)/worldenv demo --out out/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+bench: $(STAMP)
+	$(BIN)/worldenv bench engine --out out/bench-engine.json
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch first and pinned: a bare requirement would take a build with several gigabytes of CUDA libraries.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,95 @@
+"""Checkpoints: safetensors plus a JSON header, written atomically, read strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, header: Mapping[str, Any] | None = None) -> None:
+    """Write tensors and a JSON header to ``path``; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    flat = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
+    try:
+        save_file(flat, str(temporary), metadata={"header": json.dumps(header or {}, sort_keys=True)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors and header.
+
+    Raises:
+        ValueError: if the file is missing, truncated or not safetensors.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Load a state dict strictly; a mismatch is a ValueError that lists what is missing, extra or of another shape."""
+    own = module.state_dict()
+    missing, extra = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+    shapes = [
+        f"{k}: {tuple(tensors[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in tensors and tensors[k].shape != own[k].shape
+    ]
+    if missing or extra or shapes:
+        raise ValueError(
+            f"{where} does not fit the model: missing {_some(missing)}; unexpected {_some(extra)}; "
+            f"wrong shape {_some(shapes)}"
+        )
+    module.load_state_dict(dict(tensors))
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:8]) + (f" and {len(items) - 8} more" if len(items) > 8 else "") if items else "none"
+
+
+def file_sha256(paths: Iterable[Path]) -> str:
+    """Hash files' names and contents, in order of name."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda p: p.name):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class EMA:
+    """An exponential moving average of a module's parameters, kept in float32, with a warm-up of the decay."""
+
+    def __init__(self, module: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.num_updates = 0
+        self.shadow = {k: v.detach().float().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the module's present values."""
+        self.num_updates += 1
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        for key, value in module.state_dict().items():
+            self.shadow[key].lerp_(value.detach().float(), 1 - decay)
+
+    def copy_to(self, module: nn.Module) -> None:
+        """Write the average into the module."""
+        module.load_state_dict({k: v.to(module.state_dict()[k].dtype) for k, v in self.shadow.items()})

@@ -1,0 +1,134 @@
+"""Configuration: frozen dataclasses, TOML files over their defaults, flags over both.
+
+Unknown keys and wrong types are errors that list what is known, so that a typing slip never trains silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config") -> T:
+    """Build the dataclass ``cls`` from nested dictionaries.
+
+    Raises:
+        ValueError: on an unknown key or a value of the wrong type; the message names the key and what is known.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(fields))}")
+    hints = typing.get_type_hints(cls)
+    arguments = {k: _convert(hints[k], v, where=f"{where}.{k}") for k, v in values.items()}
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, *, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a table, got {value!r}")
+        return from_dict(typing.cast(type, hint), value, where=where)
+    if origin in (typing.Union, types.UnionType):
+        options = [a for a in arguments if a is not type(None)]
+        return None if value is None else _convert(options[0], value, where=where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: got {value!r}; choose one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}: expected a list, got {value!r}")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_convert(arguments[0], v, where=where) for v in value)
+        if len(value) != len(arguments):
+            raise ValueError(f"{where}: expected {len(arguments)} values, got {value!r}")
+        return tuple(_convert(a, v, where=where) for a, v in zip(arguments, value, strict=True))
+    if origin is dict or hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a dataclass into plain nested dictionaries that JSON and TOML can hold; None entries are left out."""
+    result = {}
+    for f in dataclasses.fields(config):
+        value = _plain(getattr(config, f.name))
+        if value is not None:
+            result[f.name] = value
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def load_toml(cls: type[T], path: Path | str) -> T:
+    """Read a TOML file into the dataclass ``cls``.
+
+    Raises:
+        ValueError: if the file is missing, is not TOML or does not fit ``cls``.
+    """
+    return from_dict(cls, read_toml(path), where=str(path))
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file into dictionaries; a missing or broken file is a ValueError that names it."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; give the path of a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not valid TOML ({error})") from None
+
+
+def dump_toml(values: Mapping[str, Any]) -> str:
+    """Write nested dictionaries of plain values as TOML."""
+    lines: list[str] = []
+    _dump_table(values, [], lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _dump_table(table: Mapping[str, Any], path: list[str], lines: list[str]) -> None:
+    scalars = {k: v for k, v in table.items() if not isinstance(v, Mapping)}
+    if path and (scalars or not table):
+        lines += ["", f"[{'.'.join(path)}]"]
+    for key, value in scalars.items():
+        lines.append(f"{key} = {_dump_value(value)}")
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _dump_table(value, [*path, key], lines)
+
+
+def _dump_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_dump_value(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} = {_dump_value(v)}" for k, v in value.items()) + "}"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"'

@@ -1,0 +1,109 @@
+"""The one protocol that simulators and generated worlds share.
+
+Tasks, environments, agents and evaluation suites see a world only through ``Dynamics``, so each of them runs on the
+simulator and on the generated world by swapping one argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..geometry.action import ActionSteps
+from ..geometry.camera import intrinsics
+from ..geometry.pose import interpolate
+
+FRAMES_PER_LATENT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSpec:
+    """What a world looks like from outside: picture, camera, clock and step sizes."""
+
+    width: int = 64
+    """Frame width in pixels."""
+    height: int = 48
+    """Frame height in pixels."""
+    fov_deg: float = 90.0
+    """Horizontal field of view; pixels are square."""
+    fps: int = 24
+    """Frames per second of world time."""
+    chunk_latents: int = 4
+    """Latents generated together, one environment step; a latent is 4 frames."""
+    steps: ActionSteps = field(default_factory=ActionSteps)
+    """What one key does in one latent."""
+    unit: float = 1.0
+    """Metres in one unit of the poses that the model sees."""
+
+    @property
+    def K(self) -> Tensor:
+        """Intrinsics in pixels, (3, 3)."""
+        return intrinsics(self.width, self.height, fov_deg=self.fov_deg)
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames in one chunk."""
+        return FRAMES_PER_LATENT * self.chunk_latents
+
+
+@dataclass(frozen=True)
+class Actions:
+    """One chunk of commands for every env."""
+
+    keys: Tensor  # (B, F, 2) int64: translation and rotation code per latent
+    c2w: Tensor  # (B, F, 4, 4) float64: commanded pose at the end of each latent
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a world shows in answer."""
+
+    frames: Tensor  # (B, T, H, W, 3) uint8
+    c2w: Tensor  # (B, F, 4, 4) float64: realised pose at the end of each latent (commanded where unknown)
+    depth: Tensor | None = None  # (B, T, H, W) float32 metres along z, or None
+
+
+class Dynamics(Protocol):
+    """A batch of B worlds that advance in lockstep."""
+
+    spec: WorldSpec
+    num_envs: int
+
+    @property
+    def c2w(self) -> Tensor:
+        """Current pose of each env, (B, 4, 4) float64."""
+        ...
+
+    def reset(
+        self,
+        *,
+        seeds: Sequence[int],  # one per env: everything random in that env follows from it
+        starts: Sequence[int | None],  # index of a start view, or None to draw one from the seed
+        mask: Tensor | None = None,  # (B,) bool: which envs to reset; None is all
+    ) -> Chunk:
+        """Begin new episodes; the chunk holds the start view alone, T = 1, F = 1 (rows not reset: their last view)."""
+        ...
+
+    def step(self, actions: Actions) -> Chunk:
+        """Move as commanded: simulators apply collisions and report where the camera really went."""
+        ...
+
+    def follow(
+        self,
+        c2w: Tensor,  # (B, F, 4, 4)
+    ) -> Chunk:
+        """Drive the camera along exactly this path, one pose per latent (a simulator teleports)."""
+        ...
+
+
+def frame_path(
+    c2w_start: Tensor,  # (..., 4, 4)
+    c2w: Tensor,  # (..., F, 4, 4) pose at the end of each latent
+) -> Tensor:
+    """Return the pose at each frame, 4 per latent; shape (..., 4 F, 4, 4)."""
+    before = torch.cat([c2w_start[..., None, :, :], c2w[..., :-1, :, :]], -3)
+    return interpolate(before, c2w, FRAMES_PER_LATENT).flatten(-4, -3)

@@ -1,0 +1,94 @@
+"""Run logs: one console line, one JSONL record, progress bars."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+console = Console(stderr=True)
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar with count, elapsed and remaining time, drawn on stderr."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console)
+
+
+def track(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
+    """Iterate with a progress bar on stderr."""
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+class JsonlLog:
+    """Append records to a JSONL file; on resuming, records past the resumed step are dropped."""
+
+    def __init__(self, path: Path, *, resume_step: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in self.read(path) if line.get("step", 0) <= resume_step] if resume_step else []
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.file = path.open("a")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record and flush it."""
+        self.file.write(json.dumps({k: _round(v) for k, v in record.items()}) + "\n")
+        self.file.flush()
+
+    @staticmethod
+    def read(path: Path) -> list[dict[str, Any]]:
+        """Read all complete records."""
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def _round(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def git_revision() -> str:
+    """Return the short git revision of the source tree, with ``+`` when it has changes, or ``unknown``."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def hardware() -> str:
+    """Name the machine as reports do: GPU or CPU model, cores used."""
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = "CPU"
+    if sys.platform == "linux":
+        names = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the elapsed seconds."""
+        return time.perf_counter() - self.start

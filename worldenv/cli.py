@@ -1,0 +1,181 @@
+"""The ``worldenv`` command. Each subcommand imports what it needs, so that ``--help`` stays fast."""
+
+# No postponed annotations here: tyro reads the types of the nested functions below.
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Flat = tyro.conf.arg(name="")  # a nested configuration whose fields become flags without a prefix
+
+
+def demo(arguments: list[str]) -> None:
+    """step the packaged world out and back on held-out mazes: video, contact sheet, report"""
+
+    def run(*, out: Path, world: str = "maze", worlds: int = 24, first_seed: int = 900_000, chunks: int = 6) -> None:
+        """Step a world along out-and-back paths on held-out mazes, with memory and without.
+
+        Writes demo.mp4, contact.png (the way out above the mirrored way back) and report.json. Needs the sims extra, for
+        the true frames that everything is compared with.
+
+        Args:
+            out: folder to write to.
+            world: packaged name, directory or hub id.
+            worlds: number of mazes.
+            first_seed: map seed of the first; held-out mazes have seeds from 900,000 on.
+            chunks: chunks on the way out, and as many on the way back.
+        """
+        from .eval.demo import run_demo
+
+        run_demo(world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
+
+    tyro.cli(run, args=arguments, prog="worldenv demo")
+
+
+def record(arguments: list[str]) -> None:
+    """record a simulator or any registered Gymnasium environment to shards"""
+    from .base.config import load_toml
+    from .base.log import Stopwatch, console
+    from .data.record import RecordConfig
+    from .data.record import record as record_clips
+
+    path, rest = split_config(arguments)
+    default = load_toml(RecordConfig, path) if path else RecordConfig()
+
+    def run(*, out: Path, workers: int = 2, config: Annotated[RecordConfig, Flat] = default) -> None:
+        """Record clips to HDF5 shards. --config F.toml gives defaults that flags override.
+
+        Args:
+            out: folder for the shards; the same call again goes on where it stopped.
+            workers: processes.
+            config: what to record.
+        """
+        watch = Stopwatch()
+        frames = record_clips(config, out, workers=workers)
+        if frames:
+            console.print(f"{frames} frames in {watch.seconds():.1f} s, {frames / watch.seconds():.0f} frames/s")
+
+    tyro.cli(run, args=rest, prog="worldenv record")
+
+
+def train(arguments: list[str]) -> None:
+    """train one stage: vae, bidirectional, causal or memory"""
+    from .base.config import load_toml
+    from .training.stages import STAGES, TrainConfig
+    from .training.stages import train as train_stage
+
+    stage = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if stage not in STAGES and not {"-h", "--help"} & set(arguments):
+        raise ValueError(f"unknown stage {stage!r}: worldenv train STAGE ..., STAGE one of {', '.join(STAGES)}")
+    path, rest = split_config(arguments[1:] if stage else arguments)
+    default = load_toml(TrainConfig, path) if path else TrainConfig()
+
+    def run(*, out: Path, resume: bool = False, config: Annotated[TrainConfig, Flat] = default) -> None:
+        """Train one stage and write a world. --config F.toml gives defaults that flags override.
+
+        Args:
+            out: folder for checkpoints, logs, samples and the resulting world.
+            resume: go on from the checkpoint in the folder.
+            config: what to train, on what.
+        """
+        train_stage(stage, config, out, resume=resume)
+
+    tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")
+
+
+def rollout(arguments: list[str]) -> None:
+    """generate a video along a pose string"""
+
+    def run(
+        *, pose: str, out: Path, world: str = "maze", start: int = 0, seed: int = 0, memory: str = "auto"
+    ) -> None:
+        """Generate a video along a pose string such as "w-8, right-8, left-8, s-8".
+
+        Args:
+            pose: comma-separated segments keys-N: keys w s a d left right up down, joined by + when held together, for N
+                latents of 4 frames.
+            out: video file to write (.mp4).
+            world: packaged name, directory or hub id.
+            start: start view of the world.
+            seed: seed of the noise.
+            memory: memory policy; auto is the world's own.
+        """
+        from .eval.rollout import run_rollout
+
+        run_rollout(world, pose, out, start=start, seed=seed, memory=memory)
+
+    tyro.cli(run, args=arguments, prog="worldenv rollout")
+
+
+def info(arguments: list[str]) -> None:
+    """show what a world is: picture, sizes, memory, provenance"""
+
+    def run(world: tyro.conf.Positional[str] = "maze", /) -> None:
+        """Show what a world is: picture, sizes, memory, and every training stage it went through.
+
+        Args:
+            world: packaged name, directory or hub id.
+        """
+        from .engine.info import describe_world
+        from .engine.world import World
+
+        print(describe_world(World.from_pretrained(world)))
+
+    tyro.cli(run, args=arguments, prog="worldenv info")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo,
+    "record": record,
+    "train": train,
+    "rollout": rollout,
+    "info": info,
+}
+
+
+def split_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Take ``--config F`` out of the arguments: the file holds the defaults that flags override."""
+    rest: list[str] = []
+    path = None
+    values = iter(arguments)
+    for argument in values:
+        if argument == "--config":
+            path = Path(next(values, ""))
+        elif argument.startswith("--config="):
+            path = Path(argument.removeprefix("--config="))
+        else:
+            rest.append(argument)
+    return path, rest
+
+
+def usage() -> str:
+    """List the commands."""
+    lines = [f"  {name:10s} {(function.__doc__ or '').strip()}" for name, function in COMMANDS.items()]
+    return "usage: worldenv COMMAND ...\n\n" + "\n".join(lines) + "\n\nworldenv COMMAND --help explains each."
+
+
+def main() -> None:
+    """Run a command; an expected failure is one line on stderr and exit status 1."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return
+    if name == "--version":
+        from . import __version__
+
+        print(__version__)
+        return
+    if name not in COMMANDS:
+        sys.exit(f"worldenv: unknown command {name!r}\n\n{usage()}")
+    try:
+        COMMANDS[name](arguments)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"worldenv {name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Recorded clips: the shard format, the recorder, and windows for training."""

@@ -1,0 +1,93 @@
+"""Windows for training: pixels from shards, and latents with poses from an encoded recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..base.checkpoint import load_tensors
+from ..base.log import track
+from .schema import Clip, read_shard, shard_paths
+
+
+class PixelDataset:
+    """All frames of a recording, in memory, as random windows of consecutive frames."""
+
+    def __init__(self, folder: Path, *, max_clips: int | None = None) -> None:
+        self.clips: list[Tensor] = []  # each (T, H, W, 3) uint8
+        paths = shard_paths(folder)
+        for path in track(paths, "reading frames", total=len(paths)):
+            if max_clips is not None and len(self.clips) >= max_clips:
+                break
+            self.clips += [torch.from_numpy(clip.frames) for clip in read_shard(path, arrays=("frames",))]
+        self.clips = self.clips[:max_clips]
+
+    def sample(self, batch: int, num_frames: int, generator: torch.Generator) -> Tensor:
+        """Draw windows, (batch, num_frames, H, W, 3) uint8."""
+        rows = []
+        for i in torch.randint(len(self.clips), (batch,), generator=generator).tolist():
+            clip = self.clips[i]
+            start = int(torch.randint(len(clip) - num_frames + 1, (1,), generator=generator))
+            rows.append(clip[start : start + num_frames])
+        return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class LatentDataset:
+    """An encoded recording: latents and what conditions them, in memory."""
+
+    latents: Tensor  # (N, F, C, h, w) float16
+    c2w: Tensor  # (N, F, 4, 4) float64
+    labels: Tensor  # (N, F) int64
+    overlap: Tensor  # (N, F, F) uint8: percent of what latent i sees that latent j <= i saw
+
+    @classmethod
+    def load(cls, folder: Path) -> LatentDataset:
+        """Read every encoded shard of a folder (see ``training.encode``)."""
+        paths = sorted(folder.glob("latents-*.safetensors"))
+        if not paths:
+            raise ValueError(f"{folder}: no encoded shards (latents-*.safetensors)")
+        parts = [load_tensors(path)[0] for path in paths]
+        return cls(**{key: torch.cat([part[key] for part in parts]) for key in cls.__dataclass_fields__})
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def memory_necessary(
+        self, *, chunk_latents: int, temporal_latents: int, below: float = 0.3, above: float = 0.6
+    ) -> tuple[Tensor, Tensor]:
+        """Find the chunks that need memory: little of them seen in the temporal window, much of them before it.
+
+        Returns:
+            Two (P, 2) int64 tensors of (clip, entry): chunks that need memory, and all chunks.
+        """
+        n, num_entries = chunk_latents, (self.latents.shape[1] - 1) // chunk_latents
+        needed, every = [], []
+        for entry in range(1, num_entries + 1):
+            first = n * (entry - 1) + 1
+            rows = torch.arange(len(self))
+            pair = torch.stack([rows, torch.full_like(rows, entry)], -1)
+            every.append(pair)
+            border = first - temporal_latents
+            if border < 1:
+                continue
+            share = self.overlap[:, first : first + n].float() / 100
+            window = share[:, :, border:first].amax(2).mean(1)
+            older = share[:, :, :border].amax(2).mean(1)
+            needed.append(pair[(window < below) & (older > above)])
+        return torch.cat(needed) if needed else torch.zeros(0, 2, dtype=torch.long), torch.cat(every)
+
+
+def clip_pose_arrays(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """Return realised poses (F, 4, 4) and labels (F,) of a clip.
+
+    Raises:
+        ValueError: if the clip has no poses; the model needs them.
+    """
+    if clip.c2w is None or clip.keys is None:
+        raise ValueError("this recording has no camera poses or keys; the transformer stages need both")
+    return clip.c2w, 9 * clip.keys[:, 0] + clip.keys[:, 1]

@@ -1,0 +1,151 @@
+"""Recording: simulators and Gymnasium environments to shards, by several processes, resumable.
+
+Clip i of a recording depends on (seed, i) alone, so workers, interruptions and extensions change nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..base.config import to_dict
+from ..base.dynamics import WorldSpec
+from ..base.log import console, git_revision, progress_bar
+from .record_gym import GymSource
+from .record_sim import SimSource
+from .schema import Clip, write_shard
+from .trajectories import TrajectoryConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordConfig:
+    """What to record."""
+
+    env: str = "doom/maze"
+    """``doom/maze``, ``doom/freedoom``, or the id of any registered Gymnasium environment."""
+    clips: int = 64
+    """Number of clips; a later call with more goes on where this one ended."""
+    first_seed: int = 0
+    """Map seed of clip 0; clip i has first_seed + i. Training maps have seeds below 900,000, held-out ones above."""
+    num_latents: int = 64
+    """Latents after the first frame; a clip has 4 * num_latents + 1 frames."""
+    clips_per_shard: int = 16
+    """Clips in one file."""
+    depth: bool = True
+    """Whether to store depth where the source knows it."""
+    spec: WorldSpec = field(default_factory=WorldSpec)
+    """Picture, camera and steps (simulators)."""
+    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    """Kinds of paths (simulators)."""
+
+
+class Source(Protocol):
+    """Makes clips by number."""
+
+    def clip(self, index: int) -> Clip:
+        """Record clip ``index``."""
+        ...
+
+
+SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
+    "doom/maze": lambda c: SimSource("maze", c.spec, c.trajectories, c.num_latents, c.first_seed, depth=c.depth),
+    "doom/freedoom": lambda c: SimSource("freedoom", c.spec, c.trajectories, c.num_latents, c.first_seed, depth=False),
+}
+
+
+def make_source(config: RecordConfig) -> Source:
+    """Open a source: a simulator by name, else a Gymnasium environment by id."""
+    if config.env in SOURCES:
+        return SOURCES[config.env](config)
+    return GymSource(config.env, config.num_latents, config.first_seed, simulators=tuple(SOURCES))
+
+
+def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
+    """Record what is missing in ``out`` and return the number of frames written now.
+
+    Raises:
+        ValueError: if ``out`` holds a recording of another configuration, or the source does not exist.
+        OSError: if the disk is full; finished shards stay, and the same command goes on from there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _check_manifest(config, out)
+    size = config.clips_per_shard
+    shards = range((config.clips + size - 1) // size)
+    jobs = [(config, out, k) for k in shards if not _complete(config, out, k)]
+    if not jobs:
+        console.print(f"{out}: all {config.clips} clips are there")
+        return 0
+    make_source(config)  # fail here, with a clear message, rather than in every worker
+    frames = 0
+    context = multiprocessing.get_context("spawn")
+    with progress_bar() as bar, context.Pool(min(workers, len(jobs))) as pool:
+        task = bar.add_task(f"recording {config.env} (shards of {size} clips)", total=len(jobs))
+        for count in pool.imap_unordered(_record_shard, jobs):
+            frames += count
+            bar.advance(task)
+    return frames
+
+
+def _shard(out: Path, k: int) -> Path:
+    return out / f"shard-{k:05d}.h5"
+
+
+def _expected(config: RecordConfig, k: int) -> int:
+    return min(config.clips - k * config.clips_per_shard, config.clips_per_shard)
+
+
+def _complete(config: RecordConfig, out: Path, k: int) -> bool:
+    """A shard counts if it opens and holds its clips: a truncated one is recorded again."""
+    import h5py
+
+    try:
+        with h5py.File(_shard(out, k), "r") as file:
+            return len([name for name in file if name.startswith("clip_")]) >= _expected(config, k)
+    except OSError:
+        return False
+
+
+def _settings(config: RecordConfig) -> dict[str, object]:
+    """Return what must not change within one recording: all but the number of clips."""
+    values = to_dict(config)
+    values.pop("clips")
+    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def _check_manifest(config: RecordConfig, out: Path) -> None:
+    manifest = out / "recording.json"
+    if manifest.exists():
+        known, wanted = json.loads(manifest.read_text()), _settings(config)
+        different = [key for key in wanted if known.get(key) != wanted[key]]
+        if different:
+            key = different[0]
+            raise ValueError(
+                f"{out} holds a recording with {key}={known.get(key)!r}, asked for {wanted[key]!r}; "
+                "use another --out, or the same settings to go on"
+            )
+    elif any(out.glob("shard-*.h5")):
+        raise ValueError(f"{out} holds shards but no recording.json; use another --out")
+    manifest.write_text(json.dumps(_settings(config), indent=1))
+
+
+_source: tuple[RecordConfig, Source] | None = None
+
+
+def _record_shard(job: tuple[RecordConfig, Path, int]) -> int:
+    """Record one shard in a worker; the source is kept for the worker's next shard."""
+    global _source
+    config, out, k = job
+    import torch
+
+    torch.set_num_threads(1)
+    if _source is None or _source[0] != config:
+        _source = (config, make_source(config))
+    first = k * config.clips_per_shard
+    clips = [_source[1].clip(i) for i in range(first, first + _expected(config, k))]
+    attributes = {"config": json.dumps(to_dict(config)), "git": git_revision(), "fps": config.spec.fps}
+    write_shard(_shard(out, k), clips, attributes=attributes)
+    return sum(len(clip.frames) for clip in clips)

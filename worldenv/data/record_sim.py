@@ -1,0 +1,83 @@
+"""Recording the ViZDoom simulators: planned paths by teleport, and a share of keys driven into walls."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..base.dynamics import Actions, Chunk, WorldSpec
+from ..base.rng import derive_seed
+from ..geometry.action import c2w_to_keys, camera_to_c2w
+from ..geometry.path import FreeSpace
+from ..geometry.pose import look
+from ..sims.doom import FREEDOOM_MAPS, DoomDynamics
+from ..sims.maze import EYE_HEIGHT
+from .schema import Clip
+from .trajectories import Plan, TrajectoryConfig, plan_clip, random_keys
+
+
+class SimSource:
+    """Clip i is map ``first_seed + i`` with the path that (seed, map seed) gives."""
+
+    def __init__(
+        self, maps: Literal["maze", "freedoom"], spec: WorldSpec, trajectories: TrajectoryConfig, num_latents: int,
+        first_seed: int, *, depth: bool,
+    ) -> None:  # fmt: skip
+        self.maps, self.spec, self.trajectories = maps, spec, trajectories
+        self.num_latents, self.first_seed, self.depth = num_latents, first_seed, depth
+        self.dynamics = DoomDynamics(1, spec=spec, maps=maps, depth=depth)
+
+    def clip(self, index: int) -> Clip:
+        """Record one clip."""
+        map_seed = self.first_seed + index
+        rng = np.random.default_rng([self.trajectories.seed, map_seed])
+        start_map = map_seed if self.maps == "maze" else map_seed % len(FREEDOOM_MAPS)
+        self.dynamics.reset(seeds=[derive_seed(map_seed, "start")], starts=[start_map])
+        maze = self.dynamics.mazes[0]
+        if maze is None:
+            plan = Plan("acted", self.spec.steps, (0, 0, 0), random_keys(self.num_latents, rng), acted=True)
+        else:
+            plan = plan_clip(FreeSpace(maze.free, 1.0), self.spec.steps, self.trajectories, self.num_latents, rng)
+            x, z, yaw = plan.start
+            pose = look(torch.tensor([x, -EYE_HEIGHT, z], dtype=torch.float64), torch.tensor(yaw, dtype=torch.float64))
+            self.dynamics.follow(pose[None, None])
+        first = self.dynamics.view()
+        start = first.c2w[0, 0]
+        camera = torch.from_numpy(plan.camera)
+        commanded = camera_to_c2w(camera, start, plan.steps)
+        keys = c2w_to_keys(
+            torch.cat([start[None], commanded]),
+            move_threshold=0.1 * plan.steps.move, turn_threshold_deg=0.1 * plan.steps.turn_deg,
+        )  # fmt: skip
+        if plan.acted:
+            chunk = self.dynamics.step(Actions(keys[None], commanded[None]))
+        else:
+            chunk = self.dynamics.follow(commanded[None])
+        return self._clip(plan, map_seed, first, chunk, commanded, keys)
+
+    def _clip(
+        self, plan: Plan, map_seed: int, first: Chunk, chunk: Chunk, commanded: torch.Tensor, keys: torch.Tensor
+    ) -> Clip:
+        none = torch.zeros(1, 2, dtype=torch.long)
+        depth = None
+        if first.depth is not None and chunk.depth is not None:
+            depth = torch.cat([first.depth[0], chunk.depth[0]]).half().numpy()
+        num = self.num_latents + 1
+        return Clip(
+            frames=torch.cat([first.frames[0], chunk.frames[0]]).numpy(),
+            K=self.spec.K.float().numpy(),
+            c2w=torch.cat([first.c2w[0], chunk.c2w[0]]).numpy(),
+            c2w_commanded=torch.cat([first.c2w[0], commanded]).numpy(),
+            depth=depth,
+            keys=torch.cat([none, keys]).numpy(),
+            camera=np.concatenate([np.zeros((1, 5)), plan.camera]).astype(np.float32),
+            reward=np.zeros(num, np.float32),
+            terminated=np.zeros(num, bool),
+            truncated=np.zeros(num, bool),
+            attributes={
+                "kind": plan.kind, "map_seed": map_seed, "seed": self.trajectories.seed,
+                "text": self.dynamics.texts[0], "move": plan.steps.move, "turn_deg": plan.steps.turn_deg,
+            },
+        )  # fmt: skip

@@ -1,0 +1,119 @@
+"""The shard format: HDF5 files of clips, lossless, with conventions and provenance in the attributes.
+
+One group per clip, ``clip_00000``, with the datasets
+
+    frames uint8 (T, H, W, 3)          depth float16 (T, H, W) metres along z, optional
+    c2w, c2w_commanded float64 (F, 4, 4) at the last frame of each latent, optional
+    K float32 (3, 3) pixels            keys int64 (F, 2), camera float32 (F, 5): the action into each latent
+    reward float32 (F,)                terminated, truncated bool (F,)
+
+where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes: ``text``, ``seed``, ``map_seed``,
+``kind``, ``steps``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+FORMAT = 1
+CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
+
+
+@dataclass
+class Clip:
+    """One recorded clip in memory."""
+
+    frames: npt.NDArray[np.uint8]  # (T, H, W, 3)
+    K: npt.NDArray[np.float32] | None = None  # (3, 3)
+    c2w: npt.NDArray[np.float64] | None = None  # (F, 4, 4) realised
+    c2w_commanded: npt.NDArray[np.float64] | None = None  # (F, 4, 4)
+    depth: npt.NDArray[np.float16] | None = None  # (T, H, W)
+    keys: npt.NDArray[np.int64] | None = None  # (F, 2)
+    camera: npt.NDArray[np.float32] | None = None  # (F, 5)
+    reward: npt.NDArray[np.float32] | None = None  # (F,)
+    terminated: npt.NDArray[np.bool_] | None = None  # (F,)
+    truncated: npt.NDArray[np.bool_] | None = None  # (F,)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_latents(self) -> int:
+        """Latents in the clip."""
+        return (len(self.frames) + 3) // 4
+
+
+ARRAYS = tuple(
+    name for name in Clip.__dataclass_fields__ if name != "attributes"
+)  # the datasets of a clip, in this order
+
+
+def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any]) -> None:
+    """Write clips to one shard; the file appears whole or not at all.
+
+    Raises:
+        OSError: if the disk is full or the folder not writable; nothing already written is lost.
+    """
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update({"format": FORMAT, "conventions": CONVENTIONS, **attributes})
+            for i, clip in enumerate(clips):
+                _write_clip(file.create_group(f"clip_{i:05d}"), clip)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path}: shard not written ({error}); free some disk space and run the same command") from error
+
+
+def _write_clip(group: h5py.Group, clip: Clip) -> None:
+    for name in ARRAYS:
+        value = getattr(clip, name)
+        if value is None:
+            continue
+        if value.ndim >= 3 and len(value) > 1 and name in ("frames", "depth"):
+            chunks = (min(16, len(value)), *value.shape[1:])
+            group.create_dataset(name, data=value, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
+        else:
+            group.create_dataset(name, data=value)
+    group.attrs.update({k: json.dumps(v) if isinstance(v, dict) else v for k, v in clip.attributes.items()})
+
+
+def read_shard(path: Path, *, arrays: tuple[str, ...] = ARRAYS) -> Iterator[Clip]:
+    """Read the clips of one shard, only the named arrays.
+
+    Raises:
+        ValueError: if the file is truncated, not HDF5 or of another format.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            found = int(file.attrs.get("format", 0))
+            if found != FORMAT:
+                raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
+            for name in sorted(k for k in file if k.startswith("clip_")):
+                group = file[name]
+                values = {key: group[key][()] for key in arrays if key in group}
+                if "frames" not in values:
+                    values["frames"] = np.zeros((4 * len(group["c2w"]) - 3, 0, 0, 3), np.uint8)
+                yield Clip(**values, attributes=dict(group.attrs))
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path}: not a readable shard ({error}); delete it and run the recording again") from None
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """List a folder's shards in order.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    paths = sorted(folder.glob("shard-*.h5"))
+    if not paths:
+        raise ValueError(f"{folder}: no shards (shard-*.h5) here; make some with `worldenv record --out {folder}`")
+    return paths

@@ -1,0 +1,1 @@
+"""Flow matching: noise levels and samplers, independent of any network."""

@@ -1,0 +1,72 @@
+"""The one rollout function: environments, training and evaluation all generate chunks here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..diffusion.sampler import sample_chunk
+from ..diffusion.schedule import SamplerConfig
+from ..memory.context import Context, chunk_mask, condition, context_mask
+from ..models.dit import WorldDiT
+from ..models.kv_cache import KVCache
+from ..models.types import Conditioning
+
+
+def generate_chunk(
+    dit: WorldDiT,
+    context: Context,
+    *,
+    c2w: Tensor,  # (B, F, 4, 4) commanded
+    labels: Tensor,  # (B, F)
+    noise: Tensor,  # (B, F, C, h, w)
+    K: Tensor,  # (3, 3) normalised
+    unit: float,
+    sampler: SamplerConfig,
+    cache: KVCache | None = None,
+    renoise: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """Denoise the next chunk of latents given its context (WorldPlay, Algorithm 2); (B, F, C, h, w) float32.
+
+    The context is encoded once into ``cache`` (made here if not given), then every denoising step attends to it.
+    Gradients flow if the caller enables them.
+    """
+    device, num_slots, num_latents = noise.device, context.latents.shape[1], noise.shape[1]
+    whole = condition(context, c2w, labels, K=K, unit=unit)
+    past = to_device(whole.select(0, num_slots), device)
+    now = to_device(whole.select(num_slots, num_slots + num_latents), device)
+    if cache is None:
+        cache = new_cache(dit, noise, num_slots)
+    dit.prefill(context.latents.to(device), past, mask=context_mask(context.entry).to(device), cache=cache)
+    mask = chunk_mask(context.valid, num_latents).to(device)
+
+    def velocity(x: Tensor, timesteps: Tensor) -> Tensor:
+        step = Conditioning(timesteps, now.labels, now.positions, now.projection, now.unprojection)
+        return dit(x, step, mask=mask, cache=cache)
+
+    return sample_chunk(velocity, noise, sampler, renoise=renoise)
+
+
+def new_cache(
+    dit: WorldDiT,
+    noise: Tensor,  # (B, F, C, h, w)
+    num_slots: int,
+) -> KVCache:
+    """Allocate keys and values for [context | chunk]."""
+    config = dit.config
+    return KVCache(
+        num_layers=config.num_layers,
+        batch=noise.shape[0],
+        num_heads=config.num_heads * (2 if config.camera_branch else 1),
+        num_tokens=(num_slots + noise.shape[1]) * dit.tokens(noise),
+        head_dim=config.head_dim,
+        dtype=dit.dtype,
+        device=noise.device,
+    )
+
+
+def to_device(cond: Conditioning, device: torch.device) -> Conditioning:
+    """Move conditioning to a device."""
+    return Conditioning(*(getattr(cond, name).to(device) for name in cond.__dataclass_fields__))

@@ -1,0 +1,216 @@
+"""``World``: the artifact on disk that training makes and everything else steps.
+
+A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and safetensors
+files: ``vae``, ``dit``, ``starts``. Every training stage writes one, so a run of stages is a chain of worlds.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors
+from ..base.config import dump_toml, from_dict, read_toml, to_dict
+from ..base.dynamics import WorldSpec
+from ..diffusion.schedule import SamplerConfig
+from ..memory.context import MemoryConfig
+from ..models.dit import WorldDiT
+from ..models.types import DiTConfig
+from ..models.vae import VAE, VAEConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """One training stage that a world went through."""
+
+    stage: str
+    """Name of the stage."""
+    steps: int
+    """Optimizer steps."""
+    data: str
+    """The recording it was trained on: env, clips, first and last map seed."""
+    hardware: str
+    """Machine."""
+    hours: float
+    """Wall-clock hours."""
+    git: str
+    """Revision of the code."""
+    seed: int = 0
+    """Training seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldConfig:
+    """The contents of world.toml."""
+
+    format: int = FORMAT
+    """Version of this layout."""
+    name: str = "world"
+    """What people call it."""
+    licence: str = "Apache-2.0"
+    """Licence of the weights."""
+    spec: WorldSpec = field(default_factory=WorldSpec)
+    """Picture, camera, clock, steps."""
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    """Sizes of the VAE."""
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    """Sizes of the transformer."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """How a chunk is denoised."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """The world's own memory policy and budgets."""
+    provenance: tuple[Provenance, ...] = ()
+    """Training stages, oldest first."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Start views that an episode can begin from, all on held-out maps."""
+
+    frames: Tensor  # (N, H, W, 3) uint8
+    c2w: Tensor  # (N, 4, 4) float64
+    goals: Tensor  # (N, 4, 4) float64: a reachable goal pose on the same map
+    map_seeds: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class World:
+    """A generated world: configuration, VAE, transformer, start views."""
+
+    def __init__(
+        self, config: WorldConfig, *, vae: VAE | None = None, dit: WorldDiT | None = None, starts: Starts | None = None
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.vae = VAE(config.vae) if vae is None else vae
+        self.dit = WorldDiT(config.dit) if dit is None else dit
+        self.starts = starts
+        self.sha256 = ""
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Picture, camera, clock, steps."""
+        return self.config.spec
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape of one latent, (C, h, w)."""
+        return self.config.vae.latent_channels, self.spec.height // 8, self.spec.width // 8
+
+    def require_starts(self) -> Starts:
+        """Return the start views, or say that this world has none."""
+        if self.starts is None:
+            raise ValueError(f"world {self.config.name!r} has no start views; reset with options={{'image': ...}}")
+        return self.starts
+
+    def with_stage(self, stage: Provenance, **changes: Any) -> WorldConfig:
+        """Return the configuration after one more stage."""
+        return replace(self.config, provenance=(*self.config.provenance, stage), **changes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the world to a directory, the inverse of ``from_pretrained``, bit-exact."""
+        path = Path(folder)
+        save_tensors(path / "vae.safetensors", self.vae.state_dict())
+        save_tensors(path / "dit.safetensors", self.dit.state_dict())
+        if self.starts is not None:
+            save_tensors(path / "starts.safetensors", vars(self.starts))
+        values = to_dict(self.config)
+        stages = {f"{i:02d}": stage for i, stage in enumerate(values.pop("provenance"))}
+        (path / "world.toml").write_text(dump_toml({**values, "provenance": stages}))
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> World:
+        """Load a packaged world by name, a directory, or (online) ``org/name`` on the Hugging Face hub.
+
+        Raises:
+            ValueError: if there is no such world, or its files are missing, truncated or do not fit together.
+        """
+        return cls.load(find_world(name))
+
+    @classmethod
+    def load(cls, path: Path) -> World:
+        """Load the world in a directory."""
+        values = read_toml(path / "world.toml")
+        found = values.get("format")
+        if found != FORMAT:
+            raise ValueError(f"{path / 'world.toml'}: world format {found!r}, this version reads {FORMAT}")
+        stages = values.pop("provenance", {})
+        values["provenance"] = [stages[key] for key in sorted(stages)]
+        world = cls(from_dict(WorldConfig, values, where=str(path / "world.toml")))
+        for module, file in ((world.vae, path / "vae.safetensors"), (world.dit, path / "dit.safetensors")):
+            tensors, _ = load_tensors(file)
+            module.to(next(iter(tensors.values())).dtype)
+            load_module(module, tensors, where=str(file))
+            module.eval().requires_grad_(False)
+        world.starts = _load_starts(path / "starts.safetensors", world.spec)
+        world.sha256 = file_sha256(path.glob("*.safetensors"))
+        return world
+
+
+def _load_starts(path: Path, spec: WorldSpec) -> Starts | None:
+    if not path.exists():
+        return None
+    tensors, _ = load_tensors(path)
+    missing = set(Starts.__dataclass_fields__) - set(tensors)
+    if missing:
+        raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file was edited or is of another version")
+    starts = Starts(**{key: tensors[key] for key in Starts.__dataclass_fields__})
+    if starts.frames.shape[1:] != (spec.height, spec.width, 3):
+        raise ValueError(f"{path}: frames {tuple(starts.frames.shape[1:])}, world.toml says {spec.height}x{spec.width}")
+    return starts
+
+
+def packaged_worlds() -> list[str]:
+    """List the names of the worlds that come with the package."""
+    folder = resources.files("worldenv") / "worlds"
+    return sorted(p.name for p in folder.iterdir() if (p / "world.toml").is_file()) if folder.is_dir() else []
+
+
+def find_world(name: str | Path) -> Path:
+    """Resolve a packaged name, a directory or a hub id to a directory.
+
+    Raises:
+        ValueError: if it is none of these; the message lists the packaged worlds.
+    """
+    if str(name) in packaged_worlds():
+        return Path(str(resources.files("worldenv") / "worlds" / str(name)))
+    path = Path(name)
+    if (path / "world.toml").is_file():
+        return path
+    if path.is_dir():
+        raise ValueError(f"{path}: no world.toml in this directory, so it is not a world")
+    known = f"packaged worlds: {', '.join(packaged_worlds()) or 'none'}"
+    if str(name).count("/") == 1 and not path.is_absolute():
+        try:
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(str(name), allow_patterns=["*.toml", "*.safetensors"]))
+        except Exception as error:
+            raise ValueError(f"unknown world {str(name)!r}: no such directory, and the hub said {error}; {known}") from None
+    raise ValueError(f"unknown world {str(name)!r}: no such directory; {known}")
+
+
+_shared: dict[tuple[str, str, str], World] = {}
+_lock = threading.Lock()
+
+
+def shared_world(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> World:
+    """Return the world on a device, loaded once per process however many envs use it."""
+    path = find_world(name).resolve()
+    key = (str(path), str(device), str(dtype))
+    with _lock:
+        if key not in _shared:
+            world = World.load(path)
+            world.vae.to(device, dtype)
+            world.dit.to(device, dtype)
+            _shared[key] = world
+        return _shared[key]

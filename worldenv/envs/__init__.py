@@ -1,0 +1,1 @@
+"""Gymnasium and Stable-Baselines3 shells over one batched core."""

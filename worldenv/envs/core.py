@@ -1,0 +1,177 @@
+"""The environment core: a world, a task, a clock, for B episodes in lockstep. Shells add Gymnasium's and SB3's forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from ..base.dynamics import Actions, Dynamics, WorldSpec
+from ..base.rng import draw_start
+from ..engine.engine import Engine
+from ..tasks.base import Start, Task, TaskState
+from ..tasks.navigate import goal_vector
+from .spaces import action_space, command, observation_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """What an environment shows and takes."""
+
+    action_mode: str = "basic"
+    obs_mode: str = "image"
+    obs_keys: tuple[str, ...] = ("image", "goal")
+    stack: int = 4
+    clip_actions: bool = False
+    max_episode_steps: int | None = None
+    report_memory: bool = False
+
+
+@dataclass
+class Transition:
+    """One step of all envs; ``obs`` is a tensor or a dictionary of tensors, each (B, ...)."""
+
+    obs: Any
+    reward: Tensor  # (B,)
+    terminated: Tensor  # (B,) bool
+    truncated: Tensor  # (B,) bool
+    info: dict[str, Tensor] = field(default_factory=dict)
+
+
+class EnvCore:
+    """Steps B episodes; knows nothing of autoreset."""
+
+    def __init__(self, dynamics: Dynamics, task: Task, goals: GoalSource, config: CoreConfig) -> None:
+        self.dynamics, self.task, self.goals, self.config = dynamics, task, goals, config
+        self.spec: WorldSpec = dynamics.spec
+        self.num_envs = dynamics.num_envs
+        engine = dynamics if isinstance(dynamics, Engine) else None
+        self.latent_shape = engine.world.latent_shape if engine is not None else None
+        self.action_space: spaces.Space[Any] = action_space(config.action_mode, self.spec.chunk_latents)
+        self.observation_space: spaces.Space[Any] = observation_space(
+            config.obs_mode, self.spec, obs_keys=config.obs_keys, stack=config.stack, latent_shape=self.latent_shape
+        )
+        self.elapsed = torch.zeros(self.num_envs, dtype=torch.long)
+        self.state: TaskState = {}
+        self.frames: Tensor | None = None  # (B, T, H, W, 3): newest chunk; after a reset the start view, repeated
+        self.latents: Tensor | None = None
+        self.stacked: Tensor | None = None  # (B, stack, H, W, 3)
+
+    def reset(
+        self,
+        *,
+        seeds: Sequence[int],
+        starts: Sequence[int | None],
+        mask: Tensor,  # (B,) bool
+        images: Tensor | None = None,  # (B, H, W, 3) uint8
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """Begin new episodes in the masked rows; return observation and info of all rows."""
+        if images is not None:
+            if not isinstance(self.dynamics, Engine):
+                raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
+            chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images)
+        else:
+            chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
+        goal = self.goals(seeds, starts, chunk.c2w[:, 0])
+        fresh = self.task.reset(Start(chunk.frames[:, -1], chunk.c2w[:, 0], goal))
+        self.state = {k: _where(mask, v, self.state[k]) if self.state else v for k, v in fresh.items()}
+        self.elapsed[mask] = 0
+        view = chunk.frames[:, -1:]
+        self.frames = self._fresh(mask, view.expand(-1, self.spec.chunk_frames, -1, -1, -1), self.frames)
+        self.stacked = self._fresh(mask, view.expand(-1, self.config.stack, -1, -1, -1), self.stacked)
+        self._read_latents(mask)
+        return self.observe(), self._info(self.dynamics.c2w, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
+
+    @staticmethod
+    def _fresh(mask: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
+        return new.clone() if old is None else _where(mask, new, old)
+
+    def _read_latents(self, mask: Tensor | None = None) -> None:
+        if self.config.obs_mode == "latent" and isinstance(self.dynamics, Engine):
+            newest = self.dynamics.newest_latents()
+            self.latents = newest if mask is None else self._fresh(mask, newest, self.latents)
+
+    def step(
+        self,
+        action: Tensor,  # (B, ...) checked by the shell
+    ) -> Transition:
+        """Advance every env by one chunk."""
+        commanded = command(action, self.config.action_mode, self.dynamics.c2w, self.spec)
+        return self.advance(commanded)
+
+    def advance(self, commanded: Actions) -> Transition:
+        """Advance every env by commanded keys and poses."""
+        chunk = self.dynamics.step(commanded)
+        outcome = self.task.step(self.state, chunk)
+        self.state, self.frames = outcome.state, chunk.frames
+        self.elapsed += 1
+        limit = self.config.max_episode_steps
+        truncated = (self.elapsed >= limit) if limit else torch.zeros(self.num_envs, dtype=torch.bool)
+        assert self.stacked is not None
+        self.stacked = torch.cat([self.stacked, chunk.frames], 1)[:, -self.config.stack :]
+        self._read_latents()
+        info = self._info(commanded.c2w[:, -1], outcome.success, num_frames=chunk.frames.shape[1])
+        return Transition(self.observe(), outcome.reward, outcome.terminated, truncated & ~outcome.terminated, info)
+
+    def observe(self) -> Any:
+        """Return the observation of the present moment: fresh tensors, never written again."""
+        mode = self.config.obs_mode
+        assert self.frames is not None and self.stacked is not None
+        if mode == "image":
+            return self.frames[:, -1].clone()
+        if mode == "stack":
+            return self.stacked.movedim(1, 3).flatten(3).clone()
+        if mode == "chunk":
+            return self.frames.clone()
+        if mode == "latent":
+            assert self.latents is not None
+            return self.latents.clone()
+        return {key: self._part(key) for key in self.config.obs_keys}
+
+    def _part(self, key: str) -> Tensor:
+        assert self.frames is not None
+        if key == "image":
+            return self.frames[:, -1].clone()
+        if key == "goal":
+            goal = self.state.get("goal", self.dynamics.c2w)
+            return goal_vector(self.dynamics.c2w, goal)
+        return self.dynamics.c2w.float()
+
+    def _info(self, commanded: Tensor, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
+        info = {
+            "c2w_commanded": commanded.clone(),
+            "c2w": self.dynamics.c2w.clone(),
+            "n_frames": torch.full((self.num_envs,), num_frames),
+            "is_success": success.clone(),
+        }
+        if self.config.report_memory and isinstance(self.dynamics, Engine):
+            info["memory_chunks"] = self.dynamics.memory_chunks
+        return info
+
+
+class GoalSource:
+    """Goals of start views, by the same index that chose the view."""
+
+    def __init__(self, goals: Tensor | None) -> None:
+        self.goals = goals  # (N, 4, 4), or None where the task needs none
+
+    def __call__(
+        self,
+        seeds: Sequence[int],
+        starts: Sequence[int | None],
+        c2w: Tensor,  # (B, 4, 4)
+    ) -> Tensor:
+        """Return the goal of each env, (B, 4, 4)."""
+        if self.goals is None:
+            return c2w.clone()
+        index = [draw_start(len(self.goals), s, i) for s, i in zip(seeds, starts, strict=True)]
+        return self.goals[torch.tensor(index)]
+
+
+def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old)
+

@@ -1,0 +1,113 @@
+"""From keyword arguments to a core: which world, which task, which modes. Every argument is plain JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..base.config import from_dict, to_dict
+from ..base.dynamics import Dynamics
+from ..engine.engine import Engine, default_dtype, resolve_device
+from ..engine.world import World, shared_world
+from ..memory.context import MemoryConfig
+from ..tasks.registry import make_task
+from .core import CoreConfig, EnvCore, GoalSource
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def make_core(
+    *,
+    num_envs: int,
+    task: str,
+    world: str | World = "maze",
+    dynamics: str = "world",
+    device: str = "auto",
+    dtype: str = "auto",
+    memory: str | Mapping[str, Any] = "auto",
+    action_mode: str | None = None,
+    obs_mode: str | None = None,
+    obs_keys: Sequence[str] | None = None,
+    stack: int = 4,
+    chunk_latents: int | None = None,
+    num_steps: int | None = None,
+    clip_actions: bool = False,
+    max_episode_steps: int | None = 0,
+    task_options: Mapping[str, Any] | None = None,
+    report_memory: bool = False,
+) -> EnvCore:
+    """Build the core of an environment.
+
+    Args:
+        num_envs: batch size B.
+        task: key of ``tasks.registry.TASKS``.
+        world: packaged name, directory, hub id, or a ``World``.
+        dynamics: ``world`` (generated) or ``sim`` (the simulator twin: same size, K, steps, starts).
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        dtype: ``auto``, ``float32`` or ``bfloat16``.
+        memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``.
+        action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
+        obs_mode: image, stack, chunk, dict or latent; None is the task's default.
+        obs_keys: what ``dict`` observations hold.
+        stack: frames of ``stack`` observations.
+        chunk_latents: latents per step; None is the world's.
+        num_steps: denoising steps per chunk; None is the world's.
+        clip_actions: clip continuous actions instead of refusing them.
+        max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
+        task_options: options of the task.
+        report_memory: put ``memory_chunks`` into ``info``.
+
+    Raises:
+        ValueError: on anything unknown; nothing is loaded before the arguments are checked.
+    """
+    made, entry = make_task(task, task_options)
+    if num_envs < 1:
+        raise ValueError(f"num_envs={num_envs} must be at least 1")
+    if dynamics not in ("world", "sim"):
+        raise ValueError(f"dynamics={dynamics!r}; choose 'world' or 'sim'")
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r}; choose one of auto, {', '.join(DTYPES)}")
+    where = resolve_device(device)
+    kind = default_dtype(where) if dtype == "auto" else DTYPES[dtype]
+    loaded = world if isinstance(world, World) else shared_world(world, device=where, dtype=kind)
+    starts = loaded.require_starts() if entry.needs_goal or dynamics == "sim" else loaded.starts
+    limit = entry.max_episode_steps if max_episode_steps == 0 else max_episode_steps
+    config = CoreConfig(
+        action_mode=action_mode or entry.action_mode,
+        obs_mode=obs_mode or entry.obs_mode,
+        obs_keys=tuple(obs_keys or (("image", "goal") if entry.needs_goal else ("image",))),
+        stack=stack,
+        clip_actions=clip_actions,
+        max_episode_steps=None if limit in (None, -1) else limit,
+        report_memory=report_memory,
+    )
+    source = GoalSource(starts.goals if starts is not None and entry.needs_goal else None)
+    made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, num_steps)
+    return EnvCore(made_dynamics, made, source, config)
+
+
+def _dynamics(
+    kind: str, world: World, num_envs: int, memory: str | Mapping[str, Any], chunk_latents: int | None,
+    num_steps: int | None,
+) -> Dynamics:  # fmt: skip
+    sampler = world.config.sampler if num_steps is None else replace(world.config.sampler, num_steps=num_steps)
+    policy = memory_config(memory, world.config.memory)
+    if kind == "world":
+        return Engine(world, num_envs, memory=policy, sampler=sampler, chunk_latents=chunk_latents)
+    from ..sims.doom import DoomDynamics
+
+    starts = world.require_starts()
+    spec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
+    return DoomDynamics(
+        num_envs, spec=spec, map_seeds=starts.map_seeds.tolist(), start_c2w=starts.c2w, depth=False
+    )  # fmt: skip
+
+
+def memory_config(memory: str | Mapping[str, Any], own: MemoryConfig) -> MemoryConfig:
+    """Resolve the ``memory`` argument: ``auto``, a policy's name over the world's budgets, or a table."""
+    if isinstance(memory, str):
+        return own if memory == "auto" else replace(own, policy=memory)
+    return from_dict(MemoryConfig, {**to_dict(own), **memory}, where="memory")

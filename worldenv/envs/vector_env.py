@@ -1,0 +1,260 @@
+"""``gymnasium.vector.VectorEnv`` over the core: seeds, options, autoreset, info masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from ..base.rng import derive_seed
+from .core import EnvCore
+from .make import make_core
+from .spaces import check_actions
+
+OPTIONS = ("start", "image", "prompt", "reset_mask")
+
+
+class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
+    """B episodes of one world, one batched model call per step.
+
+    Args:
+        num_envs: B.
+        autoreset_mode: ``SameStep`` (default), ``NextStep`` or ``Disabled``.
+        render_mode: ``rgb_array`` or None.
+        output: ``numpy``, or ``torch`` for tensors.
+        kwargs: see ``make_core``.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        output: str = "numpy",
+        **kwargs: Any,
+    ) -> None:
+        if output not in ("numpy", "torch"):
+            raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode={render_mode!r}; choose 'rgb_array' or None")
+        self.core: EnvCore = make_core(num_envs=num_envs, **kwargs)
+        self.autoreset_mode = autoreset(autoreset_mode)
+        self.metadata = make_metadata(self.core, self.autoreset_mode, torch_output=output == "torch")
+        self.render_mode, self.output = render_mode, output
+        self.num_envs = num_envs
+        self.single_action_space = self.core.action_space
+        self.single_observation_space = self.core.observation_space
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._seeds: list[int] | None = None
+        self._episodes = [0] * num_envs
+        self._done = np.zeros(num_envs, bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes.
+
+        Args:
+            seed: row i gets seed + i, or seed[i]; None goes on with each row's stream of episodes.
+            options: ``start`` (index or one per row), ``image`` (uint8 (H, W, 3), shared or per row),
+                ``reset_mask`` (bool array (B,)); they hold for this reset only.
+        """
+        chosen = dict(options or {})
+        check_options(chosen)
+        mask = self._mask(chosen.get("reset_mask"))
+        starts = self._starts(chosen.get("start"))
+        images = read_images(chosen.get("image"), self.core, self.num_envs)
+        self._seed(seed, mask)
+        super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
+        obs, info = self.core.reset(seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images)
+        self._done[mask] = False
+        return self._give(obs), self._info(info, mask)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""
+        if self._seeds is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
+            rows = np.flatnonzero(self._done).tolist()
+            raise gym.error.ResetNeeded(f"rows {rows} have ended; reset them with options={{'reset_mask': mask}}")
+        action = check_actions(actions, self.single_action_space, self.num_envs, clip=self.core.config.clip_actions)
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._done.any():
+            return self._step_next(action)
+        result = self.core.step(action)
+        obs, info = result.obs, self._info(result.info, np.ones(self.num_envs, bool))
+        done = result.terminated | result.truncated
+        self._done = done.numpy().copy()
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and bool(done.any()):
+            obs, info = self._reset_same_step(result.obs, result.info, done)
+        return self._give(obs), *self._signals(result.reward, result.terminated, result.truncated), info
+
+    def _reset_same_step(self, obs: Any, info: dict[str, Tensor], done: Tensor) -> tuple[Any, dict[str, Any]]:
+        mask = done.numpy()
+        final_obs, final_info = self._rows(self._give(obs)), self._info(info, mask)
+        new_obs, new_info = self._autoreset(mask)
+        merged = self._info(new_info, np.ones(self.num_envs, bool), old=info, mask=done)
+        merged["final_obs"] = np.array([None] * self.num_envs, dtype=object)
+        for row in np.flatnonzero(mask):
+            merged["final_obs"][row] = final_obs[row]
+        merged["_final_obs"] = mask.copy()
+        merged["final_info"], merged["_final_info"] = final_info, mask.copy()
+        self._done[:] = False
+        return new_obs, merged
+
+    def _step_next(self, action: Tensor) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Advance every row, then begin new episodes in those that had ended before; their action counts for nothing."""
+        over = torch.from_numpy(self._done.copy())
+        result = self.core.step(action)
+        obs, new_info = self._autoreset(self._done)
+        reward = result.reward.masked_fill(over, 0)
+        terminated, truncated = result.terminated & ~over, result.truncated & ~over
+        info = self._info(new_info, np.ones(self.num_envs, bool), old=result.info, mask=over)
+        self._done = (terminated | truncated).numpy().copy()
+        return self._give(obs), *self._signals(reward, terminated, truncated), info
+
+    def _autoreset(self, mask: npt.NDArray[np.bool_]) -> tuple[Any, dict[str, Tensor]]:
+        for row in np.flatnonzero(mask):
+            self._episodes[row] += 1
+        starts: list[int | None] = [None] * self.num_envs
+        return self.core.reset(seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask))
+
+    def _seed(self, seed: int | Sequence[int | None] | None, mask: npt.NDArray[np.bool_]) -> None:
+        if isinstance(seed, int | np.integer):
+            wanted: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
+        elif seed is None:
+            wanted = [None] * self.num_envs
+        else:
+            wanted = list(seed)
+            if len(wanted) != self.num_envs:
+                raise ValueError(f"got {len(wanted)} seeds for num_envs={self.num_envs}")
+        if self._seeds is None:
+            self._seeds = np.random.SeedSequence().generate_state(self.num_envs).tolist()
+        for row in np.flatnonzero(mask).tolist():
+            new = wanted[row]
+            if new is None:
+                self._episodes[row] += 1
+            else:
+                self._seeds[row], self._episodes[row] = int(new), 0
+
+    def _episode_seeds(self) -> list[int]:
+        """Episode 0 of a row has the row's seed itself; later ones follow from it and their number."""
+        assert self._seeds is not None
+        return [s if n == 0 else derive_seed(s, "episode", n) for s, n in zip(self._seeds, self._episodes, strict=True)]
+
+    def _mask(self, mask: Any) -> npt.NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, bool)
+        array = np.asarray(mask)
+        if array.dtype != np.bool_ or array.shape != (self.num_envs,):
+            raise ValueError(f"reset_mask must be bool ({self.num_envs},), got {array.dtype} {array.shape}")
+        if not array.any():
+            raise ValueError("reset_mask selects no row")
+        if self._seeds is None and not array.all():
+            raise ValueError("the first reset must include every row")
+        return array.copy()
+
+    def _starts(self, start: Any) -> list[int | None]:
+        if start is None or isinstance(start, int | np.integer):
+            return [None if start is None else int(start)] * self.num_envs
+        if len(start) != self.num_envs:
+            raise ValueError(f"options['start'] has {len(start)} entries for num_envs={self.num_envs}")
+        return [None if s is None else int(s) for s in start]
+
+    def _give(self, obs: Any) -> Any:
+        """Hand out observations as arrays or tensors."""
+        if isinstance(obs, dict):
+            return {key: self._give(value) for key, value in obs.items()}
+        return obs if self.output == "torch" else obs.cpu().numpy()
+
+    def _signals(self, *signals: Tensor) -> tuple[Any, ...]:
+        return tuple(self._give(s) for s in signals)
+
+    def _rows(self, obs: Any) -> list[Any]:
+        if isinstance(obs, Mapping):
+            return [{key: value[row] for key, value in obs.items()} for row in range(self.num_envs)]
+        return [obs[row] for row in range(self.num_envs)]
+
+    def _info(
+        self, info: dict[str, Tensor], valid: npt.NDArray[np.bool_], *, old: dict[str, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Turn info into arrays with Gymnasium's ``_key`` masks; rows outside ``mask`` come from ``old``."""
+        result: dict[str, Any] = {}
+        for key, value in info.items():
+            if old is not None and mask is not None:
+                value = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), value, old[key])
+            result[key] = value.cpu().numpy().copy()
+            result[f"_{key}"] = valid.copy()
+        return result
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
+        """Return the newest frame of each env, (H, W, 3) uint8."""
+        if self.render_mode is None or self.core.frames is None:
+            return None
+        return tuple(self.core.frames[:, -1].numpy().copy())
+
+    @property
+    def chunk_frames(self) -> npt.NDArray[np.uint8]:
+        """All frames of the newest chunk, (B, T, H, W, 3)."""
+        if self.core.frames is None:
+            raise gym.error.ResetNeeded("call reset() first")
+        return self.core.frames.numpy().copy()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the simulators, if any."""
+        close = getattr(self.core.dynamics, "close", None)
+        if close is not None:
+            close()
+
+
+def autoreset(mode: str | AutoresetMode) -> AutoresetMode:
+    """Resolve an autoreset mode from its enum or its name (``SameStep``, ``SAME_STEP``, ...)."""
+    if isinstance(mode, AutoresetMode):
+        return mode
+    known = {m.value.lower(): m for m in AutoresetMode} | {m.name.lower(): m for m in AutoresetMode}
+    if mode.lower() not in known:
+        raise ValueError(f"autoreset_mode={mode!r}; choose one of {', '.join(m.value for m in AutoresetMode)}")
+    return known[mode.lower()]
+
+
+def make_metadata(core: EnvCore, mode: AutoresetMode | None, *, torch_output: bool) -> dict[str, Any]:
+    """Return the metadata of one instance."""
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": core.spec.fps / core.spec.chunk_frames}
+    if mode is not None:
+        metadata["autoreset_mode"] = mode
+    if torch_output:
+        metadata["torch"] = True
+    return metadata
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse unknown reset options, and prompts where there is no text model."""
+    unknown = [key for key in options if key not in OPTIONS]
+    if unknown:
+        raise ValueError(f"unknown reset option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    if options.get("prompt") is not None:
+        raise ValueError("this world takes no prompt: it was trained without text; leave options['prompt'] out")
+
+
+def read_images(image: Any, core: EnvCore, num_envs: int) -> Tensor | None:
+    """Check ``options['image']`` and give every env one, (B, H, W, 3) uint8."""
+    if image is None:
+        return None
+    array, spec = np.asarray(image), core.spec
+    if array.dtype != np.uint8:
+        raise ValueError(f"options['image'] must be uint8 in 0..255, got {array.dtype}; multiply by 255 and cast")
+    shape = (spec.height, spec.width, 3)
+    if array.shape == shape:
+        array = np.broadcast_to(array, (num_envs, *shape))
+    if array.shape != (num_envs, *shape):
+        raise ValueError(f"options['image'] has shape {array.shape}, expected {shape} or {(num_envs, *shape)}")
+    return torch.from_numpy(array.copy())

@@ -1,0 +1,103 @@
+"""Wrappers: videos of every generated frame, not only the last of each chunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import imageio.v2 as imageio
+import numpy as np
+
+
+class _ChunkWriter:
+    """One mp4 that frames are appended to."""
+
+    def __init__(self, path: Path, fps: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.writer = imageio.get_writer(path, fps=fps, macro_block_size=1, quality=9)
+
+    def append(self, frames: Any) -> None:
+        for frame in frames:
+            self.writer.append_data(np.ascontiguousarray(frame))
+
+
+def chunk_rows(env: Any) -> Any:
+    """Return the newest chunk of each row of an environment, (B, T, H, W, 3)."""
+    return env.unwrapped.chunk_frames
+
+
+class RecordChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
+    """Write each episode of a single environment, every frame, at the world's fps: ``<prefix>-<episode>.mp4``."""
+
+    def __init__(self, env: gym.Env[Any, Any], folder: str | Path, *, prefix: str = "episode") -> None:
+        super().__init__(env)
+        self.folder, self.prefix, self.episode = Path(folder), prefix, -1
+        self.writer: _ChunkWriter | None = None
+
+    def reset(self, **kwargs: Any) -> Any:
+        """Reset and begin a new file with the start view."""
+        result = self.env.reset(**kwargs)
+        self._finish()
+        self.episode += 1
+        path = self.folder / f"{self.prefix}-{self.episode:04d}.mp4"
+        self.writer = _ChunkWriter(path, self.env.unwrapped.core.spec.fps)  # type: ignore[attr-defined]
+        self.writer.append(chunk_rows(self.env)[0, -1:])
+        return result
+
+    def step(self, action: Any) -> Any:
+        """Step and append the chunk."""
+        result = self.env.step(action)
+        assert self.writer is not None
+        self.writer.append(chunk_rows(self.env)[0])
+        return result
+
+    def close(self) -> None:
+        """Finish the file and close the environment."""
+        self._finish()
+        self.env.close()
+
+    def _finish(self) -> None:
+        if self.writer is not None:
+            self.writer.writer.close()
+            self.writer = None
+
+
+class RecordChunkVideoVector(gym.vector.VectorWrapper):
+    """Write all rows of a vector environment into one video of ``columns`` tiles across, every frame."""
+
+    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], path: str | Path, *, columns: int = 4) -> None:
+        super().__init__(env)
+        self.path, self.columns = Path(path), columns
+        self.writer = _ChunkWriter(self.path, env.unwrapped.core.spec.fps)  # type: ignore[attr-defined]
+
+    def reset(self, **kwargs: Any) -> Any:
+        """Reset and append the start views."""
+        result = self.env.reset(**kwargs)
+        self.writer.append(tile(chunk_rows(self.env)[:, -1:], self.columns))
+        return result
+
+    def step(self, actions: Any) -> Any:
+        """Step and append the chunks."""
+        result = self.env.step(actions)
+        self.writer.append(tile(chunk_rows(self.env), self.columns))
+        return result
+
+    def close(self, **kwargs: Any) -> None:
+        """Finish the file and close the environment."""
+        self.writer.writer.close()
+        self.env.close(**kwargs)
+
+
+def tile(
+    frames: Any,  # (B, T, H, W, 3) uint8
+    columns: int,
+) -> Any:
+    """Lay B videos out in a grid; (T, rows * H, columns * W, 3)."""
+    batch, time, height, width, _ = frames.shape
+    rows = -(-batch // columns)
+    grid = np.zeros((rows * columns, time, height, width, 3), np.uint8)
+    grid[:batch] = frames
+    grid = grid.reshape(rows, columns, time, height, width, 3).transpose(2, 0, 3, 1, 4, 5)
+    return grid.reshape(time, rows * height, columns * width, 3)

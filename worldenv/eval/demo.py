@@ -1,0 +1,93 @@
+"""``worldenv demo``: the revisit arms on held-out mazes, as a video, a contact sheet and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from torch import Tensor
+
+from ..base.log import Stopwatch, console
+from ..engine.engine import default_dtype, resolve_device
+from ..engine.world import shared_world
+from ..envs.wrappers import tile
+from ..memory.context import num_slots
+from .image import Array
+from .report import paired, write_report
+from .revisit import PROTOCOL, controls, make_cases, mirror, run_arm, score, swap_memory
+
+ARMS = ("worldplay", "recent", "none", "random")
+
+
+def run_demo(name: str, out: Path, *, num_worlds: int, first_seed: int, num_chunks: int) -> None:
+    """Run every arm on the same cases and noise; write demo.mp4, contact.png and report.json to ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    device = resolve_device("auto")
+    world = shared_world(name, device=device, dtype=default_dtype(device))
+    cases = make_cases(world.spec, list(range(first_seed, first_seed + num_worlds)), num_chunks)
+    window = 4 * num_slots(world.config.memory, world.spec.chunk_latents)
+    videos: dict[str, Tensor] = {}
+    watch = Stopwatch()
+    for arm in ARMS:
+        videos[arm] = run_arm(world, cases, arm)
+    seconds = watch.seconds()
+    videos["swapped"] = run_arm(world, cases, "worldplay", edit=swap_memory)
+    videos |= dict(controls(cases))
+    metrics = {arm: score(frames, cases.frames, window_frames=window).metrics for arm, frames in videos.items()}
+    differences = {f"worldplay - {arm}": paired(metrics["worldplay"], metrics[arm]) for arm in metrics if arm != "worldplay"}
+    made = len(ARMS) * num_worlds * (cases.frames.shape[1] - 1)
+    report = write_report(
+        out / "report.json",
+        suite="demo",
+        protocol=PROTOCOL,
+        world={"name": world.config.name, "sha256": world.sha256},
+        seeds=cases.seeds,
+        arms=metrics,
+        differences=differences,
+        timing={
+            "frames_per_s": made / seconds,
+            "env_steps_per_s": made / seconds / world.spec.chunk_frames,
+            "num_envs": num_worlds,
+            "frames_per_step": world.spec.chunk_frames,
+        },
+    )
+    write_video(out / "demo.mp4", videos, cases.frames, fps=world.spec.fps)
+    write_contact(out / "contact.png", videos, cases.frames)
+    _print_table(metrics)
+    console.print(f"{report['timing']['frames_per_s']:.0f} frames/s; wrote {out}/demo.mp4, contact.png, report.json")
+
+
+def write_video(path: Path, videos: dict[str, Tensor], truth: Tensor, *, fps: int, count: int = 6) -> None:
+    """Write a grid: a column per maze; rows simulator, with memory, without."""
+    rows = [tile(v[:count].numpy(), count) for v in (truth, videos["worldplay"], videos["none"])]
+    grid = np.concatenate(rows, 1).repeat(2, 1).repeat(2, 2)
+    iio.imwrite(path, grid, fps=fps, macro_block_size=1, quality=8)
+
+
+def write_contact(path: Path, videos: dict[str, Tensor], truth: Tensor, *, count: int = 3, columns: int = 9) -> None:
+    """Write a sheet: for each maze and arm the way out above the mirrored way back."""
+    total = truth.shape[1]
+    half = (total - 1) // 2
+    outward = np.linspace(0, half - 1, columns).round().astype(int)
+    back = np.array([total - 1 - i for i in outward])
+    assert (mirror(total)[back - half - 1] == outward).all()
+    rows = []
+    for case in range(min(count, len(truth))):
+        for arm in (truth, videos["worldplay"], videos["none"]):
+            rows += [np.concatenate(list(arm[case, index].numpy()), 1) for index in (outward, back)]
+            rows.append(np.full((2, rows[0].shape[1], 3), 255, np.uint8))
+        rows.append(np.zeros((6, rows[0].shape[1], 3), np.uint8))
+    iio.imwrite(path, np.concatenate(rows).repeat(2, 0).repeat(2, 1))
+
+
+def _print_table(metrics: dict[str, dict[str, Array]]) -> None:
+    from rich.table import Table
+
+    names = list(metrics["worldplay"])
+    table = Table("arm", *names, title="held-out mazes, means")
+    for arm, values in metrics.items():
+        table.add_row(arm, *(f"{values[k].mean():.2f}" if k in values else "" for k in names))
+    console.print(table)
+
+

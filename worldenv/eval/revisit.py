@@ -1,0 +1,137 @@
+"""Out and back: does a place look the same when one returns?
+
+Each case is a held-out maze with a path that goes out for N chunks and comes back over exactly the same poses. The world gets the
+start view and the actions; everything after is its own. The way back is compared frame by frame with its own way out
+(``return_psnr_self``, WorldPlay section 4) and with the simulator (``return_psnr_gt``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..base.dynamics import Actions, WorldSpec
+from ..base.log import track
+from ..base.rng import derive_seed
+from ..engine.engine import Engine
+from ..engine.world import World
+from ..geometry.action import c2w_to_keys, camera_to_c2w
+from ..geometry.path import FreeSpace, Walker, plan_path
+from ..geometry.pose import look
+from ..memory.context import Context, with_policy
+from .image import Array, contrast_ratio, frame_psnr, motion_ratio
+
+PROTOCOL = "revisit-v1"
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Paths, true frames and actions of held-out mazes."""
+
+    seeds: list[int]
+    start_c2w: Tensor  # (B, 4, 4)
+    c2w: Tensor  # (B, 2N n, 4, 4)
+    keys: Tensor  # (B, 2N n, 2)
+    frames: Tensor  # (B, 1 + T, H, W, 3) uint8, the start view first
+
+
+def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int) -> Cases:
+    """Plan an out-and-back path on each maze and let the simulator show it."""
+    from ..sims.doom import DoomDynamics
+    from ..sims.maze import EYE_HEIGHT
+
+    num_latents = 2 * num_chunks * spec.chunk_latents
+    dynamics = DoomDynamics(1, spec=spec, depth=False)
+    starts, paths, frames = [], [], []
+    for seed in track(seeds, "simulator", total=len(seeds)):
+        dynamics.reset(seeds=[derive_seed(PROTOCOL, seed)], starts=[seed])
+        maze = dynamics.mazes[0]
+        assert maze is not None
+        rng = np.random.default_rng([seed, 1])
+        space = FreeSpace(maze.free, 1.0)
+        x, z = space.sample(rng, clearance=0.65)
+        yaw = float(rng.uniform(-np.pi, np.pi))
+        walker = Walker(space, x=x, z=z, yaw=yaw, steps=spec.steps, clearance=0.65)
+        camera = torch.from_numpy(plan_path("out_and_back", walker, num_latents, rng, pitch=False))
+        pose = look(torch.tensor([x, -EYE_HEIGHT, z], dtype=torch.float64), torch.tensor(yaw, dtype=torch.float64))
+        first = dynamics.follow(pose[None, None])
+        c2w = camera_to_c2w(camera, first.c2w[0, -1], spec.steps)
+        shown = dynamics.follow(c2w[None])
+        starts.append(first.c2w[0, -1])
+        paths.append(c2w)
+        frames.append(torch.cat([first.frames[0, -1:], shown.frames[0]]))
+    dynamics.close()
+    start, path = torch.stack(starts), torch.stack(paths)
+    steps = spec.steps
+    whole = torch.cat([start[:, None], path], 1)
+    keys = c2w_to_keys(whole, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
+    return Cases(seeds, start, path, keys, torch.stack(frames))
+
+
+ContextEdit = Callable[[Context], Context]
+
+
+def swap_memory(context: Context) -> Context:
+    """Put another world's pictures into the retrieved slots, with this world's poses: what memory is worth."""
+    latents = context.latents.clone()
+    retrieved = slice(0, 4)
+    latents[:, retrieved] = latents[:, retrieved].roll(1, 0)
+    return replace(context, latents=latents)
+
+
+def run_arm(world: World, cases: Cases, policy: str, *, edit: ContextEdit | None = None) -> Tensor:
+    """Generate every case under one memory policy; (B, 1 + T, H, W, 3) uint8. Noise is the same in every arm."""
+    batch, chunk = len(cases.seeds), world.spec.chunk_latents
+    engine = Engine(world, batch, memory=with_policy(world.config.memory, policy))
+    seeds = [derive_seed(PROTOCOL, seed, "noise") for seed in cases.seeds]
+    engine.reset(seeds=seeds, starts=[None] * batch, images=cases.frames[:, 0], c2w=cases.start_c2w)
+    frames = [cases.frames[:, :1]]
+    pieces = list(zip(cases.keys.split(chunk, 1), cases.c2w.split(chunk, 1), strict=True))
+    for i, (keys, c2w) in enumerate(track(pieces, f"memory: {policy}", total=len(pieces))):
+        engine.edit_context = edit if 2 * i >= len(pieces) else None
+        frames.append(engine.step(Actions(keys, c2w)).frames)
+    return torch.cat(frames, 1)
+
+
+def mirror(num_frames: int) -> Array:
+    """Return the index of the outward frame with the pose of each return frame, in order of return."""
+    half = (num_frames - 1) // 2
+    return np.arange(half - 1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of each case in one arm."""
+
+    metrics: dict[str, Array]  # name -> (B,)
+
+
+def score(frames: Tensor, truth: Tensor, *, window_frames: int) -> Scores:
+    """Compare return frames with the own way out and with the truth; ``_far`` beyond the memory's window."""
+    half = (frames.shape[1] - 1) // 2
+    back, out = frames[:, half + 1 :], frames[:, mirror(frames.shape[1]).copy()]
+    true_back = truth[:, half + 1 :]
+    gap = 2 * np.arange(1, half + 1)
+    far = gap > window_frames
+    own, real = frame_psnr(back, out), frame_psnr(back, true_back)
+    metrics = {
+        "return_psnr_self": own.mean(1),
+        "return_psnr_gt": real.mean(1),
+        "motion_ratio": np.asarray(motion_ratio(frames, truth)),
+        "contrast_ratio_return": np.asarray(contrast_ratio(back, true_back)),
+        "contrast_ratio_out": np.asarray(contrast_ratio(frames[:, 1 : half + 1], truth[:, 1 : half + 1])),
+    }
+    if far.any():
+        metrics["return_psnr_self_far"] = own[:, far].mean(1)
+        metrics["return_psnr_gt_far"] = real[:, far].mean(1)
+    return Scores(metrics)
+
+
+def controls(cases: Cases) -> Iterator[tuple[str, Tensor]]:
+    """Yield control arms that need no model: the start view frozen, and the simulator itself."""
+    yield "frozen", cases.frames[:, :1].expand_as(cases.frames)
+    yield "simulator", cases.frames

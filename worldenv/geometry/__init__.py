@@ -1,0 +1,1 @@
+"""Cameras, rigid motions, actions and paths. Everything here is a pure function of tensors."""

@@ -1,0 +1,1 @@
+"""Persistent context memory: bank -> retrieval -> context, read by one interface for every policy."""

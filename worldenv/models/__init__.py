@@ -1,0 +1,1 @@
+"""Networks: the causal VAE, the world transformer, and what they share."""

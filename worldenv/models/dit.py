@@ -1,0 +1,214 @@
+"""WorldDiT: a chunk-wise autoregressive diffusion transformer with dual actions (WorldPlay 3.1 to 3.3, figure 3).
+
+Keys enter through a sinusoid and a zero-initialised MLP added to the timestep embedding; the camera enters through a
+second attention over the same q, k, v with PRoPE and a zero-initialised projection. The structure of a block (AdaLN
+table plus shared modulation, joint QK norm, gates) is Wan2.2's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .attention import attend, latent_mask_bias
+from .kv_cache import KVCache
+from .layers import EmbeddingMLP, FeedForward, RMSNorm, modulate
+from .prope import apply_heads, head_matrices
+from .rope import apply_rope, rope_table
+from .types import Conditioning, DiTConfig
+
+RopeTable = tuple[Tensor, Tensor]
+HeadMatrices = tuple[Tensor, Tensor, Tensor]
+
+
+class DualAttention(nn.Module):
+    """RoPE attention plus a zero-initialised PRoPE attention over the same q, k, v (equations 2 and 3)."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width, self.num_heads, self.head_dim = config.width, config.num_heads, config.head_dim
+        self.to_qkv = nn.Linear(width, 3 * width)
+        self.norm_q = RMSNorm(width)
+        self.norm_k = RMSNorm(width)
+        self.to_out = nn.Linear(width, width)
+        self.to_out_prope = nn.Linear(width, width) if config.camera_branch else None
+        if self.to_out_prope is not None:
+            nn.init.zeros_(self.to_out_prope.weight)
+            nn.init.zeros_(self.to_out_prope.bias)
+
+    def project(
+        self,
+        x: Tensor,  # (B, F, S, D)
+        rope: RopeTable,
+        cameras: HeadMatrices,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q, k, v of both branches side by side on the head axis, each (B, 2N, F S, head_dim)."""
+        q, k, v = self.to_qkv(x).chunk(3, -1)
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in (self.norm_q(q), self.norm_k(k), v))
+        qs, ks, vs = [apply_rope(q, rope)], [apply_rope(k, rope)], [v]
+        if self.to_out_prope is not None:
+            query, key, _ = cameras
+            qs, ks, vs = (
+                [*qs, apply_heads(q, query)],
+                [*ks, apply_heads(k, key)],
+                [*vs, apply_heads(v, key)],
+            )
+        return tuple(torch.cat(t, 3).flatten(1, 2).transpose(1, 2) for t in (qs, ks, vs))  # type: ignore[return-value]
+
+    def merge(
+        self,
+        out: Tensor,  # (B, 2N, F S, head_dim)
+        cameras: HeadMatrices,
+        *,
+        num_frames: int,
+    ) -> Tensor:
+        """Bring the camera branch back to its own frame and project both branches; (B, F, S, D)."""
+        out = out.transpose(1, 2).unflatten(1, (num_frames, -1))
+        result: Tensor = self.to_out(out[..., : self.num_heads, :].flatten(-2))
+        if self.to_out_prope is not None:
+            camera = apply_heads(out[..., self.num_heads :, :], cameras[2])
+            result = result + self.to_out_prope(camera.flatten(-2))
+        return result
+
+
+class Block(nn.Module):
+    """Modulated dual attention and a modulated feed-forward network, each gated."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.scale_shift_table = nn.Parameter(torch.randn(6, config.width) * config.width**-0.5)
+        self.attn = DualAttention(config)
+        self.ffn = FeedForward(config.width, config.ffn_dim)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, F, S, D)
+        modulation: Tensor,  # (B, F, 6, D)
+        rope: RopeTable,
+        cameras: HeadMatrices,
+        bias: Tensor | None,  # (B or 1, 1, Fq S, Fk S)
+        cache: tuple[KVCache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
+    ) -> Tensor:
+        table = (self.scale_shift_table + modulation).unbind(2)
+        shift1, scale1, gate1, shift2, scale2, gate2 = table
+        q, k, v = self.attn.project(modulate(x, shift1, scale1), rope, cameras)
+        if cache is not None:
+            store, layer, last = cache
+            k, v = store.write(layer, k, v, start=store.length)
+            if last:
+                return x
+        attended = self.attn.merge(attend(q, k, v, bias), cameras, num_frames=x.shape[1])
+        x = torch.addcmul(x, attended, gate1[:, :, None].to(x.dtype))
+        return torch.addcmul(x, self.ffn(modulate(x, shift2, scale2)), gate2[:, :, None].to(x.dtype))
+
+
+class WorldDiT(nn.Module):
+    """Predicts the velocity of noisy latents given actions, cameras and context."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, patch_dim = config.width, config.latent_channels * config.patch**2
+        self.patch_embedding = nn.Linear(patch_dim, width)
+        self.time_embedder = EmbeddingMLP(config.freq_dim, width)
+        self.action_embedder = EmbeddingMLP(config.freq_dim, width, zero_init=True) if config.key_branch else None
+        self.time_proj = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.scale_shift_table = nn.Parameter(torch.randn(2, width) * width**-0.5)
+        self.proj_out = nn.Linear(width, patch_dim)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self.proj_out.weight.dtype
+
+    def forward(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+        cond: Conditioning,
+        *,
+        mask: Tensor | None = None,  # (B or 1, F, F_keys) bool: which latents each latent sees; None is all
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Return the velocity (noise - x0), (B, F, C, h, w) float32.
+
+        With a cache these latents also see its first ``cache.length`` tokens; ``mask`` then covers cached latents
+        first, then these.
+        """
+        return self._run(latents, cond, mask, cache, prefill=False)
+
+    def prefill(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+        cond: Conditioning,
+        *,
+        mask: Tensor | None,  # (B or 1, F, F) bool
+        cache: KVCache,
+    ) -> None:
+        """Write the context's keys and values into an empty cache; the last block stops after its keys and values."""
+        cache.length = 0
+        self._run(latents, cond, mask, cache, prefill=True)
+        cache.length = latents.shape[1] * self.tokens(latents)
+
+    def tokens(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+    ) -> int:
+        """Return the number of tokens per latent."""
+        return latents.shape[-2] * latents.shape[-1] // self.config.patch**2
+
+    def _run(
+        self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: KVCache | None, *, prefill: bool
+    ) -> Tensor:
+        config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
+        x = self.patch_embedding(patchify(latents, config.patch).to(self.dtype))
+        embedding = self.time_embedder(cond.timesteps)
+        if self.action_embedder is not None:
+            embedding = embedding + self.action_embedder(cond.labels)
+        modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
+        cosine, sine = rope_table(
+            cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
+        )
+        cameras = head_matrices(cond.projection, cond.unprojection, head_dim=config.head_dim, dtype=x.dtype)
+        rope = (cosine.to(x.dtype), sine.to(x.dtype))
+        bias = None if mask is None else latent_mask_bias(mask, tokens=rows * columns, dtype=x.dtype)
+        for layer, block in enumerate(self.blocks):
+            last = prefill and layer == config.num_layers - 1
+            x = block(x, modulation, rope, cameras, bias, None if cache is None else (cache, layer, last))
+        if prefill:
+            return x
+        shift, scale = (self.scale_shift_table + embedding[:, :, None]).unbind(2)
+        out = self.proj_out(modulate(x, shift, scale))
+        return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
+
+
+def patchify(
+    latents: Tensor,  # (B, F, C, h, w)
+    patch: int,
+) -> Tensor:
+    """Cut latents into tokens, channels (ph, pw, C) with C fastest; (B, F, S, patch^2 C)."""
+    x = latents.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))  # (B, F, C, rows, ph, columns, pw)
+    return x.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).flatten(2, 3)
+
+
+def unpatchify(
+    tokens: Tensor,  # (B, F, S, patch^2 C)
+    patch: int,
+    *,
+    rows: int,
+    columns: int,
+) -> Tensor:
+    """Put tokens back into latents (B, F, C, h, w)."""
+    x = tokens.unflatten(2, (rows, columns)).unflatten(-1, (patch, patch, -1))
+    x = x.permute(0, 1, 6, 2, 4, 3, 5)  # (B, F, C, rows, ph, columns, pw)
+    return x.flatten(5, 6).flatten(3, 4)
+
+
+def block_causal_mask(
+    chunk_index: Tensor,  # (B or 1, F) the chunk each latent belongs to
+) -> Tensor:
+    """Let a latent see its own chunk and every earlier one; (B or 1, F, F) bool."""
+    return chunk_index[:, :, None] >= chunk_index[:, None, :]

@@ -1,0 +1,82 @@
+"""Small building blocks of the transformer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sinusoid(
+    value: Tensor,  # (...)
+    width: int,
+) -> Tensor:
+    """Encode numbers as cosines then sines of geometric frequencies; (..., width) float32."""
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, device=value.device) * (-math.log(10000.0) / half))
+    angles = value.float()[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+class EmbeddingMLP(nn.Module):
+    """Sinusoid to model width: linear, SiLU, linear."""
+
+    def __init__(self, freq_dim: int, width: int, *, zero_init: bool = False) -> None:
+        super().__init__()
+        self.freq_dim = freq_dim
+        self.linear_1 = nn.Linear(freq_dim, width)
+        self.linear_2 = nn.Linear(width, width)
+        if zero_init:
+            nn.init.zeros_(self.linear_2.weight)
+            nn.init.zeros_(self.linear_2.bias)
+
+    def forward(
+        self,
+        value: Tensor,  # (B, F)
+    ) -> Tensor:
+        hidden = sinusoid(value, self.freq_dim).to(self.linear_1.weight.dtype)
+        out: Tensor = self.linear_2(F.silu(self.linear_1(hidden)))
+        return out
+
+
+class RMSNorm(nn.Module):
+    """RMS norm over the last axis, statistics in float32."""
+
+    def __init__(self, width: int, *, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(
+        self,
+        x: Tensor,  # (..., D)
+    ) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
+
+
+class FeedForward(nn.Module):
+    """Linear, tanh-GELU, linear."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, hidden)
+        self.linear_2 = nn.Linear(hidden, width)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, F, S, D)
+    ) -> Tensor:
+        out: Tensor = self.linear_2(F.gelu(self.linear_1(x), approximate="tanh"))
+        return out
+
+
+def modulate(
+    x: Tensor,  # (B, F, S, D)
+    shift: Tensor,  # (B, F, D)
+    scale: Tensor,  # (B, F, D)
+) -> Tensor:
+    """Layer norm without parameters, then scale and shift per latent frame (AdaLN)."""
+    normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return torch.addcmul(shift[:, :, None].to(x.dtype), normed, 1 + scale[:, :, None].to(x.dtype))

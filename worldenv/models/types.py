@@ -1,0 +1,60 @@
+"""Sizes of the world transformer and the tensors that condition it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiTConfig:
+    """Sizes of the transformer; nothing in the code assumes particular ones."""
+
+    latent_channels: int = 16
+    """Channels of a latent cell, in and out."""
+    patch: int = 2
+    """Latent cells per token side; a token covers 8 * patch pixels each way and 4 frames."""
+    width: int = 256
+    """Model width D."""
+    num_layers: int = 8
+    """Transformer blocks."""
+    num_heads: int = 4
+    """Attention heads; D / num_heads must be a multiple of 4."""
+    ffn_dim: int = 1024
+    """Hidden width of the feed-forward network."""
+    freq_dim: int = 256
+    """Width of the sinusoid that encodes timesteps and action labels."""
+    rope_theta: float = 10000.0
+    """Base of the rotary frequencies."""
+    camera_branch: bool = True
+    """Whether PRoPE attention (the continuous half of the dual action) is there."""
+    key_branch: bool = True
+    """Whether action labels (the discrete half) enter the timestep embedding."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads or self.head_dim % 4:
+            raise ValueError(
+                f"width={self.width} with num_heads={self.num_heads} gives heads of {self.width / self.num_heads:g} "
+                f"channels; choose a width that is a multiple of {4 * self.num_heads}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Channels per head."""
+        return self.width // self.num_heads
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What each latent carries besides its content."""
+
+    timesteps: Tensor  # (B, F) float, 0..1000
+    labels: Tensor  # (B, F) int64, 0..80: the keys held on the way to this latent
+    positions: Tensor  # (B, F) int64: temporal index after reframing
+    projection: Tensor  # (B, F, 4, 4) image <- world of each latent's camera
+    unprojection: Tensor  # (B, F, 4, 4) its inverse
+
+    def select(self, start: int, stop: int) -> Conditioning:
+        """Return the same for latents start..stop-1."""
+        return Conditioning(*(getattr(self, name)[:, start:stop] for name in self.__dataclass_fields__))

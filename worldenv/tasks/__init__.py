@@ -1,0 +1,1 @@
+"""Tasks: what an agent is rewarded for, as pure functions of what a world shows."""

@@ -1,0 +1,70 @@
+"""Reach a goal pose; the reward is the potential gained (Ng et al. 1999), plus 1 on arrival."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..base.dynamics import Chunk
+from ..geometry.pose import invert_se3, rotation_angle, yaw_pitch
+from .base import Outcome, Start, TaskState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Navigate:
+    """Walk to a pose on the same map, seen as ``goal``: right, up, forward in metres and yaw in the camera frame."""
+
+    distance_scale: float = 4.0
+    """Metres that are worth 1 of potential."""
+    angle_weight: float = 0.25
+    """Potential of facing away from the goal's direction, once there."""
+    tolerance: float = 0.6
+    """Metres within which the goal is reached."""
+    angle_tolerance_deg: float = 180.0
+    """Degrees within which it is; 180 does not ask for a direction."""
+
+    def potential(
+        self,
+        c2w: Tensor,  # (B, 4, 4)
+        goal: Tensor,  # (B, 4, 4)
+    ) -> Tensor:
+        """Return -(distance / scale + weight * angle / pi), (B,); the angle counts where one is asked for."""
+        distance, angle = distance_and_angle(c2w, goal)
+        weight = self.angle_weight if self.angle_tolerance_deg < 180 else 0.0
+        return -(distance / self.distance_scale + weight * angle / math.pi)
+
+    def reset(self, start: Start) -> TaskState:
+        """Remember the goal and the potential at the start."""
+        return {"goal": start.goal.clone(), "potential": self.potential(start.c2w, start.goal)}
+
+    def step(self, state: TaskState, chunk: Chunk) -> Outcome:
+        """Reward the potential gained since the last step; end at the goal."""
+        c2w = chunk.c2w[:, -1]
+        potential = self.potential(c2w, state["goal"])
+        distance, angle = distance_and_angle(c2w, state["goal"])
+        reached = (distance < self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg) + 1e-9)
+        reward = potential - state["potential"] + reached.double()
+        return Outcome(reward, reached, reached, {**state, "potential": potential})
+
+
+def distance_and_angle(
+    c2w: Tensor,  # (B, 4, 4)
+    goal: Tensor,  # (B, 4, 4)
+) -> tuple[Tensor, Tensor]:
+    """Return metres and radians between two poses, each (B,)."""
+    distance = (c2w[:, :3, 3] - goal[:, :3, 3]).norm(dim=-1)
+    return distance, rotation_angle(c2w[:, :3, :3].mT @ goal[:, :3, :3])
+
+
+def goal_vector(
+    c2w: Tensor,  # (B, 4, 4)
+    goal: Tensor,  # (B, 4, 4)
+) -> Tensor:
+    """Return the goal in the camera frame: right, up, forward (metres) and yaw (radians); (B, 4) float32."""
+    relative = invert_se3(c2w) @ goal
+    yaw, _ = yaw_pitch(relative)
+    x, y, z = relative[:, :3, 3].unbind(-1)
+    return torch.stack([x, -y, z, yaw], -1).float()

@@ -1,0 +1,74 @@
+"""Encode a recording once: latents, poses, labels and visibility, shard by shard, resumable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from ..base.checkpoint import save_tensors
+from ..base.log import track
+from ..data.dataset import LatentDataset, clip_pose_arrays
+from ..data.schema import Clip, read_shard, shard_paths
+from ..data.visibility import visible_share
+from ..engine.world import World
+from ..models.vae import to_pixels
+
+
+def recording_name(folder: Path) -> str:
+    """Describe a recording in one line, for provenance: env, clips, map seeds."""
+    with h5py.File(shard_paths(folder)[0], "r") as file:
+        config = json.loads(file.attrs.get("config", "{}"))
+    first, count = config.get("first_seed", 0), config.get("clips", 0)
+    return f"{config.get('env', folder.name)}, {count} clips, map seeds {first}..{first + count - 1}"
+
+
+@torch.no_grad()
+def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | None = None) -> LatentDataset:
+    """Encode every shard that is not encoded yet by this VAE and load the result.
+
+    The cache folder is keyed by the VAE's weights, so another VAE never meets the wrong latents.
+    """
+    folder = cache / f"{data.name}-{_fingerprint(world)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = shard_paths(data)
+    for path in track(paths, f"encoding {data.name}", total=len(paths)):
+        target = folder / f"latents-{path.stem}.safetensors"
+        if not target.exists():
+            save_tensors(target, _encode_shard(world, path))
+    dataset = LatentDataset.load(folder)
+    return LatentDataset(**{key: getattr(dataset, key)[:max_clips] for key in LatentDataset.__dataclass_fields__})
+
+
+def _fingerprint(world: World) -> str:
+    total = sum(float(p.double().abs().sum()) for p in world.vae.parameters())
+    return f"{np.float64(total).view(np.uint64):016x}"
+
+
+def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
+    vae = world.vae.eval()
+    device = vae.latent_mean.device
+    rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "overlap": []}
+    bf16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
+        c2w, labels = clip_pose_arrays(clip)
+        pixels = to_pixels(torch.from_numpy(clip.frames)).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            latents = vae.encode(pixels[None])[0]
+        rows["latents"].append(latents.cpu().half())
+        rows["c2w"].append(torch.from_numpy(c2w))
+        rows["labels"].append(torch.from_numpy(labels))
+        rows["overlap"].append(_overlap(clip))
+    return {key: torch.stack(values) for key, values in rows.items()}
+
+
+def _overlap(clip: Clip) -> torch.Tensor:
+    """Percent of each latent's surface seen by each other one; 0 where the recording has no depth."""
+    if clip.depth is None or clip.c2w is None or clip.K is None:
+        return torch.zeros(clip.num_latents, clip.num_latents, dtype=torch.uint8)
+    depth = torch.from_numpy(np.ascontiguousarray(clip.depth[::4])).float()
+    share = visible_share(depth, torch.from_numpy(clip.c2w), torch.from_numpy(clip.K))
+    return (100 * share).round().to(torch.uint8)

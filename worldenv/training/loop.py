@@ -1,0 +1,195 @@
+"""The training loop: optimizer, EMA, schedule, logs, checkpoints; the same for every stage.
+
+Everything random in step k follows from (seed, k), so a run that is stopped and resumed takes the same steps as one
+that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..base.checkpoint import EMA, load_module, load_tensors, save_tensors
+from ..base.log import JsonlLog, Stopwatch, console
+from ..base.rng import derive_seed
+from .plots import plot_losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimizer and loop."""
+
+    steps: int = 1000
+    """Optimizer steps."""
+    batch: int = 16
+    """Samples per step."""
+    lr: float = 1e-3
+    """Peak learning rate (AdamW)."""
+    lr_final: float = 1e-4
+    """Learning rate at the end of the cosine."""
+    warmup: int = 100
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    beta2: float = 0.99
+    """Second moment decay."""
+    grad_clip: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.995
+    """Decay of the weights' moving average, which is what is kept."""
+    seed: int = 0
+    """Seed of data order and noise."""
+    log_every: int = 20
+    """Steps between console lines."""
+    save_every: int = 200
+    """Steps between checkpoints."""
+    preview_every: int = 500
+    """Steps between previews (pictures, held-out figures)."""
+    mixed_precision: str = "auto"
+    """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
+
+
+class Stage(Protocol):
+    """What a stage gives to the loop."""
+
+    module: nn.Module
+
+    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Draw a batch and return its loss and figures to log."""
+        ...
+
+    def preview(self, folder: Path, step: int) -> dict[str, float]:
+        """Write pictures of what the EMA weights do (they are loaded meanwhile); return held-out figures."""
+        ...
+
+
+def learning_rate(step: int, config: OptimConfig) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to ``lr_final``."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    return config.lr_final + (config.lr - config.lr_final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def precision(name: str) -> str:
+    """Resolve ``auto``: bf16 on a GPU or on a CPU with bf16 instructions, else no mixed precision."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "bf16"
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+
+
+class Trainer:
+    """Runs one stage to its last step, from the start or from a checkpoint."""
+
+    def __init__(self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any]) -> None:
+        self.stage, self.config, self.folder, self.run = stage, config, folder, dict(run)
+        self.accelerator = Accelerator(mixed_precision=precision(config.mixed_precision))
+        parameters = [p for p in stage.module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+        )
+        self.ema = EMA(stage.module, decay=config.ema)
+        self.step, self.hours = 0, 0.0
+        self.checkpoint = folder / "checkpoint.safetensors"
+        if resume and self.checkpoint.exists():
+            self._load()
+        elif self.checkpoint.exists():
+            raise ValueError(f"{folder}: holds a run already; pass --resume to go on, or another --out")
+        stage.module.to(self.accelerator.device)
+        self.log = JsonlLog(folder / "log.jsonl", resume_step=self.step)
+
+    def train(self) -> None:
+        """Train to the last step; on Ctrl-C the state is saved first."""
+        watch, before = Stopwatch(), self.hours
+        console.print(
+            f"step {self.step} of {self.config.steps}, {self.accelerator.device}, "
+            f"mixed precision: {self.accelerator.mixed_precision}, {self.folder}"
+        )
+        try:
+            while self.step < self.config.steps:
+                figures = self._update()
+                self.step += 1
+                self.hours = before + watch.seconds() / 3600
+                self._after_step(figures)
+        except KeyboardInterrupt:
+            self._save()
+            console.print(f"stopped at step {self.step}; --resume goes on from here")
+            raise
+        self._save()
+        self.ema.copy_to(self.stage.module)
+        plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
+
+    def _update(self) -> dict[str, float]:
+        config, generator = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, "step", self.step))
+        rate = learning_rate(self.step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            loss, figures = self.stage.loss(generator)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.stage.module.parameters(), config.grad_clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update(self.stage.module)
+        return {"loss": float(loss.detach()), "lr": rate, "grad_norm": float(norm), **figures}
+
+    def _after_step(self, figures: dict[str, float]) -> None:
+        config, last = self.config, self.step == self.config.steps
+        if self.step % config.log_every == 0 or last:
+            self.log.write({"step": self.step, "hours": self.hours, **figures})
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+            console.print(f"{self.step:6d}  {shown}  {self.hours * 60:.1f} min", highlight=False)
+        if self.step % config.preview_every == 0 or last:
+            held_out = self._preview()
+            self.log.write({"step": self.step, **held_out})
+            console.print("        held out  " + "  ".join(f"{k} {v:.4g}" for k, v in held_out.items()))
+            plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
+        if self.step % config.save_every == 0:
+            self._save()
+
+    def _preview(self) -> dict[str, float]:
+        present = {k: v.detach().clone() for k, v in self.stage.module.state_dict().items()}
+        self.ema.copy_to(self.stage.module)
+        self.stage.module.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            figures = self.stage.preview(self.folder, self.step)
+        self.stage.module.train()
+        self.stage.module.load_state_dict(present)
+        return figures
+
+    def _save(self) -> None:
+        tensors = {f"module.{k}": v for k, v in self.stage.module.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        progress = {"step": self.step, "hours": self.hours, "ema_updates": self.ema.num_updates}
+        save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
+
+    def _load(self) -> None:
+        tensors, header = load_tensors(self.checkpoint)
+        changed = [k for k, v in self.run.items() if header["run"].get(k) != v]
+        if changed:
+            raise ValueError(f"{self.checkpoint}: the run had another {changed[0]!r}; resume with its own configuration")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        load_module(self.stage.module, part("module."), where=str(self.checkpoint))
+        self.ema.shadow = part("ema.")
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer.").items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        progress = header["progress"]
+        self.step, self.hours, self.ema.num_updates = progress["step"], progress["hours"], progress["ema_updates"]

@@ -1,0 +1,144 @@
+"""Stages: what ``worldenv train STAGE`` runs. Each takes a world (or none), trains one module, and writes a world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from ..base.config import to_dict
+from ..base.dynamics import WorldSpec
+from ..base.log import console, git_revision, hardware
+from ..base.rng import derive_seed
+from ..diffusion.schedule import SamplerConfig
+from ..engine.world import Provenance, World, WorldConfig
+from ..memory.context import MemoryConfig
+from ..models.types import DiTConfig
+from ..models.vae import VAEConfig
+from .denoise import BidirectionalStage, CausalStage, DenoiseConfig, MemoryStage
+from .encode import encode_recording, recording_name
+from .loop import OptimConfig, Stage, Trainer
+from .vae import VAELossConfig, VAEStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything a stage reads; a TOML file of ``configs/`` holds the same names."""
+
+    data: Path = Path("data/train")
+    """Recording to train on (from ``worldenv record``)."""
+    heldout: Path | None = None
+    """Recording of other maps, for the previews."""
+    init: Path | None = None
+    """World to start from: the output of the stage before."""
+    name: str = "world"
+    """Name of the world."""
+    max_clips: int | None = None
+    """Use only this many clips."""
+    spec: WorldSpec = field(default_factory=WorldSpec)
+    """Picture, camera, clock, steps (first stage only; later stages take the world's)."""
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    """Sizes of the VAE (stage ``vae``)."""
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    """Sizes of the transformer (first transformer stage)."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """How chunks are denoised in previews and in the world."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """The world's memory."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimizer and loop."""
+    vae_loss: VAELossConfig = field(default_factory=VAELossConfig)
+    """Losses and windows of stage ``vae``."""
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    """Windows and noise of the transformer stages."""
+
+
+def _start_world(stage: str, config: TrainConfig) -> World:
+    """Load the world of the stage before, or make the first one, with reproducible initial weights."""
+    torch.manual_seed(derive_seed(config.optim.seed, "init"))
+    if stage == "vae" and config.init is None:
+        return World(
+            WorldConfig(
+                name=config.name,
+                spec=config.spec,
+                vae=config.vae,
+                dit=replace(config.dit, latent_channels=config.vae.latent_channels),
+                sampler=config.sampler,
+                memory=config.memory,
+            )
+        )
+    if config.init is None:
+        raise ValueError(f"stage {stage!r} starts from a world; pass --init DIR, the output of the stage before it")
+    world = World.load(config.init)
+    stages = [p.stage for p in world.config.provenance]
+    dit_config = replace(config.dit, latent_channels=world.config.vae.latent_channels)
+    if not set(stages) & {"bidirectional", "causal", "memory"} and dit_config != world.config.dit:
+        world = World(replace(world.config, dit=dit_config), vae=world.vae, starts=world.starts)
+    world.config = replace(world.config, sampler=config.sampler, memory=config.memory, name=config.name)
+    return world
+
+
+def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    return VAEStage(world.vae, config.vae_loss, config.optim, data=config.data, heldout=config.heldout,
+                    max_clips=config.max_clips)  # fmt: skip
+
+
+def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConfig, Path], Stage]:
+    def make(world: World, config: TrainConfig, out: Path) -> Stage:
+        data = encode_recording(world, config.data, out.parent / "latents", max_clips=config.max_clips)
+        heldout = None
+        if config.heldout is not None:
+            heldout = encode_recording(world, config.heldout, out.parent / "latents", max_clips=64)
+        return kind(world, config.denoise, config.optim, data=data, heldout=heldout)
+
+    return make
+
+
+STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
+    "vae": _vae_stage,
+    "bidirectional": _denoise_stage(BidirectionalStage),
+    "causal": _denoise_stage(CausalStage),
+    "memory": _denoise_stage(MemoryStage),
+}
+
+
+def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -> World:
+    """Run one stage and write the resulting world to ``out``.
+
+    Raises:
+        ValueError: on an unknown stage, missing data, or a run that does not fit what is in ``out``.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; choose one of {', '.join(STAGES)}")
+    world = _start_world(stage, config)
+    task = STAGES[stage](world, config, out)
+    task.module.requires_grad_(True).train()
+    settings = to_dict(config)
+    settings["optim"].pop("steps")
+    trainer = Trainer(task, config.optim, out, resume=resume, run={"stage": stage, "config": settings})
+    console.print(f"{stage}: {sum(p.numel() for p in task.module.parameters()) / 1e6:.2f} M parameters")
+    trainer.train()
+    if isinstance(task, VAEStage):
+        task.measure_latents()
+    done = Provenance(
+        stage=stage,
+        steps=trainer.step,
+        data=recording_name(config.data),
+        hardware=hardware(),
+        hours=round(trainer.hours, 3),
+        git=git_revision(),
+        seed=config.optim.seed,
+    )
+    world.config = world.with_stage(done)
+    world.save_pretrained(out)
+    console.print(f"wrote {out}")
+    return world
+
+
+def stage_names() -> tuple[str, ...]:
+    """Return the names of the stages."""
+    return tuple(STAGES)
+
+
