@@ -40,11 +40,14 @@ class VAEStage:
 
     def __init__(
         self, vae: VAE, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
-        max_clips: int | None,
+        max_clips: int | None, fresh: bool,
     ) -> None:  # fmt: skip
         self.module, self.config, self.optim = vae, config, optim
         self.data = PixelDataset(data, max_clips=max_clips)
         self.heldout = PixelDataset(heldout, max_clips=64) if heldout else self.data
+        if fresh:
+            frames = self.data.sample(256, 17, torch.Generator().manual_seed(optim.seed))
+            vae.init_linear(to_pixels(frames))
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch through a sampled posterior."""
