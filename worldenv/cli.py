@@ -4,7 +4,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -17,8 +17,8 @@ def demo(arguments: list[str]) -> None:
     def run(*, out: Path, world: str = "maze", worlds: int = 24, first_seed: int = 900_000, chunks: int = 6) -> None:
         """Step a world along out-and-back paths on held-out mazes, with memory and without.
 
-        Writes demo.mp4, contact.png (the way out above the mirrored way back) and report.json. Needs the sims extra, for
-        the true frames that everything is compared with.
+        Writes demo.mp4, contact.png (the way out above the mirrored way back) and report.json. Needs the sims extra,
+        for the true frames that everything is compared with.
 
         Args:
             out: folder to write to.
@@ -85,16 +85,61 @@ def train(arguments: list[str]) -> None:
     tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")
 
 
+def evaluate(arguments: list[str]) -> None:
+    """score a world: revisit (does a place stay the same) or action (does it obey)"""
+    from .eval.suites import SUITES, run_suite
+
+    suite = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if suite not in SUITES and not {"-h", "--help"} & set(arguments):
+        raise ValueError(f"unknown suite {suite!r}: worldenv eval SUITE ..., SUITE one of {', '.join(SUITES)}")
+
+    def run(*, out: Path, world: str = "maze", worlds: int = 64, first_seed: int | None = None) -> None:
+        """Run a suite and write report.json (and pictures) to a folder.
+
+        Args:
+            out: folder to write to.
+            world: packaged name, directory or hub id.
+            worlds: number of held-out mazes (revisit) or start views (action).
+            first_seed: first map seed (revisit, default 900,000) or start view (action, default 0).
+        """
+        first = first_seed if first_seed is not None else (900_000 if suite == "revisit" else 0)
+        run_suite(suite, world, out, num_worlds=worlds, first_seed=first)
+
+    tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")
+
+
+def bench(arguments: list[str]) -> None:
+    """measure frames per second and latency of the engine"""
+
+    def run(
+        what: tyro.conf.Positional[Literal["engine"]] = "engine", /, *, out: Path, world: str = "maze",
+        envs: tuple[int, ...] = (1, 4, 16), steps: int = 20,
+    ) -> None:  # fmt: skip
+        """Step a world with 1, 4 and 16 envs and write what it takes to a JSON file.
+
+        Args:
+            what: what to measure.
+            out: JSON file to write.
+            world: packaged name, directory or hub id.
+            envs: batch sizes, interleaved.
+            steps: steps counted for each.
+        """
+        from .eval.bench import bench_engine
+
+        bench_engine(world, out, sizes=envs, num_steps=steps)
+
+    tyro.cli(run, args=arguments, prog="worldenv bench")
+
+
 def rollout(arguments: list[str]) -> None:
     """generate a video along a pose string"""
 
-    def run(
-        *, pose: str, out: Path, world: str = "maze", start: int = 0, seed: int = 0, memory: str = "auto"
-    ) -> None:
+    def run(*, pose: str, out: Path, world: str = "maze", start: int = 0, seed: int = 0, memory: str = "auto") -> None:
         """Generate a video along a pose string such as "w-8, right-8, left-8, s-8".
 
         Args:
-            pose: comma-separated segments keys-N: keys w s a d left right up down, joined by + when held together, for N
+            pose: comma-separated segments keys-N: keys w s a d left right up down, joined by + when held together,
+            for N
                 latents of 4 frames.
             out: video file to write (.mp4).
             world: packaged name, directory or hub id.
@@ -130,7 +175,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
     "record": record,
     "train": train,
+    "eval": evaluate,
     "rollout": rollout,
+    "bench": bench,
     "info": info,
 }
 

@@ -167,9 +167,7 @@ def test_free_motion_is_exact_and_without_lag() -> None:
     world.reset(seeds=[0, 1, 2, 3], starts=[None] * 4)
     rng, checked = np.random.default_rng(0), 0
     for _ in range(12):
-        camera = np.concatenate(
-            [rng.integers(-1, 2, (4, 2)), np.zeros((4, 1)), rng.integers(-1, 2, (4, 2))], 1
-        )
+        camera = np.concatenate([rng.integers(-1, 2, (4, 2)), np.zeros((4, 1)), rng.integers(-1, 2, (4, 2))], 1)
         actions = command(world, camera.tolist())
         chunk = world.step(actions)
         for row in range(4):

@@ -113,7 +113,7 @@ def _settings(config: RecordConfig) -> dict[str, object]:
     """Return what must not change within one recording: all but the number of clips."""
     values = to_dict(config)
     values.pop("clips")
-    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(values))
 
 
 def _check_manifest(config: RecordConfig, out: Path) -> None:

@@ -14,8 +14,8 @@ from .schema import Clip
 class GymSource:
     """Random actions, one per latent, held for four frames; episodes that end are cut into shorter clips' padding.
 
-    Frames come from ``render()`` (``rgb_array``). Where ``info`` holds ``c2w`` (4, 4) and ``K`` (3, 3) they are recorded;
-    otherwise poses are absent and the clip's attribute ``poses`` says so.
+    Frames come from ``render()`` (``rgb_array``). Where ``info`` holds ``c2w`` (4, 4) and ``K`` (3, 3) they are
+    recorded; otherwise poses are absent and the clip's attribute ``poses`` says so.
     """
 
     def __init__(self, env_id: str, num_latents: int, first_seed: int, *, simulators: tuple[str, ...]) -> None:

@@ -12,8 +12,9 @@ from ..base.rng import derive_seed
 from ..geometry.action import c2w_to_keys, camera_to_c2w
 from ..geometry.path import FreeSpace
 from ..geometry.pose import look
-from ..sims.doom import FREEDOOM_MAPS, DoomDynamics
+from ..sims.doom import DoomDynamics
 from ..sims.maze import EYE_HEIGHT
+from ..sims.row import FREEDOOM_MAPS
 from .schema import Clip
 from .trajectories import Plan, TrajectoryConfig, plan_clip, random_keys
 

@@ -66,7 +66,8 @@ def plan_clip(
     kinds, shares = zip(*config.shares.items(), strict=True)
     kind: PathKind = kinds[int(rng.choice(len(kinds), p=shares))]
     nominal = rng.random() < config.nominal
-    scales = np.exp(rng.uniform(*np.log(config.scale), size=2))
+    low, high = np.log(config.scale)
+    scales = np.exp(rng.uniform(low, high, size=2))
     if not nominal:
         steps = replace(steps, move=steps.move * float(scales[0]), turn_deg=steps.turn_deg * float(scales[1]))
     acted, pitched = rng.random() < config.acted, rng.random() < config.pitched
@@ -80,8 +81,10 @@ def plan_clip(
 
 def random_keys(num_latents: int, rng: np.random.Generator) -> Array:
     """Hold random keys for 2 to 8 latents, walls or not: (num_latents, 5) ``camera`` actions."""
-    moves = np.array([[1, 0, 0, 0, 0], [1, 0, 0, 1, 0], [1, 0, 0, -1, 0], [0, 0, 0, 1, 0], [0, 0, 0, -1, 0],
-                      [-1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, -1, 0, 0, 0], [1, 1, 0, 0, 0], [1, -1, 0, 0, 0]], float)  # fmt: skip
+    # (forward, right, yaw): walks, turning walks, turns, strafes and diagonals.
+    held = [(1, 0, 0), (1, 0, 1), (1, 0, -1), (0, 0, 1), (0, 0, -1), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (1, 1, 0),
+            (1, -1, 0)]  # fmt: skip
+    moves = np.array([[forward, right, 0, yaw, 0] for forward, right, yaw in held], float)
     shares = np.array([7, 3, 3, 2, 2, 2, 1, 1, 1, 1])
     rows: list[Array] = []
     while len(rows) < num_latents:

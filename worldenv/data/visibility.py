@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,8 +19,8 @@ def visible_share(
 ) -> Tensor:
     """Return the share of view i's surface that view j sees, depth-tested; (F, F) float32 in [0, 1].
 
-    Every ``stride``-th pixel of view i is lifted to its 3-D point and projected into view j, where it counts if it falls
-    in the picture and within ``tolerance`` (relative) of the depth there.
+    Every ``stride``-th pixel of view i is lifted to its 3-D point and projected into view j, where it counts if it
+    falls in the picture and within ``tolerance`` (relative) of the depth there.
     """
     height, width = depth.shape[1:]
     offset = stride // 2

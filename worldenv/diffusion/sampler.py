@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def sample_chunk(
     """
     sigmas = inference_sigmas(config)
     x = noise
-    for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for now, after in pairwise(sigmas):
         timesteps = torch.full(x.shape[:2], 1000 * float(now), device=x.device)
         v = velocity(x, timesteps)
         if config.stochastic and renoise is not None:

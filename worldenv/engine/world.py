@@ -1,6 +1,7 @@
 """``World``: the artifact on disk that training makes and everything else steps.
 
-A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and safetensors
+A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and
+safetensors
 files: ``vae``, ``dit``, ``starts``. Every training stage writes one, so a run of stages is a chain of worlds.
 """
 
@@ -195,7 +196,9 @@ def find_world(name: str | Path) -> Path:
 
             return Path(snapshot_download(str(name), allow_patterns=["*.toml", "*.safetensors"]))
         except Exception as error:
-            raise ValueError(f"unknown world {str(name)!r}: no such directory, and the hub said {error}; {known}") from None
+            raise ValueError(
+                f"unknown world {str(name)!r}: no such directory, and the hub said {error}; {known}"
+            ) from None
     raise ValueError(f"unknown world {str(name)!r}: no such directory; {known}")
 
 

@@ -1,4 +1,6 @@
-"""The environment core: a world, a task, a clock, for B episodes in lockstep. Shells add Gymnasium's and SB3's forms."""
+"""The environment core: a world, a task, a clock, for B episodes in lockstep. Shells add Gymnasium's and SB3's
+forms.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,8 @@ class EnvCore:
     def observe(self) -> Any:
         """Return the observation of the present moment: fresh tensors, never written again."""
         mode = self.config.obs_mode
-        assert self.frames is not None and self.stacked is not None
+        assert self.frames is not None
+        assert self.stacked is not None
         if mode == "image":
             return self.frames[:, -1].clone()
         if mode == "stack":
@@ -174,4 +177,3 @@ class GoalSource:
 
 def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old)
-

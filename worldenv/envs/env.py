@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -16,11 +16,15 @@ from .spaces import check_actions
 from .vector_env import check_options, make_metadata, read_images
 
 # pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order.
-PLAY_KEYS = {"basic": {(ord("w"),): 0, (ord("s"),): 1, (ord("d"),): 2, (ord("a"),): 3}}
+PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
+    "basic": {(ord("w"),): 0, (ord("s"),): 1, (ord("d"),): 2, (ord("a"),): 3}
+}
 
 
 class WorldEnv(gym.Env[Any, Any]):
     """One episode of a world; keyword arguments as in ``make_core``."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 1.5}
 
     def __init__(self, *, render_mode: str | None = None, output: str = "numpy", **kwargs: Any) -> None:
         if render_mode not in (None, "rgb_array"):
@@ -64,7 +68,7 @@ class WorldEnv(gym.Env[Any, Any]):
         signals = float(result.reward[0]), bool(result.terminated[0]), bool(result.truncated[0])
         return self._give(result.obs), *signals, self._info(result.info)
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """Return the newest frame, (H, W, 3) uint8."""
         if self.render_mode is None or self.core.frames is None:
             return None
@@ -98,4 +102,6 @@ class WorldEnv(gym.Env[Any, Any]):
 
     @staticmethod
     def _info(info: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {key: value[0].cpu().numpy().copy() if value.ndim > 1 else value[0].item() for key, value in info.items()}
+        return {
+            key: value[0].cpu().numpy().copy() if value.ndim > 1 else value[0].item() for key, value in info.items()
+        }

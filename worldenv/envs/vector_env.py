@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -31,6 +31,12 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         output: ``numpy``, or ``torch`` for tensors.
         kwargs: see ``make_core``.
     """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": ["rgb_array"],
+        "render_fps": 1.5,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
     def __init__(
         self,
@@ -75,7 +81,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         images = read_images(chosen.get("image"), self.core, self.num_envs)
         self._seed(seed, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
-        obs, info = self.core.reset(seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images)
+        obs, info = self.core.reset(
+            seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images
+        )
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
 
@@ -111,7 +119,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return new_obs, merged
 
     def _step_next(self, action: Tensor) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Advance every row, then begin new episodes in those that had ended before; their action counts for nothing."""
+        """Advance every row, then begin new episodes in those that had ended before; their action counts for
+        nothing.
+        """
         over = torch.from_numpy(self._done.copy())
         result = self.core.step(action)
         obs, new_info = self._autoreset(self._done)

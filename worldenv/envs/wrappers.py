@@ -28,7 +28,19 @@ def chunk_rows(env: Any) -> Any:
     return env.unwrapped.chunk_frames
 
 
-class RecordChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
+def RecordChunkVideo(env: Any, folder: str | Path, **options: Any) -> Any:  # noqa: N802
+    """Write every generated frame of a single or vector environment at the world's fps.
+
+    Args:
+        env: what ``gym.make`` or ``gym.make_vec`` gave.
+        folder: where the videos go: one per episode of a single env, one for all rows of a vector env.
+        options: ``prefix`` of the file names; ``columns`` of the grid of a vector env.
+    """
+    vector = isinstance(env.unwrapped, gym.vector.VectorEnv)
+    return VectorChunkVideo(env, folder, **options) if vector else SingleChunkVideo(env, folder, **options)
+
+
+class SingleChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
     """Write each episode of a single environment, every frame, at the world's fps: ``<prefix>-<episode>.mp4``."""
 
     def __init__(self, env: gym.Env[Any, Any], folder: str | Path, *, prefix: str = "episode") -> None:
@@ -64,12 +76,14 @@ class RecordChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
             self.writer = None
 
 
-class RecordChunkVideoVector(gym.vector.VectorWrapper):
-    """Write all rows of a vector environment into one video of ``columns`` tiles across, every frame."""
+class VectorChunkVideo(gym.vector.VectorWrapper):
+    """Write all rows of a vector environment into one video, ``columns`` tiles across: ``<prefix>.mp4``."""
 
-    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], path: str | Path, *, columns: int = 4) -> None:
+    def __init__(
+        self, env: gym.vector.VectorEnv[Any, Any, Any], folder: str | Path, *, prefix: str = "envs", columns: int = 4
+    ) -> None:
         super().__init__(env)
-        self.path, self.columns = Path(path), columns
+        self.path, self.columns = Path(folder) / f"{prefix}.mp4", columns
         self.writer = _ChunkWriter(self.path, env.unwrapped.core.spec.fps)  # type: ignore[attr-defined]
 
     def reset(self, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..base.log import Stopwatch, console
 from ..engine.engine import default_dtype, resolve_device
-from ..engine.world import shared_world
+from ..engine.world import World, shared_world
 from ..envs.wrappers import tile
 from ..memory.context import num_slots
 from .image import Array
@@ -21,30 +21,36 @@ ARMS = ("worldplay", "recent", "none", "random")
 
 
 def run_demo(name: str, out: Path, *, num_worlds: int, first_seed: int, num_chunks: int) -> None:
-    """Run every arm on the same cases and noise; write demo.mp4, contact.png and report.json to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Run the revisit suite at demo size on a world by name."""
     device = resolve_device("auto")
     world = shared_world(name, device=device, dtype=default_dtype(device))
+    run_revisit(world, out, num_worlds=num_worlds, first_seed=first_seed, num_chunks=num_chunks, suite="demo")
+
+
+def run_revisit(
+    world: World, out: Path, *, num_worlds: int, first_seed: int, num_chunks: int = 6, suite: str = "revisit"
+) -> None:
+    """Run every arm on the same cases and noise; write demo.mp4, contact.png and report.json to ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
     cases = make_cases(world.spec, list(range(first_seed, first_seed + num_worlds)), num_chunks)
-    window = 4 * num_slots(world.config.memory, world.spec.chunk_latents)
-    videos: dict[str, Tensor] = {}
     watch = Stopwatch()
-    for arm in ARMS:
-        videos[arm] = run_arm(world, cases, arm)
+    videos = {arm: run_arm(world, cases, arm) for arm in ARMS}
     seconds = watch.seconds()
     videos["swapped"] = run_arm(world, cases, "worldplay", edit=swap_memory)
     videos |= dict(controls(cases))
+    window = 4 * num_slots(world.config.memory, world.spec.chunk_latents)
     metrics = {arm: score(frames, cases.frames, window_frames=window).metrics for arm, frames in videos.items()}
-    differences = {f"worldplay - {arm}": paired(metrics["worldplay"], metrics[arm]) for arm in metrics if arm != "worldplay"}
     made = len(ARMS) * num_worlds * (cases.frames.shape[1] - 1)
-    report = write_report(
+    write_report(
         out / "report.json",
-        suite="demo",
+        suite=suite,
         protocol=PROTOCOL,
         world={"name": world.config.name, "sha256": world.sha256},
         seeds=cases.seeds,
         arms=metrics,
-        differences=differences,
+        differences={
+            f"worldplay - {a}": paired(metrics["worldplay"], m) for a, m in metrics.items() if a != "worldplay"
+        },
         timing={
             "frames_per_s": made / seconds,
             "env_steps_per_s": made / seconds / world.spec.chunk_frames,
@@ -55,7 +61,7 @@ def run_demo(name: str, out: Path, *, num_worlds: int, first_seed: int, num_chun
     write_video(out / "demo.mp4", videos, cases.frames, fps=world.spec.fps)
     write_contact(out / "contact.png", videos, cases.frames)
     _print_table(metrics)
-    console.print(f"{report['timing']['frames_per_s']:.0f} frames/s; wrote {out}/demo.mp4, contact.png, report.json")
+    console.print(f"{made / seconds:.0f} frames/s; wrote {out}/demo.mp4, contact.png, report.json")
 
 
 def write_video(path: Path, videos: dict[str, Tensor], truth: Tensor, *, fps: int, count: int = 6) -> None:
@@ -89,5 +95,3 @@ def _print_table(metrics: dict[str, dict[str, Array]]) -> None:
     for arm, values in metrics.items():
         table.add_row(arm, *(f"{values[k].mean():.2f}" if k in values else "" for k in names))
     console.print(table)
-
-

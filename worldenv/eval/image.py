@@ -1,6 +1,7 @@
 """Picture fidelity by its published definitions (skimage computes them), in float64, for arrays or tensors.
 
-uint8 is 0..255, float is 0..1. Means run over image axes and frames; leading batch axes are returned, a float for one clip.
+uint8 is 0..255, float is 0..1. Means run over image axes and frames; leading batch axes are returned, a float for one
+clip.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Out and back: does a place look the same when one returns?
 
-Each case is a held-out maze with a path that goes out for N chunks and comes back over exactly the same poses. The world gets the
-start view and the actions; everything after is its own. The way back is compared frame by frame with its own way out
-(``return_psnr_self``, WorldPlay section 4) and with the simulator (``return_psnr_gt``).
+Each case is a held-out maze with a path that goes out for N chunks and comes back over exactly the same poses. The
+world gets the start view and the actions; everything after is its own. The way back is compared frame by frame with
+its own way out (``return_psnr_self``, WorldPlay section 4) and with the simulator (``return_psnr_gt``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -97,7 +98,7 @@ def run_arm(world: World, cases: Cases, policy: str, *, edit: ContextEdit | None
     return torch.cat(frames, 1)
 
 
-def mirror(num_frames: int) -> Array:
+def mirror(num_frames: int) -> npt.NDArray[np.int64]:
     """Return the index of the outward frame with the pose of each return frame, in order of return."""
     half = (num_frames - 1) // 2
     return np.arange(half - 1, -1, -1)

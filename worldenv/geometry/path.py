@@ -1,8 +1,8 @@
 """Camera paths on the free space of a map: there and back, look-around, loops, exploration.
 
-A path is a sequence of ``camera`` actions, one per latent, in units of the action steps, planned so that the camera keeps
-clear of walls. Every planner takes a random generator and returns exactly ``num_latents`` actions; integrating them with
-``camera_to_c2w`` gives the poses.
+A path is a sequence of ``camera`` actions, one per latent, in units of the action steps, planned so that the camera
+keeps clear of walls. Every planner takes a random generator and returns exactly ``num_latents`` actions; integrating
+them with ``camera_to_c2w`` gives the poses.
 """
 
 from __future__ import annotations

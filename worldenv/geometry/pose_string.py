@@ -15,7 +15,8 @@ def parse_pose_string(text: str) -> Tensor:
     """Parse a pose string to key codes, (F, 2) int64, one row per latent.
 
     Raises:
-        ValueError: on an unknown key, keys that cancel, or a missing or non-positive number; the message names the segment.
+        ValueError: on an unknown key, keys that cancel, or a missing or non-positive number; the message names the
+        segment.
     """
     rows: list[tuple[int, int]] = []
     for segment in (s.strip() for s in text.split(",") if s.strip()):

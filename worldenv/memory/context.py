@@ -1,8 +1,8 @@
 """Context: which past latents the next chunk attends to, by policy, as tensors for the model.
 
-History comes in entries: entry 0 is the start view (latent 0 alone), entry e >= 1 the e-th generated chunk. A context has a
-fixed number of slots, filled from the right in order of time; empty slots (index -1) are masked. Slot s has temporal
-position s and the new chunk follows at positions S, S + 1, ...: temporal reframing (WorldPlay 3.3, figure 4c).
+History comes in entries: entry 0 is the start view (latent 0 alone), entry e >= 1 the e-th generated chunk. A context
+has a fixed number of slots, filled from the right in order of time; empty slots (index -1) are masked. Slot s has
+temporal position s and the new chunk follows at positions S, S + 1, ...: temporal reframing (WorldPlay 3.3, figure 4c).
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def _recent(length: Tensor, count: int, slots: int) -> Tensor:
     return torch.where((index >= 0) & (index >= length[:, None] - count), index, -1)
 
 
-def _select_none(
-    bank: MemoryBank, query: Tensor, config: MemoryConfig, chunk: int, seeds: Sequence[int]
-) -> Selection:
+def _select_none(bank: MemoryBank, query: Tensor, config: MemoryConfig, chunk: int, seeds: Sequence[int]) -> Selection:
     return _without_retrieval(_recent(bank.length, chunk, num_slots(config, chunk)))
 
 
@@ -231,8 +229,7 @@ def chunk_mask(
     num_latents: int,
 ) -> Tensor:
     """Let every latent of the new chunk see the filled slots and the whole chunk; (B, F, S + F) bool."""
-    batch, slots = valid.shape
-    return torch.cat([valid, valid.new_ones(batch, num_latents)], 1)[:, None].expand(-1, num_latents, -1)
+    return torch.cat([valid, valid.new_ones(len(valid), num_latents)], 1)[:, None].expand(-1, num_latents, -1)
 
 
 def condition(

@@ -1,7 +1,7 @@
 """PRoPE: relative cameras inside attention (WorldPlay 3.2; every channel of a head is transformed).
 
-``q' = P^T q``, ``k' = P^-1 k``, ``v' = P^-1 v``, ``o = P o'`` on groups of four channels, with ``P = lift(K) w2c``, so that only
-``P_query P_key^-1`` matters and a rigid change of the world frame changes nothing.
+``q' = P^T q``, ``k' = P^-1 k``, ``v' = P^-1 v``, ``o = P o'`` on groups of four channels, with ``P = lift(K) w2c``,
+so that only ``P_query P_key^-1`` matters and a rigid change of the world frame changes nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A causal video VAE: 8x in space, 4x in time, the first frame alone, then groups of four.
 
-Encoder and decoder are each a linear map of 4x8x8 patches plus a convolutional network that corrects it. The linear maps
-start as the principal components of the training data, so that training begins at the quality of PCA (a few dB above
-what small convolutional networks reach in minutes) and spends its time on what lies beyond.
+Encoder and decoder are each a linear map of 4x8x8 patches plus a convolutional network that corrects it. The linear
+maps start as the principal components of the training data, so that training begins at the quality of PCA (a few dB
+above what small convolutional networks reach in minutes) and spends its time on what lies beyond.
 
 The first frame is repeated to fill a group of its own, so that every latent covers exactly four frame slots and a
 still picture is a short still video. Convolutions look back in time only; ``VAECache`` carries what they look back

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.rng import draw_start
 from ..base.dynamics import Actions, Chunk, WorldSpec, frame_path
+from ..base.rng import draw_start
 from .maze import Maze, MazeConfig
 from .row import FREEDOOM_MAPS, FreedoomRow, MazeRow, Row, View
 
@@ -28,8 +28,8 @@ class DoomDynamics:
     pose always follows from the episode's seed. Freedoom maps have no exact geometry here: depth is None, and
     episodes begin at the player's start, turned by the seed. ``depth=False`` saves the ray-casting.
 
-    With ``start_c2w`` (one pose per entry of ``map_seeds``) episodes begin on fixed start views, and ``starts`` is an index
-    into them: the twin of a generated world takes both from the world's own start views.
+    With ``start_c2w`` (one pose per entry of ``map_seeds``) episodes begin on fixed start views, and ``starts`` is an
+    index into them: the twin of a generated world takes both from the world's own start views.
     """
 
     def __init__(
@@ -53,9 +53,7 @@ class DoomDynamics:
         self.map_seeds = map_seeds if maps == "maze" else range(len(FREEDOOM_MAPS))
         self.start_c2w = start_c2w
         self._rows: list[Row] = [
-            MazeRow(self.spec, config or MazeConfig(), depth=depth)
-            if maps == "maze"
-            else FreedoomRow(self.spec)
+            MazeRow(self.spec, config or MazeConfig(), depth=depth) if maps == "maze" else FreedoomRow(self.spec)
             for _ in range(num_envs)
         ]
 

@@ -54,9 +54,7 @@ def freedoom_wad(number: int) -> Path:
     """
     path = Path(load_vizdoom().__file__).parent / f"freedoom{number}.wad"
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing; install the vizdoom wheel, which ships the Freedoom WADs"
-        )
+        raise FileNotFoundError(f"{path} is missing; install the vizdoom wheel, which ships the Freedoom WADs")
     return path
 
 
@@ -86,9 +84,7 @@ class DoomGame:
         game.set_window_visible(False)
         game.set_sound_enabled(False)
         game.set_screen_format(vizdoom.ScreenFormat.DOOM_256_COLORS8)
-        game.set_screen_resolution(
-            getattr(vizdoom.ScreenResolution, f"RES_{self.view.width}X{self.view.height}")
-        )
+        game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{self.view.width}X{self.view.height}"))
         for part in _HIDDEN:
             getattr(game, f"set_render_{part}")(False)
         game.set_mode(vizdoom.Mode.PLAYER)

@@ -79,9 +79,7 @@ class _Builder:
         ):
             array[tiles][new] = value
 
-    def _room(
-        self, row: int, column: int, rows: int, columns: int, theme: int, heights: tuple[float, float]
-    ) -> Room:
+    def _room(self, row: int, column: int, rows: int, columns: int, theme: int, heights: tuple[float, float]) -> Room:
         wall, floor, ceiling = self.themes[theme % len(self.themes)]
         height = float(np.round(self.rng.uniform(*heights) * 4) / 4)
         return Room(

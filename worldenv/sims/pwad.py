@@ -85,9 +85,7 @@ def write_slot(path: str | Path, maze: Maze) -> None:
     """
     text = textmap(maze).encode("ascii")
     if len(text) > SLOT_BYTES:
-        raise ValueError(
-            f"the map takes {len(text)} bytes, a slot has {SLOT_BYTES}; use a smaller MazeConfig.size"
-        )
+        raise ValueError(f"the map takes {len(text)} bytes, a slot has {SLOT_BYTES}; use a smaller MazeConfig.size")
     write_lumps(path, [*player_lumps(), ("MAP01", b""), ("TEXTMAP", text.ljust(SLOT_BYTES)), ("ENDMAP", b"")])
 
 
@@ -190,9 +188,7 @@ def _runs(
                 edge = _edge(maze, sector_of, right, left) if k < n else None
                 if edge != look:
                     if look is not None:
-                        yield (
-                            ((line, start), (line, k), look) if vertical else ((start, line), (k, line), look)
-                        )
+                        yield (((line, start), (line, k), look) if vertical else ((start, line), (k, line), look))
                     start, look = k, edge
 
 

@@ -71,9 +71,7 @@ class LevelView:
             view = cls(width=width, height=height, fov_deg=fov_deg)
             if view.fx >= oversampling * float(K[0, 0]):
                 return view
-        raise ValueError(
-            f"a {spec.width}x{spec.height} frame needs a screen beyond 1600x1200; ask for a smaller one"
-        )
+        raise ValueError(f"a {spec.width}x{spec.height} frame needs a screen beyond 1600x1200; ask for a smaller one")
 
     @property
     def fx(self) -> float:

@@ -1,7 +1,7 @@
 """The task protocol: reward, termination and goal from frames and poses, never from the world's insides.
 
-A task is a frozen dataclass without state; what it must remember of an episode is a dictionary of tensors with a leading env
-axis, so that rows can be reset, cloned and restored by indexing.
+A task is a frozen dataclass without state; what it must remember of an episode is a dictionary of tensors with a
+leading env axis, so that rows can be reset, cloned and restored by indexing.
 """
 
 from __future__ import annotations

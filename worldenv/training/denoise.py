@@ -127,7 +127,7 @@ class BidirectionalStage:
         for first in range(history, total, self.chunk):
             c2w, labels = truth.c2w[:, first : first + self.chunk], truth.labels[:, first : first + self.chunk]
             chosen = select(bank, c2w, config, chunk_latents=self.chunk)
-            noise = torch.randn(truth.latents[:, :self.chunk].shape, generator=torch.Generator().manual_seed(first))
+            noise = torch.randn(truth.latents[:, : self.chunk].shape, generator=torch.Generator().manual_seed(first))
             latents = generate_chunk(
                 self.module, gather(bank, chosen.index, chunk_latents=self.chunk), c2w=c2w, labels=labels,
                 noise=noise.to(device), K=self.K, unit=self.world.spec.unit, sampler=self.world.config.sampler,

@@ -59,7 +59,10 @@ class OptimConfig:
 class Stage(Protocol):
     """What a stage gives to the loop."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Draw a batch and return its loss and figures to log."""
@@ -90,7 +93,9 @@ def precision(name: str) -> str:
 class Trainer:
     """Runs one stage to its last step, from the start or from a checkpoint."""
 
-    def __init__(self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any]) -> None:
+    def __init__(
+        self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any]
+    ) -> None:
         self.stage, self.config, self.folder, self.run = stage, config, folder, dict(run)
         self.accelerator = Accelerator(mixed_precision=precision(config.mixed_precision))
         parameters = [p for p in stage.module.parameters() if p.requires_grad]
@@ -179,7 +184,9 @@ class Trainer:
         tensors, header = load_tensors(self.checkpoint)
         changed = [k for k, v in self.run.items() if header["run"].get(k) != v]
         if changed:
-            raise ValueError(f"{self.checkpoint}: the run had another {changed[0]!r}; resume with its own configuration")
+            raise ValueError(
+                f"{self.checkpoint}: the run had another {changed[0]!r}; resume with its own configuration"
+            )
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -37,6 +37,8 @@ class TrainConfig:
     """Name of the world."""
     max_clips: int | None = None
     """Use only this many clips."""
+    num_starts: int = 0
+    """Start views to make on held-out mazes, if the world has none yet (needs the sims extra)."""
     spec: WorldSpec = field(default_factory=WorldSpec)
     """Picture, camera, clock, steps (first stage only; later stages take the world's)."""
     vae: VAEConfig = field(default_factory=VAEConfig)
@@ -113,6 +115,10 @@ def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; choose one of {', '.join(STAGES)}")
     world = _start_world(stage, config)
+    if world.starts is None and config.num_starts:
+        from .starts import make_starts  # the simulator is an extra
+
+        world.starts = make_starts(world.spec, config.num_starts)
     task = STAGES[stage](world, config, out)
     task.module.requires_grad_(True).train()
     settings = to_dict(config)
@@ -140,5 +146,3 @@ def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -
 def stage_names() -> tuple[str, ...]:
     """Return the names of the stages."""
     return tuple(STAGES)
-
-

@@ -1,0 +1,155 @@
+"""Policies without learning: follow a path, go out and come back, walk to a goal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worldenv.geometry.action import ActionSteps
+from worldenv.geometry.pose import rotation_yaw, wrap_angle, yaw_pitch
+from worldenv.geometry.pose_string import parse_pose_string
+
+FORWARD, BACK, RIGHT, LEFT = range(4)
+"""The actions of ``action_mode="basic"``."""
+UNDO = {FORWARD: BACK, BACK: FORWARD, RIGHT: LEFT, LEFT: RIGHT}
+
+
+class FollowKeys:
+    """Plays a pose string such as ``w-8, right-8`` in every env, then stands still (``keys_per_latent``)."""
+
+    def __init__(self, text: str, *, num_latents: int) -> None:
+        codes = parse_pose_string(text)
+        missing = -len(codes) % num_latents
+        padded = torch.cat([codes, codes.new_zeros(missing, 2)])
+        self.chunks = padded.reshape(-1, 2 * num_latents).numpy()
+        self._num_envs = self._step = 0
+
+    def reset(self, num_envs: int) -> None:
+        """Begin at the first key."""
+        self._num_envs, self._step = num_envs, 0
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return the next chunk of keys, (B, 2 * latents per chunk)."""
+        ended = self._step >= len(self.chunks)
+        keys = np.zeros_like(self.chunks[0]) if ended else self.chunks[self._step]
+        self._step += 1
+        return np.tile(keys, (self._num_envs, 1))
+
+
+class FollowPath:
+    """Steers along planned poses, one per latent, from wherever the camera really is (``camera_per_latent``).
+
+    Each chunk starts from the pose that ``info["c2w"]`` reports, so what a wall took away is caught up as far as the
+    largest step allows.
+    """
+
+    def __init__(
+        self,
+        c2w: Tensor,  # (B, F, 4, 4), or (F, 4, 4) for all envs
+        *,
+        steps: ActionSteps,
+        num_latents: int,
+    ) -> None:
+        if c2w.shape[-3] < 1 or c2w.shape[-2:] != (4, 4) or c2w.ndim not in (3, 4):
+            raise ValueError(f"c2w has shape {tuple(c2w.shape)}; pass (F, 4, 4) or (B, F, 4, 4), one pose per latent")
+        self.c2w, self.steps, self.num_latents = c2w.double(), steps, num_latents
+        self._num_envs = self._step = 0
+
+    def reset(self, num_envs: int) -> None:
+        """Begin at the first pose."""
+        if self.c2w.ndim == 4 and len(self.c2w) != num_envs:
+            raise ValueError(f"the path is for {len(self.c2w)} envs, got num_envs={num_envs}; pass one path per env")
+        self._num_envs, self._step = num_envs, 0
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return the camera actions towards the chunk's poses, (B, 5 * latents per chunk) float32."""
+        index = torch.arange(self.num_latents) + self._step * self.num_latents
+        goal = self.c2w[..., index.clamp(max=self.c2w.shape[-3] - 1), :, :].expand(self._num_envs, -1, -1, -1)
+        here = torch.as_tensor(info["c2w"], dtype=torch.float64)[:, None]
+        self._step += 1
+        return camera_between(torch.cat([here, goal[:, :-1]], 1), goal, self.steps).flatten(1).float().numpy()
+
+
+def camera_between(
+    c2w_from: Tensor,  # (..., 4, 4)
+    c2w_to: Tensor,  # (..., 4, 4)
+    steps: ActionSteps,
+) -> Tensor:
+    """Return the ``camera`` action that leads from one upright pose to another, (..., 5), cut to -1..1.
+
+    The inverse of ``geometry.action.move_camera`` for ``walk``: rotate first, then translate along the new heading.
+    """
+    (yaw_from, pitch_from), (yaw_to, pitch_to) = yaw_pitch(c2w_from), yaw_pitch(c2w_to)
+    offset = c2w_to[..., :3, 3:] - c2w_from[..., :3, 3:]
+    right, down, forward = (rotation_yaw(yaw_to).mT @ offset)[..., 0].unbind(-1)
+    delta = torch.stack([forward, right, -down, wrap_angle(yaw_to - yaw_from), pitch_to - pitch_from], -1)
+    return (delta / steps.units().to(delta)).clamp(-1, 1)
+
+
+class OutAndBack:
+    """Plays some ``basic`` actions and then takes each of them back: the scripted answer to Revisit.
+
+    By default one step ahead and half a turn, which a start view has room for, so that walls do not spoil the way home.
+    """
+
+    def __init__(self, out: tuple[int, ...] = (FORWARD, RIGHT, RIGHT, RIGHT, RIGHT)) -> None:
+        self.actions = (*out, *(UNDO[action] for action in reversed(out)))
+        self._num_envs = self._step = 0
+
+    def reset(self, num_envs: int) -> None:
+        """Begin at the first action."""
+        self._num_envs, self._step = num_envs, 0
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return the next action for every env, over and over again."""
+        action = self.actions[self._step % len(self.actions)]
+        self._step += 1
+        return np.full(self._num_envs, action, np.int64)
+
+
+class SeekGoal:
+    """Turns towards the goal and walks, with ``basic`` actions; sees nothing but ``obs["goal"]``.
+
+    When a step forward hardly moved the camera there was a wall: the policy turns aside, walks on a little and tries
+    again. Generated worlds without walls never trigger this.
+    """
+
+    def __init__(self, *, turn: float, move: float, detour: int = 2, seed: int = 0) -> None:
+        """Make a policy for an env whose steps turn by ``turn`` radians and walk ``move`` metres."""
+        self.turn, self.move, self.detour, self.seed = turn, move, detour, seed
+        self.reset(0)
+
+    def reset(self, num_envs: int) -> None:
+        """Forget where the goals were."""
+        self.rng = np.random.default_rng(self.seed)
+        self._goal: npt.NDArray[Any] | None = None
+        self._walked = np.zeros(num_envs, bool)
+        self._queues: list[list[int]] = [[] for _ in range(num_envs)]
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return one action per env."""
+        goal = np.asarray(obs["goal"], np.float64)
+        bearing = np.arctan2(goal[:, 0], goal[:, 2])
+        towards = np.where(bearing > 0, RIGHT, LEFT)
+        action = np.where(np.abs(bearing) > self.turn / 2, towards, FORWARD)
+        if self._goal is not None:
+            # Walking does not turn, so the goal moves through the camera frame as far as the camera did.
+            moved = np.linalg.norm(goal[:, :3] - self._goal[:, :3], axis=1)
+            for row in np.flatnonzero(self._walked & (moved < self.move / 2)):
+                self._queues[row] = self._way_round()
+        for row, queue in enumerate(self._queues):
+            if queue:
+                action[row] = queue.pop(0)
+        self._goal, self._walked = goal, action == FORWARD
+        return action
+
+    def _way_round(self) -> list[int]:
+        quarter = max(1, round(math.pi / 2 / self.turn))
+        side = int(self.rng.choice([RIGHT, LEFT]))
+        return [side] * quarter + [FORWARD] * int(self.rng.integers(1, self.detour + 1))

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The packaged world `maze`, from nothing: record, train the four stages, and leave the world in runs/memory.
+# Every command goes on where it stopped, so run it again after an interruption.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export OMP_WAIT_POLICY=passive
+worldenv record --config configs/maze/heldout.toml --out runs/heldout
+worldenv record --config configs/maze/record.toml --out runs/train
+worldenv train vae --config configs/maze/vae.toml --out runs/vae --resume
+worldenv train bidirectional --config configs/maze/bidirectional.toml --init runs/vae --out runs/bidirectional --resume
+worldenv train causal --config configs/maze/causal.toml --init runs/bidirectional --out runs/causal --resume
+worldenv train memory --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume

@@ -1,0 +1,76 @@
+"""Throughput and latency of the engine on this machine: medians of interleaved steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..base.dynamics import Actions
+from ..base.log import console, git_revision, hardware, track
+from ..engine.engine import Engine, default_dtype, resolve_device
+from ..engine.world import shared_world
+from ..geometry.action import camera_to_c2w, keys_to_camera
+
+WARM_UP = 6
+"""Steps before counting: until the memory is full and retrieval runs."""
+
+
+def bench_engine(name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int) -> None:
+    """Step engines of several batch sizes in turn, decoding included, and write their medians as JSON."""
+    device = resolve_device("auto")
+    world = shared_world(name, device=device, dtype=default_dtype(device))
+    engines = {size: Engine(world, size) for size in sizes}
+    for size, engine in engines.items():
+        engine.reset(seeds=list(range(size)), starts=[None] * size)
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    first: dict[int, list[float]] = {size: [] for size in sizes}
+    generator = torch.Generator().manual_seed(0)
+    for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
+        for size, engine in engines.items():
+            whole, latency = _timed_step(engine, generator)
+            if i >= WARM_UP:
+                seconds[size].append(whole)
+                first[size].append(latency)
+    frames = world.spec.chunk_frames
+    pixels = world.spec.width * world.spec.height
+    rows = []
+    for size in sizes:
+        median = float(np.median(seconds[size]))
+        rows.append({
+            "num_envs": size,
+            "frames_per_step": frames,
+            "env_steps_per_s": round(size / median, 2),
+            "frames_per_s": round(size * frames / median, 1),
+            "pixel_throughput": round(size * frames * pixels / median / 1e6, 3),
+            "latency_ms_p50": round(1000 * float(np.median(first[size])), 1),
+            "latency_ms_p95": round(1000 * float(np.percentile(first[size], 95)), 1),
+        })  # fmt: skip
+        console.print(
+            f"{size:4d} envs  {rows[-1]['frames_per_s']:8.1f} frames/s  "
+            f"{rows[-1]['env_steps_per_s']:7.2f} env steps/s  "
+            f"first frames after {rows[-1]['latency_ms_p50']:.0f} ms"
+        )
+    report = {"hardware": hardware(), "git": git_revision(), "world": world.config.name, "steps": num_steps,
+              "dtype": str(world.dit.dtype), "timing": rows}  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1))
+    console.print(f"wrote {out}")
+
+
+def _timed_step(engine: Engine, generator: torch.Generator) -> tuple[float, float]:
+    """Return the seconds of one step, and those until its first frames."""
+    chunk = engine.spec.chunk_latents
+    rotation = torch.randint(0, 3, (engine.num_envs, 1), generator=generator)
+    keys = torch.stack([torch.ones_like(rotation), rotation], -1).expand(-1, chunk, -1)
+    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
+    start = time.perf_counter()
+    stream = engine.stream(Actions(keys, c2w))
+    next(stream)
+    latency = time.perf_counter() - start
+    for _ in stream:
+        pass
+    return time.perf_counter() - start, latency
