@@ -95,7 +95,7 @@ def camera_between(
 class OutAndBack:
     """Plays some ``basic`` actions and then takes each of them back: the scripted answer to Revisit.
 
-    By default one step ahead and half a turn, which a start view has room for, so that walls do not spoil the way home.
+    By default one step ahead and half a turn, which a start view mostly has room for: where a wall stops the step, the way home ends elsewhere.
     """
 
     def __init__(self, out: tuple[int, ...] = (FORWARD, RIGHT, RIGHT, RIGHT, RIGHT)) -> None:
@@ -143,9 +143,9 @@ class SeekGoal:
             moved = np.linalg.norm(goal[:, :3] - self._goal[:, :3], axis=1)
             for row in np.flatnonzero(self._walked & (moved < self.move / 2)):
                 self._queues[row] = self._way_round()
-        for row, queue in enumerate(self._queues):
+        for env_idx, queue in enumerate(self._queues):
             if queue:
-                action[row] = queue.pop(0)
+                action[env_idx] = queue.pop(0)
         self._goal, self._walked = goal, action == FORWARD
         return action
 

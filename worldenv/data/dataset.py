@@ -43,7 +43,7 @@ class LatentDataset:
     latents: Tensor  # (N, F, C, h, w) float16
     c2w: Tensor  # (N, F, 4, 4) float64
     labels: Tensor  # (N, F) int64
-    overlap: Tensor  # (N, F, F) uint8: percent of what latent i sees that latent j <= i saw
+    need: Tensor  # (N, F) float32: share of each latent's surface that only memory can know
 
     @classmethod
     def load(cls, folder: Path) -> LatentDataset:
@@ -57,29 +57,17 @@ class LatentDataset:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def memory_necessary(
-        self, *, chunk_latents: int, temporal_latents: int, below: float = 0.3, above: float = 0.6
-    ) -> tuple[Tensor, Tensor]:
-        """Find the chunks that need memory: little of them seen in the temporal window, much of them before it.
+    def chunks(self, *, chunk_latents: int, need: float) -> tuple[Tensor, Tensor]:
+        """List the chunks of all clips as (clip, entry) pairs, entry 1 being the first after latent 0.
 
         Returns:
-            Two (P, 2) int64 tensors of (clip, entry): chunks that need memory, and all chunks.
+            Two (P, 2) int64 tensors: chunks whose mean need of memory is at least ``need``, and all chunks.
         """
-        n, num_entries = chunk_latents, (self.latents.shape[1] - 1) // chunk_latents
-        needed, every = [], []
-        for entry in range(1, num_entries + 1):
-            first = n * (entry - 1) + 1
-            rows = torch.arange(len(self))
-            pair = torch.stack([rows, torch.full_like(rows, entry)], -1)
-            every.append(pair)
-            border = first - temporal_latents
-            if border < 1:
-                continue
-            share = self.overlap[:, first : first + n].float() / 100
-            window = share[:, :, border:first].amax(2).mean(1)
-            older = share[:, :, :border].amax(2).mean(1)
-            needed.append(pair[(window < below) & (older > above)])
-        return torch.cat(needed) if needed else torch.zeros(0, 2, dtype=torch.long), torch.cat(every)
+        num_clips, num_latents = self.need.shape
+        num_entries = (num_latents - 1) // chunk_latents
+        mean = self.need[:, 1 : 1 + num_entries * chunk_latents].unflatten(1, (num_entries, chunk_latents)).mean(2)
+        every = torch.cartesian_prod(torch.arange(num_clips), torch.arange(1, num_entries + 1))
+        return every[mean.flatten() >= need], every
 
 
 def clip_pose_arrays(clip: Clip) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
-"""How much of one view was seen in another, by depth: what retrieval should find and what sampling is based on."""
+"""What a view shows that others showed before, by depth: what retrieval should find and what sampling is based on."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -9,7 +10,7 @@ from ..geometry.camera import project, unproject
 from ..geometry.pose import invert_se3
 
 
-def visible_share(
+def visibility(
     depth: Tensor,  # (F, H, W) float32, of each view
     c2w: Tensor,  # (F, 4, 4)
     K: Tensor,  # (3, 3)
@@ -17,7 +18,7 @@ def visible_share(
     stride: int = 6,
     tolerance: float = 0.05,
 ) -> Tensor:
-    """Return the share of view i's surface that view j sees, depth-tested; (F, F) float32 in [0, 1].
+    """Tell which points of view i's surface view j sees, depth-tested; (F, F, P) bool, indexed [i, j].
 
     Every ``stride``-th pixel of view i is lifted to its 3-D point and projected into view j, where it counts if it
     falls in the picture and within ``tolerance`` (relative) of the depth there.
@@ -31,4 +32,26 @@ def visible_share(
     there = F.grid_sample(depth.float()[:, None], grid[:, None], mode="nearest", align_corners=False)[:, 0, 0]
     inside = (grid.abs() < 1).all(-1) & (z > 1e-3)
     seen = inside & ((there - z).abs() < tolerance * z + 0.02)
-    return seen.view(num_views, num_views, num_points).float().mean(2).T.contiguous()
+    return seen.view(num_views, num_views, num_points).transpose(0, 1)
+
+
+def memory_need(
+    seen: Tensor,  # (F, F, P) bool from ``visibility``
+    *,
+    chunk_latents: int,
+    temporal_latents: int,
+) -> Tensor:
+    """Return, for each latent, the share of its surface that only memory can know; (F,) float32.
+
+    That is: not seen by any latent of the temporal window before its chunk, but seen by some latent before that.
+    """
+    num_latents = len(seen)
+    need = torch.zeros(num_latents)
+    for first in range(1, num_latents - chunk_latents + 1, chunk_latents):
+        border = first - temporal_latents
+        if border < 1:
+            continue
+        chunk = seen[first : first + chunk_latents]
+        only_old = chunk[:, :border].any(1) & ~chunk[:, border:first].any(1)
+        need[first : first + chunk_latents] = only_old.float().mean(1)
+    return need

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +24,7 @@ PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
 class WorldEnv(gym.Env[Any, Any]):
     """One episode of a world; keyword arguments as in ``make_core``."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 1.5}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1.5}  # noqa: RUF012
 
     def __init__(self, *, render_mode: str | None = None, output: str = "numpy", **kwargs: Any) -> None:
         if render_mode not in (None, "rgb_array"):

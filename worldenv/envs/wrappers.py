@@ -28,7 +28,7 @@ def chunk_rows(env: Any) -> Any:
     return env.unwrapped.chunk_frames
 
 
-def RecordChunkVideo(env: Any, folder: str | Path, **options: Any) -> Any:  # noqa: N802
+def RecordChunkVideo(env: Any, folder: str | Path, **options: Any) -> Any:
     """Write every generated frame of a single or vector environment at the world's fps.
 
     Args:

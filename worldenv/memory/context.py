@@ -31,11 +31,11 @@ class MemoryConfig:
     """Most recent latents, always in context."""
     retrieved_chunks: int = 1
     """Older chunks looked up by field-of-view overlap."""
-    fov_deg: tuple[float, float] = (84.0, 64.0)
+    fov_deg: tuple[float, float] = (60.0, 35.0)
     """Field of view used for the overlap, horizontal and vertical."""
-    radius: float = 6.0
+    radius: float = 8.0
     """Metres within which overlap counts."""
-    num_points: int = 1024
+    num_points: int = 8192
     """Points of the overlap estimate."""
     seed: int = 0
     """Seed of the points, and of the ``random`` policy."""

@@ -36,7 +36,9 @@ class DenoiseConfig:
     clean_context: float = 0.25
     """Share of samples whose context is clean, labelled as at inference."""
     necessary: float = 0.8
-    """Share of samples whose chunk needs memory: unseen in the temporal window, seen before."""
+    """Share of samples whose chunk needs memory."""
+    need: float = 0.15
+    """A chunk needs memory if this share of its surface was seen before the temporal window and not in it."""
     forcing: float = 0.2
     """Share of steps on contiguous windows with a noise level per chunk (diffusion forcing)."""
     policies: tuple[tuple[str, float], ...] = (("worldplay", 0.7), ("recent", 0.12), ("none", 0.08), ("random", 0.1))
@@ -166,10 +168,7 @@ class MemoryStage(CausalStage):
         heldout: LatentDataset | None,
     ) -> None:  # fmt: skip
         super().__init__(world, config, optim, data=data, heldout=heldout)
-        memory = world.config.memory
-        self.needed, self.every = data.memory_necessary(
-            chunk_latents=self.chunk, temporal_latents=memory.temporal_latents
-        )
+        self.needed, self.every = data.chunks(chunk_latents=self.chunk, need=config.need)
         if not len(self.needed):
             self.needed = self.every
 

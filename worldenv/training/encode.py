@@ -1,4 +1,4 @@
-"""Encode a recording once: latents, poses, labels and visibility, shard by shard, resumable."""
+"""Encode a recording once: latents, poses, labels and the need of memory, shard by shard, resumable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..base.checkpoint import save_tensors
 from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
 from ..data.schema import Clip, read_shard, shard_paths
-from ..data.visibility import visible_share
+from ..data.visibility import memory_need, visibility
 from ..engine.world import World
 from ..models.vae import to_pixels
 
@@ -51,7 +51,7 @@ def _fingerprint(world: World) -> str:
 def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     vae = world.vae.eval()
     device = vae.latent_mean.device
-    rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "overlap": []}
+    rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "need": []}
     bf16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
         c2w, labels = clip_pose_arrays(clip)
@@ -61,14 +61,15 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
         rows["latents"].append(latents.cpu().half())
         rows["c2w"].append(torch.from_numpy(c2w))
         rows["labels"].append(torch.from_numpy(labels))
-        rows["overlap"].append(_overlap(clip))
+        rows["need"].append(_need(clip, world))
     return {key: torch.stack(values) for key, values in rows.items()}
 
 
-def _overlap(clip: Clip) -> torch.Tensor:
-    """Percent of each latent's surface seen by each other one; 0 where the recording has no depth."""
+def _need(clip: Clip, world: World) -> torch.Tensor:
+    """How much each latent needs memory, by true visibility; 0 where the recording has no depth."""
     if clip.depth is None or clip.c2w is None or clip.K is None:
-        return torch.zeros(clip.num_latents, clip.num_latents, dtype=torch.uint8)
+        return torch.zeros(clip.num_latents)
     depth = torch.from_numpy(np.ascontiguousarray(clip.depth[::4])).float()
-    share = visible_share(depth, torch.from_numpy(clip.c2w), torch.from_numpy(clip.K))
-    return (100 * share).round().to(torch.uint8)
+    seen = visibility(depth, torch.from_numpy(clip.c2w), torch.from_numpy(clip.K))
+    temporal = world.config.memory.temporal_latents
+    return memory_need(seen, chunk_latents=world.spec.chunk_latents, temporal_latents=temporal)

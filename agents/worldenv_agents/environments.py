@@ -1,0 +1,61 @@
+"""Which environment a policy is trained or evaluated on, as plain values that JSON can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
+import worldenv  # noqa: F401  registers the ids
+
+PREFIX = "worldenv/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """Arguments of ``gym.make_vec``; None leaves the task's default."""
+
+    env: str = "worldenv/Navigate-v0"
+    """Environment id."""
+    world: str = "maze"
+    """Packaged name, directory or hub id."""
+    dynamics: Literal["world", "sim"] | None = None
+    """``world`` generates, ``sim`` is the simulator twin; by default what the id says."""
+    action_mode: Literal["basic", "discrete", "keys", "camera", "keys_per_latent", "camera_per_latent"] | None = None
+    """What an action is."""
+    obs_mode: Literal["image", "stack", "dict"] | None = None
+    """What an observation is."""
+    obs_keys: tuple[str, ...] | None = None
+    """What ``dict`` observations hold."""
+    memory: str | None = None
+    """Memory policy of the world; by default its own."""
+    max_episode_steps: int | None = None
+    """Steps per episode; -1 is no limit."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``gym.make_vec``."""
+        chosen = {key: value for key, value in vars(self).items() if key != "env" and value is not None}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
+
+
+def check_env(env_id: str) -> None:
+    """Refuse an id that is not one of worldenv's.
+
+    Raises:
+        ValueError: naming the ids there are.
+    """
+    known = sorted(known_id for known_id in gym.registry if known_id.startswith(PREFIX))
+    if env_id not in known:
+        raise ValueError(f"unknown env {env_id!r}; choose one of {', '.join(known)}")
+
+
+def make_envs(config: EnvConfig, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """Make the vector environment.
+
+    Raises:
+        ValueError: on anything unknown; see ``worldenv.envs.make``.
+    """
+    check_env(config.env)
+    return gym.make_vec(config.env, num_envs=num_envs, **config.options())

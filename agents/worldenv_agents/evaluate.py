@@ -1,0 +1,103 @@
+"""Run policies for whole episodes with fixed seeds; means, success rates, bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
+
+from worldenv.eval.report import summarise
+
+from .base import Policy
+from .environments import EnvConfig, make_envs
+from .registry import find_policy
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a policy earned, one number per episode; episode i has seed ``first_seed + i`` whatever the policy."""
+
+    returns: Floats  # (N,)
+    success: Floats  # (N,) 0 or 1
+    lengths: Floats  # (N,) env steps
+
+    def summary(self) -> dict[str, Any]:
+        """Return mean, 95 % bootstrap interval over episodes and count of each."""
+        return {key: summarise(getattr(self, key)) for key in ("returns", "success", "lengths")}
+
+
+def run_episodes(policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -> Scores:
+    """Run one episode in every env, until the last has ended.
+
+    Envs that are done go on (autoreset) without being counted, so long episodes count as much as short ones.
+
+    Args:
+        policy: who acts.
+        envs: a SAME_STEP vector environment whose episodes have a limit.
+        seeds: one per env.
+    """
+    policy.reset(envs.num_envs)
+    obs, info = envs.reset(seed=list(seeds))  # type: ignore[arg-type]  # ours takes a seed per row
+    returns, success, lengths = (np.zeros(envs.num_envs) for _ in range(3))
+    running = np.ones(envs.num_envs, bool)
+    while running.any():
+        obs, reward, terminated, truncated, info = envs.step(policy.act(obs, info))
+        returns += running * np.asarray(reward, np.float64)
+        lengths += running
+        ended = running & (terminated | truncated)
+        if ended.any():
+            success[ended] = info["final_info"]["is_success"][ended]
+        running &= ~ended
+    return Scores(returns, success, lengths)
+
+
+def evaluate(
+    policy: Policy,
+    envs: VectorEnv[Any, Any, Any],
+    *,
+    episodes: int,
+    first_seed: int = 0,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Scores:
+    """Run ``episodes`` episodes in batches of the env's size.
+
+    Args:
+        policy: who acts.
+        envs: see ``run_episodes``.
+        episodes: how many count.
+        first_seed: seed of the first; the others follow.
+        on_batch: called with the number of episodes done, after each batch.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes} must be at least 1")
+    batches = []
+    for start in range(0, episodes, envs.num_envs):
+        batches.append(run_episodes(policy, envs, range(first_seed + start, first_seed + start + envs.num_envs)))
+        on_batch(min(episodes, start + envs.num_envs))
+    joined = (np.concatenate([getattr(b, key) for b in batches]) for key in ("returns", "success", "lengths"))
+    return Scores(*(values[:episodes] for values in joined))
+
+
+def evaluate_named(
+    name: str,
+    config: EnvConfig,
+    *,
+    episodes: int,
+    num_envs: int = 16,
+    first_seed: int = 0,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Scores:
+    """Build a policy of the registry with the environment it needs, evaluate it, and close the environment."""
+    entry, argument = find_policy(name)
+    envs = make_envs(entry.adapt(config, argument), min(num_envs, episodes))
+    try:
+        policy = entry.factory(envs, argument, first_seed)
+        return evaluate(policy, envs, episodes=episodes, first_seed=first_seed, on_batch=on_batch)
+    finally:
+        envs.close()

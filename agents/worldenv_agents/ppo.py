@@ -1,0 +1,227 @@
+"""PPO from Stable-Baselines3 on worldenv's vector environments, saved as safetensors and JSON, never as pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
+
+from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
+from worldenv.base.config import from_dict, to_dict
+from worldenv.base.log import JsonlLog, progress_bar
+from worldenv.envs.sb3 import SB3VecEnv
+
+from .environments import EnvConfig, make_envs
+from .features import WorldFeatures
+
+FORMAT = 1
+CONFIG_FILE, WEIGHTS_FILE, LOG_FILE = "policy.json", "policy.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """What PPO learns on, and how. One step is a whole chunk (16 frames by default), so horizons are short."""
+
+    environment: EnvConfig = field(default_factory=EnvConfig)
+    """The environment."""
+    num_envs: int = 16
+    """Envs stepped together."""
+    steps: int = 20_000
+    """Env steps altogether, rounded up to whole rollouts."""
+    rollout: int = 32
+    """Steps per env between two updates."""
+    minibatch: int = 128
+    """Transitions per gradient step."""
+    epochs: int = 8
+    """Passes over each rollout."""
+    lr: float = 5e-4
+    """Learning rate of Adam."""
+    gamma: float = 0.97
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip_range: float = 0.2
+    """Clip of the probability ratio."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+    features: int = 128
+    """Features of a picture."""
+    hidden: int = 64
+    """Width of the two layers of each head."""
+    seed: int = 0
+    """Seed of the envs, the network and the actions."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the policy learns."""
+
+    def __post_init__(self) -> None:
+        if self.rollout * self.num_envs < 2 or self.minibatch < 2:
+            raise ValueError(f"a rollout of {self.rollout} x {self.num_envs} steps is too short; use 2 or more")
+
+
+class PPOPolicy:
+    """A trained policy."""
+
+    def __init__(self, network: ActorCriticPolicy, config: PPOConfig, *, deterministic: bool = True) -> None:
+        self.network, self.config, self.deterministic = network, config, deterministic
+
+    def reset(self, num_envs: int) -> None:
+        """Do nothing: the policy remembers nothing."""
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return the most likely action of each env (a sampled one if not ``deterministic``)."""
+        action, _ = self.network.predict(obs, deterministic=self.deterministic)
+        return np.asarray(action)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``policy.safetensors`` and ``policy.json`` to a folder."""
+        path = Path(folder)
+        save_tensors(path / WEIGHTS_FILE, self.network.state_dict())
+        values = {"format": FORMAT, "policy": "ppo", "config": to_dict(self.config), "action": self.action_text}
+        (path / CONFIG_FILE).write_text(json.dumps(values, indent=1) + "\n")
+
+    @property
+    def action_text(self) -> str:
+        """The action space in words, to tell a mismatch by."""
+        return str(self.network.action_space)
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> PPOPolicy:
+        """Read a policy for envs with these (single) spaces.
+
+        Raises:
+            ValueError: if the folder holds no policy of this version, or one for other spaces.
+        """
+        path, config = Path(folder), load_config(folder)
+        policy = cls(build_network(config, observation_space, action_space), config)
+        trained_on = json.loads((path / CONFIG_FILE).read_text())["action"]
+        if trained_on != policy.action_text:
+            raise ValueError(f"{path}: the policy acts in {trained_on}, the env takes {policy.action_text}")
+        load_module(policy.network, load_tensors(path / WEIGHTS_FILE)[0], where=str(path / WEIGHTS_FILE))
+        policy.network.set_training_mode(False)
+        return policy
+
+
+def load_config(folder: str | Path) -> PPOConfig:
+    """Read what a saved policy was trained on.
+
+    Raises:
+        ValueError: if there is no policy, or it is of another version.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give a folder that `worldenv-agents train ppo --out` wrote")
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a policy of format {FORMAT}; train it again")
+    return from_dict(PPOConfig, values["config"], where=str(path))
+
+
+def network_options(config: PPOConfig) -> dict[str, Any]:
+    """Return the arguments that shape the network."""
+    return {
+        "features_extractor_class": WorldFeatures,
+        "features_extractor_kwargs": {"width": config.features},
+        "net_arch": [config.hidden, config.hidden],
+    }
+
+
+def build_network(
+    config: PPOConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> ActorCriticPolicy:
+    """Build an untrained network on the CPU for the spaces of a single env."""
+    space = channels_first(observation_space)
+    return ActorCriticPolicy(space, action_space, lambda _: config.lr, **network_options(config))
+
+
+def channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space as SB3's networks see it: pictures as (C, H, W)."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: channels_first(part) for key, part in space.spaces.items()})
+    if is_image_space(space) and not is_image_space_channels_first(space):  # type: ignore[arg-type]
+        return VecTransposeImage.transpose_space(space)  # type: ignore[arg-type]
+    return space
+
+
+class _Progress(BaseCallback):
+    """Moves a progress bar and writes one log line per rollout."""
+
+    def __init__(self, total: int, log: JsonlLog | None) -> None:
+        super().__init__()
+        self.bar, self.log, self.total = progress_bar(), log, total
+
+    def _on_training_start(self) -> None:
+        self.bar.start()
+        self.task = self.bar.add_task("ppo", total=self.total)
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.task, completed=min(self.num_timesteps, self.total))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        episodes, successes = self.model.ep_info_buffer, self.model.ep_success_buffer
+        if not episodes or successes is None:
+            return
+        mean_return = float(np.mean([e["r"] for e in episodes]))
+        success = float(np.mean(successes)) if successes else 0.0
+        self.bar.update(self.task, description=f"ppo  return {mean_return:6.2f}  success {success:4.0%}")
+        if self.log is not None:
+            self.log.write({"step": self.num_timesteps, "return": mean_return, "success": success})
+
+    def _on_training_end(self) -> None:
+        self.bar.stop()
+
+
+def train(
+    config: PPOConfig, *, envs: VectorEnv[Any, Any, Any] | None = None, out: Path | None = None, progress: bool = False
+) -> PPOPolicy:
+    """Train a policy.
+
+    Args:
+        config: what and how.
+        envs: an environment made already; by default the one that ``config.environment`` describes.
+        out: folder for the policy and ``log.jsonl``; None writes nothing.
+        progress: show a progress bar.
+    """
+    venv = VecMonitor(SB3VecEnv(make_envs(config.environment, config.num_envs) if envs is None else envs))
+    size = config.rollout * venv.num_envs
+    model = PPO(
+        "MultiInputPolicy" if isinstance(venv.observation_space, spaces.Dict) else "MlpPolicy",
+        venv,
+        learning_rate=config.lr,
+        n_steps=config.rollout,
+        batch_size=min(config.minibatch, size),
+        n_epochs=config.epochs,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.entropy,
+        policy_kwargs=network_options(config),
+        seed=config.seed,
+        device=config.device,
+    )
+    log = None if out is None else JsonlLog(out / LOG_FILE)
+    model.learn(config.steps, callback=_Progress(config.steps, log) if progress or log else None)
+    if envs is None:
+        venv.close()
+    policy = PPOPolicy(model.policy.cpu(), config)
+    policy.network.set_training_mode(False)
+    if out is not None:
+        policy.save(out)
+    return policy

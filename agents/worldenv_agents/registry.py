@@ -1,0 +1,93 @@
+"""Policies by name. A name may carry an argument after a colon: ``follow:w-8, right-8``, ``ppo:runs/navigate``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+
+from .base import Policy
+from .environments import EnvConfig
+from .random_agent import RandomPolicy
+from .scripted import FollowKeys, OutAndBack, SeekGoal
+
+Envs = VectorEnv[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class PolicyEntry:
+    """How to build a policy, and the environment it needs."""
+
+    factory: Callable[[Envs, str, int], Policy]
+    """Builds the policy from the vector env, the argument after the colon and a seed."""
+    adapt: Callable[[EnvConfig, str], EnvConfig]
+    """Sets the modes that the policy needs on the environment asked for."""
+    summary: str
+    """One line for ``--help``."""
+
+
+def _random(envs: Envs, argument: str, seed: int) -> Policy:
+    return RandomPolicy(envs.single_action_space, seed=seed)
+
+
+def _seek_goal(envs: Envs, argument: str, seed: int) -> Policy:
+    spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
+    turn = math.radians(spec.steps.turn_deg) * spec.chunk_latents
+    return SeekGoal(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed)
+
+
+def _out_and_back(envs: Envs, argument: str, seed: int) -> Policy:
+    return OutAndBack()
+
+
+def _follow(envs: Envs, argument: str, seed: int) -> Policy:
+    spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
+    return FollowKeys(argument, num_latents=spec.chunk_latents)
+
+
+def _ppo(envs: Envs, argument: str, seed: int) -> Policy:
+    from .ppo import PPOPolicy
+
+    return PPOPolicy.load(argument, envs.single_observation_space, envs.single_action_space)
+
+
+def _adapt_ppo(config: EnvConfig, argument: str) -> EnvConfig:
+    from .ppo import load_config
+
+    trained = load_config(argument).environment
+    return replace(config, action_mode=trained.action_mode, obs_mode=trained.obs_mode, obs_keys=trained.obs_keys)
+
+
+POLICIES: dict[str, PolicyEntry] = {
+    "random": PolicyEntry(_random, lambda env, _: env, "uniformly random actions"),
+    "seek_goal": PolicyEntry(
+        _seek_goal,
+        lambda env, _: replace(env, action_mode="basic", obs_mode="dict", obs_keys=("goal",)),
+        "turn towards the goal and walk (Navigate)",
+    ),
+    "out_and_back": PolicyEntry(
+        _out_and_back, lambda env, _: replace(env, action_mode="basic"), "a step, half a turn, and back (Revisit)"
+    ),
+    "follow": PolicyEntry(
+        _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), 'play keys: "follow:w-8, right-8"'
+    ),
+    "ppo": PolicyEntry(_ppo, _adapt_ppo, "a trained policy: ppo:DIR"),
+}
+
+
+def find_policy(name: str) -> tuple[PolicyEntry, str]:
+    """Look a policy up by ``NAME`` or ``NAME:ARGUMENT``; return its entry and the argument.
+
+    Raises:
+        ValueError: on an unknown name, or a missing or needless argument.
+    """
+    key, _, argument = name.partition(":")
+    if key not in POLICIES:
+        raise ValueError(f"unknown policy {key!r}; choose one of {', '.join(POLICIES)}")
+    if bool(argument) != (key in ("follow", "ppo")):
+        wanted = {"follow": '"follow:w-8, right-8"', "ppo": "ppo:DIR"}.get(key, key)
+        raise ValueError(f"policy {name!r}: write {wanted}")
+    return POLICIES[key], argument

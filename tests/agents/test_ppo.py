@@ -1,0 +1,95 @@
+"""PPO learns a fixed goal with discrete and continuous actions, and what it learnt survives saving."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from worldenv_agents.environments import EnvConfig, make_envs
+from worldenv_agents.evaluate import evaluate, evaluate_named
+from worldenv_agents.ppo import PPOConfig, PPOPolicy, build_network, load_config, train
+from worldenv_agents.random_agent import RandomPolicy
+
+from worldenv.geometry.pose import look
+
+GOAL = look(torch.tensor([[2.0, 0.0, 2.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+QUICK = {"rollout": 32, "lr": 1e-3, "steps": 6_000}
+
+
+@pytest.mark.parametrize("action_mode", ["basic", "camera"])
+def test_ppo_beats_random_on_a_fixed_goal(action_mode: str, make_blank: Callable[..., Any]) -> None:
+    gains = []
+    for seed in range(3):
+        envs = make_blank(16, goals=GOAL, action_mode=action_mode)
+        policy = train(PPOConfig(seed=seed, **QUICK), envs=envs)
+        random = RandomPolicy(envs.single_action_space, seed=seed)
+        learnt, floor = (evaluate(who, envs, episodes=32, first_seed=100) for who in (policy, random))
+        gains.append(learnt.returns.mean() - floor.returns.mean())
+        assert learnt.success.mean() > floor.success.mean() + 0.5
+    assert min(gains) > 1.0
+
+
+@pytest.mark.parametrize("action_mode", ["basic", "discrete", "camera"])
+def test_a_loaded_policy_acts_identically(action_mode: str, tiny_world_dir: Path, tmp_path: Path) -> None:
+    where = EnvConfig(world=str(tiny_world_dir), action_mode=action_mode, max_episode_steps=4)  # type: ignore[arg-type]
+    envs = make_envs(where, 2)
+    policy = train(PPOConfig(environment=where, num_envs=2, rollout=4, steps=8), envs=envs, out=tmp_path)
+    loaded = PPOPolicy.load(tmp_path, envs.single_observation_space, envs.single_action_space)
+    obs, info = envs.reset(seed=7)
+    for _ in range(3):
+        action = policy.act(obs, info)
+        np.testing.assert_array_equal(action, loaded.act(obs, info))
+        obs, _, _, _, info = envs.step(action)
+    assert load_config(tmp_path) == policy.config
+    scores = evaluate_named(f"ppo:{tmp_path}", where, episodes=2)
+    assert scores.lengths.max() <= 4
+
+
+def test_only_safetensors_and_json_are_written(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    train(PPOConfig(rollout=4, steps=64), envs=make_blank(16, goals=GOAL), out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.safetensors", "policy.json", "log.jsonl"}
+
+
+def test_training_is_a_function_of_the_seed(make_blank: Callable[..., Any]) -> None:
+    config = PPOConfig(rollout=8, steps=256, seed=5)
+    a, b = (train(config, envs=make_blank(8, goals=GOAL)).network.state_dict() for _ in range(2))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("mode", ["image", "stack", "dict"])
+def test_the_network_takes_every_picture(mode: str, tiny_world_dir: Path) -> None:
+    env = gym.make("worldenv/Revisit-v0", world=str(tiny_world_dir), obs_mode=mode)
+    network = build_network(PPOConfig(), env.observation_space, env.action_space)
+    obs, _ = env.reset(seed=0)
+    action, _ = network.predict(obs, deterministic=True)
+    assert env.action_space.contains(np.int64(action))
+
+
+def test_pictures_change_the_action_scores(tiny_world_dir: Path) -> None:
+    env = gym.make("worldenv/Revisit-v0", world=str(tiny_world_dir))
+    network = build_network(PPOConfig(), env.observation_space, env.action_space)
+    dark, _ = network.obs_to_tensor(np.zeros((1, 48, 64, 3), np.uint8))
+    light, _ = network.obs_to_tensor(np.full((1, 48, 64, 3), 255, np.uint8))
+    assert not torch.allclose(network.predict_values(dark), network.predict_values(light))
+
+
+def test_loading_refuses_other_spaces_and_broken_folders(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    envs = make_blank(4, goals=GOAL)
+    train(PPOConfig(rollout=4, steps=16), envs=envs, out=tmp_path)
+    with pytest.raises(ValueError, match="acts in Discrete"):
+        PPOPolicy.load(tmp_path, envs.single_observation_space, spaces.Discrete(81))
+    with pytest.raises(ValueError, match="wrong shape"):
+        PPOPolicy.load(tmp_path, spaces.Box(-1, 1, (3,)), envs.single_action_space)
+    with pytest.raises(ValueError, match="no such file"):
+        load_config(tmp_path / "absent")
+    values = json.loads((tmp_path / "policy.json").read_text())
+    (tmp_path / "policy.json").write_text(json.dumps({**values, "format": 99}))
+    with pytest.raises(ValueError, match="format 1"):
+        load_config(tmp_path)

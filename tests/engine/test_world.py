@@ -1,0 +1,190 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import worldenv
+from worldenv.engine.info import describe_world
+from worldenv.engine.world import Provenance, World, packaged_worlds, shared_world
+from worldenv.memory.context import MemoryConfig
+
+
+@pytest.fixture
+def folder(tiny_world_dir: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    copy = tmp_path / "world"
+    shutil.copytree(tiny_world_dir, copy)
+    return copy
+
+
+def test_saving_and_loading_is_bit_exact(tiny_world: World, tiny_world_dir: Path, tmp_path: Path) -> None:
+    world = World.from_pretrained(tiny_world_dir)
+    assert world.config == tiny_world.config
+    for name in ("vae", "dit"):
+        saved, loaded = getattr(tiny_world, name).state_dict(), getattr(world, name).state_dict()
+        assert saved.keys() == loaded.keys()
+        assert all(torch.equal(saved[k], loaded[k]) and saved[k].dtype == loaded[k].dtype for k in saved)
+    assert tiny_world.starts is not None
+    assert world.starts is not None
+    for key, value in vars(tiny_world.starts).items():
+        assert torch.equal(value, getattr(world.starts, key))
+    world.save_pretrained(tmp_path)
+    for file in tiny_world_dir.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+    assert len(world.sha256) == 64
+
+
+def test_loaded_weights_are_frozen(tiny_world_dir: Path) -> None:
+    world = World.load(tiny_world_dir)
+    assert not any(p.requires_grad for m in (world.vae, world.dit) for p in m.parameters())
+    assert not world.dit.training
+
+
+def test_bfloat16_weights_stay_bfloat16(tiny_world_dir: Path, tmp_path: Path) -> None:
+    world = World.load(tiny_world_dir)
+    world.dit.to(torch.bfloat16)
+    world.save_pretrained(tmp_path)
+    again = World.load(tmp_path)
+    assert again.dit.dtype == torch.bfloat16
+    assert torch.equal(again.dit.proj_out.weight, world.dit.proj_out.weight)
+    assert again.vae.dtype == torch.float32
+
+
+def test_provenance_is_kept_in_order(tiny_world_dir: Path, tmp_path: Path) -> None:
+    world = World.load(tiny_world_dir)
+    for i in range(12):
+        stage = Provenance(stage=f"stage{i}", steps=i, data="d", hardware='a "quoted" CPU', hours=0.5, git="abc+")
+        world.config = world.with_stage(stage)
+    world.save_pretrained(tmp_path)
+    again = World.load(tmp_path)
+    assert [p.stage for p in again.config.provenance] == [f"stage{i}" for i in range(12)]
+    assert again.config == world.config
+    text = describe_world(again)
+    assert "stage11" in text
+    assert "Apache-2.0" in text
+
+
+@pytest.mark.parametrize("file", ["vae.safetensors", "dit.safetensors", "world.toml"])
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(ValueError, match=file):
+        World.load(folder)
+
+
+@pytest.mark.parametrize("file", ["vae.safetensors", "dit.safetensors", "starts.safetensors"])
+def test_a_truncated_file_is_named(folder: Path, file: str) -> None:
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=file):
+        World.load(folder)
+
+
+def edit(path: Path, **changes: torch.Tensor | None) -> None:
+    tensors = load_file(path)
+    for key, value in changes.items():
+        if value is None:
+            del tensors[key]
+        else:
+            tensors[key] = value
+    save_file(tensors, path)
+
+
+def test_edited_shapes_are_named(folder: Path) -> None:
+    edit(folder / "dit.safetensors", **{"proj_out.bias": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"dit\.safetensors.*proj_out\.bias: \(3,\) for \(16,\)"):
+        World.load(folder)
+
+
+def test_missing_and_unexpected_tensors_are_named(folder: Path) -> None:
+    edit(folder / "vae.safetensors", **{"latent_mean": None, "surprise": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"missing latent_mean; unexpected surprise"):
+        World.load(folder)
+
+
+def test_starts_of_the_wrong_size_are_refused(folder: Path) -> None:
+    edit(folder / "starts.safetensors", frames=torch.zeros(64, 24, 32, 3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="48x64"):
+        World.load(folder)
+
+
+def test_starts_without_goals_are_refused(folder: Path) -> None:
+    edit(folder / "starts.safetensors", goals=None)
+    with pytest.raises(ValueError, match="goals missing"):
+        World.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("c2w", torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)), ("goals", torch.zeros(64, 3)),
+     ("map_seeds", torch.arange(63)), ("frames", torch.zeros(64, 48, 64, 3))],
+)  # fmt: skip
+def test_starts_that_do_not_fit_together_are_refused(folder: Path, key: str, value: torch.Tensor) -> None:
+    edit(folder / "starts.safetensors", **{key: value})
+    with pytest.raises(ValueError, match=key):
+        World.load(folder)
+
+
+def test_a_world_may_have_no_starts(folder: Path) -> None:
+    (folder / "starts.safetensors").unlink()
+    world = World.load(folder)
+    assert world.starts is None
+    with pytest.raises(ValueError, match="no start views"):
+        world.require_starts()
+
+
+def test_other_formats_are_refused(folder: Path) -> None:
+    text = (folder / "world.toml").read_text()
+    (folder / "world.toml").write_text(text.replace("format = 1", "format = 2"))
+    with pytest.raises(ValueError, match=r"format 2, this version reads 1"):
+        World.load(folder)
+
+
+def test_unknown_keys_and_policies_in_world_toml_are_refused(folder: Path) -> None:
+    path = folder / "world.toml"
+    text = path.read_text()
+    path.write_text(text.replace("[dit]", "[dit]\ndepht = 3"))
+    with pytest.raises(ValueError, match="'depht'.*num_layers"):
+        World.load(folder)
+    path.write_text(text.replace('policy = "worldplay"', 'policy = "elephant"'))
+    with pytest.raises(ValueError, match="elephant"):
+        World.load(folder)
+
+
+def test_broken_toml_is_named(folder: Path) -> None:
+    (folder / "world.toml").write_text("format = ")
+    with pytest.raises(ValueError, match=r"world\.toml"):
+        World.load(folder)
+
+
+def test_unknown_worlds_list_the_packaged_ones() -> None:
+    with pytest.raises(ValueError, match="packaged worlds") as error:
+        World.from_pretrained("no_such_world")
+    assert all(name in str(error.value) for name in packaged_worlds())
+
+
+def test_a_directory_without_world_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no world\.toml"):
+        World.from_pretrained(tmp_path)
+
+
+def test_weights_are_shared_per_world_device_and_type(tiny_world_dir: Path) -> None:
+    cpu = torch.device("cpu")
+    one = shared_world(tiny_world_dir, device=cpu, dtype=torch.float32)
+    assert shared_world(str(tiny_world_dir), device=cpu, dtype=torch.float32) is one
+    assert shared_world(tiny_world_dir, device=cpu, dtype=torch.bfloat16) is not one
+
+
+def test_the_public_name() -> None:
+    assert worldenv.World is World
+
+
+def test_memory_config_travels_with_the_world(tiny_world_dir: Path, tmp_path: Path) -> None:
+    world = World.load(tiny_world_dir)
+    import dataclasses
+
+    memory = MemoryConfig(policy="recent", temporal_latents=8, fov_deg=(70.0, 50.0))
+    world.config = dataclasses.replace(world.config, memory=memory)
+    world.save_pretrained(tmp_path)
+    assert World.load(tmp_path).config.memory == memory

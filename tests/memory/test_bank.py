@@ -1,0 +1,61 @@
+import torch
+
+from worldenv.memory.bank import MemoryBank
+
+SHAPE = (2, 3, 4)
+
+
+def entries(rows: int, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(rows, count, *SHAPE, generator=generator)
+    c2w = torch.randn(rows, count, 4, 4, generator=generator, dtype=torch.float64)
+    return latents, c2w, torch.randint(0, 81, (rows, count), generator=generator)
+
+
+def test_appended_entries_are_kept_in_order_and_survive_growth() -> None:
+    bank = MemoryBank.empty(2, SHAPE, capacity=4)
+    parts = [entries(2, 3, seed) for seed in range(5)]
+    for part in parts:
+        bank.append(torch.arange(2), *part)
+    assert bank.length.tolist() == [15, 15]
+    assert bank.latents.shape[1] >= 15
+    for held, i in ((bank.latents, 0), (bank.c2w, 1), (bank.labels, 2)):
+        assert torch.equal(held[:, :15], torch.cat([part[i] for part in parts], 1))
+
+
+def test_rows_grow_apart_and_do_not_touch_each_other() -> None:
+    bank = MemoryBank.empty(3, SHAPE, capacity=2)
+    everyone, some = entries(3, 2), entries(2, 5, 1)
+    bank.append(torch.arange(3), *everyone)
+    bank.append(torch.tensor([2, 0]), *some)
+    assert bank.length.tolist() == [7, 2, 7]
+    assert torch.equal(bank.latents[1, :2], everyone[0][1])
+    assert torch.equal(bank.latents[2, 2:7], some[0][0])
+    assert torch.equal(bank.latents[0, 2:7], some[0][1])
+    assert torch.equal(bank.labels[0, :7], torch.cat([everyone[2][0], some[2][1]]))
+
+
+def test_clearing_forgets_the_given_rows_only() -> None:
+    bank = MemoryBank.empty(2, SHAPE)
+    bank.append(torch.arange(2), *entries(2, 5))
+    bank.clear(torch.tensor([0]))
+    fresh = entries(1, 2, 9)
+    bank.append(torch.tensor([0]), *fresh)
+    assert bank.length.tolist() == [2, 5]
+    assert torch.equal(bank.latents[0, :2], fresh[0][0])
+    assert torch.equal(bank.latents[1, :5], entries(2, 5)[0][1])
+
+
+def test_no_rows_is_no_operation() -> None:
+    bank = MemoryBank.empty(2, SHAPE)
+    bank.append(torch.zeros(0, dtype=torch.long), *entries(0, 3))
+    assert bank.length.tolist() == [0, 0]
+
+
+def test_stored_without_graph_in_fixed_types() -> None:
+    bank = MemoryBank.empty(1, SHAPE)
+    latents, c2w, labels = entries(1, 1)
+    bank.append(torch.arange(1), latents.bfloat16().requires_grad_(), c2w.float(), labels)
+    assert bank.latents.dtype == torch.float32
+    assert not bank.latents.requires_grad
+    assert bank.c2w.dtype == torch.float64

@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from worldenv.geometry.camera import intrinsics, normalise_intrinsics
+from worldenv.geometry.pose import look
+from worldenv.memory.context import Context, chunk_mask, condition, context_mask
+from worldenv.models.dit import WorldDiT, block_causal_mask, patchify, unpatchify
+from worldenv.models.kv_cache import KVCache
+from worldenv.models.prope import camera_projection
+from worldenv.models.types import Conditioning, DiTConfig
+
+CONFIG = DiTConfig(latent_channels=4, width=48, num_layers=3, num_heads=2, ffn_dim=64, freq_dim=32)
+K = normalise_intrinsics(intrinsics(64, 48, fov_deg=90), width=64, height=48)
+BATCH, SLOTS, CHUNK, ROWS, COLUMNS = 2, 5, 4, 4, 6
+TOTAL = SLOTS + CHUNK
+
+
+def make(config: DiTConfig = CONFIG, seed: int = 0) -> WorldDiT:
+    """A transformer whose zero-initialised layers are random too."""
+    torch.manual_seed(seed)
+    dit = WorldDiT(config)
+    for parameter in dit.parameters():
+        nn.init.normal_(parameter, std=0.15)
+    return dit.eval().requires_grad_(False)
+
+
+def poses(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    position = torch.randn(BATCH, count, 3, generator=generator, dtype=torch.float64)
+    yaw, pitch = torch.randn(2, BATCH, count, generator=generator, dtype=torch.float64)
+    return look(position, yaw, 0.3 * pitch)
+
+
+def cond_of(c2w: torch.Tensor, seed: int = 0) -> Conditioning:
+    generator, count = torch.Generator().manual_seed(seed), c2w.shape[1]
+    return Conditioning(
+        1000 * torch.rand(BATCH, count, generator=generator),
+        torch.randint(0, 81, (BATCH, count), generator=generator),
+        torch.arange(count).expand(BATCH, -1),
+        *camera_projection(c2w.float(), K),
+    )
+
+
+def noise(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(BATCH, count, 4, ROWS, COLUMNS, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def dit() -> WorldDiT:
+    return make()
+
+
+def test_patchify_round_trip_and_channel_order() -> None:
+    latents = noise(3)
+    tokens = patchify(latents, 2)
+    assert tokens.shape == (BATCH, 3, 6, 16)
+    assert torch.equal(unpatchify(tokens, 2, rows=2, columns=3), latents)
+    # Token (row 1, column 2), channels (ph, pw, C) with C fastest.
+    assert torch.equal(tokens[0, 1, 5], latents[0, 1, :, 2:4, 4:6].permute(1, 2, 0).flatten())
+
+
+def test_a_fresh_transformer_is_blind_to_cameras_and_keys() -> None:
+    """The dual action starts without effect: zero-initialised projection and embedder."""
+    torch.manual_seed(0)
+    fresh = WorldDiT(CONFIG).requires_grad_(False)
+    nn.init.normal_(fresh.proj_out.weight)
+    x, one, other = noise(4), cond_of(poses(4)), cond_of(poses(4, 1))
+    out = fresh(x, one)
+    assert out.abs().max() > 0.1
+    assert torch.equal(out, fresh(x, replace(one, projection=other.projection, unprojection=other.unprojection)))
+    assert torch.equal(out, fresh(x, replace(one, labels=80 - one.labels)))
+    assert not torch.equal(out, fresh(x, replace(one, timesteps=1000 - one.timesteps)))
+
+
+def test_a_fresh_transformer_predicts_zero() -> None:
+    assert not WorldDiT(CONFIG)(noise(2), cond_of(poses(2))).any()
+
+
+def test_cameras_and_keys_matter_once_trained(dit: WorldDiT) -> None:
+    x, one, other = noise(4), cond_of(poses(4)), cond_of(poses(4, 1))
+    out = dit(x, one)
+    moved = dit(x, replace(one, projection=other.projection, unprojection=other.unprojection))
+    assert (out - moved).abs().max() > 1e-3
+    assert (out - dit(x, replace(one, labels=80 - one.labels))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("branch", ["camera_branch", "key_branch"])
+def test_branches_can_be_left_out(branch: str) -> None:
+    dit = make(replace(CONFIG, **{branch: False}))
+    x, one, other = noise(2), cond_of(poses(2)), cond_of(poses(2, 1))
+    changed = replace(one, labels=80 - one.labels) if branch == "key_branch" else replace(
+        one, projection=other.projection, unprojection=other.unprojection)  # fmt: skip
+    assert torch.equal(dit(x, one), dit(x, changed))
+    assert dit(x, one).shape == x.shape
+
+
+def context_of(entry: list[list[int]]) -> Context:
+    """A context of SLOTS latents with these entries."""
+    return Context(noise(SLOTS, 7), poses(SLOTS, 3), torch.arange(SLOTS).expand(BATCH, -1), torch.tensor(entry))
+
+
+def run_cached(dit: WorldDiT, context: Context, x: torch.Tensor, cond: Conditioning, cache: KVCache) -> torch.Tensor:
+    dit.prefill(context.latents, cond.select(0, SLOTS), mask=context_mask(context.entry), cache=cache)
+    return dit(x, cond.select(SLOTS, TOTAL), mask=chunk_mask(context.valid, CHUNK), cache=cache)
+
+
+def new_cache(heads: int = 4) -> KVCache:
+    return KVCache(num_layers=3, batch=BATCH, num_heads=heads, num_tokens=TOTAL * 6, head_dim=24, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("entry", [[[0, 1, 1, 2, 2], [3, 3, 7, 7, 7]], [[-1, -1, 0, 1, 1], [-1, -1, -1, -1, 0]]])
+def test_cached_forward_equals_one_full_forward(dit: WorldDiT, entry: list[list[int]]) -> None:
+    context, x = context_of(entry), noise(CHUNK, 8)
+    cond = condition(context, poses(CHUNK, 4), torch.full((BATCH, CHUNK), 9), K=K, unit=1.0)
+    cond.timesteps[:, SLOTS:] = 700.0
+    causal = torch.cat([context_mask(context.entry), torch.zeros(BATCH, SLOTS, CHUNK, dtype=torch.bool)], 2)
+    mask = torch.cat([causal, chunk_mask(context.valid, CHUNK)], 1)
+    whole = dit(torch.cat([context.latents, x], 1), cond, mask=mask)[:, SLOTS:]
+    cache = new_cache()
+    torch.testing.assert_close(run_cached(dit, context, x, cond, cache), whole, atol=1e-5, rtol=1e-5)
+    # A second denoising step overwrites the first one's keys: it equals a step that came first.
+    now, other = cond.select(SLOTS, TOTAL), noise(CHUNK, 9)
+    mask = chunk_mask(context.valid, CHUNK)
+    dit(other, now, mask=mask, cache=cache)
+    torch.testing.assert_close(dit(x, now, mask=mask, cache=cache), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_block_causal_mask_matches_the_contexts() -> None:
+    entry = torch.tensor([[0, 1, 1, 2]])
+    assert torch.equal(block_causal_mask(entry), context_mask(entry))
+
+
+def test_prefill_forgets_the_context_before(dit: WorldDiT) -> None:
+    cond = condition(context_of([[0, 1, 1, 2, 2]] * 2), poses(CHUNK), torch.zeros(BATCH, CHUNK).long(), K=K, unit=1.0)
+    context, x, cache = context_of([[0, 1, 1, 2, 2]] * 2), noise(CHUNK), new_cache()
+    run_cached(dit, replace(context, latents=noise(SLOTS, 99)), x, cond, cache)
+    assert torch.equal(run_cached(dit, context, x, cond, cache), run_cached(dit, context, x, cond, new_cache()))
+
+
+def test_empty_slots_have_no_influence(dit: WorldDiT) -> None:
+    context, x = context_of([[-1, -1, 0, 1, 1], [-1, 0, 1, 1, 2]]), noise(CHUNK)
+    cond = condition(context, poses(CHUNK), torch.zeros(BATCH, CHUNK).long(), K=K, unit=1.0)
+    out = run_cached(dit, context, x, cond, new_cache())
+    empty = ~context.valid[:, :, None, None, None]
+    stuffed = replace(context, latents=torch.where(empty, torch.full_like(context.latents, 50.0), context.latents))
+    torch.testing.assert_close(run_cached(dit, stuffed, x, cond, new_cache()), out, atol=1e-5, rtol=0)
+    full = replace(context, latents=torch.where(~empty, context.latents + 1, context.latents))
+    assert (run_cached(dit, full, x, cond, new_cache()) - out).abs().max() > 1e-3
+
+
+def test_the_future_has_no_influence_under_a_causal_mask(dit: WorldDiT) -> None:
+    x, cond = noise(4), cond_of(poses(4))
+    mask = block_causal_mask(torch.tensor([[0, 0, 1, 1]]))
+    later = x.clone()
+    later[:, 2:] += 1
+    out, changed = dit(x, cond, mask=mask), dit(later, cond, mask=mask)
+    torch.testing.assert_close(out[:, :2], changed[:, :2], atol=1e-6, rtol=0)
+    assert (out[:, 2:] - changed[:, 2:]).abs().max() > 1e-3
+
+
+def test_a_rigid_change_of_the_world_frame_changes_nothing(dit: WorldDiT) -> None:
+    x, c2w = noise(4), poses(4)
+    frame = look(*(torch.tensor(v, dtype=torch.float64) for v in ([2.0, -1, 3], 1.3, 0.6)))
+    out = dit(x, cond_of(c2w))
+    torch.testing.assert_close(dit(x, cond_of(frame @ c2w)), out, atol=2e-4, rtol=1e-4)
+    assert (dit(x, cond_of(torch.linalg.inv(c2w))) - out).abs().max() > 1e-2
+
+
+def test_a_common_offset_of_positions_changes_nothing(dit: WorldDiT) -> None:
+    x, cond = noise(4), cond_of(poses(4))
+    out = dit(x, cond)
+    torch.testing.assert_close(dit(x, replace(cond, positions=cond.positions + 37)), out, atol=1e-5, rtol=1e-4)
+    assert (dit(x, replace(cond, positions=3 * cond.positions)) - out).abs().max() > 1e-4
+
+
+def test_batch_rows_are_independent(dit: WorldDiT) -> None:
+    x, cond = noise(3), cond_of(poses(3))
+    other = x.clone()
+    other[1] += 1
+    assert torch.equal(dit(x, cond)[0], dit(other, cond)[0])
+    alone = Conditioning(*(getattr(cond, name)[1:] for name in cond.__dataclass_fields__))
+    torch.testing.assert_close(dit(x[1:], alone)[0], dit(x, cond)[1], atol=1e-5, rtol=1e-5)
+
+
+def test_bad_head_sizes_are_refused_with_a_fix() -> None:
+    with pytest.raises(ValueError, match="multiple of 12"):
+        DiTConfig(width=50, num_heads=3)

@@ -1,0 +1,157 @@
+"""The architecture's layer table and library rules, read off the imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LAYERS = {
+    "geometry": 0, "base": 0,
+    "sims": 1, "diffusion": 1,
+    "data": 2,
+    "models": 3,
+    "memory": 4,
+    "engine": 5,
+    "tasks": 6, "training": 6,
+    "envs": 7,
+    "eval": 8, "play": 8,
+    "cli": 9,
+    "worldenv_agents": 10,
+}  # fmt: skip
+
+# library -> the modules (or whole packages, by prefix) that may import it
+LIBRARIES = {
+    "vizdoom": ("worldenv.sims",),
+    "stable_baselines3": ("worldenv.envs.sb3", "worldenv_agents"),
+    "accelerate": ("worldenv.training",),
+    "h5py": ("worldenv.data", "worldenv.training.encode"),
+    "tyro": ("worldenv.cli", "worldenv_agents.cli"),
+    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.record_gym", "worldenv_agents"),
+    "safetensors": ("worldenv.base.checkpoint", "worldenv.engine.world"),
+    "skimage": ("worldenv.eval",),
+    "torchmetrics": ("worldenv.eval",),
+    "triton": ("worldenv_kernels",),
+    "diffusers": ("worldenv.models.pretrained",),
+    "transformers": ("worldenv.models.pretrained",),
+    "mujoco": ("worldenv.sims",),
+}
+
+
+def sources() -> Iterator[tuple[str, bool, Path]]:
+    """Yield (module name, whether it is a package, path) of every source file."""
+    for base, package in ((ROOT, "worldenv"), (ROOT / "agents", "worldenv_agents")):
+        for path in sorted((base / package).rglob("*.py")):
+            parts = path.relative_to(base).with_suffix("").parts
+            is_package = parts[-1] == "__init__"
+            yield ".".join(parts[:-1] if is_package else parts), is_package, path
+
+
+def imported(module: str, is_package: bool, source: str) -> set[str]:
+    """Return the absolute names that a module imports, anywhere in it (lazy imports count)."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                parts = module.split(".")
+                parts = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*parts, *([node.module] if node.module else [])])
+            else:
+                base = node.module or ""
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(name: str) -> str | None:
+    """Return the key of LAYERS that a dotted name belongs to, None for the root and foreign packages."""
+    parts = name.split(".")
+    if parts[0] == "worldenv_agents":
+        return parts[0]
+    return parts[1] if parts[0] == "worldenv" and len(parts) > 1 and parts[1] in LAYERS else None
+
+
+def violations(module: str, is_package: bool, source: str) -> list[str]:
+    """List the imports of a module that do not go downwards."""
+    own = layer(module)
+    if own is None:
+        return []
+    found = []
+    for name in sorted(imported(module, is_package, source)):
+        other = layer(name)
+        if other is not None and other != own and LAYERS[other] >= LAYERS[own]:
+            found.append(f"{module} imports {name}: layer {LAYERS[own]} may not see layer {LAYERS[other]}")
+    return found
+
+
+def test_every_package_stands_in_the_layer_table() -> None:
+    packages = {p.name for p in (ROOT / "worldenv").iterdir() if (p / "__init__.py").is_file()}
+    assert packages <= set(LAYERS), f"not in architecture.md's table: {packages - set(LAYERS)}"
+
+
+def test_imports_go_downwards_only() -> None:
+    found = [v for m, p, path in sources() for v in violations(m, p, path.read_text())]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("worldenv.geometry.pose", "from ..base.rng import derive_seed"),  # sideways
+        ("worldenv.tasks.base", "from worldenv.training import loop"),
+        ("worldenv.engine.engine", "def f():\n    from ..envs import core"),  # upwards, lazily
+        ("worldenv.models.vae", "import worldenv.memory.bank"),
+        ("worldenv.envs.core", "import worldenv_agents"),
+    ],
+)
+def test_the_checker_sees_a_forbidden_import(module: str, source: str) -> None:
+    assert len(violations(module, False, source)) == 1
+
+
+def test_the_checker_passes_a_downward_import() -> None:
+    assert not violations("worldenv.envs.core", False, "from ..engine.engine import Engine\nfrom .make import x")
+    assert not violations("worldenv.eval", True, "from .image import psnr")
+
+
+def test_libraries_are_imported_only_where_they_belong() -> None:
+    found = []
+    for module, is_package, path in sources():
+        for name in imported(module, is_package, path.read_text()):
+            allowed = LIBRARIES.get(name.split(".")[0])
+            if allowed is not None and not any(module == a or module.startswith(a + ".") for a in allowed):
+                found.append(f"{module} imports {name}; only {', '.join(allowed)} may")
+    assert not found, "\n".join(found)
+
+
+def test_package_inits_only_re_export() -> None:
+    for module, is_package, path in sources():
+        if not is_package or module == "worldenv":
+            continue
+        for node in ast.parse(path.read_text()).body:
+            docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            exports = isinstance(node, ast.Assign) and [t.id for t in node.targets if isinstance(t, ast.Name)] == [
+                "__all__"
+            ]
+            assert docstring or exports or isinstance(node, ast.Import | ast.ImportFrom), f"{path}:{node.lineno}"
+
+
+def test_importing_worldenv_imports_no_torch() -> None:
+    code = "import sys, worldenv, gymnasium; assert 'worldenv/Navigate-v0' in gymnasium.registry; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "False"
+
+
+def test_no_environment_variables_and_no_pickles() -> None:
+    """No configuration by environment variables, and no pickle is ever loaded."""
+    for module, is_package, path in sources():
+        text = path.read_text()
+        assert "pickle" not in {n.split(".")[0] for n in imported(module, is_package, text)}, module
+        assert "torch.load(" not in text, module
+        assert "os.environ" not in text or module.startswith("worldenv.sims"), module
