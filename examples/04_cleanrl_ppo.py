@@ -63,7 +63,9 @@ class Agent(nn.Module):
 
 
 @torch.no_grad()
-def collect(envs: gym.vector.VectorEnv, agent: Agent, obs: dict, args: Args) -> tuple[dict, dict, list]:
+def collect(
+    envs: gym.vector.VectorEnv, agent: Agent, obs: dict[str, np.ndarray], args: Args
+) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray], list[float]]:
     """Play one rollout; return the batch, the newest observation and the returns of finished episodes."""
     keys = ("obs", "actions", "logprobs", "rewards", "values", "next_values", "terminated", "done")
     batch: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
@@ -126,6 +128,7 @@ def main(args: Args) -> None:
     envs = gym.make_vec(
         "worldenv/Navigate-v0", num_envs=args.num_envs, world=args.world, obs_keys=["goal"], max_episode_steps=16
     )
+    assert isinstance(envs.single_action_space, gym.spaces.Discrete)
     agent = Agent(int(envs.single_action_space.n))
     optimizer = torch.optim.Adam(agent.parameters(), lr=args.lr, eps=1e-5)
     obs, _ = envs.reset(seed=args.seed)

@@ -52,3 +52,20 @@ def tiny_world_dir(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) 
 def sims() -> None:
     if importlib.util.find_spec("vizdoom") is None:
         pytest.skip("the sims extra (vizdoom) is not installed")
+
+
+@pytest.fixture(scope="session")
+def maze_world(sims: None) -> World:
+    """The tiny world with start views on three real mazes, for the simulator twins."""
+    from worldenv.sims import DoomDynamics
+
+    seeds = [900_000, 900_001, 900_002]
+    dynamics = DoomDynamics(1, map_seeds=seeds, depth=False)
+    views = [dynamics.reset(seeds=[seed], starts=[seed]) for seed in seeds]
+    dynamics.close()
+    c2w = torch.cat([view.c2w[:, -1] for view in views])
+    goals = c2w.clone()
+    goals[:, :3, 3] += 1.5 * c2w[:, :3, 2]
+    world = make_tiny_world()
+    world.starts = Starts(torch.cat([view.frames[:, -1] for view in views]), c2w, goals, torch.tensor(seeds))
+    return world

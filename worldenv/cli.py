@@ -86,7 +86,7 @@ def train(arguments: list[str]) -> None:
 
 
 def evaluate(arguments: list[str]) -> None:
-    """score a world: revisit (does a place stay the same) or action (does it obey)"""
+    """score a world: revisit (does a place stay the same), action (does it obey), geometry (is the simulator exact)"""
     from .eval.suites import SUITES, run_suite
 
     suite = arguments[0] if arguments and not arguments[0].startswith("-") else ""
@@ -100,9 +100,9 @@ def evaluate(arguments: list[str]) -> None:
             out: folder to write to.
             world: packaged name, directory or hub id.
             worlds: number of held-out mazes (revisit) or start views (action).
-            first_seed: first map seed (revisit, default 900,000) or start view (action, default 0).
+            first_seed: first map seed (default 900,000), or first start view (action, default 0).
         """
-        first = first_seed if first_seed is not None else (900_000 if suite == "revisit" else 0)
+        first = first_seed if first_seed is not None else (0 if suite == "action" else 900_000)
         run_suite(suite, world, out, num_worlds=worlds, first_seed=first)
 
     tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")

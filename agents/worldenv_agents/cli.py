@@ -57,7 +57,8 @@ def evaluate(arguments: list[str]) -> None:
     ) -> None:
         """Run policies on the same episodes and print a table of returns and success rates.
 
-        Policies: random, seek_goal (Navigate), out_and_back (Revisit), "follow:w-8, right-8", ppo:DIR. Each sets the
+        Policies: random, seek_goal (Navigate), out_and_back (Revisit), "follow:w-8, right-8", ppo:DIR (its most
+        likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the
         action and observation modes that it needs; random takes what --action-mode says. Intervals are 95 % bootstrap
         intervals of the mean over episodes.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from worldenv.eval.report import summarise
 
@@ -42,6 +42,8 @@ def run_episodes(policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence
         envs: a SAME_STEP vector environment whose episodes have a limit.
         seeds: one per env.
     """
+    if envs.metadata["autoreset_mode"] != AutoresetMode.SAME_STEP:
+        raise ValueError("evaluation needs autoreset_mode='SameStep'; make the env without another mode")
     policy.reset(envs.num_envs)
     obs, info = envs.reset(seed=list(seeds))  # type: ignore[arg-type]  # ours takes a seed per row
     returns, success, lengths = (np.zeros(envs.num_envs) for _ in range(3))
@@ -95,7 +97,9 @@ def evaluate_named(
 ) -> Scores:
     """Build a policy of the registry with the environment it needs, evaluate it, and close the environment."""
     entry, argument = find_policy(name)
-    envs = make_envs(entry.adapt(config, argument), min(num_envs, episodes))
+    if config.max_episode_steps == -1:
+        raise ValueError("max_episode_steps=-1: an episode without a limit may never end; give it one to evaluate")
+    envs = make_envs(entry.adapt(config, argument), min(num_envs, max(episodes, 1)))
     try:
         policy = entry.factory(envs, argument, first_seed)
         return evaluate(policy, envs, episodes=episodes, first_seed=first_seed, on_batch=on_batch)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
@@ -73,15 +74,21 @@ class PPOConfig:
 class PPOPolicy:
     """A trained policy."""
 
-    def __init__(self, network: ActorCriticPolicy, config: PPOConfig, *, deterministic: bool = True) -> None:
+    def __init__(
+        self, network: ActorCriticPolicy, config: PPOConfig, *, deterministic: bool = True, seed: int = 0
+    ) -> None:
         self.network, self.config, self.deterministic = network, config, deterministic
+        self._stream = torch.Generator().manual_seed(seed).get_state()
 
     def reset(self, num_envs: int) -> None:
         """Do nothing: the policy remembers nothing."""
 
     def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
-        """Return the most likely action of each env (a sampled one if not ``deterministic``)."""
-        action, _ = self.network.predict(obs, deterministic=self.deterministic)
+        """Return the most likely action of each env, or one drawn from the policy's own stream of random numbers."""
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(self._stream)
+            action, _ = self.network.predict(obs, deterministic=self.deterministic)
+            self._stream = torch.random.get_rng_state()
         return np.asarray(action)
 
     def save(self, folder: str | Path) -> None:
@@ -98,16 +105,22 @@ class PPOPolicy:
 
     @classmethod
     def load(
-        cls, folder: str | Path, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+        cls,
+        folder: str | Path,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        deterministic: bool = True,
+        seed: int = 0,
     ) -> PPOPolicy:
         """Read a policy for envs with these (single) spaces.
 
         Raises:
             ValueError: if the folder holds no policy of this version, or one for other spaces.
         """
-        path, config = Path(folder), load_config(folder)
-        policy = cls(build_network(config, observation_space, action_space), config)
-        trained_on = json.loads((path / CONFIG_FILE).read_text())["action"]
+        path, (config, trained_on) = Path(folder), read_policy(folder)
+        network = build_network(config, observation_space, action_space)
+        policy = cls(network, config, deterministic=deterministic, seed=seed)
         if trained_on != policy.action_text:
             raise ValueError(f"{path}: the policy acts in {trained_on}, the env takes {policy.action_text}")
         load_module(policy.network, load_tensors(path / WEIGHTS_FILE)[0], where=str(path / WEIGHTS_FILE))
@@ -115,8 +128,8 @@ class PPOPolicy:
         return policy
 
 
-def load_config(folder: str | Path) -> PPOConfig:
-    """Read what a saved policy was trained on.
+def read_policy(folder: str | Path) -> tuple[PPOConfig, str]:
+    """Read what a saved policy was trained on: its configuration, and its action space in words.
 
     Raises:
         ValueError: if there is no policy, or it is of another version.
@@ -128,9 +141,9 @@ def load_config(folder: str | Path) -> PPOConfig:
         values = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != FORMAT or not {"config", "action"} <= set(values):
         raise ValueError(f"{path}: not a policy of format {FORMAT}; train it again")
-    return from_dict(PPOConfig, values["config"], where=str(path))
+    return from_dict(PPOConfig, values["config"], where=str(path)), values["action"]
 
 
 def network_options(config: PPOConfig) -> dict[str, Any]:
@@ -162,13 +175,12 @@ def channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
 class _Progress(BaseCallback):
     """Moves a progress bar and writes one log line per rollout."""
 
-    def __init__(self, total: int, log: JsonlLog | None) -> None:
+    def __init__(self, total: int, log: JsonlLog | None, *, show: bool) -> None:
         super().__init__()
         self.bar, self.log, self.total = progress_bar(), log, total
-
-    def _on_training_start(self) -> None:
-        self.bar.start()
-        self.task = self.bar.add_task("ppo", total=self.total)
+        self.task = self.bar.add_task("ppo", total=total)
+        if show:
+            self.bar.start()
 
     def _on_step(self) -> bool:
         self.bar.update(self.task, completed=min(self.num_timesteps, self.total))
@@ -184,8 +196,11 @@ class _Progress(BaseCallback):
         if self.log is not None:
             self.log.write({"step": self.num_timesteps, "return": mean_return, "success": success})
 
-    def _on_training_end(self) -> None:
+    def close(self) -> None:
+        """Leave the terminal and the log in order."""
         self.bar.stop()
+        if self.log is not None:
+            self.log.file.close()
 
 
 def train(
@@ -216,10 +231,13 @@ def train(
         seed=config.seed,
         device=config.device,
     )
-    log = None if out is None else JsonlLog(out / LOG_FILE)
-    model.learn(config.steps, callback=_Progress(config.steps, log) if progress or log else None)
-    if envs is None:
-        venv.close()
+    callback = _Progress(config.steps, None if out is None else JsonlLog(out / LOG_FILE), show=progress)
+    try:
+        model.learn(config.steps, callback=callback)
+    finally:
+        callback.close()
+        if envs is None:
+            venv.close()
     policy = PPOPolicy(model.policy.cpu(), config)
     policy.network.set_training_mode(False)
     if out is not None:

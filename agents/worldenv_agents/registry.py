@@ -25,8 +25,8 @@ class PolicyEntry:
     """Builds the policy from the vector env, the argument after the colon and a seed."""
     adapt: Callable[[EnvConfig, str], EnvConfig]
     """Sets the modes that the policy needs on the environment asked for."""
-    summary: str
-    """One line for ``--help``."""
+    example: str = ""
+    """How to write it, for a policy that takes an argument."""
 
 
 def _random(envs: Envs, argument: str, seed: int) -> Policy:
@@ -54,27 +54,33 @@ def _ppo(envs: Envs, argument: str, seed: int) -> Policy:
     return PPOPolicy.load(argument, envs.single_observation_space, envs.single_action_space)
 
 
-def _adapt_ppo(config: EnvConfig, argument: str) -> EnvConfig:
-    from .ppo import load_config
+def _ppo_sampled(envs: Envs, argument: str, seed: int) -> Policy:
+    from .ppo import PPOPolicy
 
-    trained = load_config(argument).environment
+    spaces = envs.single_observation_space, envs.single_action_space
+    return PPOPolicy.load(argument, *spaces, deterministic=False, seed=seed)
+
+
+def _adapt_ppo(config: EnvConfig, argument: str) -> EnvConfig:
+    from .ppo import read_policy
+
+    trained = read_policy(argument)[0].environment
     return replace(config, action_mode=trained.action_mode, obs_mode=trained.obs_mode, obs_keys=trained.obs_keys)
 
 
+def _adapt_seek_goal(config: EnvConfig, argument: str) -> EnvConfig:
+    return replace(config, action_mode="basic", obs_mode="dict", obs_keys=("goal",))
+
+
 POLICIES: dict[str, PolicyEntry] = {
-    "random": PolicyEntry(_random, lambda env, _: env, "uniformly random actions"),
-    "seek_goal": PolicyEntry(
-        _seek_goal,
-        lambda env, _: replace(env, action_mode="basic", obs_mode="dict", obs_keys=("goal",)),
-        "turn towards the goal and walk (Navigate)",
-    ),
-    "out_and_back": PolicyEntry(
-        _out_and_back, lambda env, _: replace(env, action_mode="basic"), "a step, half a turn, and back (Revisit)"
-    ),
+    "random": PolicyEntry(_random, lambda env, _: env),
+    "seek_goal": PolicyEntry(_seek_goal, _adapt_seek_goal),
+    "out_and_back": PolicyEntry(_out_and_back, lambda env, _: replace(env, action_mode="basic")),
     "follow": PolicyEntry(
-        _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), 'play keys: "follow:w-8, right-8"'
+        _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), example='"follow:w-8, right-8"'
     ),
-    "ppo": PolicyEntry(_ppo, _adapt_ppo, "a trained policy: ppo:DIR"),
+    "ppo": PolicyEntry(_ppo, _adapt_ppo, example="ppo:DIR"),
+    "ppo_sampled": PolicyEntry(_ppo_sampled, _adapt_ppo, example="ppo_sampled:DIR"),
 }
 
 
@@ -87,7 +93,7 @@ def find_policy(name: str) -> tuple[PolicyEntry, str]:
     key, _, argument = name.partition(":")
     if key not in POLICIES:
         raise ValueError(f"unknown policy {key!r}; choose one of {', '.join(POLICIES)}")
-    if bool(argument) != (key in ("follow", "ppo")):
-        wanted = {"follow": '"follow:w-8, right-8"', "ppo": "ppo:DIR"}.get(key, key)
-        raise ValueError(f"policy {name!r}: write {wanted}")
-    return POLICIES[key], argument
+    entry = POLICIES[key]
+    if bool(argument) != bool(entry.example):
+        raise ValueError(f"policy {name!r}: write {entry.example or key}")
+    return entry, argument

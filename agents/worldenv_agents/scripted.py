@@ -56,7 +56,7 @@ class FollowPath:
         steps: ActionSteps,
         num_latents: int,
     ) -> None:
-        if c2w.shape[-3] < 1 or c2w.shape[-2:] != (4, 4) or c2w.ndim not in (3, 4):
+        if c2w.ndim not in (3, 4) or c2w.shape[-3] < 1 or c2w.shape[-2:] != (4, 4):
             raise ValueError(f"c2w has shape {tuple(c2w.shape)}; pass (F, 4, 4) or (B, F, 4, 4), one pose per latent")
         self.c2w, self.steps, self.num_latents = c2w.double(), steps, num_latents
         self._num_envs = self._step = 0
@@ -95,7 +95,8 @@ def camera_between(
 class OutAndBack:
     """Plays some ``basic`` actions and then takes each of them back: the scripted answer to Revisit.
 
-    By default one step ahead and half a turn, which a start view mostly has room for: where a wall stops the step, the way home ends elsewhere.
+    By default one step ahead and half a turn, which a start view mostly has room for; where a wall stops the step, the
+    way home ends elsewhere.
     """
 
     def __init__(self, out: tuple[int, ...] = (FORWARD, RIGHT, RIGHT, RIGHT, RIGHT)) -> None:

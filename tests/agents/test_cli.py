@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from worldenv_agents import cli
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from worldenv_agents.environments import EnvConfig, make_envs
-from worldenv_agents.evaluate import evaluate, evaluate_named
-from worldenv_agents.registry import POLICIES, find_policy
-from worldenv_agents.scripted import FollowKeys, OutAndBack, SeekGoal
 
 from worldenv.geometry.pose import look
+from worldenv_agents.environments import EnvConfig, make_envs
+from worldenv_agents.evaluate import evaluate, evaluate_named
+from worldenv_agents.registry import find_policy
+from worldenv_agents.scripted import FollowKeys, OutAndBack, SeekGoal
 
 
 def goals_ahead(*metres: float) -> torch.Tensor:
@@ -70,4 +70,11 @@ def test_mistakes_are_explained() -> None:
         make_envs(EnvConfig(env="worldenv/Nowhere-v0"), 1)
     with pytest.raises(ValueError, match="pose segment"):
         FollowKeys("w", num_latents=4)
-    assert all(entry.summary for entry in POLICIES.values())
+    with pytest.raises(ValueError, match="may never end"):
+        evaluate_named("random", EnvConfig(max_episode_steps=-1), episodes=1)
+
+
+def test_evaluation_needs_same_step_autoreset(make_blank: Callable[..., Any]) -> None:
+    envs = make_blank(2, goals=goals_ahead(1), autoreset_mode="NextStep")
+    with pytest.raises(ValueError, match="SameStep"):
+        evaluate(OutAndBack(), envs, episodes=2)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from worldenv_agents.environments import EnvConfig, make_envs
-from worldenv_agents.evaluate import evaluate, evaluate_named
-from worldenv_agents.ppo import PPOConfig, PPOPolicy, build_network, load_config, train
-from worldenv_agents.random_agent import RandomPolicy
 
 from worldenv.geometry.pose import look
+from worldenv_agents.environments import EnvConfig, make_envs
+from worldenv_agents.evaluate import evaluate, evaluate_named
+from worldenv_agents.ppo import PPOConfig, PPOPolicy, build_network, read_policy, train
+from worldenv_agents.random_agent import RandomPolicy
 
 GOAL = look(torch.tensor([[2.0, 0.0, 2.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
 QUICK = {"rollout": 32, "lr": 1e-3, "steps": 6_000}
@@ -47,9 +47,24 @@ def test_a_loaded_policy_acts_identically(action_mode: str, tiny_world_dir: Path
         action = policy.act(obs, info)
         np.testing.assert_array_equal(action, loaded.act(obs, info))
         obs, _, _, _, info = envs.step(action)
-    assert load_config(tmp_path) == policy.config
+    assert read_policy(tmp_path) == (policy.config, str(envs.single_action_space))
     scores = evaluate_named(f"ppo:{tmp_path}", where, episodes=2)
     assert scores.lengths.max() <= 4
+
+
+def test_sampled_actions_follow_the_seed(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    envs = make_blank(8, goals=GOAL)
+    train(PPOConfig(rollout=4, steps=32), envs=envs, out=tmp_path)
+    obs, info = envs.reset(seed=0)
+    spaces_ = envs.single_observation_space, envs.single_action_space
+    policies = [PPOPolicy.load(tmp_path, *spaces_, deterministic=False, seed=seed) for seed in (1, 1, 2)]
+    actions = []
+    for policy in policies:
+        actions.append(np.stack([policy.act(obs, info) for _ in range(4)]))
+        torch.rand(3)  # somebody else's random numbers change nothing
+    np.testing.assert_array_equal(actions[0], actions[1])
+    assert not np.array_equal(actions[0], actions[2])
+    assert not np.array_equal(actions[0][0], actions[0][1])
 
 
 def test_only_safetensors_and_json_are_written(make_blank: Callable[..., Any], tmp_path: Path) -> None:
@@ -88,8 +103,8 @@ def test_loading_refuses_other_spaces_and_broken_folders(make_blank: Callable[..
     with pytest.raises(ValueError, match="wrong shape"):
         PPOPolicy.load(tmp_path, spaces.Box(-1, 1, (3,)), envs.single_action_space)
     with pytest.raises(ValueError, match="no such file"):
-        load_config(tmp_path / "absent")
+        read_policy(tmp_path / "absent")
     values = json.loads((tmp_path / "policy.json").read_text())
     (tmp_path / "policy.json").write_text(json.dumps({**values, "format": 99}))
     with pytest.raises(ValueError, match="format 1"):
-        load_config(tmp_path)
+        read_policy(tmp_path)

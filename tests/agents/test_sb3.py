@@ -12,10 +12,10 @@ import pytest
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
-from worldenv_agents.ppo import PPOConfig, train
 
 import worldenv
 import worldenv.envs.sb3
+from worldenv_agents.ppo import PPOConfig, train
 
 
 @pytest.mark.parametrize("env_id", ["worldenv/Navigate-v0", "worldenv/Revisit-v0"])

@@ -11,15 +11,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from worldenv_agents.environments import EnvConfig
-from worldenv_agents.evaluate import evaluate, evaluate_named
-from worldenv_agents.random_agent import RandomPolicy
-from worldenv_agents.scripted import FORWARD, LEFT, RIGHT, FollowKeys, FollowPath, SeekGoal, camera_between
 
 from worldenv.engine.world import Starts, World
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.pose import look
 from worldenv.geometry.pose_string import parse_pose_string
+from worldenv_agents.environments import EnvConfig
+from worldenv_agents.evaluate import evaluate, evaluate_named
+from worldenv_agents.random_agent import RandomPolicy
+from worldenv_agents.scripted import FORWARD, LEFT, RIGHT, FollowKeys, FollowPath, SeekGoal, camera_between
 
 STEPS = ActionSteps()
 QUARTER = np.pi / 4

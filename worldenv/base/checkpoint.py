@@ -22,6 +22,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, header: Mapping[s
     flat = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
     try:
         save_file(flat, str(temporary), metadata={"header": json.dumps(header or {}, sort_keys=True)})
+        temporary.chmod(0o644)  # safetensors makes private files
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,10 @@ class Source(Protocol):
         """Record clip ``index``."""
         ...
 
+    def close(self) -> None:
+        """Stop whatever runs."""
+        ...
+
 
 SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
     "doom/maze": lambda c: SimSource("maze", c.spec, c.trajectories, c.num_latents, c.first_seed, depth=c.depth),
@@ -79,7 +84,7 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
     if not jobs:
         console.print(f"{out}: all {config.clips} clips are there")
         return 0
-    make_source(config)  # fail here, with a clear message, rather than in every worker
+    make_source(config).close()  # fail here, with a clear message, rather than in every worker
     frames = 0
     context = multiprocessing.get_context("spawn")
     with progress_bar() as bar, context.Pool(min(workers, len(jobs))) as pool:
@@ -87,6 +92,8 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
         for count in pool.imap_unordered(_record_shard, jobs):
             frames += count
             bar.advance(task)
+        pool.close()
+        pool.join()  # lets the workers close their engines
     return frames
 
 
@@ -144,6 +151,7 @@ def _record_shard(job: tuple[RecordConfig, Path, int]) -> int:
     torch.set_num_threads(1)
     if _source is None or _source[0] != config:
         _source = (config, make_source(config))
+        multiprocessing.util.Finalize(None, _source[1].close, exitpriority=1)
     first = k * config.clips_per_shard
     clips = [_source[1].clip(i) for i in range(first, first + _expected(config, k))]
     attributes = {"config": json.dumps(to_dict(config)), "git": git_revision(), "fps": config.spec.fps}

@@ -63,6 +63,10 @@ class GymSource:
                         "actions": np.stack(actions)},
         )  # fmt: skip
 
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
     def _render(self) -> npt.NDArray[np.uint8]:
         frame = self.env.render()
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:

@@ -58,6 +58,10 @@ class SimSource:
             chunk = self.dynamics.follow(commanded[None])
         return self._clip(plan, map_seed, first, chunk, commanded, keys)
 
+    def close(self) -> None:
+        """Stop the engine."""
+        self.dynamics.close()
+
     def _clip(
         self, plan: Plan, map_seed: int, first: Chunk, chunk: Chunk, commanded: torch.Tensor, keys: torch.Tensor
     ) -> Clip:

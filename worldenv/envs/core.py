@@ -15,6 +15,7 @@ from torch import Tensor
 from ..base.dynamics import Actions, Dynamics, WorldSpec
 from ..base.rng import draw_start
 from ..engine.engine import Engine
+from ..engine.world import Starts
 from ..tasks.base import Start, Task, TaskState
 from ..tasks.navigate import goal_vector
 from .spaces import action_space, command, observation_space
@@ -47,8 +48,8 @@ class Transition:
 class EnvCore:
     """Steps B episodes; knows nothing of autoreset."""
 
-    def __init__(self, dynamics: Dynamics, task: Task, goals: GoalSource, config: CoreConfig) -> None:
-        self.dynamics, self.task, self.goals, self.config = dynamics, task, goals, config
+    def __init__(self, dynamics: Dynamics, task: Task, episodes: Episodes, config: CoreConfig) -> None:
+        self.dynamics, self.task, self.episodes, self.config = dynamics, task, episodes, config
         self.spec: WorldSpec = dynamics.spec
         self.num_envs = dynamics.num_envs
         engine = dynamics if isinstance(dynamics, Engine) else None
@@ -75,10 +76,11 @@ class EnvCore:
         if images is not None:
             if not isinstance(self.dynamics, Engine):
                 raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
-            chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images)
+            c2w = self.episodes.c2w(seeds, starts)
+            chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
         else:
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
-        goal = self.goals(seeds, starts, chunk.c2w[:, 0])
+        goal = self.episodes.goal(seeds, starts)
         fresh = self.task.reset(Start(chunk.frames[:, -1], chunk.c2w[:, 0], goal))
         self.state = {k: _where(mask, v, self.state[k]) if self.state else v for k, v in fresh.items()}
         self.elapsed[mask] = 0
@@ -156,23 +158,26 @@ class EnvCore:
         return info
 
 
-class GoalSource:
-    """Goals of start views, by the same index that chose the view."""
+class Episodes:
+    """Start poses and goals of episodes, by the index that also chooses the start view."""
 
-    def __init__(self, goals: Tensor | None) -> None:
-        self.goals = goals  # (N, 4, 4), or None where the task needs none
+    def __init__(self, starts: Starts | None) -> None:
+        self.starts = starts
 
-    def __call__(
-        self,
-        seeds: Sequence[int],
-        starts: Sequence[int | None],
-        c2w: Tensor,  # (B, 4, 4)
-    ) -> Tensor:
-        """Return the goal of each env, (B, 4, 4)."""
-        if self.goals is None:
-            return c2w.clone()
-        index = [draw_start(len(self.goals), s, i) for s, i in zip(seeds, starts, strict=True)]
-        return self.goals[torch.tensor(index)]
+    def c2w(self, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
+        """Return the start pose of each env, (B, 4, 4): the origin in a world without start views."""
+        return self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)
+
+    def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
+        """Return the goal pose of each env, (B, 4, 4)."""
+        return self._pick(None if self.starts is None else self.starts.goals, seeds, starts)
+
+    @staticmethod
+    def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
+        if poses is None:
+            return torch.eye(4, dtype=torch.float64).repeat(len(seeds), 1, 1)
+        index = [draw_start(len(poses), s, i) for s, i in zip(seeds, starts, strict=True)]
+        return poses[torch.tensor(index)]
 
 
 def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ..engine.engine import Engine, default_dtype, resolve_device
 from ..engine.world import World, shared_world
 from ..memory.context import MemoryConfig
 from ..tasks.registry import make_task
-from .core import CoreConfig, EnvCore, GoalSource
+from .core import CoreConfig, EnvCore, Episodes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -48,13 +48,13 @@ def make_core(
         dynamics: ``world`` (generated) or ``sim`` (the simulator twin: same size, K, steps, starts).
         device: ``auto``, ``cpu``, ``cuda`` ...
         dtype: ``auto``, ``float32`` or ``bfloat16``.
-        memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``.
+        memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
         obs_mode: image, stack, chunk, dict or latent; None is the task's default.
         obs_keys: what ``dict`` observations hold.
         stack: frames of ``stack`` observations.
         chunk_latents: latents per step; None is the world's.
-        num_steps: denoising steps per chunk; None is the world's.
+        num_steps: denoising steps per chunk; None is the world's; the simulator takes none.
         clip_actions: clip continuous actions instead of refusing them.
         max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
         task_options: options of the task.
@@ -84,9 +84,8 @@ def make_core(
         max_episode_steps=None if limit in (None, -1) else limit,
         report_memory=report_memory,
     )
-    source = GoalSource(starts.goals if starts is not None and entry.needs_goal else None)
     made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, num_steps)
-    return EnvCore(made_dynamics, made, source, config)
+    return EnvCore(made_dynamics, made, Episodes(starts), config)
 
 
 def _dynamics(

@@ -23,11 +23,10 @@ MIN_SEEN = 0.3
 TURN_RIGHT = 1
 
 
-def run_geometry(out: Path, *, num_worlds: int, first_seed: int) -> None:
+def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int) -> None:
     """Check the maze simulator on ``num_worlds`` maps; write report.json and geometry.png."""
     from ..sims import DoomDynamics, corners
 
-    spec = WorldSpec()
     dynamics = DoomDynamics(1, spec=spec)
     warps, lags, rows = [], [], []
     for seed in track(range(first_seed, first_seed + num_worlds), "maps", total=num_worlds):

@@ -1,0 +1,98 @@
+"""Write the README's results from the committed reports: ``python docs/tables.py`` (``--check`` only compares)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+BEGIN, END = "<!-- results: written by docs/tables.py from docs/results -->", "<!-- /results -->"
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read one committed report."""
+    report: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return report
+
+
+def cell(summary: dict[str, Any], digits: int = 1) -> str:
+    """Format a mean with its interval."""
+    low, high = summary["ci95"]
+    return f"{summary['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def revisit_table() -> list[str]:
+    """Arms of the revisit suite."""
+    report = load("revisit")
+    columns = ("return_psnr_self", "return_psnr_self_far", "return_psnr_gt", "return_psnr_gt_far",
+               "contrast_ratio_return", "motion_ratio")  # fmt: skip
+    digits = (1, 1, 1, 1, 2, 2)
+    lines = [
+        f"**Memory** (`worldenv eval revisit --worlds {len(report['seeds'])} --out DIR`, {report['hardware']}; means "
+        "over held-out mazes with 95 % bootstrap intervals; PSNR in dB of the way back against the world's own way out "
+        "and against the simulator; `far`: more than the 64 frames of the recent window ago)",
+        "",
+        "| arm | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for arm, metrics in report["arms"].items():
+        cells = [cell(metrics[c], d) if c in metrics else "" for c, d in zip(columns, digits, strict=True)]
+        lines.append(f"| `{arm}` | " + " | ".join(cells) + " |")
+    lines += ["", "| paired difference | self, far | ground truth, far |", "|---|---|---|"]
+    for name, metrics in report["differences"].items():
+        if name.endswith(("recent", "none", "random", "swapped")):
+            far = (metrics["return_psnr_self_far"], metrics["return_psnr_gt_far"])
+            lines.append(f"| {name} | " + " | ".join(cell(m) for m in far) + " |")
+    return lines
+
+
+def figures_table() -> list[str]:
+    """Single figures, each with the command that wrote it."""
+    vae, action, geometry = (load(name) for name in ("reconstruction", "action", "geometry"))
+    arm = next(iter(action["arms"].values()))
+    simulator = geometry["arms"]["simulator"]
+    rows = [
+        ("VAE on held-out mazes, PSNR", f"{cell(vae['arms']['vae']['psnr'])} dB", "worldenv eval reconstruction", vae),
+        ("VAE, contrast ratio", cell(vae["arms"]["vae"]["contrast_ratio"], 3), "worldenv eval reconstruction", vae),
+        ("Turns obeyed", f"{100 * arm['obeyed']['mean']:.1f} % of {arm['obeyed']['n']} states", "worldenv eval action",
+         action),
+        ("Simulator: frames warped by depth agree at", f"{cell(simulator['warp_psnr'])} dB", "worldenv eval geometry",
+         geometry),
+        ("Simulator: motion lags its command by", f"{simulator['lag_latents']['mean']:.0f} latents",
+         "worldenv eval geometry", geometry),
+    ]  # fmt: skip
+    lines = ["| what | figure | command | hardware |", "|---|---|---|---|"]
+    return lines + [f"| {what} | {figure} | `{command}` | {r['hardware']} |" for what, figure, command, r in rows]
+
+
+def speed_table() -> list[str]:
+    """Throughput by batch size."""
+    report = load("bench-engine")
+    lines = [
+        f"**Speed** (`worldenv bench engine --out FILE`, {report['hardware']}, decoding included)",
+        "",
+        "| envs | frames/s | env steps/s | first frames after (ms, median) |",
+        "|---|---|---|---|",
+    ]
+    return lines + [
+        f"| {row['num_envs']} | {row['frames_per_s']:.0f} | {row['env_steps_per_s']:.1f} | {row['latency_ms_p50']:.0f} |"
+        for row in report["timing"]
+    ]
+
+
+def render() -> str:
+    """Return the README with its results block made anew."""
+    text = (ROOT / "README.md").read_text()
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    parts = [revisit_table(), figures_table(), speed_table()]
+    return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(0 if render() == (ROOT / "README.md").read_text() else "README.md differs; run python docs/tables.py")
+    (ROOT / "README.md").write_text(render())

@@ -1,0 +1,96 @@
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worldenv.base.config import dump_toml, from_dict, load_toml, to_dict
+from worldenv.data.record import RecordConfig
+from worldenv.engine.world import WorldConfig
+from worldenv.training.stages import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    size: int = 3
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    rate: float = 0.5
+    on: bool = False
+    kind: Literal["a", "b"] = "a"
+    pair: tuple[int, float] = (1, 2.0)
+    where: Path | None = None
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_nested_values_are_converted() -> None:
+    values = {"rate": 1, "pair": [3, 4], "where": "x/y", "inner": {"names": ["p", "q"]}}
+    wanted = Outer(rate=1.0, pair=(3, 4.0), where=Path("x/y"), inner=Inner(names=("p", "q")))
+    made = from_dict(Outer, values)
+    assert made == wanted
+    assert isinstance(made.rate, float)
+    assert from_dict(Outer, {}) == Outer()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rat": 1.0}, r"unknown key 'rat'; known keys are inner, kind, on, pair, rate, where"),
+        ({"inner": {"sise": 1}}, r"config\.inner: unknown key 'sise'; known keys are names, size"),
+        ({"rate": "fast"}, r"config\.rate: expected float, got 'fast'"),
+        ({"rate": True}, r"config\.rate"),
+        ({"inner": {"size": 1.5}}, r"config\.inner\.size: expected int"),
+        ({"inner": {"size": True}}, r"config\.inner\.size"),
+        ({"inner": 3}, r"config\.inner: expected a table"),
+        ({"on": 1}, r"config\.on: expected bool"),
+        ({"kind": "c"}, r"config\.kind.*'a', 'b'"),
+        ({"pair": [1]}, r"config\.pair: expected 2 values"),
+        ({"pair": 1}, r"config\.pair: expected a list"),
+        ({"inner": {"names": [1]}}, r"config\.inner\.names: expected str"),
+    ],
+)
+def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_dict(Outer, values)
+
+
+@pytest.mark.parametrize("config", [WorldConfig(), TrainConfig(), RecordConfig()])
+def test_configurations_survive_toml(config: object) -> None:
+    assert from_dict(type(config), tomllib.loads(dump_toml(to_dict(config)))) == config
+
+
+def test_changed_values_survive_toml(tmp_path: Path) -> None:
+    config = WorldConfig(name='a "b" \\ c\nd', spec=replace(WorldConfig().spec, fov_deg=75.25, chunk_latents=1))
+    (tmp_path / "w.toml").write_text(dump_toml(to_dict(config)))
+    assert load_toml(WorldConfig, tmp_path / "w.toml") == config
+
+
+@given(st.text(max_size=12), st.floats(allow_nan=False), st.integers(-(2**60), 2**60))
+def test_any_value_survives_toml(text: str, real: float, number: int) -> None:
+    values = {"text": text, "real": real, "number": number, "list": [text, text], "table": {"yes": True, "no": False}}
+    assert tomllib.loads(dump_toml(values)) == values
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.toml: no such file"):
+        load_toml(Outer, tmp_path / "gone.toml")
+    (tmp_path / "bad.toml").write_text("rate = = 1")
+    with pytest.raises(ValueError, match=r"bad\.toml: not valid TOML"):
+        load_toml(Outer, tmp_path / "bad.toml")
+    (tmp_path / "typo.toml").write_text("rat = 1")
+    with pytest.raises(ValueError, match=r"typo\.toml: unknown key 'rat'"):
+        load_toml(Outer, tmp_path / "typo.toml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.toml")), ids=lambda p: p.name)
+def test_the_repositorys_configurations_load(path: Path) -> None:
+    kind = RecordConfig if path.stem in ("record", "heldout") else TrainConfig
+    assert load_toml(kind, path) != kind()

@@ -1,0 +1,184 @@
+import dataclasses
+import types
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from worldenv.base.dynamics import WorldSpec
+from worldenv.data import record as recording
+from worldenv.data.record import RecordConfig, record
+from worldenv.data.record_gym import GymSource
+from worldenv.data.schema import Clip, read_shard, shard_paths
+
+
+class Turntable(gym.Env[Any, Any]):
+    """A picture whose brightness counts the steps; ends after 10, with a pose in its info if asked."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 24}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None, *, poses: bool = True) -> None:
+        self.render_mode, self.poses = render_mode, poses
+        self.action_space, self.observation_space = gym.spaces.Discrete(3), gym.spaces.Box(0, 255, (1,))
+        self.count, self.offset = 0, 0
+
+    def _info(self) -> dict[str, Any]:
+        c2w = np.eye(4)
+        c2w[2, 3] = self.count
+        return {"c2w": c2w, "K": np.eye(3)} if self.poses else {}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.count, self.offset = 0, int(self.np_random.integers(100))
+        return np.zeros(1, np.float32), self._info()
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        return np.zeros(1, np.float32), 1.0, self.count >= 10, False, self._info()
+
+    def render(self) -> Any:
+        return np.full((6, 8, 3), self.offset + self.count, np.uint8)
+
+
+gym.register("test/Turntable-v0", entry_point=lambda **k: Turntable(**k), order_enforce=False, disable_env_checker=True)
+gym.register(
+    "test/TurntableBlind-v0", entry_point=lambda **k: Turntable(poses=False, **k), order_enforce=False, disable_env_checker=True
+)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record in this process: environments registered by a test are unknown in a spawned one."""
+
+    class Pool:
+        def __init__(self, *arguments: Any) -> None: ...
+
+        def __enter__(self) -> "Pool":
+            return self
+
+        def __exit__(self, *arguments: Any) -> None: ...
+
+        def imap_unordered(self, function: Any, jobs: Any) -> Any:
+            return map(function, jobs)
+
+        def close(self) -> None: ...
+
+        def join(self) -> None: ...
+
+    monkeypatch.setattr(recording.multiprocessing, "get_context", lambda kind: types.SimpleNamespace(Pool=Pool))
+    monkeypatch.setattr(recording, "_source", None)
+
+
+def clips_of(folder: Path) -> list[Clip]:
+    return [clip for path in shard_paths(folder) for clip in read_shard(path)]
+
+
+GYM = RecordConfig(env="test/Turntable-v0", clips=5, num_latents=4, clips_per_shard=2, first_seed=30)
+
+
+def test_a_gym_env_with_poses(in_process: None, tmp_path: Path) -> None:
+    frames = record(GYM, tmp_path)
+    clips = clips_of(tmp_path)
+    assert frames == 5 * 17
+    assert [len(list(read_shard(p))) for p in shard_paths(tmp_path)] == [2, 2, 1]
+    for index, clip in enumerate(clips):
+        assert clip.frames.shape == (17, 6, 8, 3)
+        assert clip.c2w is not None
+        assert clip.K is not None
+        assert clip.c2w.shape == (5, 4, 4)
+        assert clip.c2w[:3, 2, 3].tolist() == [0, 4, 8]
+        assert clip.attributes["seed"] == 30 + index
+        assert clip.attributes["poses"] == "info"
+        assert (np.diff(clip.frames[:9, 0, 0, 0].astype(int)) == 1).all()
+    assert len({clip.frames.tobytes() for clip in clips}) == 5
+
+
+def test_a_gym_env_without_poses(in_process: None, tmp_path: Path) -> None:
+    record(dataclasses.replace(GYM, env="test/TurntableBlind-v0", clips=1), tmp_path)
+    (clip,) = clips_of(tmp_path)
+    assert clip.c2w is None
+    assert clip.K is None
+    assert clip.attributes["poses"] == "absent"
+    assert clip.frames.shape == (17, 6, 8, 3)
+
+
+def test_episodes_that_end_are_marked_and_restarted(in_process: None, tmp_path: Path) -> None:
+    """The env ends at step 10, in latent 3: no stepping past the end, the next latent is a fresh episode."""
+    record(dataclasses.replace(GYM, clips=1), tmp_path)
+    (clip,) = clips_of(tmp_path)
+    assert clip.terminated is not None
+    assert clip.terminated.tolist() == [False, False, False, True, False]
+    assert clip.reward is not None
+    assert clip.reward.tolist() == [0, 4, 4, 2, 4]
+    assert clip.c2w is not None
+    assert clip.c2w[:, 2, 3].tolist() == [0, 4, 8, 10, 4]
+
+
+def test_unknown_environments_list_the_simulators() -> None:
+    with pytest.raises(ValueError, match=r"doom/maze, doom/freedoom"):
+        GymSource("nobody/Knows-v0", 4, 0, simulators=tuple(recording.SOURCES))
+
+
+def test_environments_without_pictures_are_refused(in_process: None, tmp_path: Path) -> None:
+    source = GymSource("test/Turntable-v0", 4, 0, simulators=())
+    source.env.unwrapped.render = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(ValueError, match="render"):
+        source.clip(0)
+
+
+def test_resuming_records_missing_shards_only(in_process: None, tmp_path: Path) -> None:
+    record(GYM, tmp_path)
+    paths = shard_paths(tmp_path)
+    before = [p.read_bytes() for p in paths]
+    times = [p.stat().st_mtime_ns for p in paths]
+    paths[1].write_bytes(before[1][:300])
+    assert record(GYM, tmp_path) == 2 * 17
+    assert [p.stat().st_mtime_ns for p in paths][::2] == times[::2]
+    assert [c.frames.tobytes() for c in read_shard(paths[1])] == [c.frames.tobytes() for c in clips_of(tmp_path)[2:4]]
+    assert record(GYM, tmp_path) == 0
+
+
+def test_a_recording_can_be_extended(in_process: None, tmp_path: Path) -> None:
+    """Clip i depends on (seed, i) alone: interrupted, extended or whole, the clips are the same."""
+    record(dataclasses.replace(GYM, clips=3), tmp_path / "a")
+    record(dataclasses.replace(GYM, clips=6), tmp_path / "a")
+    record(dataclasses.replace(GYM, clips=6), tmp_path / "b")
+    a, b = (clips_of(tmp_path / name) for name in "ab")
+    assert len(a) == 6
+    assert [c.frames.tobytes() for c in a] == [c.frames.tobytes() for c in b]
+
+
+def test_another_configuration_is_refused(in_process: None, tmp_path: Path) -> None:
+    record(GYM, tmp_path)
+    with pytest.raises(ValueError, match="num_latents=4, asked for 8"):
+        record(dataclasses.replace(GYM, num_latents=8), tmp_path)
+    (tmp_path / "recording.json").unlink()
+    with pytest.raises(ValueError, match=r"no recording\.json"):
+        record(GYM, tmp_path)
+
+
+@pytest.mark.sim
+def test_the_simulator_is_recorded_alike_by_any_number_of_workers(sims: None, tmp_path: Path) -> None:
+    config = RecordConfig(clips=2, num_latents=8, clips_per_shard=1, first_seed=3)
+    record(config, tmp_path / "two", workers=2)
+    record(dataclasses.replace(config, clips=1), tmp_path / "one", workers=1)
+    two, one = clips_of(tmp_path / "two"), clips_of(tmp_path / "one")
+    assert len(two) == 2
+    np.testing.assert_array_equal(two[0].frames, one[0].frames)
+    clip = two[0]
+    assert clip.frames.shape == (33, 48, 64, 3)
+    assert clip.depth is not None
+    assert clip.depth.shape == (33, 48, 64)
+    assert clip.c2w is not None
+    assert clip.c2w_commanded is not None
+    assert clip.c2w.shape == clip.c2w_commanded.shape == (9, 4, 4)
+    assert clip.keys is not None
+    assert clip.keys[0].tolist() == [0, 0]
+    assert clip.K is not None
+    np.testing.assert_allclose(clip.K, WorldSpec().K.numpy())
+    if clip.attributes["kind"] != "acted":
+        np.testing.assert_allclose(clip.c2w[:, :3, 3], clip.c2w_commanded[:, :3, 3], atol=1e-3)
+
+

@@ -1,0 +1,97 @@
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from worldenv.data import schema
+from worldenv.data.schema import ARRAYS, Clip, read_shard, shard_paths, write_shard
+
+
+def make_clip(num_latents: int = 3, seed: int = 0, *, full: bool = True) -> Clip:
+    rng, frames = np.random.default_rng(seed), 4 * num_latents - 3
+    pictures = rng.integers(0, 256, (frames, 8, 8, 3), dtype=np.uint8)
+    if not full:
+        return Clip(frames=pictures, attributes={"poses": "absent"})
+    return Clip(
+        frames=pictures,
+        K=np.eye(3, dtype=np.float32),
+        c2w=rng.normal(size=(num_latents, 4, 4)),
+        c2w_commanded=rng.normal(size=(num_latents, 4, 4)),
+        depth=rng.random((frames, 8, 8)).astype(np.float16),
+        keys=rng.integers(0, 9, (num_latents, 2)),
+        camera=rng.random((num_latents, 5)).astype(np.float32),
+        reward=np.arange(num_latents, dtype=np.float32),
+        terminated=np.zeros(num_latents, bool),
+        truncated=np.arange(num_latents) == 2,
+        attributes={"kind": "loop", "map_seed": 7, "text": "a maze", "table": {"a": 1}},
+    )
+
+
+def test_clips_survive_the_disk_bit_by_bit(tmp_path: Path) -> None:
+    clips = [make_clip(seed=s) for s in range(3)] + [make_clip(full=False)]
+    write_shard(tmp_path / "shard-00000.h5", clips, attributes={"git": "abc"})
+    again = list(read_shard(tmp_path / "shard-00000.h5"))
+    assert len(again) == 4
+    for clip, read in zip(clips, again, strict=True):
+        for name in ARRAYS:
+            a, b = getattr(clip, name), getattr(read, name)
+            assert (a is None) == (b is None), name
+            if a is not None:
+                assert a.dtype == b.dtype, name
+                np.testing.assert_array_equal(a, b)
+        assert read.num_latents == 3
+    assert again[0].attributes["kind"] == "loop"
+    assert again[0].attributes["table"] == '{"a": 1}'
+    with h5py.File(tmp_path / "shard-00000.h5") as file:
+        assert "OpenCV" in file.attrs["conventions"]
+        assert file.attrs["git"] == "abc"
+
+
+def test_clips_come_in_order(tmp_path: Path) -> None:
+    write_shard(tmp_path / "s.h5", [make_clip(seed=s) for s in range(12)], attributes={})
+    for seed, clip in enumerate(read_shard(tmp_path / "s.h5", arrays=("frames",))):
+        np.testing.assert_array_equal(clip.frames, make_clip(seed=seed).frames)
+        assert clip.c2w is None
+
+
+def test_frames_can_be_left_out(tmp_path: Path) -> None:
+    write_shard(tmp_path / "s.h5", [make_clip(4)], attributes={})
+    (clip,) = read_shard(tmp_path / "s.h5", arrays=("c2w",))
+    assert clip.num_latents == 4
+
+
+@pytest.mark.parametrize("keep", [0, 100, -200])
+def test_truncated_shards_are_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "s.h5"
+    write_shard(path, [make_clip()], attributes={})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"s\.h5: not a readable shard"):
+        list(read_shard(path))
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.attrs["format"] = 9
+    with pytest.raises(ValueError, match="format 9, this version reads 1"):
+        list(read_shard(tmp_path / "s.h5"))
+
+
+def test_a_failed_write_leaves_the_old_shard_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.h5"
+    write_shard(path, [make_clip()], attributes={})
+
+    def full(*arguments: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(schema, "_write_clip", full)
+    with pytest.raises(OSError, match="disk space"):
+        write_shard(path, [make_clip(seed=1)], attributes={})
+    assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
+    np.testing.assert_array_equal(next(read_shard(path)).frames, make_clip().frames)
+
+
+def test_folders_without_shards_say_how_to_make_some(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="worldenv record"):
+        shard_paths(tmp_path)

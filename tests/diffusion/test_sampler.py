@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from worldenv.diffusion.sampler import sample_chunk
+from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
+
+NOISE = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+DATA = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 9])
+@pytest.mark.parametrize("shift", [1.0, 2.0, 8.0])
+def test_a_straight_field_is_integrated_exactly(steps: int, shift: float) -> None:
+    config = SamplerConfig(num_steps=steps, shift=shift)
+    made = sample_chunk(lambda x, t: NOISE - DATA, NOISE, config)
+    torch.testing.assert_close(made, DATA, atol=1e-12, rtol=0)
+
+
+def test_the_networks_x0_is_reached_from_any_field_that_knows_it() -> None:
+    """v = (x - x0) / sigma is the exact field of a single data point."""
+    def velocity(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return (x - DATA) / (timesteps / 1000)[..., None, None, None]
+
+    torch.testing.assert_close(sample_chunk(velocity, NOISE, SamplerConfig()), DATA, atol=1e-6, rtol=0)
+    renoised = sample_chunk(velocity, NOISE, SamplerConfig(stochastic=True), renoise=lambda: 3 * NOISE)
+    torch.testing.assert_close(renoised, DATA, atol=1e-6, rtol=0)
+
+
+def test_timesteps_are_a_thousand_sigmas_for_every_latent() -> None:
+    config, called = SamplerConfig(num_steps=3), []
+
+    def velocity(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        called.append(timesteps)
+        return torch.zeros_like(x)
+
+    assert torch.equal(sample_chunk(velocity, NOISE, config), NOISE)
+    assert all(t.shape == (2, 3) for t in called)
+    torch.testing.assert_close(torch.stack(called)[:, 0, 0].double(), 1000 * inference_sigmas(config)[:-1])
+
+
+def test_stochastic_steps_use_fresh_noise_between_levels_but_not_at_the_end() -> None:
+    fresh = iter([10 * NOISE, 20 * NOISE])
+    seen = []
+
+    def velocity(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return (x - DATA) / (timesteps / 1000)[..., None, None, None]
+
+    config = SamplerConfig(num_steps=3, shift=1.0, stochastic=True)
+    sample_chunk(velocity, NOISE, config, renoise=lambda: next(fresh))
+    torch.testing.assert_close(seen[1], DATA / 3 + 2 / 3 * 10 * NOISE, atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen[2], DATA * 2 / 3 + 1 / 3 * 20 * NOISE, atol=1e-5, rtol=0)
+    assert next(fresh, None) is None

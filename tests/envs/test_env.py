@@ -1,0 +1,155 @@
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+
+import worldenv  # noqa: F401
+from worldenv.engine.world import World
+from worldenv.envs.env import WorldEnv
+from worldenv.envs.vector_env import WorldVectorEnv
+
+IDS = ("worldenv/Navigate-v0", "worldenv/Revisit-v0")
+SIM_IDS = ("worldenv/NavigateSim-v0", "worldenv/RevisitSim-v0")
+
+
+def check(env: gym.Env[Any, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_env(env.unwrapped)
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("action_mode", ["basic", "camera"])
+def test_gymnasiums_checker_passes(tiny_world: World, env_id: str, action_mode: str) -> None:
+    check(gym.make(env_id, world=tiny_world, device="cpu", render_mode="rgb_array", action_mode=action_mode))
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("env_id", SIM_IDS)
+def test_gymnasiums_checker_passes_on_the_simulators(maze_world: World, env_id: str) -> None:
+    check(gym.make(env_id, world=maze_world, device="cpu", render_mode="rgb_array"))
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_defaults_of_the_ids(tiny_world: World, env_id: str) -> None:
+    env = gym.make(env_id, world=tiny_world, device="cpu")
+    assert env.action_space == gym.spaces.Discrete(4)
+    assert env.action_space.dtype == np.int64
+    assert isinstance(env.observation_space, gym.spaces.Dict) == ("Navigate" in env_id)
+    assert env.spec is not None
+    assert env.spec.max_episode_steps is None, "the time limit lives inside the core"
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_specs_survive_json(tiny_world_dir: Path, env_id: str) -> None:
+    """Every argument is plain JSON, and the spec makes the same environment again."""
+    kwargs = json.loads(json.dumps({"world": str(tiny_world_dir), "device": "cpu", "dtype": "float32", "max_episode_steps": 7,
+              "action_mode": "keys", "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2}))  # fmt: skip
+    env = gym.make(env_id, **kwargs)
+    assert env.spec is not None
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    for one in (env, again):
+        one.reset(seed=3)
+    a, b = (e.step(np.array([1, 1])) for e in (env, again))
+    np.testing.assert_array_equal(*(x[0]["image"] if isinstance(x[0], dict) else x[0] for x in (a, b)))
+    assert a[1] == b[1]
+
+
+def test_make_vec_builds_one_batched_env(tiny_world_dir: Path) -> None:
+    envs = gym.make_vec(
+        "worldenv/Revisit-v0", num_envs=3, world=str(tiny_world_dir), device="cpu", autoreset_mode="NextStep", memory="none"
+    )
+    assert isinstance(envs.unwrapped, WorldVectorEnv)
+    assert envs.num_envs == 3
+    obs, _ = envs.reset(seed=0)
+    assert obs.shape == (3, 48, 64, 3)
+    assert envs.spec is not None
+    assert json.loads(envs.spec.to_json())["kwargs"]["memory"] == "none"
+    assert envs.metadata["autoreset_mode"] == gym.vector.AutoresetMode.NEXT_STEP
+
+
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_signals_are_plain_numbers(tiny_world: World, output: str) -> None:
+    env = WorldEnv(task="revisit", world=tiny_world, device="cpu", output=output)
+    env.reset(seed=0)
+    _, reward, terminated, truncated, info = env.step(1)
+    assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
+    assert info["c2w"].shape == (4, 4)
+    assert info["n_frames"] == 16
+    assert info["is_success"] is False
+
+
+@pytest.mark.parametrize(
+    ("action", "message"), [(4, "outside"), (1.0, "integers"), (np.array([1]), "shape"), (-1, "outside"), (None, ".")]
+)
+def test_bad_actions_are_refused_and_change_nothing(tiny_world: World, action: Any, message: str) -> None:
+    env, plain = (WorldEnv(task="revisit", world=tiny_world, device="cpu") for _ in range(2))
+    env.reset(seed=0)
+    plain.reset(seed=0)
+    with pytest.raises((ValueError, TypeError), match=message):
+        env.step(action)
+    np.testing.assert_array_equal(env.step(0)[0], plain.step(0)[0])
+    assert env.core.elapsed.tolist() == [1]
+
+
+def test_bad_resets_leave_the_stream_of_episodes_alone(tiny_world: World) -> None:
+    env, plain = (WorldEnv(task="revisit", world=tiny_world, device="cpu") for _ in range(2))
+    env.reset(seed=0)
+    plain.reset(seed=0)
+    for arguments in ({"options": {"start": 64}}, {"seed": 5, "options": {"start": -1}}, {"options": {"reset_mask": None}},
+                      {"options": {"image": np.zeros((3, 3, 3), np.uint8)}}, {"seed": -1}):  # fmt: skip
+        with pytest.raises((ValueError, gym.error.Error)):
+            env.reset(**arguments)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
+
+
+def test_stepping_before_reset_is_refused(tiny_world: World) -> None:
+    with pytest.raises(gym.error.ResetNeeded):
+        WorldEnv(task="revisit", world=tiny_world, device="cpu").step(0)
+
+
+def test_same_seed_same_episode(tiny_world: World) -> None:
+    env = WorldEnv(task="revisit", world=tiny_world, device="cpu")
+    episodes = []
+    for seed in (3, 3, None, 4):
+        episodes.append([env.reset(seed=seed)[0], *(env.step(a)[0] for a in (0, 2))])
+    np.testing.assert_array_equal(episodes[0], episodes[1])
+    assert not np.array_equal(episodes[0], episodes[2])
+    assert not np.array_equal(episodes[0], episodes[3])
+
+
+def test_keys_for_playing(tiny_world: World) -> None:
+    env = WorldEnv(task="revisit", world=tiny_world, device="cpu")
+    keys = env.get_keys_to_action()
+    assert {chr(k[0]) for k in keys} == set("wsda")
+    assert keys[(ord("d"),)] == 2, "turn right"
+    with pytest.raises(ValueError, match="basic"):
+        WorldEnv(task="revisit", world=tiny_world, device="cpu", action_mode="camera").get_keys_to_action()
+
+
+def test_every_gymnasium_single_env_wrapper_we_name_works(tiny_world: World) -> None:
+    env = gym.wrappers.RecordEpisodeStatistics(gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu", max_episode_steps=2))
+    env.reset(seed=0)
+    env.step(0)
+    *_, truncated, info = env.step(0)
+    assert truncated
+    assert info["episode"]["l"] == 2
+
+
+def test_the_contracts_snippet_finds_its_names() -> None:
+    """README's names resolve after ``import worldenv`` alone."""
+    code = (
+        "import worldenv\n"
+        "assert worldenv.envs.sb3.SB3VecEnv and worldenv.wrappers.RecordChunkVideo and worldenv.World.from_pretrained"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from worldenv.base.dynamics import WorldSpec
+from worldenv.engine.world import World
+from worldenv.eval.image import frame_psnr
+from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+
+
+def out_and_back_frames(half: int, batch: int = 2) -> torch.Tensor:
+    """Frame t of 0..2 half shows what frame 2 half - t shows: exact mirrors around the turning point."""
+    generator = torch.Generator().manual_seed(0)
+    out = torch.randint(0, 256, (batch, half + 1, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    return torch.cat([out, out[:, :-1].flip(1)], 1)
+
+
+@pytest.mark.parametrize("half", [4, 16, 33])
+def test_mirrored_frames_have_the_same_pose(half: int) -> None:
+    frames = out_and_back_frames(half)
+    index = mirror(frames.shape[1])
+    back = frames[:, half + 1 :]
+    assert len(index) == back.shape[1] == half
+    assert torch.equal(back, frames[:, index.copy()])
+
+
+def test_an_exact_return_scores_the_cap_and_a_frozen_one_does_not() -> None:
+    frames = out_and_back_frames(16)
+    exact = score(frames, frames, window_frames=8).metrics
+    np.testing.assert_allclose(exact["return_psnr_self"], 60)
+    np.testing.assert_allclose(exact["return_psnr_gt"], 60)
+    np.testing.assert_allclose(exact["motion_ratio"], 1)
+    frozen = score(frames[:, :1].expand_as(frames), frames, window_frames=8).metrics
+    np.testing.assert_allclose(frozen["return_psnr_self"], 60)
+    assert (frozen["return_psnr_gt"] < 20).all()
+    np.testing.assert_allclose(frozen["motion_ratio"], 0)
+
+
+def test_far_frames_are_those_beyond_the_window() -> None:
+    frames = out_and_back_frames(16)
+    made = frames.clone()
+    made[:, -4:] = 255 - made[:, -4:]  # the last four return frames, gaps 26 to 32
+    assert "return_psnr_gt_far" not in score(made, frames, window_frames=32).metrics
+    far = score(made, frames, window_frames=24).metrics["return_psnr_gt_far"]
+    np.testing.assert_allclose(far, frame_psnr(made[:, -4:], frames[:, -4:]).mean(1))
+
+
+def test_arms_share_start_noise_and_path(tiny_world: World) -> None:
+    spec = WorldSpec()
+    keys = torch.tensor([[[1, 0]] * 8 + [[2, 0]] * 8] * 2)
+    start = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    c2w = camera_to_c2w(keys_to_camera(keys), start, spec.steps)
+    frames = torch.randint(0, 256, (2, 65, 48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    cases = Cases([1, 2], start, c2w, keys, frames)
+    one, again, other = (run_arm(tiny_world, cases, policy) for policy in ("worldplay", "worldplay", "none"))
+    assert one.shape == frames.shape
+    assert torch.equal(one, again)
+    assert torch.equal(one[:, 0], frames[:, 0])
+    assert torch.equal(one[:, :17], other[:, :17]), "nothing to remember yet"
+    assert not torch.equal(one, other)
+    arms = dict(controls(cases))
+    assert torch.equal(arms["simulator"], frames)
+    assert (arms["frozen"] == frames[:, :1]).all()
+
+
+@pytest.mark.sim
+def test_cases_return_to_their_start_and_the_simulator_mirrors(sims: None) -> None:
+    spec = WorldSpec()
+    cases = make_cases(spec, [900_000, 900_001], 3)
+    assert cases.frames.shape == (2, 97, 48, 64, 3)
+    torch.testing.assert_close(cases.c2w[:, -1], cases.start_c2w, atol=1e-6, rtol=0)
+    whole = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
+    torch.testing.assert_close(whole, whole.flip(1), atol=1e-6, rtol=0)
+    perfect = score(cases.frames, cases.frames, window_frames=64).metrics
+    assert (perfect["return_psnr_self"] > 30).all()
+    moved = (cases.c2w[:, :12, :3, 3] - cases.start_c2w[:, None, :3, 3]).norm(dim=-1).amax(1)
+    turned = torch.linalg.norm(cases.c2w[:, :12, :3, :3] - cases.start_c2w[:, None, :3, :3], dim=(-2, -1)).amax(1)
+    assert ((moved > 0.5) | (turned > 0.5)).all(), "a case is not a still picture"
