@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
-    "geometry": 0, "base": 0,
+    "geometry": -1, "base": 0,
     "sims": 1, "diffusion": 1,
     "data": 2,
     "models": 3,
@@ -143,7 +143,10 @@ def test_package_inits_only_re_export() -> None:
 
 
 def test_importing_worldenv_imports_no_torch() -> None:
-    code = "import sys, worldenv, gymnasium; assert 'worldenv/Navigate-v0' in gymnasium.registry; print('torch' in sys.modules)"
+    code = (
+        "import sys, worldenv, gymnasium\n"
+        "assert 'worldenv/Navigate-v0' in gymnasium.registry; print('torch' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "False"
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from worldenv.base.dynamics import Actions, Chunk, WorldSpec
+from worldenv.engine.world import Starts
 from worldenv.envs import vector_env
-from worldenv.envs.core import CoreConfig, EnvCore, GoalSource
+from worldenv.envs.core import CoreConfig, EnvCore, Episodes
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate
@@ -54,7 +55,10 @@ def make_blank(monkeypatch: pytest.MonkeyPatch) -> Callable[..., WorldVectorEnv]
         config = CoreConfig(
             action_mode=action_mode, obs_mode="dict", obs_keys=("goal", "c2w"), stack=1, max_episode_steps=limit
         )
-        core = EnvCore(BlankDynamics(num_envs), Navigate(), GoalSource(goals), config)
+        origin = torch.eye(4, dtype=torch.float64).expand(len(goals), 4, 4)
+        blank = torch.zeros(len(goals), 8, 8, 3, dtype=torch.uint8)
+        episodes = Episodes(Starts(blank, origin, goals, torch.arange(len(goals))))
+        core = EnvCore(BlankDynamics(num_envs), Navigate(), episodes, config)
         monkeypatch.setattr(vector_env, "make_core", lambda **_: core)
         return WorldVectorEnv(num_envs, **kwargs)
 

@@ -54,7 +54,10 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: p
 
 def test_loading_is_strict_and_names_what_does_not_fit() -> None:
     module = nn.Linear(2, 3)
-    with pytest.raises(ValueError, match=r"here does not fit.*missing bias; unexpected extra; wrong shape weight: \(3, 3\) for \(3, 2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"here does not fit.*missing bias; unexpected extra; wrong shape weight: \(3, 3\) for \(3, 2\)",
+    ):
         load_module(module, {"weight": torch.zeros(3, 3), "extra": torch.zeros(1)}, where="here")
     load_module(module, {"weight": torch.zeros(3, 2), "bias": torch.ones(3)}, where="here")
     assert module.bias.tolist() == [1, 1, 1]

@@ -11,11 +11,16 @@ from worldenv.data.schema import Clip, write_shard
 
 def make_latents(need: torch.Tensor) -> LatentDataset:
     n, f = need.shape
-    return LatentDataset(torch.zeros(n, f, 1, 1, 1).half(), torch.eye(4).double().repeat(n, f, 1, 1), torch.zeros(n, f).long(), need)
+    return LatentDataset(
+        torch.zeros(n, f, 1, 1, 1).half(), torch.eye(4).double().repeat(n, f, 1, 1), torch.zeros(n, f).long(), need
+    )
 
 
 def test_windows_are_consecutive_frames_of_one_clip(tmp_path: Path) -> None:
-    clips = [Clip(frames=np.full((17, 8, 8, 3), 40 * c, np.uint8) + np.arange(17, dtype=np.uint8)[:, None, None, None]) for c in range(3)]
+    clips = [
+        Clip(frames=np.full((17, 8, 8, 3), 40 * c, np.uint8) + np.arange(17, dtype=np.uint8)[:, None, None, None])
+        for c in range(3)
+    ]
     write_shard(tmp_path / "shard-00000.h5", clips, attributes={})
     data = PixelDataset(tmp_path)
     windows = data.sample(64, 5, torch.Generator().manual_seed(0))

@@ -18,6 +18,7 @@ def test_a_straight_field_is_integrated_exactly(steps: int, shift: float) -> Non
 
 def test_the_networks_x0_is_reached_from_any_field_that_knows_it() -> None:
     """v = (x - x0) / sigma is the exact field of a single data point."""
+
     def velocity(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         return (x - DATA) / (timesteps / 1000)[..., None, None, None]
 

@@ -52,9 +52,9 @@ def test_defaults_of_the_ids(tiny_world: World, env_id: str) -> None:
 @pytest.mark.parametrize("env_id", IDS)
 def test_specs_survive_json(tiny_world_dir: Path, env_id: str) -> None:
     """Every argument is plain JSON, and the spec makes the same environment again."""
-    kwargs = json.loads(json.dumps({"world": str(tiny_world_dir), "device": "cpu", "dtype": "float32", "max_episode_steps": 7,
-              "action_mode": "keys", "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2}))  # fmt: skip
-    env = gym.make(env_id, **kwargs)
+    kwargs = {"world": str(tiny_world_dir), "device": "cpu", "dtype": "float32", "action_mode": "keys",
+              "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2, "stack": 2}  # fmt: skip
+    env = gym.make(env_id, **json.loads(json.dumps(kwargs)))
     assert env.spec is not None
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))
     for one in (env, again):
@@ -66,7 +66,12 @@ def test_specs_survive_json(tiny_world_dir: Path, env_id: str) -> None:
 
 def test_make_vec_builds_one_batched_env(tiny_world_dir: Path) -> None:
     envs = gym.make_vec(
-        "worldenv/Revisit-v0", num_envs=3, world=str(tiny_world_dir), device="cpu", autoreset_mode="NextStep", memory="none"
+        "worldenv/Revisit-v0",
+        num_envs=3,
+        world=str(tiny_world_dir),
+        device="cpu",
+        autoreset_mode="NextStep",
+        memory="none",
     )
     assert isinstance(envs.unwrapped, WorldVectorEnv)
     assert envs.num_envs == 3
@@ -105,8 +110,9 @@ def test_bad_resets_leave_the_stream_of_episodes_alone(tiny_world: World) -> Non
     env, plain = (WorldEnv(task="revisit", world=tiny_world, device="cpu") for _ in range(2))
     env.reset(seed=0)
     plain.reset(seed=0)
-    for arguments in ({"options": {"start": 64}}, {"seed": 5, "options": {"start": -1}}, {"options": {"reset_mask": None}},
-                      {"options": {"image": np.zeros((3, 3, 3), np.uint8)}}, {"seed": -1}):  # fmt: skip
+    wrong = np.zeros((3, 3, 3), np.uint8)
+    for arguments in ({"options": {"start": 64}}, {"seed": 5, "options": {"start": -1}}, {"seed": -1},
+                      {"options": {"reset_mask": None}}, {"options": {"image": wrong}}):  # fmt: skip
         with pytest.raises((ValueError, gym.error.Error)):
             env.reset(**arguments)  # type: ignore[arg-type]
     np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
@@ -137,12 +143,25 @@ def test_keys_for_playing(tiny_world: World) -> None:
 
 
 def test_every_gymnasium_single_env_wrapper_we_name_works(tiny_world: World) -> None:
-    env = gym.wrappers.RecordEpisodeStatistics(gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu", max_episode_steps=2))
+    env = gym.wrappers.RecordEpisodeStatistics(
+        gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu", max_episode_steps=2)
+    )
     env.reset(seed=0)
     env.step(0)
     *_, truncated, info = env.step(0)
     assert truncated
     assert info["episode"]["l"] == 2
+
+
+@pytest.mark.parametrize("limit", [40, -1])
+def test_the_time_limit_can_be_lengthened(tiny_world: World, limit: int) -> None:
+    """``gym.make`` keeps ``max_episode_steps`` for itself, so the core's own limit (32) has another name."""
+    env = gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu", num_steps=1, time_limit=limit)
+    env.reset(seed=0)
+    for step in range(34):
+        _, _, terminated, truncated, _ = env.step(2 + step % 2)
+        assert not terminated
+        assert not truncated, step
 
 
 def test_the_contracts_snippet_finds_its_names() -> None:

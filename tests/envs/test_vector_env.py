@@ -329,7 +329,9 @@ def test_disabled_autoreset_waits_for_a_masked_reset(tiny_world: World) -> None:
     assert truncated.tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize(("name", "mode"), [("SameStep", "SAME_STEP"), ("next_step", "NEXT_STEP"), ("DISABLED", "DISABLED")])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("SameStep", "SAME_STEP"), ("next_step", "NEXT_STEP"), ("DISABLED", "DISABLED")]
+)
 def test_autoreset_modes_by_name(tiny_world: World, name: str, mode: str) -> None:
     envs = make(tiny_world, 1, autoreset_mode=name)
     assert envs.autoreset_mode == envs.metadata["autoreset_mode"] == AutoresetMode[mode]
@@ -485,9 +487,10 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"obs_mode": "smell"}, "image, stack"), ({"action_mode": "jump"}, "basic"), ({"memory": "elephant"}, "worldplay"),
-        ({"memory": {"policies": 1}}, "policy"), ({"dynamics": "dream"}, "'world' or 'sim'"), ({"output": "jax"}, "numpy"),
-        ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, goal, c2w"), ({"dtype": "int8"}, "bfloat16"),
+        ({"obs_mode": "smell"}, "image, stack"), ({"action_mode": "jump"}, "basic"),
+        ({"memory": "elephant"}, "worldplay"), ({"memory": {"policies": 1}}, "policy"),
+        ({"dynamics": "dream"}, "'world' or 'sim'"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
+        ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, goal, c2w"),
         ({"task_options": {"reach": 1}}, "tolerance"), ({"num_envs": 0}, "at least 1"),
         ({"chunk_latents": -1}, "chunk_latents"), ({"num_steps": 0}, "num_steps"), ({"stack": 0}, "stack"),
         ({"max_episode_steps": -5}, "max_episode_steps"),
@@ -522,7 +525,9 @@ def test_memory_by_table(tiny_world: World) -> None:
 
 
 def test_chunk_latents_and_steps(tiny_world: World) -> None:
-    envs = make(tiny_world, 1, "revisit", chunk_latents=1, num_steps=1, obs_mode="chunk", action_mode="camera_per_latent")
+    envs = make(
+        tiny_world, 1, "revisit", chunk_latents=1, num_steps=1, obs_mode="chunk", action_mode="camera_per_latent"
+    )
     envs.reset(seed=0)
     obs, *_, info = envs.step(np.zeros((1, 5), np.float32))
     assert obs.shape == (1, 4, H, W, 3)

@@ -23,7 +23,9 @@ def test_every_frame_of_a_single_env_is_written(tiny_world: World, tmp_path: Pat
 
 
 def test_a_vector_env_becomes_one_tiled_video(tiny_world: World, tmp_path: Path) -> None:
-    env = RecordChunkVideo(WorldVectorEnv(3, task="revisit", world=tiny_world, device="cpu"), tmp_path, prefix="a", columns=2)
+    env = RecordChunkVideo(
+        WorldVectorEnv(3, task="revisit", world=tiny_world, device="cpu"), tmp_path, prefix="a", columns=2
+    )
     env.reset(seed=0)
     env.step(np.array([0, 1, 2]))
     env.close()

@@ -13,7 +13,10 @@ B = np.clip(A.astype(int) + RNG.integers(-20, 21, A.shape), 0, 255).astype(np.ui
 
 
 def test_psnr_equals_skimage_per_frame() -> None:
-    wanted = [[peak_signal_noise_ratio(x, y, data_range=255) for x, y in zip(p, q, strict=True)] for p, q in zip(A, B, strict=True)]
+    wanted = [
+        [peak_signal_noise_ratio(x, y, data_range=255) for x, y in zip(p, q, strict=True)]
+        for p, q in zip(A, B, strict=True)
+    ]
     np.testing.assert_allclose(frame_psnr(A, B), wanted, atol=1e-9)
     np.testing.assert_allclose(psnr(A, B), np.mean(wanted, 1), atol=1e-9)
 
@@ -30,8 +33,8 @@ def test_psnr_by_its_formula_and_cap() -> None:
 
 def test_ssim_equals_skimages_published_definition() -> None:
     wanted = np.mean([
-        structural_similarity(x / 255, y / 255, win_size=11, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-                              data_range=1.0, channel_axis=-1) for x, y in zip(A[0], B[0], strict=True)
+        structural_similarity(x / 255, y / 255, win_size=11, gaussian_weights=True, sigma=1.5, data_range=1.0,
+                              use_sample_covariance=False, channel_axis=-1) for x, y in zip(A[0], B[0], strict=True)
     ])  # fmt: skip
     assert ssim(A[0], B[0]) == pytest.approx(wanted, abs=1e-9)
     assert ssim(A, B).shape == (2,)

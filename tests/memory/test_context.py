@@ -219,6 +219,8 @@ def test_conditioning_is_reframed() -> None:
 
 def test_noised_context_keeps_its_own_timesteps() -> None:
     latents = torch.zeros(1, 2, *SHAPE)
-    context = Context(latents, query(0)[:, :2], torch.zeros(1, 2).long(), torch.tensor([[0, 1]]), torch.tensor([[14.0, 250.0]]))
+    context = Context(
+        latents, query(0)[:, :2], torch.zeros(1, 2).long(), torch.tensor([[0, 1]]), torch.tensor([[14.0, 250.0]])
+    )
     cond = condition(context, query(0), torch.zeros(1, CHUNK).long(), K=torch.eye(3), unit=1.0)
     assert cond.timesteps[0].tolist()[:2] == [14.0, 250.0]

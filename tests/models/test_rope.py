@@ -141,6 +141,7 @@ def test_dual_attention_equals_the_reference_formula() -> None:
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
 
 
+@torch.no_grad()
 def test_keys_and_values_of_the_first_layer_equal_the_reference() -> None:
     """Golden test: released weights, brought here by the documented permutation, give the reference's K and V."""
     if not FIXTURES.is_dir():

@@ -196,4 +196,7 @@ def test_frames_and_pixels_are_inverses() -> None:
     assert pixels.shape == (1, 3, 8, 32)
     assert (float(pixels.min()), float(pixels.max())) == (-1.0, 1.0)
     assert torch.equal(to_frames(pixels), frames)
-    assert to_frames(torch.tensor([-3.0, 3.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)).flatten().tolist() == [0] * 3 + [255] * 3
+    assert (
+        to_frames(torch.tensor([-3.0, 3.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)).flatten().tolist()
+        == [0] * 3 + [255] * 3
+    )

@@ -48,4 +48,4 @@ class RowGenerators:
 
     def restore(self, row: int, state: Tensor) -> None:
         """Set one row's generator state."""
-        self.generators[row].set_state(state)
+        self.generators[row].set_state(state.clone())  # torch crashes on a view into a larger tensor

@@ -26,6 +26,17 @@ class PixelDataset:
             self.clips += [torch.from_numpy(clip.frames) for clip in read_shard(path, arrays=("frames",))]
         self.clips = self.clips[:max_clips]
 
+    def check_size(self, *, width: int, height: int, num_frames: int) -> None:
+        """Refuse pictures of another size and clips shorter than ``num_frames``."""
+        for clip in self.clips:
+            if tuple(clip.shape[1:3]) != (height, width):
+                raise ValueError(
+                    f"the recording has {clip.shape[2]}x{clip.shape[1]} frames, the world {width}x{height}; "
+                    "record again or set [spec] width and height"
+                )
+            if len(clip) < num_frames:
+                raise ValueError(f"a clip of {len(clip)} frames is shorter than the window of {num_frames}")
+
     def sample(self, batch: int, num_frames: int, generator: torch.Generator) -> Tensor:
         """Draw windows, (batch, num_frames, H, W, 3) uint8."""
         rows = []

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.util
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +89,7 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
     make_source(config).close()  # fail here, with a clear message, rather than in every worker
     frames = 0
     context = multiprocessing.get_context("spawn")
-    with progress_bar() as bar, context.Pool(min(workers, len(jobs))) as pool:
+    with progress_bar() as bar, context.Pool(min(workers, len(jobs)), _close_on_terminate) as pool:
         task = bar.add_task(f"recording {config.env} (shards of {size} clips)", total=len(jobs))
         for count in pool.imap_unordered(_record_shard, jobs):
             frames += count
@@ -137,6 +139,12 @@ def _check_manifest(config: RecordConfig, out: Path) -> None:
     elif any(out.glob("shard-*.h5")):
         raise ValueError(f"{out} holds shards but no recording.json; use another --out")
     manifest.write_text(json.dumps(_settings(config), indent=1))
+
+
+def _close_on_terminate() -> None:
+    """Let a terminated worker run its finalizers, which stop its engine, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 _source: tuple[RecordConfig, Source] | None = None

@@ -164,10 +164,18 @@ def _load_starts(path: Path, spec: WorldSpec) -> Starts | None:
     missing = set(Starts.__dataclass_fields__) - set(tensors)
     if missing:
         raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file was edited or is of another version")
-    starts = Starts(**{key: tensors[key] for key in Starts.__dataclass_fields__})
-    if starts.frames.shape[1:] != (spec.height, spec.width, 3):
-        raise ValueError(f"{path}: frames {tuple(starts.frames.shape[1:])}, world.toml says {spec.height}x{spec.width}")
-    return starts
+    count = len(tensors["frames"])
+    wanted = {
+        "frames": (torch.uint8, (count, spec.height, spec.width, 3)),
+        "c2w": (torch.float64, (count, 4, 4)),
+        "goals": (torch.float64, (count, 4, 4)),
+        "map_seeds": (torch.int64, (count,)),
+    }
+    for key, (dtype, shape) in wanted.items():
+        found = tensors[key]
+        if found.dtype != dtype or tuple(found.shape) != shape:
+            raise ValueError(f"{path}: {key} is {found.dtype} {tuple(found.shape)}, expected {dtype} {shape}")
+    return Starts(**{key: tensors[key] for key in wanted})
 
 
 def packaged_worlds() -> list[str]:

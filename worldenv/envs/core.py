@@ -73,9 +73,7 @@ class EnvCore:
         images: Tensor | None = None,  # (B, H, W, 3) uint8
     ) -> tuple[Any, dict[str, Tensor]]:
         """Begin new episodes in the masked rows; return observation and info of all rows."""
-        if images is not None:
-            if not isinstance(self.dynamics, Engine):
-                raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
+        if isinstance(self.dynamics, Engine) and images is not None:
             c2w = self.episodes.c2w(seeds, starts)
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
         else:
@@ -89,6 +87,19 @@ class EnvCore:
         self.stacked = self._fresh(mask, view.expand(-1, self.config.stack, -1, -1, -1), self.stacked)
         self._read_latents(mask)
         return self.observe(), self._info(self.dynamics.c2w, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
+
+    def check_reset(self, starts: Sequence[int | None], images: Tensor | None) -> None:
+        """Refuse start views that are not there and pictures where none can be used, before anything changes.
+
+        Raises:
+            ValueError: naming the value and what is possible.
+        """
+        if images is not None and not isinstance(self.dynamics, Engine):
+            raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
+        count = len(self.episodes.starts) if self.episodes.starts is not None else 0
+        for start in starts:
+            if start is not None and not 0 <= start < count:
+                raise ValueError(f"start={start}, but the world has {count} start views, 0..{count - 1}")
 
     @staticmethod
     def _fresh(mask: Tensor, new: Tensor, old: Tensor | None) -> Tensor:

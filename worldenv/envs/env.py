@@ -13,7 +13,7 @@ from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
 from .spaces import check_actions
-from .vector_env import check_options, make_metadata, read_images
+from .vector_env import check_options, make_metadata, read_images, read_start
 
 # pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order.
 PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
@@ -22,15 +22,32 @@ PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
 
 
 class WorldEnv(gym.Env[Any, Any]):
-    """One episode of a world; keyword arguments as in ``make_core``."""
+    """One episode of a world.
+
+    Args:
+        render_mode: ``rgb_array`` or None.
+        output: ``numpy``, or ``torch`` for tensors.
+        time_limit: ``max_episode_steps`` under a name that ``gym.make`` passes on: it keeps the other for a wrapper of
+            its own, which can only shorten episodes.
+        kwargs: see ``make_core``.
+    """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1.5}  # noqa: RUF012
 
-    def __init__(self, *, render_mode: str | None = None, output: str = "numpy", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        render_mode: str | None = None,
+        output: str = "numpy",
+        time_limit: int | None = 0,
+        **kwargs: Any,
+    ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode={render_mode!r}; choose 'rgb_array' or None")
         if output not in ("numpy", "torch"):
             raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
+        if time_limit != 0:
+            kwargs["max_episode_steps"] = time_limit
         self.core: EnvCore = make_core(num_envs=1, **kwargs)
         self.metadata = make_metadata(self.core, None, torch_output=output == "torch")
         self.render_mode, self.output = render_mode, output
@@ -45,6 +62,10 @@ class WorldEnv(gym.Env[Any, Any]):
         if "reset_mask" in chosen:
             raise ValueError("options['reset_mask'] is for vector environments")
         images = read_images(chosen.get("image"), self.core, 1)
+        starts = [read_start(chosen.get("start"))]
+        if seed is not None and seed < 0:
+            raise ValueError(f"seeds must not be negative, got {seed}")
+        self.core.check_reset(starts, images)
         super().reset(seed=seed)
         if seed is not None:
             self._seed_value, self._episode = int(seed), 0
@@ -53,8 +74,6 @@ class WorldEnv(gym.Env[Any, Any]):
         else:
             self._episode += 1
         now = self._seed_value if self._episode == 0 else derive_seed(self._seed_value, "episode", self._episode)
-        start = chosen.get("start")
-        starts = [None if start is None else int(start)]
         obs, info = self.core.reset(seeds=[now], starts=starts, mask=torch.ones(1, dtype=torch.bool), images=images)
         return self._give(obs), self._info(info)
 

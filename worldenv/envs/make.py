@@ -68,6 +68,14 @@ def make_core(
         raise ValueError(f"num_envs={num_envs} must be at least 1")
     if dynamics not in ("world", "sim"):
         raise ValueError(f"dynamics={dynamics!r}; choose 'world' or 'sim'")
+    if chunk_latents is not None and chunk_latents < 1:
+        raise ValueError(f"chunk_latents={chunk_latents} must be at least 1")
+    if num_steps is not None and num_steps < 1:
+        raise ValueError(f"num_steps={num_steps} must be at least 1")
+    if stack < 1:
+        raise ValueError(f"stack={stack} must be at least 1")
+    if max_episode_steps is not None and max_episode_steps < -1:
+        raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
     if dtype != "auto" and dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r}; choose one of auto, {', '.join(DTYPES)}")
     where = resolve_device(device)

@@ -79,7 +79,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         mask = self._mask(chosen.get("reset_mask"))
         starts = self._starts(chosen.get("start"))
         images = read_images(chosen.get("image"), self.core, self.num_envs)
-        self._seed(seed, mask)
+        seeds = self._wanted_seeds(seed)
+        self.core.check_reset(starts, images)
+        self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
         obs, info = self.core.reset(
             seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images
@@ -137,15 +139,21 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         starts: list[int | None] = [None] * self.num_envs
         return self.core.reset(seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask))
 
-    def _seed(self, seed: int | Sequence[int | None] | None, mask: npt.NDArray[np.bool_]) -> None:
+    def _wanted_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        """Spread ``seed`` over the rows; a bad one is a ValueError."""
         if isinstance(seed, int | np.integer):
             wanted: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
         elif seed is None:
             wanted = [None] * self.num_envs
         else:
-            wanted = list(seed)
-            if len(wanted) != self.num_envs:
-                raise ValueError(f"got {len(wanted)} seeds for num_envs={self.num_envs}")
+            wanted = [None if s is None else int(s) for s in seed]
+        if len(wanted) != self.num_envs:
+            raise ValueError(f"got {len(wanted)} seeds for num_envs={self.num_envs}")
+        if any(s is not None and s < 0 for s in wanted):
+            raise ValueError(f"seeds must not be negative, got {min(s for s in wanted if s is not None)}")
+        return wanted
+
+    def _seed(self, wanted: list[int | None], mask: npt.NDArray[np.bool_]) -> None:
         if self._seeds is None:
             self._seeds = np.random.SeedSequence().generate_state(self.num_envs).tolist()
         for row in np.flatnonzero(mask).tolist():
@@ -174,10 +182,12 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def _starts(self, start: Any) -> list[int | None]:
         if start is None or isinstance(start, int | np.integer):
-            return [None if start is None else int(start)] * self.num_envs
+            return [read_start(start)] * self.num_envs
+        if not isinstance(start, Sequence | np.ndarray):
+            raise ValueError(f"options['start'] must be an index or one per env, got {start!r}")
         if len(start) != self.num_envs:
             raise ValueError(f"options['start'] has {len(start)} entries for num_envs={self.num_envs}")
-        return [None if s is None else int(s) for s in start]
+        return [read_start(s) for s in start]
 
     def _give(self, obs: Any) -> Any:
         """Hand out observations as arrays or tensors."""
@@ -253,6 +263,15 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"unknown reset option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
     if options.get("prompt") is not None:
         raise ValueError("this world takes no prompt: it was trained without text; leave options['prompt'] out")
+
+
+def read_start(start: Any) -> int | None:
+    """Check one start index: a whole number, or None to draw one."""
+    if start is None:
+        return None
+    if isinstance(start, bool) or not isinstance(start, int | np.integer):
+        raise ValueError(f"options['start'] must be whole numbers, got {start!r}")
+    return int(start)
 
 
 def read_images(image: Any, core: EnvCore, num_envs: int) -> Tensor | None:

@@ -28,7 +28,9 @@ def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int
     from ..sims import DoomDynamics, corners
 
     dynamics = DoomDynamics(1, spec=spec)
-    warps, lags, rows = [], [], []
+    warps: list[float] = []
+    lags: list[float] = []
+    rows: list[Tensor] = []
     for seed in track(range(first_seed, first_seed + num_worlds), "maps", total=num_worlds):
         first = dynamics.reset(seeds=[seed], starts=[seed])
         maze, start = dynamics.mazes[0], first.c2w[0, 0]
@@ -83,7 +85,7 @@ def _lag(dynamics: object, spec: WorldSpec, seed: int) -> float:
     keys[1, 1] = TURN_RIGHT
     chunk = dynamics.step(Actions(keys[None], camera_to_c2w(keys_to_camera(keys), first.c2w[0, 0], spec.steps)[None]))
     views = torch.cat([first.frames[0, -1:], chunk.frames[0, 3::4]])
-    moved: Array = np.abs(views[1:].double() - views[:-1].double()).mean((1, 2, 3)).numpy()
+    moved: Array = (views[1:].double() - views[:-1].double()).abs().mean((1, 2, 3)).numpy()
     assert horizontal_shift(views[1:2], views[2:3])[0] <= 0 or moved.max() < 1
     return float(moved.argmax() - 1)
 

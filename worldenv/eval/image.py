@@ -29,6 +29,8 @@ def as_unit(
         raise ValueError(f"frames have shape {array.shape}, expected (..., T, H, W, 3)")
     if array.dtype == np.uint8:
         return array.astype(np.float64) / 255
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"frames have dtype {array.dtype}; pass uint8 (0..255) or float (0..1)")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise ValueError("float frames must be finite and within 0..1; uint8 frames within 0..255")
     return array.astype(np.float64)

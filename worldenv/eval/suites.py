@@ -33,10 +33,11 @@ def run_action(world: World, out: Path, *, num_worlds: int, first_seed: int) -> 
     watch = Stopwatch()
     right, left = turn_shifts(world, list(range(first_seed, first_seed + num_worlds)))
     obeyed = obedience(right, left)
+    seeds = starts.map_seeds[first_seed : first_seed + num_worlds].tolist()
     arms = {world.config.memory.policy: {"obeyed": obeyed, "shift_right": right, "shift_left": left}}
     write_report(
         out / "report.json", suite="action", protocol="action-v1",
-        world={"name": world.config.name, "sha256": world.sha256}, seeds=starts.map_seeds[:num_worlds].tolist(),
+        world={"name": world.config.name, "sha256": world.sha256}, seeds=seeds,
         arms=arms, timing={"seconds": watch.seconds()},
     )  # fmt: skip
     console.print(f"turns obeyed in {100 * obeyed.mean():.1f} % of {len(obeyed)} states; wrote {out / 'report.json'}")

@@ -54,8 +54,10 @@ class FreeSpace:
                 return float(x), float(z)
         raise ValueError(f"no free point with {clearance} m of clearance in this map; lower the clearance")
 
-    def route(self, start: tuple[float, float], goal: tuple[float, float]) -> list[tuple[float, float]]:
-        """Return cell centres (x, z) of a shortest 4-connected route that avoids cells beside walls where it can."""
+    def route(
+        self, start: tuple[float, float], goal: tuple[float, float], *, clearance: float
+    ) -> list[tuple[float, float]]:
+        """Return cell centres (x, z) of a shortest 4-connected route with this clearance; empty where there is none."""
         first, last = (((int(z // self.cell)), int(x // self.cell)) for x, z in (start, goal))
         parents: dict[tuple[int, int], tuple[int, int]] = {first: first}
         queue = deque([first])
@@ -63,7 +65,9 @@ class FreeSpace:
             row, column = queue.popleft()
             for step in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
                 inside = 0 <= step[0] < self.free.shape[0] and 0 <= step[1] < self.free.shape[1]
-                if inside and step not in parents and self.free[step]:
+                if not inside or step in parents:
+                    continue
+                if step == last or self.contains(*self._centre(step), clearance=clearance):
                     parents[step] = (row, column)
                     queue.append(step)
         if last not in parents:
@@ -71,7 +75,10 @@ class FreeSpace:
         cells = [last]
         while cells[-1] != first:
             cells.append(parents[cells[-1]])
-        return [((c + 0.5) * self.cell, (r + 0.5) * self.cell) for r, c in reversed(cells)]
+        return [self._centre(cell) for cell in reversed(cells)]
+
+    def _centre(self, cell: tuple[int, int]) -> tuple[float, float]:
+        return (cell[1] + 0.5) * self.cell, (cell[0] + 0.5) * self.cell
 
 
 class Walker:
@@ -100,13 +107,15 @@ class Walker:
         return True
 
     def head_for(self, x: float, z: float) -> bool:
-        """Turn towards a point or walk to it; False once it is within one step."""
+        """Turn towards a point or walk to it; False once it is within one step, or when a wall is in the way."""
         if math.hypot(x - self.x, z - self.z) < max(self.steps.move, 0.3):
             return False
         bearing = math.atan2(x - self.x, z - self.z)
         error = math.remainder(bearing - self.yaw, 2 * math.pi)
         turn = max(-1.0, min(1.0, error / math.radians(self.steps.turn_deg)))
-        return self.try_step(forward=float(abs(error) < 0.6), yaw=turn) or self.try_step(yaw=turn)
+        if self.try_step(forward=float(abs(error) < 0.6), yaw=turn):
+            return True
+        return abs(error) > 1e-3 and self.try_step(yaw=turn)
 
 
 def wander(walker: Walker, num_latents: int, rng: np.random.Generator) -> None:
@@ -135,7 +144,11 @@ def plan_explore(walker: Walker, num_latents: int, rng: np.random.Generator) -> 
     while len(walker.actions) < stop:
         if rng.random() < 0.5:
             goal = walker.space.sample(rng, clearance=walker.clearance)
-            visit(walker, walker.space.route((walker.x, walker.z), goal), stop - len(walker.actions))
+            visit(
+                walker,
+                walker.space.route((walker.x, walker.z), goal, clearance=walker.clearance),
+                stop - len(walker.actions),
+            )
         wander(walker, min(int(rng.integers(4, 13)), stop - len(walker.actions)), rng)
 
 
@@ -155,16 +168,16 @@ def plan_look_around(walker: Walker, num_latents: int, rng: np.random.Generator)
 def plan_loop(walker: Walker, num_latents: int, rng: np.random.Generator) -> None:
     """Visit a few points in turn and come home by walking, again and again while time remains."""
     stop, home = len(walker.actions) + num_latents, (walker.x, walker.z)
-    reach = walker.steps.move * num_latents / 4
+    reach = walker.steps.move * num_latents / 8
     while len(walker.actions) < stop:
         here, points = home, []
         for _ in range(int(rng.integers(1, 4))):
             near = [walker.space.sample(rng, clearance=walker.clearance) for _ in range(8)]
             goal = min(near, key=lambda p: abs(math.dist(p, home) - reach))
-            points += walker.space.route(here, goal)
+            points += walker.space.route(here, goal, clearance=walker.clearance)
             here = goal
         before = len(walker.actions)
-        visit(walker, points + walker.space.route(here, home), stop - before)
+        visit(walker, points + walker.space.route(here, home, clearance=walker.clearance), stop - before)
         if len(walker.actions) == before:
             wander(walker, min(4, stop - before), rng)
 

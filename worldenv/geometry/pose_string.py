@@ -9,6 +9,7 @@ from .action import ROTATION_AXES, TRANSLATION_AXES
 
 MOVES = {"w": (1, 0), "s": (-1, 0), "d": (0, 1), "a": (0, -1)}
 TURNS = {"right": (1, 0), "left": (-1, 0), "up": (0, 1), "down": (0, -1)}
+OPPOSITES = (("w", "s"), ("a", "d"), ("left", "right"), ("up", "down"))
 
 
 def parse_pose_string(text: str) -> Tensor:
@@ -31,7 +32,11 @@ def parse_pose_string(text: str) -> Tensor:
 
 def _codes(names: str, segment: str) -> tuple[int, int]:
     move, turn = (0, 0), (0, 0)
-    for name in names.split("+"):
+    held = names.split("+")
+    for a, b in OPPOSITES:
+        if a in held and b in held:
+            raise ValueError(f"pose segment {segment!r}: {a} and {b} cancel each other")
+    for name in held:
         if name in MOVES:
             move = (move[0] + MOVES[name][0], move[1] + MOVES[name][1])
         elif name in TURNS:

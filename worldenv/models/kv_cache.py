@@ -16,6 +16,7 @@ class KVCache:
         shape = (num_layers, 2, batch, num_heads, num_tokens, head_dim)
         self.buffer = torch.zeros(shape, dtype=dtype, device=device)
         self.length = 0  # tokens of context
+        self._context: dict[int, tuple[Tensor, Tensor]] = {}  # with gradients: nothing is written in place
 
     def write(
         self,
@@ -26,6 +27,12 @@ class KVCache:
         start: int,
     ) -> tuple[Tensor, Tensor]:
         """Store keys and values at ``start`` and return all up to their end, each (B, N, start + S, D)."""
+        if k.requires_grad:
+            if start == 0:
+                self._context[layer] = k, v
+                return k, v
+            past = self._context[layer]
+            return torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         stop = start + k.shape[2]
         keys, values = self.buffer[layer, 0], self.buffer[layer, 1]
         keys[:, :, start:stop] = k

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FRAMES_PER_LATENT = 4
+from ..base.dynamics import FRAMES_PER_LATENT
+
 DOWNSAMPLE = 8
 PATCH_DIM = 3 * FRAMES_PER_LATENT * DOWNSAMPLE**2
 
@@ -49,7 +50,7 @@ class VAECache:
         if self.cursor == len(self.tensors):
             self.tensors.append(x[:, :, :1].expand(-1, -1, size, -1, -1))
         x = torch.cat([self.tensors[self.cursor].to(x.dtype), x], 2)
-        self.tensors[self.cursor] = x[:, :, -size:]
+        self.tensors[self.cursor] = x[:, :, -size:].clone()
         self.cursor += 1
         return x
 
@@ -69,6 +70,11 @@ class CausalConv3d(nn.Module):
         self.past = kernel[0] - 1
         padding = (0, kernel[1] // 2, kernel[2] // 2)
         self.conv = nn.Conv3d(channels_in, channels_out, kernel, padding=padding)
+
+    def zero_init(self) -> None:
+        """Make the output 0, so that a residual around it starts as the identity."""
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -187,7 +193,7 @@ class Encoder(nn.Module):
         self.norm = ChannelNorm(c)
         self.head = CausalConv3d(c, 2 * config.latent_channels)
         self.linear = CausalConv3d(PATCH_DIM, config.latent_channels, kernel=(1, 1, 1))
-        nn.init.zeros_(self.head.conv.weight)
+        self.head.zero_init()
 
     def forward(
         self,
@@ -226,7 +232,7 @@ class Decoder(nn.Module):
         self.up3 = CausalConv3d(a, 4 * 16)
         self.head = CausalConv3d(16, 3)
         self.linear = CausalConv3d(config.latent_channels, PATCH_DIM, kernel=(1, 1, 1))
-        nn.init.zeros_(self.head.conv.weight)
+        self.head.zero_init()
 
     def forward(
         self,

@@ -83,16 +83,24 @@ class DoomDynamics:
         if len(seeds) != self.num_envs or len(starts) != self.num_envs:
             raise ValueError(f"got {len(seeds)} seeds and {len(starts)} starts for num_envs={self.num_envs}")
         chosen = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else mask
-        for row, seed, start, reset in zip(self._rows, seeds, starts, chosen.tolist()):
-            if reset:
-                if self.start_c2w is None:
-                    map_seed = self.map_seeds[draw_start(len(self.map_seeds), seed, None)] if start is None else start
-                    row.start(map_seed, np.random.default_rng(seed))
-                else:
-                    index = draw_start(len(self.map_seeds), seed, start)
-                    row.start(self.map_seeds[index], np.random.default_rng(seed))
-                    row.follow(self.start_c2w[index][None])
+        rows = chosen.nonzero()[:, 0].tolist()
+        maps = [self._map(seeds[row], starts[row]) for row in rows]  # all are checked before any row changes
+        for row, (map_seed, c2w) in zip(rows, maps):
+            self._rows[row].start(map_seed, np.random.default_rng(seeds[row]))
+            if c2w is not None:
+                self._rows[row].follow(c2w[None])
         return self.view()
+
+    def _map(self, seed: int, start: int | None) -> tuple[int, Tensor | None]:
+        """Return the map of an episode, and its start pose where that is fixed."""
+        if self.start_c2w is not None:
+            index = draw_start(len(self.map_seeds), seed, start)
+            return self.map_seeds[index], self.start_c2w[index]
+        if start is None:
+            return self.map_seeds[draw_start(len(self.map_seeds), seed, None)], None
+        if self.maps == "freedoom":
+            return draw_start(len(FREEDOOM_MAPS), seed, start), None
+        return start, None
 
     def step(self, actions: Actions) -> Chunk:
         """Walk as commanded, with the engine's collisions; a latent's motion is spread over its frames."""

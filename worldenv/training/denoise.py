@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..base.log import console
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
 from ..engine.rollout import generate_chunk, to_device
@@ -169,7 +170,9 @@ class MemoryStage(CausalStage):
     ) -> None:  # fmt: skip
         super().__init__(world, config, optim, data=data, heldout=heldout)
         self.needed, self.every = data.chunks(chunk_latents=self.chunk, need=config.need)
+        console.print(f"{len(self.needed)} of {len(self.every)} chunks need memory")
         if not len(self.needed):
+            console.print("no chunk needs memory (or the recording has no depth): sampling from all of them")
             self.needed = self.every
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

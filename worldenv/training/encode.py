@@ -54,6 +54,10 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "need": []}
     bf16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
+        if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
+            raise ValueError(
+                f"{path}: frames {clip.frames.shape[1:3]}, the world has {world.spec.height}, {world.spec.width}"
+            )
         c2w, labels = clip_pose_arrays(clip)
         pixels = to_pixels(torch.from_numpy(clip.frames)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -83,8 +83,10 @@ def _start_world(stage: str, config: TrainConfig) -> World:
 
 
 def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
-    return VAEStage(world.vae, config.vae_loss, config.optim, data=config.data, heldout=config.heldout,
-                    max_clips=config.max_clips, fresh=config.init is None)  # fmt: skip
+    return VAEStage(
+        world, config.vae_loss, config.optim, data=config.data, heldout=config.heldout,
+        max_clips=config.max_clips, fresh=config.init is None,
+    )  # fmt: skip
 
 
 def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConfig, Path], Stage]:

@@ -18,6 +18,8 @@ from ..sims.maze import EYE_HEIGHT
 
 FIRST_SEED = 910_000
 """Held-out maze of start view 0; view i is on maze FIRST_SEED + i."""
+CLEARANCE = 0.65
+"""Metres that goals and the way to them keep from walls."""
 GOAL_DISTANCE = (2.5, 7.0)
 """Metres of walking between a start and its goal."""
 
@@ -44,8 +46,8 @@ def _goal(space: FreeSpace, c2w: torch.Tensor, rng: np.random.Generator) -> torc
     here = (float(c2w[0, 3]), float(c2w[2, 3]))
     best, error = here, math.inf
     for _ in range(200):
-        point = space.sample(rng, clearance=0.65)
-        route = space.route(here, point)
+        point = space.sample(rng, clearance=CLEARANCE)
+        route = space.route(here, point, clearance=CLEARANCE)
         if not route:
             continue
         walk = len(route) * space.cell

@@ -10,9 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.dataset import PixelDataset
-from ..models.vae import VAE, to_frames, to_pixels
+from ..engine.world import World
+from ..models.vae import to_frames, to_pixels
 from .loop import OptimConfig
 from .plots import save_sheet
+
+PREVIEW_FRAMES = 17
+"""Frames per window of previews and of the principal components."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +43,17 @@ class VAEStage:
     """Trains encoder and decoder on random windows."""
 
     def __init__(
-        self, vae: VAE, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
+        self, world: World, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
         max_clips: int | None, fresh: bool,
     ) -> None:  # fmt: skip
-        self.module, self.config, self.optim = vae, config, optim
+        self.module, self.config, self.optim = world.vae, config, optim
         self.data = PixelDataset(data, max_clips=max_clips)
         self.heldout = PixelDataset(heldout, max_clips=64) if heldout else self.data
+        for part in (self.data, self.heldout):
+            part.check_size(width=world.spec.width, height=world.spec.height, num_frames=PREVIEW_FRAMES)
         if fresh:
-            frames = self.data.sample(256, 17, torch.Generator().manual_seed(optim.seed))
-            vae.init_linear(to_pixels(frames))
+            frames = self.data.sample(256, PREVIEW_FRAMES, torch.Generator().manual_seed(optim.seed))
+            self.module.init_linear(to_pixels(frames))
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch through a sampled posterior."""
@@ -65,7 +71,7 @@ class VAEStage:
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Reconstruct held-out windows; report PSNR and contrast, save truth above reconstruction."""
-        frames = self.heldout.sample(24, 17, torch.Generator().manual_seed(0))
+        frames = self.heldout.sample(24, PREVIEW_FRAMES, torch.Generator().manual_seed(0))
         pixels = to_pixels(frames).to(self.module.latent_mean.device)
         output = torch.cat([self.module.decode(self.module.encode(p)) for p in pixels.split(8)]).clamp(-1, 1)
         mse = (output - pixels).square().mean((2, 3, 4))

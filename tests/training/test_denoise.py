@@ -1,0 +1,164 @@
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from worldenv.data.dataset import LatentDataset
+from worldenv.engine.world import World
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.memory.context import Context, chunk_mask, condition, context_mask
+from worldenv.models.types import Conditioning
+from worldenv.training.denoise import CausalStage, DenoiseConfig, MemoryStage, draws_mask
+from worldenv.training.loop import OptimConfig
+
+LATENTS = 25
+
+
+def dataset(world: World, need: float = 0.5) -> LatentDataset:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(0, 9, (3, LATENTS - 1, 2), generator=generator)
+    start = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    c2w = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, world.spec.steps)], 1)
+    labels = torch.cat([torch.zeros(3, 1).long(), 9 * keys[..., 0] + keys[..., 1]], 1)
+    latents = torch.randn(3, LATENTS, *world.latent_shape, generator=generator).half()
+    return LatentDataset(latents, c2w, labels, torch.full((3, LATENTS), need))
+
+
+def stage_of(world: World, **config: object) -> MemoryStage:
+    return MemoryStage(world, DenoiseConfig(**config), OptimConfig(batch=3), data=dataset(world), heldout=None)  # type: ignore[arg-type]
+
+
+def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
+    """One sequence of M draws equals M forwards of one draw each."""
+    dit, slots, chunk, draws = tiny_world.dit, 5, 4, 3
+    stage = stage_of(tiny_world)
+    generator = torch.Generator().manual_seed(1)
+    entry = torch.tensor([[-1, 0, 2, 2, 3], [0, 1, 1, 1, 1]])
+    data = stage.data
+    context = Context(data.latents[:2, :slots].float(), data.c2w[:2, :slots], data.labels[:2, :slots], entry)
+    c2w, labels = data.c2w[:2, 9:13], data.labels[:2, 9:13]
+    cond = condition(context, c2w, labels, K=stage.K, unit=1.0)
+    noisy = torch.randn(2, draws, chunk, *tiny_world.latent_shape, generator=generator)
+    timesteps = 1000 * torch.rand(2, draws, 1, generator=generator).expand(-1, -1, chunk)
+
+    order = torch.cat([torch.arange(slots), slots + torch.arange(chunk).repeat(draws)])
+    together = Conditioning(*(getattr(cond, name)[:, order] for name in cond.__dataclass_fields__))
+    together.timesteps[:, slots:] = timesteps.flatten(1)
+    sequence = torch.cat([context.latents, noisy.flatten(1, 2)], 1)
+    out = dit(sequence, together, mask=draws_mask(context, chunk, draws))[:, slots:].unflatten(1, (draws, chunk))
+    top = torch.cat([context_mask(entry), torch.zeros(2, slots, chunk, dtype=torch.bool)], 2)
+    mask = torch.cat([top, chunk_mask(context.valid, chunk)], 1)
+    for draw in range(draws):
+        alone = dataclasses.replace(cond, timesteps=torch.cat([cond.timesteps[:, :slots], timesteps[:, draw]], 1))
+        wanted = dit(torch.cat([context.latents, noisy[:, draw]], 1), alone, mask=mask)[:, slots:]
+        torch.testing.assert_close(out[:, draw], wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_losses_follow_from_the_generator(tiny_world: World) -> None:
+    for stage in (
+        stage_of(tiny_world),
+        CausalStage(tiny_world, DenoiseConfig(), OptimConfig(batch=3), data=dataset(tiny_world), heldout=None),
+    ):
+        values = [float(stage.loss(torch.Generator().manual_seed(s))[0]) for s in (4, 4, 5)]
+        assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_perfect_network_has_no_loss(tiny_world: World, monkeypatch: pytest.MonkeyPatch, causal: bool) -> None:
+    """The target is noise - x0: a network told both gives zero; latent 0 is clean context and does not count."""
+    stage = stage_of(tiny_world)
+    seen = {}
+
+    class Oracle(nn.Module):
+        patch_embedding = nn.Linear(1, 1)
+
+        def forward(self, x: torch.Tensor, cond: Conditioning, mask: object = None) -> torch.Tensor:
+            seen["timesteps"], seen["mask"] = cond.timesteps, mask
+            answer = seen["target"].clone()
+            answer[:, 0] = 1e6
+            return answer
+
+    from worldenv.training import denoise
+
+    def spy(x0: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+        seen["target"], seen["sigmas"] = noise - x0, sigmas
+        return x0
+
+    monkeypatch.setattr(denoise, "add_noise", spy)
+    stage.module = Oracle()  # type: ignore[assignment]
+    loss, _ = stage.window_loss(torch.Generator().manual_seed(0), causal=causal)
+    assert float(loss) == 0
+    sigmas, chunk = seen["sigmas"], stage.chunk
+    assert (sigmas[:, 0] == 0).all()
+    assert (seen["timesteps"][:, 0] == 14).all()
+    per_chunk = sigmas[:, 1:].unflatten(1, (-1, chunk))
+    assert (per_chunk == per_chunk[..., :1]).all()
+    assert (len(set(per_chunk[0, :, 0].tolist())) > 1) == causal
+    assert (seen["mask"] is not None) == causal
+
+
+def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
+    data = dataset(tiny_world)
+    data.need[:] = 0
+    data.need[1, 17:21] = 1.0  # clip 1, entry 5
+    stage = MemoryStage(tiny_world, DenoiseConfig(necessary=1.0), OptimConfig(batch=8), data=data, heldout=None)
+    assert stage.needed.tolist() == [[1, 5]]
+    bank, target = stage._targets(torch.Generator().manual_seed(0))
+    assert torch.equal(target.latents, data.latents[1, 17:21].float().expand(8, -1, -1, -1, -1))
+    assert bank.length.tolist() == [17] * 8
+    assert torch.equal(bank.latents[0, :17], data.latents[1, :17].float())
+
+
+def test_history_ends_where_the_target_begins(tiny_world: World) -> None:
+    stage = stage_of(tiny_world)
+    bank, target = stage._targets(torch.Generator().manual_seed(3))
+    for row in range(3):
+        first = stage.chunk * (int(target.entry[row, 0]) - 1) + 1
+        assert int(bank.length[row]) == first
+        clip = next(c for c in range(3) if torch.equal(stage.data.labels[c, first : first + 4], target.labels[row]))
+        assert torch.equal(bank.c2w[row, :first], stage.data.c2w[clip, :first])
+        context = stage._context(bank, target, torch.Generator().manual_seed(0))
+        assert int(context.entry[row].max()) < int(target.entry[row, 0]), "the target is not its own context"
+
+
+def test_context_noise_is_one_level_per_entry_within_the_range(tiny_world: World) -> None:
+    stage = stage_of(tiny_world, clean_context=0.0, context_noise=(0.1, 0.3))
+    entry = torch.tensor([[-1, 0, 2, 2, 2, 2, 5, 5]]).repeat(64, 1)
+    context = Context(torch.zeros(64, 8, *tiny_world.latent_shape), torch.eye(4).repeat(64, 8, 1, 1), entry, entry)
+    noised = stage._noised(context, torch.Generator().manual_seed(0))
+    assert noised.timesteps is not None
+    levels = noised.timesteps / 1000
+    assert ((levels >= 0.1) & (levels <= 0.3)).all()
+    assert (levels[:, 2:6] == levels[:, 2:3]).all()
+    assert (levels[:, 6] == levels[:, 7]).all()
+    assert (levels[:, 2] != levels[:, 6]).all()
+    spread = noised.latents.flatten(2).std(2)
+    torch.testing.assert_close(spread, levels, atol=0.06, rtol=0.3)
+    clean = stage_of(tiny_world, clean_context=1.0)._noised(context, torch.Generator().manual_seed(0))
+    assert clean.timesteps is not None
+    assert (clean.timesteps == 14).all()
+    assert torch.equal(clean.latents, context.latents)
+
+
+def test_labels_are_dropped_for_whole_samples(tiny_world: World) -> None:
+    stage = stage_of(tiny_world, label_dropout=0.5)
+    dropped = stage._drop_labels(torch.full((200, 6), 9), torch.Generator().manual_seed(0))
+    assert set(dropped.sum(1).tolist()) == {0, 54}
+    assert 60 < int((dropped[:, 0] == 0).sum()) < 140
+
+
+def test_windows_are_chunk_aligned(tiny_world: World) -> None:
+    stage = stage_of(tiny_world)
+    bank = stage._windows(64, 2, torch.Generator().manual_seed(0))
+    assert bank.latents.shape[:2] == (64, 9)
+    starts = set()
+    for row in range(64):
+        match = [
+            (c, s)
+            for c in range(3)
+            for s in range(LATENTS - 8)
+            if torch.equal(bank.c2w[row, :9], stage.data.c2w[c, s : s + 9])
+        ]
+        starts |= {s for _, s in match}
+    assert starts == {0, 4, 8, 12, 16}

@@ -1,0 +1,180 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worldenv.base.checkpoint import load_tensors
+from worldenv.base.dynamics import WorldSpec
+from worldenv.base.log import JsonlLog
+from worldenv.data.schema import Clip, write_shard
+from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.engine.world import World
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.memory.context import MemoryConfig
+from worldenv.models.types import DiTConfig
+from worldenv.models.vae import VAEConfig
+from worldenv.training.denoise import DenoiseConfig
+from worldenv.training.loop import OptimConfig
+from worldenv.training.stages import STAGES, TrainConfig, train
+from worldenv.training.vae import VAELossConfig
+
+SPEC = WorldSpec(width=32, height=32)
+LATENTS = 21
+OPTIM = OptimConfig(steps=3, batch=2, warmup=1, log_every=1, save_every=100, preview_every=100, mixed_precision="no")
+
+
+def record(folder: Path, num_clips: int = 4) -> Path:
+    """Random pictures along random keys, with depth that makes every view see every other."""
+    rng, clips = np.random.default_rng(0), []
+    for i in range(num_clips):
+        keys = rng.integers(0, 9, (LATENTS, 2))
+        keys[0] = 0
+        camera = keys_to_camera(torch.from_numpy(keys[1:]))
+        start = torch.eye(4, dtype=torch.float64)
+        c2w = torch.cat([start[None], camera_to_c2w(camera, start, SPEC.steps)])
+        frames = rng.integers(0, 256, (4 * LATENTS - 3, 32, 32, 3), dtype=np.uint8)
+        depth = np.full((len(frames), 32, 32), 5, np.float16)
+        clips.append(
+            Clip(frames=frames, K=SPEC.K.numpy(), c2w=c2w.numpy(), depth=depth, keys=keys, attributes={"seed": i})
+        )
+    folder.mkdir(parents=True)
+    attributes = {"config": json.dumps({"env": "test", "clips": num_clips, "first_seed": 0})}
+    write_shard(folder / "shard-00000.h5", clips, attributes=attributes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("data") / "train")
+
+
+def config_for(recording: Path, init: Path | None = None, **optim: object) -> TrainConfig:
+    return TrainConfig(
+        data=recording, init=init, name="tiny", spec=SPEC,
+        vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
+        dit=DiTConfig(latent_channels=4, width=24, num_layers=1, num_heads=1, ffn_dim=32, freq_dim=16),
+        sampler=SamplerConfig(num_steps=1), memory=MemoryConfig(temporal_latents=8, num_points=2048),
+        optim=dataclasses.replace(OPTIM, **optim), vae_loss=VAELossConfig(num_frames=5),
+        denoise=DenoiseConfig(num_chunks=2, draws=2, forcing=0.3),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chain(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every stage, each from the world of the stage before."""
+    folder, init, made = tmp_path_factory.mktemp("runs"), None, {}
+    for stage in ("vae", "bidirectional", "causal", "memory"):
+        train(stage, config_for(recording, init), folder / stage)
+        init = made[stage] = folder / stage
+    return made
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in JsonlLog.read(folder / "log.jsonl") if "loss" in line]
+
+
+def test_every_stage_trains_and_writes_a_world(chain: dict[str, Path]) -> None:
+    assert set(chain) == set(STAGES)
+    for folder in chain.values():
+        assert len(losses(folder)) == 3
+        assert np.isfinite(losses(folder)).all()
+        assert (folder / "loss.png").is_file()
+        assert list((folder / "samples").glob("*.png"))
+    world = World.load(chain["memory"])
+    assert [p.stage for p in world.config.provenance] == ["vae", "bidirectional", "causal", "memory"]
+    assert world.config.provenance[0].data == "test, 4 clips, map seeds 0..3"
+    assert world.config.memory.temporal_latents == 8
+
+
+def test_each_stage_changes_its_own_module_only(chain: dict[str, Path]) -> None:
+    vae, bidirectional, causal = (World.load(chain[s]) for s in ("vae", "bidirectional", "causal"))
+    for key, value in vae.vae.state_dict().items():
+        assert torch.equal(value, causal.vae.state_dict()[key]), key
+    for a, b in ((vae, bidirectional), (bidirectional, causal)):
+        assert any(not torch.equal(v, b.dit.state_dict()[k]) for k, v in a.dit.state_dict().items())
+    assert not torch.equal(vae.vae.latent_std, torch.ones(4)), "latents are normalised by the data"
+
+
+def test_previews_report_held_out_figures(chain: dict[str, Path]) -> None:
+    names = {key for line in JsonlLog.read(chain["memory"] / "log.jsonl") for key in line}
+    assert {"psnr_worldplay", "psnr_recent", "psnr_none"} <= names
+    assert "heldout_psnr" in {key for line in JsonlLog.read(chain["vae"] / "log.jsonl") for key in line}
+
+
+@pytest.mark.parametrize("stage", ["vae", "causal", "memory"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Stopped after two of four steps by Ctrl-C and resumed: the same losses and the same weights, bit by bit."""
+    init = {"vae": None, "causal": chain["bidirectional"], "memory": chain["causal"]}[stage]
+    config = config_for(recording, init, steps=4)
+    train(stage, config, tmp_path / "whole")
+
+    from worldenv.training.loop import Trainer
+
+    update = Trainer._update
+
+    def interrupted(self: Trainer) -> dict[str, float]:
+        if self.step == 2:
+            raise KeyboardInterrupt
+        return update(self)
+
+    monkeypatch.setattr(Trainer, "_update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(stage, config, tmp_path / "parts")
+    monkeypatch.undo()
+    assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["step"] == 2
+    train(stage, config, tmp_path / "parts", resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    a, b = (load_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_runs_are_reproducible_and_seeds_differ(recording: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train("vae", config_for(recording, steps=2, seed=seed), tmp_path / name)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_a_folder_with_a_run_is_not_overwritten(chain: dict[str, Path], recording: Path) -> None:
+    before = (chain["vae"] / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="--resume"):
+        train("vae", config_for(recording), chain["vae"])
+    assert (chain["vae"] / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_resuming_with_another_configuration_is_refused(chain: dict[str, Path], recording: Path) -> None:
+    with pytest.raises(ValueError, match="another 'config'"):
+        train("vae", config_for(recording, lr=0.5), chain["vae"], resume=True)
+    with pytest.raises(ValueError, match="another 'stage'"):
+        train("causal", config_for(recording, chain["vae"]), chain["bidirectional"], resume=True)
+
+
+def test_more_steps_continue_a_finished_run(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    train("vae", config_for(recording), tmp_path)
+    train("vae", config_for(recording, steps=5), tmp_path, resume=True)
+    assert len(losses(tmp_path)) == 5
+
+
+def test_stages_ask_for_what_they_need(recording: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="vae, bidirectional, causal, memory"):
+        train("dream", config_for(recording), tmp_path)
+    for stage in ("bidirectional", "causal", "memory"):
+        with pytest.raises(ValueError, match="--init"):
+            train(stage, config_for(recording), tmp_path)
+    with pytest.raises(ValueError, match="shard"):
+        train("vae", config_for(tmp_path / "nothing"), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"world\.toml"):
+        train("causal", config_for(recording, tmp_path / "nowhere"), tmp_path / "out")
+
+
+def test_a_world_in_training_has_the_size_of_its_recording(recording: Path, tmp_path: Path) -> None:
+    """Pictures of another size than the spec's would make a world that cannot be stepped."""
+    config = dataclasses.replace(config_for(recording), spec=WorldSpec(width=64, height=48))
+    with pytest.raises(ValueError, match="32"):
+        train("vae", config, tmp_path)
