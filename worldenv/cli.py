@@ -154,6 +154,25 @@ def rollout(arguments: list[str]) -> None:
     tyro.cli(run, args=arguments, prog="worldenv rollout")
 
 
+def export(arguments: list[str]) -> None:
+    """write a world's weights in another precision, to share or package it"""
+
+    def run(*, world: str, weights: Path, dtype: Literal["bfloat16", "float32"] = "bfloat16", name: str = "") -> None:
+        """Write a world to another directory with its weights in another precision.
+
+        Args:
+            world: packaged name, directory or hub id.
+            weights: directory to write.
+            dtype: precision of the weights; bfloat16 halves the size and is what CPUs and GPUs here compute in.
+            name: a new name for it; empty keeps the old one.
+        """
+        from .engine.world import convert_world
+
+        convert_world(world, weights, dtype=dtype, name_as=name)
+
+    tyro.cli(run, args=arguments, prog="worldenv export")
+
+
 def info(arguments: list[str]) -> None:
     """show what a world is: picture, sizes, memory, provenance"""
 
@@ -178,6 +197,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "eval": evaluate,
     "rollout": rollout,
     "bench": bench,
+    "export": export,
     "info": info,
 }
 

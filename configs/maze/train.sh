@@ -10,3 +10,4 @@ worldenv train vae --config configs/maze/vae.toml --out runs/vae --resume
 worldenv train bidirectional --config configs/maze/bidirectional.toml --init runs/vae --out runs/bidirectional --resume
 worldenv train causal --config configs/maze/causal.toml --init runs/bidirectional --out runs/causal --resume
 worldenv train memory --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
+worldenv export --world runs/memory --weights worldenv/worlds/maze

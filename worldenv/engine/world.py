@@ -210,6 +210,18 @@ def find_world(name: str | Path) -> Path:
     raise ValueError(f"unknown world {str(name)!r}: no such directory; {known}")
 
 
+def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:
+    """Write a world with weights in another precision to ``folder``, under another name if one is given."""
+    world = World.from_pretrained(name)
+    kind = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+    world.vae.to(kind)
+    world.dit.to(kind)
+    if name_as:
+        world.config = replace(world.config, name=name_as)
+    world.save_pretrained(folder)
+    return world
+
+
 _shared: dict[tuple[str, str, str], World] = {}
 _lock = threading.Lock()
 
