@@ -12,8 +12,9 @@ import torch
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
+from .options import check_options, read_images, read_seeds, read_starts
 from .spaces import check_actions
-from .vector_env import check_options, make_metadata, read_images, read_start
+from .vector_env import make_metadata
 
 # pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order.
 PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
@@ -61,10 +62,9 @@ class WorldEnv(gym.Env[Any, Any]):
         check_options(chosen)
         if "reset_mask" in chosen:
             raise ValueError("options['reset_mask'] is for vector environments")
-        images = read_images(chosen.get("image"), self.core, 1)
-        starts = [read_start(chosen.get("start"))]
-        if seed is not None and seed < 0:
-            raise ValueError(f"seeds must not be negative, got {seed}")
+        images = read_images(chosen.get("image"), self.core.spec, 1)
+        starts = read_starts(chosen.get("start"), 1)
+        read_seeds(seed, 1)
         self.core.check_reset(starts, images)
         super().reset(seed=seed)
         if seed is not None:

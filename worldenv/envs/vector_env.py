@@ -16,9 +16,8 @@ from torch import Tensor
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
+from .options import check_options, read_images, read_mask, read_seeds, read_starts
 from .spaces import check_actions
-
-OPTIONS = ("start", "image", "prompt", "reset_mask")
 
 
 class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -76,10 +75,10 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """
         chosen = dict(options or {})
         check_options(chosen)
-        mask = self._mask(chosen.get("reset_mask"))
-        starts = self._starts(chosen.get("start"))
-        images = read_images(chosen.get("image"), self.core, self.num_envs)
-        seeds = self._wanted_seeds(seed)
+        mask = read_mask(chosen.get("reset_mask"), self.num_envs, first=self._seeds is None)
+        starts = read_starts(chosen.get("start"), self.num_envs)
+        images = read_images(chosen.get("image"), self.core.spec, self.num_envs)
+        seeds = read_seeds(seed, self.num_envs)
         self.core.check_reset(starts, images)
         self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
@@ -139,20 +138,6 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         starts: list[int | None] = [None] * self.num_envs
         return self.core.reset(seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask))
 
-    def _wanted_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        """Spread ``seed`` over the rows; a bad one is a ValueError."""
-        if isinstance(seed, int | np.integer):
-            wanted: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
-        elif seed is None:
-            wanted = [None] * self.num_envs
-        else:
-            wanted = [None if s is None else int(s) for s in seed]
-        if len(wanted) != self.num_envs:
-            raise ValueError(f"got {len(wanted)} seeds for num_envs={self.num_envs}")
-        if any(s is not None and s < 0 for s in wanted):
-            raise ValueError(f"seeds must not be negative, got {min(s for s in wanted if s is not None)}")
-        return wanted
-
     def _seed(self, wanted: list[int | None], mask: npt.NDArray[np.bool_]) -> None:
         if self._seeds is None:
             self._seeds = np.random.SeedSequence().generate_state(self.num_envs).tolist()
@@ -167,27 +152,6 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Episode 0 of a row has the row's seed itself; later ones follow from it and their number."""
         assert self._seeds is not None
         return [s if n == 0 else derive_seed(s, "episode", n) for s, n in zip(self._seeds, self._episodes, strict=True)]
-
-    def _mask(self, mask: Any) -> npt.NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, bool)
-        array = np.asarray(mask)
-        if array.dtype != np.bool_ or array.shape != (self.num_envs,):
-            raise ValueError(f"reset_mask must be bool ({self.num_envs},), got {array.dtype} {array.shape}")
-        if not array.any():
-            raise ValueError("reset_mask selects no row")
-        if self._seeds is None and not array.all():
-            raise ValueError("the first reset must include every row")
-        return array.copy()
-
-    def _starts(self, start: Any) -> list[int | None]:
-        if start is None or isinstance(start, int | np.integer):
-            return [read_start(start)] * self.num_envs
-        if not isinstance(start, Sequence | np.ndarray):
-            raise ValueError(f"options['start'] must be an index or one per env, got {start!r}")
-        if len(start) != self.num_envs:
-            raise ValueError(f"options['start'] has {len(start)} entries for num_envs={self.num_envs}")
-        return [read_start(s) for s in start]
 
     def _give(self, obs: Any) -> Any:
         """Hand out observations as arrays or tensors."""
@@ -254,36 +218,3 @@ def make_metadata(core: EnvCore, mode: AutoresetMode | None, *, torch_output: bo
     if torch_output:
         metadata["torch"] = True
     return metadata
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse unknown reset options, and prompts where there is no text model."""
-    unknown = [key for key in options if key not in OPTIONS]
-    if unknown:
-        raise ValueError(f"unknown reset option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
-    if options.get("prompt") is not None:
-        raise ValueError("this world takes no prompt: it was trained without text; leave options['prompt'] out")
-
-
-def read_start(start: Any) -> int | None:
-    """Check one start index: a whole number, or None to draw one."""
-    if start is None:
-        return None
-    if isinstance(start, bool) or not isinstance(start, int | np.integer):
-        raise ValueError(f"options['start'] must be whole numbers, got {start!r}")
-    return int(start)
-
-
-def read_images(image: Any, core: EnvCore, num_envs: int) -> Tensor | None:
-    """Check ``options['image']`` and give every env one, (B, H, W, 3) uint8."""
-    if image is None:
-        return None
-    array, spec = np.asarray(image), core.spec
-    if array.dtype != np.uint8:
-        raise ValueError(f"options['image'] must be uint8 in 0..255, got {array.dtype}; multiply by 255 and cast")
-    shape = (spec.height, spec.width, 3)
-    if array.shape == shape:
-        array = np.broadcast_to(array, (num_envs, *shape))
-    if array.shape != (num_envs, *shape):
-        raise ValueError(f"options['image'] has shape {array.shape}, expected {shape} or {(num_envs, *shape)}")
-    return torch.from_numpy(array.copy())
