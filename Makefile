@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench results format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -21,6 +21,18 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/worldenv bench engine --out out/bench-engine.json
+
+# Every figure of the README, from the packaged world; takes about half an hour on two cores.
+results: $(STAMP)
+	for suite in revisit action reconstruction geometry; do \
+	  n=64; [ $$suite = action ] && n=200; \
+	  $(BIN)/worldenv eval $$suite --worlds $$n --out out/results/$$suite || exit 1; \
+	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
+	done
+	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
+	cp out/results/revisit/contact.png docs/contact.png
+	cp out/results/geometry/geometry.png docs/geometry.png
+	$(BIN)/python docs/tables.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

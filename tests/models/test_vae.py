@@ -30,7 +30,7 @@ def vae() -> VAE:
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.15)
     made.latent_mean.normal_()
-    made.latent_std.uniform_(0.5, 2)
+    made.latent_scale.uniform_(0.5, 2)
     return made.eval().requires_grad_(False)
 
 
@@ -129,7 +129,7 @@ def test_frame_counts_other_than_4n_plus_1_are_refused(vae: VAE, pixels: torch.T
 def test_normalisation_is_undone_by_decoding(vae: VAE, latents: torch.Tensor) -> None:
     """Normalised latents carry no trace of the scale that the decoder sees."""
     plain = VAE(CONFIG).requires_grad_(False)
-    plain.load_state_dict({**vae.state_dict(), "latent_mean": torch.zeros(4), "latent_std": torch.ones(4)})
+    plain.load_state_dict({**vae.state_dict(), "latent_mean": torch.zeros(4), "latent_scale": torch.ones(4)})
     torch.testing.assert_close(vae.decode(plain_to(vae, latents)), plain.decode(latents), atol=1e-4, rtol=0)
 
 

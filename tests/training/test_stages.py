@@ -95,7 +95,7 @@ def test_each_stage_changes_its_own_module_only(chain: dict[str, Path]) -> None:
         assert torch.equal(value, causal.vae.state_dict()[key]), key
     for a, b in ((vae, bidirectional), (bidirectional, causal)):
         assert any(not torch.equal(v, b.dit.state_dict()[k]) for k, v in a.dit.state_dict().items())
-    assert not torch.equal(vae.vae.latent_std, torch.ones(4)), "latents are normalised by the data"
+    assert not torch.equal(vae.vae.latent_scale, torch.ones(4)), "latents are normalised by the data"
 
 
 def test_previews_report_held_out_figures(chain: dict[str, Path]) -> None:

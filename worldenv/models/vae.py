@@ -255,10 +255,10 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder, decoder and the latents' normalisation (buffers ``latent_mean`` and ``latent_std``)."""
+    """Encoder, decoder and the latents' normalisation (buffers ``latent_mean`` and ``latent_scale``)."""
 
     latent_mean: Tensor
-    latent_std: Tensor
+    latent_scale: Tensor
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ class VAE(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
-        self.register_buffer("latent_std", torch.ones(config.latent_channels))
+        self.register_buffer("latent_scale", torch.ones(config.latent_channels))
 
     @torch.no_grad()
     def init_linear(
@@ -310,8 +310,8 @@ class VAE(nn.Module):
         self,
         latents: Tensor,  # (B, F, C, h, w)
     ) -> Tensor:
-        """Bring every channel to zero mean and unit variance over the training set."""
-        return (latents - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+        """Bring channels to zero mean and, over all of them, unit variance."""
+        return (latents - self.latent_mean[:, None, None]) / self.latent_scale[:, None, None]
 
     def decode(
         self,
@@ -323,7 +323,7 @@ class VAE(nn.Module):
         Without a cache the clip's first latent is the lone first frame: of its four slots only the last counts, and
         the first three are dropped, which leaves (B, 4F - 3, 3, H, W).
         """
-        z = latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        z = latents * self.latent_scale[:, None, None] + self.latent_mean[:, None, None]
         fresh = cache is None or not cache.tensors
         cache = VAECache() if cache is None else cache
         cache.cursor = 0
