@@ -9,8 +9,9 @@ from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.types import Conditioning
-from worldenv.training.denoise import CausalStage, DenoiseConfig, MemoryStage, draws_mask
+from worldenv.training.denoise import CausalStage, DenoiseConfig
 from worldenv.training.loop import OptimConfig
+from worldenv.training.memory import MemoryStage, draws_mask
 
 LATENTS = 25
 

@@ -17,9 +17,10 @@ from ..engine.world import Provenance, World, WorldConfig
 from ..memory.context import MemoryConfig
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
-from .denoise import BidirectionalStage, CausalStage, DenoiseConfig, MemoryStage
+from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
 from .encode import encode_recording, recording_name
 from .loop import OptimConfig, Stage, Trainer
+from .memory import MemoryStage
 from .vae import VAELossConfig, VAEStage
 
 
