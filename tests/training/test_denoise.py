@@ -8,10 +8,11 @@ from worldenv.data.dataset import LatentDataset
 from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
+from worldenv.models.kv_cache import GradientCache
 from worldenv.models.types import Conditioning
 from worldenv.training.denoise import CausalStage, DenoiseConfig
 from worldenv.training.loop import OptimConfig
-from worldenv.training.memory import MemoryStage, draws_mask
+from worldenv.training.memory import MemoryStage
 
 LATENTS = 25
 
@@ -31,29 +32,30 @@ def stage_of(world: World, **config: object) -> MemoryStage:
 
 
 def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
-    """One sequence of M draws equals M forwards of one draw each."""
+    """M draws against one encoding of the context equal M dense forwards of context and draw."""
     dit, slots, chunk, draws = tiny_world.dit, 5, 4, 3
     stage = stage_of(tiny_world)
     generator = torch.Generator().manual_seed(1)
     entry = torch.tensor([[-1, 0, 2, 2, 3], [0, 1, 1, 1, 1]])
     data = stage.data
     context = Context(data.latents[:2, :slots].float(), data.c2w[:2, :slots], data.labels[:2, :slots], entry)
-    c2w, labels = data.c2w[:2, 9:13], data.labels[:2, 9:13]
-    cond = condition(context, c2w, labels, K=stage.K, unit=1.0)
-    noisy = torch.randn(2, draws, chunk, *tiny_world.latent_shape, generator=generator)
-    timesteps = 1000 * torch.rand(2, draws, 1, generator=generator).expand(-1, -1, chunk)
+    cond = condition(context, data.c2w[:2, 9:13], data.labels[:2, 9:13], K=stage.K, unit=1.0)
+    noisy = torch.randn(2 * draws, chunk, *tiny_world.latent_shape, generator=generator)
+    timesteps = 1000 * torch.rand(2 * draws, 1, generator=generator).expand(-1, chunk)
 
-    order = torch.cat([torch.arange(slots), slots + torch.arange(chunk).repeat(draws)])
-    together = Conditioning(*(getattr(cond, name)[:, order] for name in cond.__dataclass_fields__))
-    together.timesteps[:, slots:] = timesteps.flatten(1)
-    sequence = torch.cat([context.latents, noisy.flatten(1, 2)], 1)
-    out = dit(sequence, together, mask=draws_mask(context, chunk, draws))[:, slots:].unflatten(1, (draws, chunk))
+    cache = GradientCache()
+    dit.prefill(context.latents, cond.select(0, slots), mask=context_mask(entry), cache=cache)
+    cache.repeat(draws)
+    now = dataclasses.replace(cond.select(slots, slots + chunk).repeat(draws), timesteps=timesteps)
+    out = dit(noisy, now, mask=chunk_mask(context.valid.repeat_interleave(draws, 0), chunk), cache=cache)
+
     top = torch.cat([context_mask(entry), torch.zeros(2, slots, chunk, dtype=torch.bool)], 2)
     mask = torch.cat([top, chunk_mask(context.valid, chunk)], 1)
     for draw in range(draws):
-        alone = dataclasses.replace(cond, timesteps=torch.cat([cond.timesteps[:, :slots], timesteps[:, draw]], 1))
-        wanted = dit(torch.cat([context.latents, noisy[:, draw]], 1), alone, mask=mask)[:, slots:]
-        torch.testing.assert_close(out[:, draw], wanted, atol=1e-5, rtol=1e-5)
+        rows = torch.arange(2) * draws + draw
+        alone = dataclasses.replace(cond, timesteps=torch.cat([cond.timesteps[:, :slots], timesteps[rows]], 1))
+        wanted = dit(torch.cat([context.latents, noisy[rows]], 1), alone, mask=mask)[:, slots:]
+        torch.testing.assert_close(out[rows], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_losses_follow_from_the_generator(tiny_world: World) -> None:

@@ -11,7 +11,7 @@ from ..diffusion.sampler import sample_chunk
 from ..diffusion.schedule import SamplerConfig
 from ..memory.context import Context, chunk_mask, condition, context_mask
 from ..models.dit import WorldDiT
-from ..models.kv_cache import KVCache
+from ..models.kv_cache import Cache, GradientCache, KVCache
 from ..models.types import Conditioning
 
 
@@ -25,7 +25,7 @@ def generate_chunk(
     K: Tensor,  # (3, 3) normalised
     unit: float,
     sampler: SamplerConfig,
-    cache: KVCache | None = None,
+    cache: Cache | None = None,
     renoise: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Denoise the next chunk of latents given its context (WorldPlay, Algorithm 2); (B, F, C, h, w) float32.
@@ -38,7 +38,7 @@ def generate_chunk(
     past = to_device(whole.select(0, num_slots), device)
     now = to_device(whole.select(num_slots, num_slots + num_latents), device)
     if cache is None:
-        cache = new_cache(dit, noise, num_slots)
+        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, noise, num_slots)
     dit.prefill(context.latents.to(device), past, mask=context_mask(context.entry).to(device), cache=cache)
     mask = chunk_mask(context.valid, num_latents).to(device)
 

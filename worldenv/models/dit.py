@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import attend, latent_mask_bias
-from .kv_cache import KVCache
+from .kv_cache import Cache
 from .layers import EmbeddingMLP, FeedForward, RMSNorm, modulate
 from .prope import apply_heads, head_matrices
 from .rope import apply_rope, rope_table
@@ -88,7 +88,7 @@ class Block(nn.Module):
         rope: RopeTable,
         cameras: HeadMatrices,
         bias: Tensor | None,  # (B or 1, 1, Fq S, Fk S)
-        cache: tuple[KVCache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
+        cache: tuple[Cache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
     ) -> Tensor:
         table = (self.scale_shift_table + modulation).unbind(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table
@@ -131,7 +131,7 @@ class WorldDiT(nn.Module):
         cond: Conditioning,
         *,
         mask: Tensor | None = None,  # (B or 1, F, F_keys) bool: which latents each latent sees; None is all
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Return the velocity (noise - x0), (B, F, C, h, w) float32.
 
@@ -146,7 +146,7 @@ class WorldDiT(nn.Module):
         cond: Conditioning,
         *,
         mask: Tensor | None,  # (B or 1, F, F) bool
-        cache: KVCache,
+        cache: Cache,
     ) -> None:
         """Write the context's keys and values into an empty cache; the last block stops after its keys and values."""
         cache.length = 0
@@ -161,7 +161,7 @@ class WorldDiT(nn.Module):
         return latents.shape[-2] * latents.shape[-1] // self.config.patch**2
 
     def _run(
-        self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: KVCache | None, *, prefill: bool
+        self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, *, prefill: bool
     ) -> Tensor:
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         x = self.patch_embedding(patchify(latents, config.patch).to(self.dtype))

@@ -55,6 +55,10 @@ class Conditioning:
     projection: Tensor  # (B, F, 4, 4) image <- world of each latent's camera
     unprojection: Tensor  # (B, F, 4, 4) its inverse
 
+    def repeat(self, count: int) -> Conditioning:
+        """Return the same with every row repeated ``count`` times in a row."""
+        return Conditioning(*(getattr(self, name).repeat_interleave(count, 0) for name in self.__dataclass_fields__))
+
     def select(self, start: int, stop: int) -> Conditioning:
         """Return the same for latents start..stop-1."""
         return Conditioning(*(getattr(self, name)[:, start:stop] for name in self.__dataclass_fields__))

@@ -80,17 +80,16 @@ class BidirectionalStage:
         return loss, {}
 
     def _flow_matching(
-        self, latents: Tensor, sigmas: Tensor, cond: Conditioning, mask: Tensor | None, generator: torch.Generator,
-        weight: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Mean squared error of the velocity on noised latents (those with ``weight``, default sigma > 0)."""
+        self, latents: Tensor, sigmas: Tensor, cond: Conditioning, mask: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """Mean squared error of the velocity on the noised latents, those with sigma > 0."""
         device = self.module.patch_embedding.weight.device
         noise = torch.randn(latents.shape, generator=generator)
         noisy = add_noise(latents, noise, sigmas).to(device)
         mask = None if mask is None else mask.to(device)
         velocity = self.module(noisy, to_device(cond, device), mask=mask)
         error = (velocity - (noise - latents).to(device)).square().mean((2, 3, 4))
-        weight = ((sigmas > 0) if weight is None else weight).to(device).float()
+        weight = (sigmas > 0).to(device).float()
         return (error * weight).sum() / weight.sum()
 
     def _windows(self, batch: int, num_chunks: int, generator: torch.Generator) -> MemoryBank:

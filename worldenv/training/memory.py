@@ -11,10 +11,11 @@ from torch import Tensor
 from ..base.log import console
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
+from ..engine.rollout import to_device
 from ..engine.world import World
 from ..memory.bank import MemoryBank
-from ..memory.context import Context, condition, context_mask, gather, select, with_policy
-from ..models.types import Conditioning
+from ..memory.context import Context, chunk_mask, condition, context_mask, gather, select, with_policy
+from ..models.kv_cache import GradientCache
 from .denoise import CausalStage, DenoiseConfig
 from .loop import OptimConfig
 from .preview import preview_rollout
@@ -87,17 +88,24 @@ class MemoryStage(CausalStage):
         return replace(context, latents=add_noise(context.latents, noise, sigmas), timesteps=timesteps)
 
     def _draws_loss(self, context: Context, target: Context, generator: torch.Generator) -> Tensor:
-        """Flow matching of M noise draws of the chunk, each seeing the context and itself, in one sequence."""
-        draws, chunk, (batch, slots) = self.config.draws, self.chunk, context.entry.shape
+        """Flow matching of M noise draws of the chunk against one encoding of its context, as at inference."""
+        draws, (batch, slots) = self.config.draws, context.entry.shape
+        device = self.module.patch_embedding.weight.device
         cond = condition(context, target.c2w, target.labels, K=self.K, unit=self.world.spec.unit)
-        order = torch.cat([torch.arange(slots), slots + torch.arange(chunk).repeat(draws)])
-        cond = Conditioning(*(getattr(cond, name)[:, order] for name in cond.__dataclass_fields__))
-        levels = sample_sigmas((batch, draws), shift=self.config.shift, generator=generator)
-        sigmas = torch.cat([torch.zeros(batch, slots), levels.repeat_interleave(chunk, 1)], 1)
-        timesteps = torch.where(sigmas > 0, 1000 * sigmas, cond.timesteps)
-        cond = replace(cond, timesteps=timesteps, labels=self._drop_labels(cond.labels, generator))
-        latents = torch.cat([context.latents, target.latents.repeat(1, draws, 1, 1, 1)], 1)
-        return self._flow_matching(latents, sigmas, cond, draws_mask(context, chunk, draws), generator)
+        cond = to_device(replace(cond, labels=self._drop_labels(cond.labels, generator)), device)
+        cache = GradientCache()
+        mask = context_mask(context.entry).to(device)
+        self.module.prefill(context.latents.to(device), cond.select(0, slots), mask=mask, cache=cache)
+        cache.repeat(draws)
+        sigmas = sample_sigmas((batch * draws, 1), shift=self.config.shift, generator=generator)
+        now = cond.select(slots, slots + self.chunk).repeat(draws)
+        now = replace(now, timesteps=(1000 * sigmas).expand(-1, self.chunk).to(device))
+        x0 = target.latents.repeat_interleave(draws, 0)
+        noise = torch.randn(x0.shape, generator=generator)
+        seen = chunk_mask(context.valid.repeat_interleave(draws, 0), self.chunk).to(device)
+        noisy = add_noise(x0, noise, sigmas.expand(-1, self.chunk)).to(device)
+        velocity = self.module(noisy, now, mask=seen, cache=cache)
+        return (velocity - (noise - x0).to(device)).square().mean()
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Return paths of held-out clips after a true outward half, under three memory policies."""
@@ -109,13 +117,3 @@ class MemoryStage(CausalStage):
                 self.world, self.heldout, folder, step, num_latents=total, policy=policy, num_true=num_true
             )
         return result
-
-
-def draws_mask(context: Context, chunk_latents: int, draws: int) -> Tensor:
-    """Mask of [context | draw 1 | ... | draw M]: context block-causal, each draw sees the context and itself."""
-    batch, slots = context.entry.shape
-    group = torch.arange(draws).repeat_interleave(chunk_latents)
-    own = (group[:, None] == group[None, :]).expand(batch, -1, -1)
-    sees_context = context.valid[:, None].expand(-1, len(group), -1)
-    top = torch.cat([context_mask(context.entry), torch.zeros(batch, slots, len(group), dtype=torch.bool)], 2)
-    return torch.cat([top, torch.cat([sees_context, own], 2)], 1)
