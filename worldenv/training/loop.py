@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -30,8 +30,10 @@ class OptimConfig:
     """Optimizer steps."""
     batch: int = 16
     """Samples per step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """``muon`` orthogonalises the updates of matrices (torch >= 2.9) and leaves the rest to AdamW."""
     lr: float = 1e-3
-    """Peak learning rate (AdamW)."""
+    """Peak learning rate."""
     lr_final: float = 1e-4
     """Learning rate at the end of the cosine."""
     warmup: int = 100
@@ -90,6 +92,19 @@ def precision(name: str) -> str:
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
 
 
+def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    """Build AdamW, or Muon for matrices and AdamW for the rest; both follow one learning rate."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in parameters if p.ndim == 2 and config.optimizer == "muon"]
+    taken = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in taken]
+    betas, decay = (0.9, config.beta2), config.weight_decay
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=config.lr, betas=betas, weight_decay=decay)]
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
 class Trainer:
     """Runs one stage to its last step, from the start or from a checkpoint."""
 
@@ -98,10 +113,7 @@ class Trainer:
     ) -> None:
         self.stage, self.config, self.folder, self.run = stage, config, folder, dict(run)
         self.accelerator = Accelerator(mixed_precision=precision(config.mixed_precision))
-        parameters = [p for p in stage.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
-        )
+        self.optimizers = make_optimizers(stage.module, config)
         self.ema = EMA(stage.module, decay=config.ema)
         self.step, self.hours = 0, 0.0
         self.checkpoint = folder / "checkpoint.safetensors"
@@ -136,15 +148,16 @@ class Trainer:
     def _update(self) -> dict[str, float]:
         config, generator = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, "step", self.step))
         rate = learning_rate(self.step, config)
-        for group in self.optimizer.param_groups:
+        for group in (g for optimizer in self.optimizers for g in optimizer.param_groups):
             group["lr"] = rate
         with self.accelerator.autocast():
             loss, figures = self.stage.loss(generator)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.stage.module.parameters(), config.grad_clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            if torch.isfinite(norm):
+                optimizer.step()
+            optimizer.zero_grad()
         self.ema.update(self.stage.module)
         return {"loss": float(loss.detach()), "lr": rate, "grad_norm": float(norm), **figures}
 
@@ -175,8 +188,9 @@ class Trainer:
     def _save(self) -> None:
         tensors = {f"module.{k}": v for k, v in self.stage.module.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        for n, optimizer in enumerate(self.optimizers):
+            for i, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer{n}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
         progress = {"step": self.step, "hours": self.hours, "ema_updates": self.ema.num_updates}
         save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
 
@@ -193,10 +207,11 @@ class Trainer:
 
         load_module(self.stage.module, part("module."), where=str(self.checkpoint))
         self.ema.shadow = part("ema.")
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for n, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in part(f"optimizer{n}.").items():
+                index, name = key.split(".", 1)
+                state.setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         progress = header["progress"]
         self.step, self.hours, self.ema.num_updates = progress["step"], progress["hours"], progress["ema_updates"]
