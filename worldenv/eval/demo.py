@@ -91,7 +91,7 @@ def _print_table(metrics: dict[str, dict[str, Array]]) -> None:
     from rich.table import Table
 
     names = list(metrics["worldplay"])
-    table = Table("arm", *names, title="held-out mazes, means")
-    for arm, values in metrics.items():
-        table.add_row(arm, *(f"{values[k].mean():.2f}" if k in values else "" for k in names))
+    table = Table("metric", *metrics, title="held-out mazes, means")
+    for name in names:
+        table.add_row(name, *(f"{values[name].mean():.2f}" if name in values else "" for values in metrics.values()))
     console.print(table)
