@@ -98,8 +98,10 @@ class DoomDynamics:
             return self.map_seeds[index], self.start_c2w[index]
         if start is None:
             return self.map_seeds[draw_start(len(self.map_seeds), seed, None)], None
-        if self.maps == "freedoom":
-            return draw_start(len(FREEDOOM_MAPS), seed, start), None
+        if self.maps == "freedoom" and not 0 <= start < len(FREEDOOM_MAPS):
+            raise ValueError(
+                f"map {start} does not exist; pass 0..{len(FREEDOOM_MAPS) - 1}, an index into FREEDOOM_MAPS"
+            )
         return start, None
 
     def step(self, actions: Actions) -> Chunk:
