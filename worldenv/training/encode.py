@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -30,11 +31,12 @@ def recording_name(folder: Path) -> str:
 def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | None = None) -> LatentDataset:
     """Encode every shard that is not encoded yet by this VAE and load the result.
 
-    The cache folder is keyed by the VAE's weights, so another VAE never meets the wrong latents.
+    The cache folder is keyed by the VAE, the sizes of chunk and window, and the recording's first shard, so that a
+    change of any of them encodes anew.
     """
-    folder = cache / f"{data.name}-{_fingerprint(world)}"
-    folder.mkdir(parents=True, exist_ok=True)
     paths = shard_paths(data)
+    folder = cache / f"{data.name}-{_fingerprint(world, paths)}"
+    folder.mkdir(parents=True, exist_ok=True)
     for path in track(paths, f"encoding {data.name}", total=len(paths)):
         target = folder / f"latents-{path.stem}.safetensors"
         if not target.exists():
@@ -43,9 +45,14 @@ def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | 
     return LatentDataset(**{key: getattr(dataset, key)[:max_clips] for key in LatentDataset.__dataclass_fields__})
 
 
-def _fingerprint(world: World) -> str:
-    total = sum(float(p.double().abs().sum()) for p in world.vae.parameters())
-    return f"{np.float64(total).view(np.uint64):016x}"
+def _fingerprint(world: World, paths: list[Path]) -> str:
+    """Hash what the encoded shards depend on: the VAE with its normalisation, chunk and window sizes, the recording."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(world.vae.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
+    digest.update(str(paths[0].stat().st_mtime_ns).encode())
+    return digest.hexdigest()
 
 
 def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
