@@ -63,6 +63,7 @@ def record(arguments: list[str]) -> None:
 def train(arguments: list[str]) -> None:
     """train one stage: vae, bidirectional, causal or memory"""
     from .base.config import load_toml
+    from .training.parallel import is_launched, launch
     from .training.stages import STAGES, TrainConfig
     from .training.stages import train as train_stage
 
@@ -72,15 +73,21 @@ def train(arguments: list[str]) -> None:
     path, rest = split_config(arguments[1:] if stage else arguments)
     default = load_toml(TrainConfig, path) if path else TrainConfig()
 
-    def run(*, out: Path, resume: bool = False, config: Annotated[TrainConfig, Flat] = default) -> None:
+    def run(
+        *, out: Path, resume: bool = False, processes: int = 1, config: Annotated[TrainConfig, Flat] = default
+    ) -> None:
         """Train one stage and write a world. --config F.toml gives defaults that flags override.
 
         Args:
             out: folder for checkpoints, logs, samples and the resulting world.
             resume: go on from the checkpoint in the folder.
+            processes: share each batch among this many processes; on a CPU, one per core is fastest.
             config: what to train, on what.
         """
-        train_stage(stage, config, out, resume=resume)
+        if processes > 1 and not is_launched():
+            launch(["train", *arguments], processes)
+        else:
+            train_stage(stage, config, out, resume=resume)
 
     tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")
 

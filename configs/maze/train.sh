@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_WAIT_POLICY=passive
+processes=$(python -c 'import os; print(min(8, os.cpu_count() or 1))')
 worldenv record --config configs/maze/heldout.toml --out runs/heldout
 worldenv record --config configs/maze/record.toml --out runs/train
 worldenv train vae --config configs/maze/vae.toml --out runs/vae --resume
-worldenv train bidirectional --config configs/maze/bidirectional.toml --init runs/vae --out runs/bidirectional --resume
-worldenv train causal --config configs/maze/causal.toml --init runs/bidirectional --out runs/causal --resume
-worldenv train memory --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
+worldenv train bidirectional --processes "$processes" --config configs/maze/bidirectional.toml --init runs/vae --out runs/bidirectional --resume
+worldenv train causal --processes "$processes" --config configs/maze/causal.toml --init runs/bidirectional --out runs/causal --resume
+worldenv train memory --processes "$processes" --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
 worldenv export --world runs/memory --weights worldenv/worlds/maze

@@ -5,8 +5,9 @@ import torch
 from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
 from worldenv.eval.image import frame_psnr
-from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score
+from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score, swap_memory
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.memory.context import Context, MemoryConfig
 
 
 def out_and_back_frames(half: int, batch: int = 2) -> torch.Tensor:
@@ -77,3 +78,13 @@ def test_cases_return_to_their_start_and_the_simulator_mirrors(sims: None) -> No
     moved = (cases.c2w[:, :12, :3, 3] - cases.start_c2w[:, None, :3, 3]).norm(dim=-1).amax(1)
     turned = torch.linalg.norm(cases.c2w[:, :12, :3, :3] - cases.start_c2w[:, None, :3, :3], dim=(-2, -1)).amax(1)
     assert ((moved > 0.5) | (turned > 0.5)).all(), "a case is not a still picture"
+
+
+def test_swapping_memory_changes_only_the_pictures_in_the_retrieved_slots() -> None:
+    latents = torch.arange(3 * 6.0).view(3, 6, 1, 1, 1)
+    poses = torch.eye(4, dtype=torch.float64).expand(3, 6, 4, 4)
+    context = Context(latents, poses, torch.zeros(3, 6, dtype=torch.long), torch.arange(6).expand(3, 6))
+    swapped = swap_memory(MemoryConfig(temporal_latents=4))(context)
+    assert swapped.latents[:, :2, 0, 0, 0].tolist() == [[12, 13], [0, 1], [6, 7]]
+    assert torch.equal(swapped.latents[:, 2:], latents[:, 2:])
+    assert torch.equal(swapped.c2w, poses)

@@ -75,6 +75,16 @@ def test_a_fresh_transformer_is_blind_to_cameras_and_keys() -> None:
     assert not torch.equal(out, fresh(x, replace(one, timesteps=1000 - one.timesteps)))
 
 
+def test_tokens_know_their_place_in_the_picture(dit: WorldDiT) -> None:
+    """A constant picture gives every token the same answer, unless absolute positions enter."""
+    flat, cond = torch.ones(BATCH, 1, 4, ROWS, COLUMNS), cond_of(poses(1))
+    without = make(replace(CONFIG, position_embedding=False))
+    tokens = patchify(without(flat, cond), 2)
+    assert torch.allclose(tokens, tokens[:, :, :1].expand_as(tokens), atol=1e-5)
+    tokens = patchify(dit(flat, cond), 2)
+    assert (tokens[:, :, :1] - tokens[:, :, 1:]).abs().amax((0, 1, 3)).min() > 1e-2
+
+
 def test_a_fresh_transformer_predicts_zero() -> None:
     assert not WorldDiT(CONFIG)(noise(2), cond_of(poses(2))).any()
 

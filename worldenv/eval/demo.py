@@ -36,7 +36,8 @@ def run_revisit(
     watch = Stopwatch()
     videos = {arm: run_arm(world, cases, arm) for arm in ARMS}
     seconds = watch.seconds()
-    videos["swapped"] = run_arm(world, cases, "worldplay", edit=swap_memory)
+    if num_worlds > 1:
+        videos["swapped"] = run_arm(world, cases, "worldplay", edit=swap_memory(world.config.memory))
     videos |= dict(controls(cases))
     window = 4 * num_slots(world.config.memory, world.spec.chunk_latents)
     metrics = {arm: score(frames, cases.frames, window_frames=window).metrics for arm, frames in videos.items()}

@@ -22,11 +22,11 @@ from ..engine.engine import Engine
 from ..engine.world import World
 from ..geometry.action import c2w_to_keys, camera_to_c2w
 from ..geometry.path import FreeSpace, Walker, plan_path
-from ..geometry.pose import look
-from ..memory.context import Context, with_policy
+from ..geometry.pose import yaw_pitch
+from ..memory.context import Context, MemoryConfig, with_policy
 from .image import Array, contrast_ratio, frame_psnr, motion_ratio
 
-PROTOCOL = "revisit-v1"
+PROTOCOL = "revisit-v2"
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,24 @@ class Cases:
 def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int) -> Cases:
     """Plan an out-and-back path on each maze and let the simulator show it."""
     from ..sims.doom import DoomDynamics
-    from ..sims.maze import EYE_HEIGHT
 
     num_latents = 2 * num_chunks * spec.chunk_latents
     dynamics = DoomDynamics(1, spec=spec, depth=False)
     starts, paths, frames = [], [], []
     for seed in track(seeds, "simulator", total=len(seeds)):
-        dynamics.reset(seeds=[derive_seed(PROTOCOL, seed)], starts=[seed])
+        first = dynamics.reset(seeds=[derive_seed(PROTOCOL, seed)], starts=[seed])
         maze = dynamics.mazes[0]
         assert maze is not None
-        rng = np.random.default_rng([seed, 1])
-        space = FreeSpace(maze.free, 1.0)
-        x, z = space.sample(rng, clearance=0.65)
-        yaw = float(rng.uniform(-np.pi, np.pi))
+        start = first.c2w[0, -1]
+        x, _, z = start[:3, 3].tolist()
+        space, yaw = FreeSpace(maze.free, 1.0), float(yaw_pitch(start)[0])
         walker = Walker(space, x=x, z=z, yaw=yaw, steps=spec.steps, clearance=0.65)
+        rng = np.random.default_rng([seed, 1])
         camera = torch.from_numpy(plan_path("out_and_back", walker, num_latents, rng, pitch=False))
-        pose = look(torch.tensor([x, -EYE_HEIGHT, z], dtype=torch.float64), torch.tensor(yaw, dtype=torch.float64))
-        first = dynamics.follow(pose[None, None])
-        c2w = camera_to_c2w(camera, first.c2w[0, -1], spec.steps)
-        shown = dynamics.follow(c2w[None])
-        starts.append(first.c2w[0, -1])
+        c2w = camera_to_c2w(camera, start, spec.steps)
+        starts.append(start)
         paths.append(c2w)
-        frames.append(torch.cat([first.frames[0, -1:], shown.frames[0]]))
+        frames.append(torch.cat([first.frames[0, -1:], dynamics.follow(c2w[None]).frames[0]]))
     dynamics.close()
     start, path = torch.stack(starts), torch.stack(paths)
     steps = spec.steps
@@ -76,12 +72,15 @@ def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int) -> Cases:
 ContextEdit = Callable[[Context], Context]
 
 
-def swap_memory(context: Context) -> Context:
-    """Put another world's pictures into the retrieved slots, with this world's poses: what memory is worth."""
-    latents = context.latents.clone()
-    retrieved = slice(0, 4)
-    latents[:, retrieved] = latents[:, retrieved].roll(1, 0)
-    return replace(context, latents=latents)
+def swap_memory(memory: MemoryConfig) -> ContextEdit:
+    """Put the next row's pictures into the retrieved slots, with this row's poses: what memory is worth."""
+
+    def edit(context: Context) -> Context:
+        latents, retrieved = context.latents.clone(), context.latents.shape[1] - memory.temporal_latents
+        latents[:, :retrieved] = latents[:, :retrieved].roll(1, 0)
+        return replace(context, latents=latents)
+
+    return edit
 
 
 def run_arm(world: World, cases: Cases, policy: str, *, edit: ContextEdit | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .attention import attend, latent_mask_bias
 from .kv_cache import Cache
-from .layers import EmbeddingMLP, FeedForward, RMSNorm, modulate
+from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, modulate
 from .prope import apply_heads, head_matrices
 from .rope import apply_rope, rope_table
 from .types import Conditioning, DiTConfig
@@ -111,6 +111,7 @@ class WorldDiT(nn.Module):
         self.config = config
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
+        self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
         self.time_embedder = EmbeddingMLP(config.freq_dim, width)
         self.action_embedder = EmbeddingMLP(config.freq_dim, width, zero_init=True) if config.key_branch else None
         self.time_proj = nn.Linear(width, 6 * width)
@@ -165,6 +166,8 @@ class WorldDiT(nn.Module):
     ) -> Tensor:
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         x = self.patch_embedding(patchify(latents, config.patch).to(self.dtype))
+        if self.position_embedder is not None:
+            x = x + self.position_embedder(rows, columns).to(x.dtype)
         embedding = self.time_embedder(cond.timesteps)
         if self.action_embedder is not None:
             embedding = embedding + self.action_embedder(cond.labels)

@@ -41,6 +41,28 @@ class EmbeddingMLP(nn.Module):
         return out
 
 
+class PositionEmbedding(nn.Module):
+    """Where in the picture a token looks: Fourier features of its centre in -1..1, through a zero-initialised layer."""
+
+    NUM_OCTAVES = 3
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 + 4 * self.NUM_OCTAVES, width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, rows: int, columns: int) -> Tensor:
+        """Return (rows * columns, width)."""
+        weight = self.linear.weight
+        y, x = ((2 * torch.arange(n, device=weight.device) + 1) / n - 1 for n in (rows, columns))
+        place = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
+        angles = (math.pi / 2) * place[..., None] * 2.0 ** torch.arange(self.NUM_OCTAVES, device=weight.device)
+        features = torch.cat([place, angles.cos().flatten(1), angles.sin().flatten(1)], -1)
+        out: Tensor = self.linear(features.to(weight.dtype))
+        return out
+
+
 class RMSNorm(nn.Module):
     """RMS norm over the last axis, statistics in float32."""
 

@@ -31,6 +31,8 @@ class DiTConfig:
     """Whether PRoPE attention (the continuous half of the dual action) is there."""
     key_branch: bool = True
     """Whether action labels (the discrete half) enter the timestep embedding."""
+    position_embedding: bool = True
+    """Whether tokens know their place in the picture; rotary positions alone are relative and give PRoPE no rays."""
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads or self.head_dim % 4:

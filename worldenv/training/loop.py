@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..base.checkpoint import EMA, load_module, load_tensors, save_tensors
 from ..base.log import JsonlLog, Stopwatch, console
 from ..base.rng import derive_seed
+from .parallel import all_cores, average_gradients
 from .plots import plot_losses
 
 
@@ -29,7 +30,7 @@ class OptimConfig:
     steps: int = 1000
     """Optimizer steps."""
     batch: int = 16
-    """Samples per step."""
+    """Samples per step, over all processes."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon`` orthogonalises the updates of matrices (torch >= 2.9) and leaves the rest to AdamW."""
     lr: float = 1e-3
@@ -122,13 +123,14 @@ class Trainer:
         elif self.checkpoint.exists():
             raise ValueError(f"{folder}: holds a run already; pass --resume to go on, or another --out")
         stage.module.to(self.accelerator.device)
-        self.log = JsonlLog(folder / "log.jsonl", resume_step=self.step)
+        self.is_main = self.accelerator.is_main_process
+        self.log = JsonlLog(folder / "log.jsonl", resume_step=self.step) if self.is_main else None
 
     def train(self) -> None:
         """Train to the last step; on Ctrl-C the state is saved first."""
         watch, before = Stopwatch(), self.hours
         console.print(
-            f"step {self.step} of {self.config.steps}, {self.accelerator.device}, "
+            f"step {self.step} of {self.config.steps}, {self.accelerator.num_processes} x {self.accelerator.device}, "
             f"mixed precision: {self.accelerator.mixed_precision}, {self.folder}"
         )
         try:
@@ -136,23 +138,29 @@ class Trainer:
                 figures = self._update()
                 self.step += 1
                 self.hours = before + watch.seconds() / 3600
-                self._after_step(figures)
+                if self.log is not None:
+                    self._after_step(figures, self.log)
         except KeyboardInterrupt:
             self._save()
             console.print(f"stopped at step {self.step}; --resume goes on from here")
             raise
         self._save()
         self.ema.copy_to(self.stage.module)
-        plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
+        if self.is_main:
+            plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
 
     def _update(self) -> dict[str, float]:
-        config, generator = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, "step", self.step))
+        config, rank = self.config, self.accelerator.process_index
+        seed = derive_seed(config.seed, "step", self.step, *([rank] if rank else []))
+        generator = torch.Generator().manual_seed(seed)
         rate = learning_rate(self.step, config)
         for group in (g for optimizer in self.optimizers for g in optimizer.param_groups):
             group["lr"] = rate
         with self.accelerator.autocast():
             loss, figures = self.stage.loss(generator)
         self.accelerator.backward(loss)
+        if self.accelerator.num_processes > 1:
+            average_gradients(self.stage.module)
         norm = self.accelerator.clip_grad_norm_(self.stage.module.parameters(), config.grad_clip)
         for optimizer in self.optimizers:
             if torch.isfinite(norm):
@@ -161,15 +169,15 @@ class Trainer:
         self.ema.update(self.stage.module)
         return {"loss": float(loss.detach()), "lr": rate, "grad_norm": float(norm), **figures}
 
-    def _after_step(self, figures: dict[str, float]) -> None:
+    def _after_step(self, figures: dict[str, float], log: JsonlLog) -> None:
         config, last = self.config, self.step == self.config.steps
         if self.step % config.log_every == 0 or last:
-            self.log.write({"step": self.step, "hours": self.hours, **figures})
+            log.write({"step": self.step, "hours": self.hours, **figures})
             shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
             console.print(f"{self.step:6d}  {shown}  {self.hours * 60:.1f} min", highlight=False)
         if self.step % config.preview_every == 0 or last:
             held_out = self._preview()
-            self.log.write({"step": self.step, **held_out})
+            log.write({"step": self.step, **held_out})
             console.print("        held out  " + "  ".join(f"{k} {v:.4g}" for k, v in held_out.items()))
             plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
         if self.step % config.save_every == 0:
@@ -179,13 +187,15 @@ class Trainer:
         present = {k: v.detach().clone() for k, v in self.stage.module.state_dict().items()}
         self.ema.copy_to(self.stage.module)
         self.stage.module.eval()
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self.accelerator.autocast(), all_cores():
             figures = self.stage.preview(self.folder, self.step)
         self.stage.module.train()
         self.stage.module.load_state_dict(present)
         return figures
 
     def _save(self) -> None:
+        if not self.is_main:
+            return
         tensors = {f"module.{k}": v for k, v in self.stage.module.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
         for n, optimizer in enumerate(self.optimizers):

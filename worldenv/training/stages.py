@@ -21,6 +21,7 @@ from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
 from .encode import encode_recording, recording_name
 from .loop import OptimConfig, Stage, Trainer
 from .memory import MemoryStage
+from .parallel import process_state
 from .vae import VAELossConfig, VAEStage
 
 
@@ -122,7 +123,13 @@ def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -
         from .starts import make_starts  # the simulator is an extra
 
         world.starts = make_starts(world.spec, config.num_starts)
-    task = STAGES[stage](world, config, out)
+    processes = process_state()
+    share, rest = divmod(config.optim.batch, processes.num_processes)
+    if rest:
+        raise ValueError(f"optim.batch={config.optim.batch} does not divide among {processes.num_processes} processes")
+    console.quiet = not processes.is_main_process
+    with processes.main_process_first():  # which encodes the recording for all
+        task = STAGES[stage](world, replace(config, optim=replace(config.optim, batch=share)), out)
     task.module.requires_grad_(True).train()
     settings = to_dict(config)
     settings["optim"].pop("steps")
@@ -141,7 +148,8 @@ def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -
         seed=config.optim.seed,
     )
     world.config = world.with_stage(done)
-    world.save_pretrained(out)
+    if processes.is_main_process:
+        world.save_pretrained(out)
     console.print(f"wrote {out}")
     return world
 

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_stages import config_for, record
+from worldenv.base.config import dump_toml, to_dict
+from worldenv.base.log import JsonlLog
+from worldenv.engine.world import World
+from worldenv.training.stages import train
+
+PROGRAM = """
+import torch
+from torch import nn
+from worldenv.training.parallel import average_gradients, process_state
+
+state = process_state()
+layer = nn.Linear(2, 1)
+layer.weight.grad = torch.full((1, 2), float(1 + 2 * state.process_index))
+average_gradients(layer)
+assert layer.bias.grad is None
+assert layer.weight.grad.tolist() == [[2.0, 2.0]], layer.weight.grad
+print("processes", state.num_processes)
+"""
+
+
+def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    launcher = ["-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
+                "--local-addr=127.0.0.1", "--nproc-per-node=2"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *launcher, str(program)], capture_output=True, text=True, check=True, timeout=240
+    )
+    assert done.stdout.count("processes 2") == 2
+
+
+def test_a_stage_trains_in_two_processes_and_resumes_in_one(tmp_path: Path) -> None:
+    config, out = config_for(record(tmp_path / "train")), tmp_path / "vae"
+    (tmp_path / "tiny.toml").write_text(dump_toml(to_dict(config)))
+    command = ["-m", "worldenv.cli", "train", "vae", "--config", str(tmp_path / "tiny.toml"), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, *command, "--processes", "2"], capture_output=True, text=True, check=True, timeout=240
+    )
+    assert done.stderr.count("step 0 of 3, 2 x cpu") == 1, "one process speaks for all"
+    assert [line["step"] for line in JsonlLog.read(out / "log.jsonl") if "loss" in line] == [1, 2, 3]
+    train("vae", replace(config, optim=replace(config.optim, steps=5)), out, resume=True)
+    assert World.load(out).config.provenance[0].steps == 5
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Three:
+        num_processes, is_main_process = 3, True
+
+    monkeypatch.setattr("worldenv.training.stages.process_state", Three)
+    with pytest.raises(ValueError, match="batch=2 does not divide among 3 processes"):
+        train("vae", config_for(record(tmp_path / "train")), tmp_path / "vae")

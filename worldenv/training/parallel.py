@@ -1,0 +1,64 @@
+"""Several training processes on one machine: each takes a share of the batch, gradients are averaged.
+
+On a CPU two processes of one thread each keep two cores busier than one process of two threads; with GPUs there is one
+process per GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from accelerate import PartialState
+from torch import distributed, nn
+
+
+def is_launched() -> bool:
+    """Whether this process is one of several that a launcher started (torchrun, accelerate launch, ``launch``)."""
+    return "WORLD_SIZE" in os.environ
+
+
+def process_state() -> PartialState:
+    """Join the other processes, if there are any; accelerate does so on CPUs only when told that it is on one."""
+    return PartialState(cpu=is_launched() and not torch.cuda.is_available())
+
+
+def launch(arguments: Sequence[str], num_processes: int) -> None:
+    """Run ``worldenv`` with these arguments in several processes and wait for them.
+
+    Raises:
+        SystemExit: with the status of the processes, if they fail.
+    """
+    threads = max(1, (os.cpu_count() or 1) // num_processes)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", f"--nproc-per-node={num_processes}",
+               "-m", "worldenv.cli", *arguments]  # fmt: skip
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **os.environ}
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status:
+        sys.exit(status)
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Replace every gradient by its mean over all processes."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Let this process use every core while the others wait for it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads, os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
