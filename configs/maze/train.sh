@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_WAIT_POLICY=passive
-processes=$(python -c 'import os; print(min(8, os.cpu_count() or 1))')
+processes=$(python -c 'import os; print(max(n for n in (1, 2, 4, 8) if n <= (os.cpu_count() or 1)))')
 worldenv record --config configs/maze/heldout.toml --out runs/heldout
 worldenv record --config configs/maze/record.toml --out runs/train
 worldenv train vae --config configs/maze/vae.toml --out runs/vae --resume
