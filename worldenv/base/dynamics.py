@@ -38,11 +38,18 @@ class WorldSpec:
     """What one key does in one latent."""
     unit: float = 1.0
     """Metres in one unit of the poses that the model sees."""
+    start_in_chunk: bool = False
+    """Whether the start view is the first latent of the first chunk, as in WorldPlay's release, or stands alone."""
+    focal: tuple[float, float] | None = None
+    """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
 
     @property
     def K(self) -> Tensor:
         """Intrinsics in pixels, (3, 3)."""
-        return intrinsics(self.width, self.height, fov_deg=self.fov_deg)
+        K = intrinsics(self.width, self.height, fov_deg=self.fov_deg)
+        if self.focal is not None:
+            K[0, 0], K[1, 1] = self.focal[0] * self.width, self.focal[1] * self.height
+        return K
 
     @property
     def chunk_frames(self) -> int:
@@ -65,6 +72,7 @@ class Chunk:
     frames: Tensor  # (B, T, H, W, 3) uint8
     c2w: Tensor  # (B, F, 4, 4) float64: realised pose at the end of each latent (commanded where unknown)
     depth: Tensor | None = None  # (B, T, H, W) float32 metres along z, or None
+    n_frames: Tensor | None = None  # (B,) int64: frames that are new, the last ones; None is all
 
 
 class Dynamics(Protocol):

@@ -35,5 +35,5 @@ def sample_chunk(
             x0 = x - float(now) * v
             x = (1 - float(after)) * x0 + float(after) * renoise() if after > 0 else x0
         else:
-            x = x + float(after - now) * v
+            x = x + float(after - now) * v.to(x.dtype)
     return x

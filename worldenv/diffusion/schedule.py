@@ -25,6 +25,8 @@ class SamplerConfig:
     """Moves the levels towards noise: sigma' = s sigma / (1 + (s - 1) sigma)."""
     stochastic: bool = False
     """Re-noise the predicted x0 with fresh noise between steps instead of following the ODE."""
+    noise_horizon: int = 0
+    """Latents whose noise is drawn at reset, in one piece (WorldPlay's release draws 241); later ones per chunk."""
 
 
 def shift_sigmas(

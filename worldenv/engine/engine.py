@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ..base.dynamics import Actions, Chunk, WorldSpec
+from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ..base.rng import RowGenerators, derive_seed, draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import c2w_to_keys, keys_to_label
@@ -16,8 +16,9 @@ from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
 from ..memory.context import Context, MemoryConfig, Selection, gather, num_slots, select
 from ..models.kv_cache import KVCache
+from ..models.types import TextCache
 from ..models.vae import VAECache, to_frames, to_pixels
-from .rollout import generate_chunk, new_cache
+from .rollout import Known, generate_chunk, new_cache
 from .world import World
 
 
@@ -30,6 +31,9 @@ class EngineState:
     generators: RowGenerators
     seeds: list[int]
     frames: Tensor  # (B, H, W, 3) uint8: newest frame
+    origin: Tensor  # (B, 4, 4) float64: where the episode began
+    noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
+    text: list[TextCache | None] = field(default_factory=list)  # the prompt of each env, encoded
 
 
 class Engine:
@@ -55,6 +59,7 @@ class Engine:
         self.device = world.vae.latent_mean.device
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
         self.selection: Selection | None = None
+        self.points: Tensor | None = None  # (P, 3): fixed points for the memory's overlap, drawn from its seed if None
         self.edit_context: Callable[[Context], Context] | None = None  # what-if experiments of the evaluation
         self._cache: KVCache | None = None
         self._state = EngineState(
@@ -63,18 +68,21 @@ class Engine:
             generators=RowGenerators(num_envs),
             seeds=[0] * num_envs,
             frames=torch.zeros(num_envs, self.spec.height, self.spec.width, 3, dtype=torch.uint8),
+            origin=torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1),
+            text=[None] * num_envs,
         )
 
     @property
     def c2w(self) -> Tensor:
         """Current pose of each env, (B, 4, 4) float64."""
         bank = self._state.bank
-        return bank.c2w[torch.arange(self.num_envs), bank.length - 1]
+        newest = bank.c2w[torch.arange(self.num_envs), (bank.length - 1).clamp(min=0)]
+        return torch.where((bank.length > 0)[:, None, None], newest, self._state.origin)
 
     @property
     def memory_chunks(self) -> Tensor:
         """Entries each env remembers, (B,) int64."""
-        return (self._state.bank.length - 1) // self.spec.chunk_latents + 1
+        return (self._state.bank.length + self.spec.chunk_latents - 1) // self.spec.chunk_latents
 
     def reset(
         self,
@@ -99,65 +107,180 @@ class Engine:
 
     @torch.no_grad()
     def _begin(self, rows: Tensor, frames: Tensor, c2w: Tensor, seeds: list[int]) -> None:
-        state, vae = self._state, self.world.vae
+        vae = self.world.vae
         pixels = to_pixels(frames)[:, None].to(self.device, vae.dtype)
         latents = torch.cat([vae.encode(row[None]) for row in pixels])  # one by one: equal in any batch
+        self._state.frames[rows] = frames
+        self.begin(rows, latents, c2w, seeds)
+
+    @torch.no_grad()
+    def begin(
+        self,
+        rows: Tensor,  # (R,) int64
+        latents: Tensor,  # (R, 0 or 1, C, h, w): the start view's latent, or none: the model invents it from a prompt
+        c2w: Tensor,  # (R, 4, 4)
+        seeds: list[int],
+        *,
+        noise: Tensor | None = None,  # (R, horizon, C, h, w) instead of drawing it
+    ) -> None:
+        """Begin episodes from encoded start views."""
+        state, vae = self._state, self.world.vae
         state.bank.clear(rows)
-        state.bank.append(rows, latents, c2w[:, None], torch.zeros(len(rows), 1, dtype=torch.long))
+        state.origin[rows] = c2w
+        num_given = latents.shape[1]
+        if not num_given and not self.spec.start_in_chunk:
+            raise ValueError(f"world {self.world.config.name!r} needs a start view; it invents none")
+        state.bank.append(rows, latents, c2w[:, None].expand(-1, num_given, -1, -1),
+                          torch.zeros(len(rows), num_given, dtype=torch.long))  # fmt: skip
         for row, seed in zip(rows.tolist(), seeds, strict=True):
             state.seeds[row] = seed
             state.generators.seed(row, derive_seed(seed, "noise"))
-        state.frames[rows] = frames
-        if self.decode:
+        self._draw_ahead(rows, noise)
+        if self.decode and num_given:
             fresh = VAECache()
             vae.decode(latents, fresh)
             if len(rows) == self.num_envs:
                 state.decoder = fresh
             else:
-                state.decoder.write(rows.to(self.device), fresh)
+                self._write_decoder(rows, fresh)
+
+    def _draw_ahead(self, rows: Tensor, given: Tensor | None) -> None:
+        """Draw the noise of a whole horizon, time inside channels as the release does, or take what is given."""
+        state, horizon = self._state, self.sampler.noise_horizon if given is None else given.shape[1]
+        if not horizon:
+            return
+        channels, height, width = self.world.latent_shape
+        if given is None:
+            given = state.generators.normal(rows.tolist(), (channels, horizon, height, width)).transpose(1, 2)
+        if state.noise is None or state.noise.shape[1] != horizon:
+            state.noise = torch.zeros(self.num_envs, horizon, channels, height, width)
+        state.noise[rows] = given
+
+    def _noise(self, at: Tensor) -> Tensor:
+        """Return the noise of the chunk whose first latent has index ``at`` (B,) in each env; (B, F, C, h, w)."""
+        state, chunk = self._state, self.spec.chunk_latents
+        shape = (chunk, *self.world.latent_shape)
+        if state.noise is None:
+            return state.generators.normal(range(self.num_envs), shape)
+        ahead = [int(i) + chunk <= state.noise.shape[1] for i in at]
+        return torch.stack([
+            state.noise[row, at[row] : at[row] + chunk] if ahead[row] else state.generators.normal([row], shape)[0]
+            for row in range(self.num_envs)
+        ])  # fmt: skip
+
+    def set_prompt(
+        self,
+        text: Tensor | None,  # (1, L, text_dim): a prompt's embedding
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        """Describe the world of some rows (all by default) from the next chunk on; its keys are computed once."""
+        encoded = None if text is None else self.world.dit.encode_text(text.to(self.device))
+        for row in range(self.num_envs) if rows is None else rows:
+            self._state.text[row] = encoded
+
+    def _text(self) -> TextCache | None:
+        """Return the prompts of all envs as one batch; envs that share a prompt share its keys."""
+        prompts = self._state.text
+        if prompts[0] is None or all(p is prompts[0] for p in prompts):
+            return prompts[0]
+        layers = zip(*(p for p in prompts if p is not None), strict=True)
+        return tuple((torch.cat([k for k, _ in kv]), torch.cat([v for _, v in kv])) for kv in layers)
 
     def step(self, actions: Actions) -> Chunk:
         """Generate the next chunk of every env and decode it."""
-        frames = list(self.stream(actions))
-        c2w = actions.c2w.clone()
+        spec, length = self.spec, self._state.bank.length.clone()
+        frames, first = list(self.stream(actions)), self._first(length)
+        n_frames = torch.full((self.num_envs,), spec.chunk_frames)
+        n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
+        c2w = self._placed(actions, first).c2w
         if not self.decode:
             return Chunk(self._state.frames[:, None].clone(), c2w)
-        return Chunk(torch.cat(frames, 1), c2w)
+        return Chunk(torch.cat(frames, 1), c2w, n_frames=n_frames)
 
     @torch.no_grad()
     def stream(self, actions: Actions) -> Iterator[Tensor]:
         """Generate the next chunk and yield its frames as they are decoded, (B, 4, H, W, 3) uint8 per latent.
 
-        The iterator must be exhausted before the next call.
+        The iterator must be exhausted before the next call. Where a first chunk contains the start view, that view
+        fills the four frames of its latent.
         """
-        state, latents = self._state, self.generate(actions)
+        length = self._state.bank.length.clone()
+        first, latents = self._first(length), self.generate(actions)
         if not self.decode:
             return
-        for pixels in self.world.vae.decode_stream(latents, state.decoder):
-            frames = to_frames(pixels).cpu()
-            state.frames = frames[:, -1].clone()
+        for i, latent in enumerate(latents.split(1, dim=1)):
+            frames = self._show_first(latent, first, length) if i == 0 and first.any() else self._show(latent)
+            self._state.frames = frames[:, -1].clone()
             yield frames
+
+    def _show(self, latent: Tensor) -> Tensor:
+        return to_frames(self.world.vae.decode(latent, self._state.decoder)).cpu()
+
+    def _show_first(self, latent: Tensor, first: Tensor, length: Tensor) -> Tensor:
+        """Decode the first latent of a chunk in which some rows have their start view, known or just invented."""
+        state, vae = self._state, self.world.vae
+        frames = state.frames[:, None].repeat(1, FRAMES_PER_LATENT, 1, 1, 1)
+        for rows, cache in ((~first, state.decoder), (first & (length == 0), VAECache())):
+            index = rows.nonzero()[:, 0].to(self.device)
+            if len(index):
+                part = cache.select(index) if cache.tensors else cache
+                frames[rows] = (
+                    to_frames(vae.decode(latent[index], part)).cpu().expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
+                )
+                self._write_decoder(index, part)
+        return frames
+
+    def _write_decoder(self, rows: Tensor, part: VAECache) -> None:
+        state = self._state
+        if not state.decoder.tensors:
+            state.decoder = VAECache([t.new_zeros(self.num_envs, *t.shape[1:]) for t in part.tensors])
+        state.decoder.write(rows.to(self.device), part)
+
+    def _first(self, length: Tensor) -> Tensor:
+        """Tell which rows come to their first chunk and have the start view in it; (B,) bool."""
+        return (length <= 1) & self.spec.start_in_chunk
+
+    def _placed(self, actions: Actions, first: Tensor) -> Actions:
+        """Put the start pose in front of first chunks that contain it; their last command is dropped."""
+        if not first.any():
+            return actions
+        state, rows = self._state, first[:, None, None]
+        still = torch.zeros_like(actions.keys[:, :1])
+        late_keys = torch.cat([still, actions.keys[:, :-1]], 1)
+        late_c2w = torch.cat([state.origin[:, None], actions.c2w[:, :-1]], 1)
+        return Actions(torch.where(rows, late_keys, actions.keys), torch.where(rows[..., None], late_c2w, actions.c2w))
 
     @torch.no_grad()
     def generate(self, actions: Actions) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w)."""
-        state, chunk = self._state, self.spec.chunk_latents
-        labels = keys_to_label(actions.keys)
-        self.selection = select(state.bank, actions.c2w, self.memory, chunk_latents=chunk, seeds=state.seeds)
-        context = gather(state.bank, self.selection.index, chunk_latents=chunk)
+        state, chunk, alone = self._state, self.spec.chunk_latents, not self.spec.start_in_chunk
+        first = self._first(state.bank.length)
+        given = first & (state.bank.length > 0)
+        placed = self._placed(actions, first)
+        labels = keys_to_label(placed.keys)
+        history = replace(state.bank, length=state.bank.length.masked_fill(first, 0))
+        self.selection = select(
+            history, placed.c2w, self.memory, chunk_latents=chunk, start_alone=alone, seeds=state.seeds,
+            points=self.points,
+        )  # fmt: skip
+        context = gather(history, self.selection.index, chunk_latents=chunk, start_alone=alone)
         if self.edit_context is not None:
             context = self.edit_context(context)
-        rows = range(self.num_envs)
-        shape = (chunk, *self.world.latent_shape)
-        noise = state.generators.normal(rows, shape).to(self.device)
+        noise = self._noise(history.length).to(self.device)
+        known = None
+        if given.any():
+            mask = given[:, None] & (torch.arange(chunk) == 0)
+            known = Known(mask.to(self.device), state.bank.latents[:, :1].expand(-1, chunk, -1, -1, -1).to(self.device))
         if self._cache is None:
             self._cache = new_cache(self.world.dit, noise, num_slots(self.memory, chunk))
         latents = generate_chunk(
-            self.world.dit, context, c2w=actions.c2w, labels=labels, noise=noise, K=self.K, unit=self.spec.unit,
-            sampler=self.sampler, cache=self._cache,
-            renoise=lambda: state.generators.normal(rows, shape).to(self.device),
+            self.world.dit, context, c2w=placed.c2w, labels=labels, noise=noise, K=self.K, unit=self.spec.unit,
+            sampler=self.sampler, cache=self._cache, text=self._text(), known=known,
+            renoise=lambda: state.generators.normal(range(self.num_envs), noise.shape[1:]).to(self.device),
         )  # fmt: skip
-        state.bank.append(torch.arange(self.num_envs), latents, actions.c2w, labels)
+        for rows, new in ((given, slice(1, None)), (~given, slice(None))):
+            index = rows.nonzero()[:, 0]
+            state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
         return latents
 
     def newest_latents(self) -> Tensor:
@@ -199,12 +322,15 @@ class Engine:
             "seeds": torch.tensor([state.seeds[r] for r in rows], dtype=torch.long),
             "generators": torch.stack([state.generators.state(r) for r in rows]),
             "frames": state.frames[index],
+            "origin": state.origin[index],
         }
+        if state.noise is not None:
+            tensors["noise"] = state.noise[index]
         tensors |= {f"decoder.{i:02d}": t[index.to(t.device)] for i, t in enumerate(state.decoder.tensors)}
         return {key: value.clone() for key, value in tensors.items()}
 
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
-        """Continue cloned episodes in these rows, exactly as they would have gone on."""
+        """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""
         state, index = self._state, torch.tensor(list(rows))
         state.bank.clear(index)
         longest = tensors["latents"].shape[1]
@@ -214,12 +340,11 @@ class Engine:
         for i, row in enumerate(rows):
             state.seeds[row] = int(tensors["seeds"][i])
             state.generators.restore(row, tensors["generators"][i])
-        state.frames[index] = tensors["frames"]
+        state.frames[index], state.origin[index] = tensors["frames"], tensors["origin"]
+        self._draw_ahead(index, tensors.get("noise"))
         saved = VAECache([tensors[key] for key in sorted(tensors) if key.startswith("decoder.")])
-        if saved.tensors and not state.decoder.tensors:
-            state.decoder = VAECache([t.new_zeros(self.num_envs, *t.shape[1:]) for t in saved.tensors])
         if saved.tensors:
-            state.decoder.write(index.to(self.device), saved)
+            self._write_decoder(index, saved)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

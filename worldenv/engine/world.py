@@ -8,6 +8,7 @@ files: ``vae``, ``dit``, ``starts``. Every training stage writes one, so a run o
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..diffusion.schedule import SamplerConfig
 from ..memory.context import MemoryConfig
 from ..models.dit import WorldDiT
 from ..models.types import DiTConfig
-from ..models.vae import VAE, VAEConfig
+from ..models.vae import VAE, Codec, VAEConfig
 
 FORMAT = 1
 
@@ -89,12 +90,18 @@ class World:
     """A generated world: configuration, VAE, transformer, start views."""
 
     def __init__(
-        self, config: WorldConfig, *, vae: VAE | None = None, dit: WorldDiT | None = None, starts: Starts | None = None
-    ) -> None:  # fmt: skip
+        self,
+        config: WorldConfig,
+        *,
+        vae: Codec | None = None,
+        dit: WorldDiT | None = None,
+        starts: Starts | None = None,
+    ) -> None:
         self.config = config
-        self.vae = VAE(config.vae) if vae is None else vae
+        self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
         self.starts = starts
+        self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
         self.sha256 = ""
 
     @property
@@ -105,7 +112,8 @@ class World:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Shape of one latent, (C, h, w)."""
-        return self.config.vae.latent_channels, self.spec.height // 8, self.spec.width // 8
+        factor = self.vae.spatial_factor
+        return self.config.dit.latent_channels, self.spec.height // factor, self.spec.width // factor
 
     def require_starts(self) -> Starts:
         """Return the start views, or say that this world has none."""

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from .attention import attend, latent_mask_bias
 from .kv_cache import Cache
-from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, modulate
+from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
 from .prope import apply_heads, head_matrices
 from .rope import apply_rope, rope_table
-from .types import Conditioning, DiTConfig
+from .types import Conditioning, DiTConfig, TextCache
 
 RopeTable = tuple[Tensor, Tensor]
 HeadMatrices = tuple[Tensor, Tensor, Tensor]
@@ -72,14 +72,51 @@ class DualAttention(nn.Module):
         return result
 
 
+class TextAttention(nn.Module):
+    """Attention of picture tokens to a prompt; padding counts, as in Wan2.2."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width, self.num_heads = config.width, config.num_heads
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.to_q = nn.Linear(width, width)
+        self.to_kv = nn.Linear(width, 2 * width)
+        self.norm_q = RMSNorm(width)
+        self.norm_k = RMSNorm(width)
+        self.to_out = nn.Linear(width, width)
+
+    def keys_values(
+        self,
+        text: Tensor,  # (B, L, D)
+    ) -> tuple[Tensor, Tensor]:
+        """Return the prompt's keys and values, each (B, N, L, head_dim)."""
+        k, v = self.to_kv(text).chunk(2, -1)
+        k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (self.norm_k(k), v))
+        return k, v
+
+    def forward(
+        self,
+        x: Tensor,  # (B, F, S, D)
+        k: Tensor,  # (B or 1, N, L, head_dim)
+        v: Tensor,  # (B or 1, N, L, head_dim)
+    ) -> Tensor:
+        q = self.norm_q(self.to_q(self.norm(x.to(self.norm.weight.dtype)).to(x.dtype))).flatten(1, 2)
+        q = q.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = (t.expand(len(q), -1, -1, -1) for t in (k, v))
+        out: Tensor = self.to_out(attend(q, k, v).transpose(1, 2).flatten(2).view_as(x))
+        return out
+
+
 class Block(nn.Module):
-    """Modulated dual attention and a modulated feed-forward network, each gated."""
+    """Modulated dual attention, attention to a prompt if there is text, a modulated feed-forward network."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.scale_shift_table = nn.Parameter(torch.randn(6, config.width) * config.width**-0.5)
         self.attn = DualAttention(config)
+        self.text = TextAttention(config) if config.text_dim else None
         self.ffn = FeedForward(config.width, config.ffn_dim)
+        self.exact = config.numerics == "reference"
 
     def forward(
         self,
@@ -89,18 +126,28 @@ class Block(nn.Module):
         cameras: HeadMatrices,
         bias: Tensor | None,  # (B or 1, 1, Fq S, Fk S)
         cache: tuple[Cache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
+        text: tuple[Tensor, Tensor] | None,  # the prompt's keys and values
     ) -> Tensor:
         table = (self.scale_shift_table + modulation).unbind(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table
-        q, k, v = self.attn.project(modulate(x, shift1, scale1), rope, cameras)
+        q, k, v = self.attn.project(modulate(x, shift1, scale1, exact=self.exact), rope, cameras)
         if cache is not None:
             store, layer, last = cache
             k, v = store.write(layer, k, v, start=store.length)
             if last:
                 return x
         attended = self.attn.merge(attend(q, k, v, bias), cameras, num_frames=x.shape[1])
-        x = torch.addcmul(x, attended, gate1[:, :, None].to(x.dtype))
-        return torch.addcmul(x, self.ffn(modulate(x, shift2, scale2)), gate2[:, :, None].to(x.dtype))
+        x = self._add(x, attended, gate1)
+        if self.text is not None:
+            assert text is not None
+            x = x + self.text(x, *text)
+        return self._add(x, self.ffn(modulate(x, shift2, scale2, exact=self.exact)), gate2)
+
+    def _add(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+        gate = gate[:, :, None]
+        if self.exact:
+            return (x.float() + update * gate.float()).to(x.dtype)
+        return torch.addcmul(x, update, gate.to(x.dtype))
 
 
 class WorldDiT(nn.Module):
@@ -114,6 +161,7 @@ class WorldDiT(nn.Module):
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
         self.time_embedder = EmbeddingMLP(config.freq_dim, width)
         self.action_embedder = EmbeddingMLP(config.freq_dim, width, zero_init=True) if config.key_branch else None
+        self.text_embedder = TextEmbedding(config.text_dim, width) if config.text_dim else None
         self.time_proj = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.scale_shift_table = nn.Parameter(torch.randn(2, width) * width**-0.5)
@@ -133,13 +181,14 @@ class WorldDiT(nn.Module):
         *,
         mask: Tensor | None = None,  # (B or 1, F, F_keys) bool: which latents each latent sees; None is all
         cache: Cache | None = None,
+        text: TextCache | None = None,
     ) -> Tensor:
         """Return the velocity (noise - x0), (B, F, C, h, w) float32.
 
         With a cache these latents also see its first ``cache.length`` tokens; ``mask`` then covers cached latents
         first, then these.
         """
-        return self._run(latents, cond, mask, cache, prefill=False)
+        return self._run(latents, cond, mask, cache, text, prefill=False)
 
     def prefill(
         self,
@@ -148,11 +197,29 @@ class WorldDiT(nn.Module):
         *,
         mask: Tensor | None,  # (B or 1, F, F) bool
         cache: Cache,
+        text: TextCache | None = None,
     ) -> None:
         """Write the context's keys and values into an empty cache; the last block stops after its keys and values."""
         cache.length = 0
-        self._run(latents, cond, mask, cache, prefill=True)
+        self._run(latents, cond, mask, cache, text, prefill=True)
         cache.length = latents.shape[1] * self.tokens(latents)
+
+    def encode_text(
+        self,
+        text: Tensor,  # (B or 1, L, text_dim)
+    ) -> TextCache:
+        """Compute a prompt's keys and values in every layer; they hold until the prompt changes.
+
+        Raises:
+            ValueError: if the model takes no text, or text of another width.
+        """
+        if self.text_embedder is None:
+            raise ValueError("this world's transformer takes no text; leave the prompt out")
+        if text.ndim != 3 or text.shape[-1] != self.config.text_dim:
+            raise ValueError(f"text has shape {tuple(text.shape)}, expected (B, L, {self.config.text_dim})")
+        embedded = self.text_embedder(text).to(self.dtype)
+        attentions = [block.text for block in self.blocks]
+        return tuple(text_attention.keys_values(embedded) for text_attention in attentions)  # type: ignore[operator,union-attr]
 
     def tokens(
         self,
@@ -162,9 +229,12 @@ class WorldDiT(nn.Module):
         return latents.shape[-2] * latents.shape[-1] // self.config.patch**2
 
     def _run(
-        self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, *, prefill: bool
-    ) -> Tensor:
+        self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
+        *, prefill: bool,
+    ) -> Tensor:  # fmt: skip
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
+        if self.text_embedder is not None and text is None:
+            raise ValueError("this transformer was trained with prompts; pass text=encode_text(...)")
         x = self.patch_embedding(patchify(latents, config.patch).to(self.dtype))
         if self.position_embedder is not None:
             x = x + self.position_embedder(rows, columns).to(x.dtype)
@@ -172,6 +242,8 @@ class WorldDiT(nn.Module):
         if self.action_embedder is not None:
             embedding = embedding + self.action_embedder(cond.labels)
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
+        if config.numerics == "reference":
+            embedding, modulation = embedding.float(), modulation.float()
         cosine, sine = rope_table(
             cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
         )
@@ -180,11 +252,14 @@ class WorldDiT(nn.Module):
         bias = None if mask is None else latent_mask_bias(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
             last = prefill and layer == config.num_layers - 1
-            x = block(x, modulation, rope, cameras, bias, None if cache is None else (cache, layer, last))
+            x = block(
+                x, modulation, rope, cameras, bias, None if cache is None else (cache, layer, last),
+                None if text is None else text[layer],
+            )  # fmt: skip
         if prefill:
             return x
         shift, scale = (self.scale_shift_table + embedding[:, :, None]).unbind(2)
-        out = self.proj_out(modulate(x, shift, scale))
+        out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
         return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
 
 

@@ -94,11 +94,31 @@ class FeedForward(nn.Module):
         return out
 
 
+class TextEmbedding(nn.Module):
+    """A prompt's embedding to model width: linear, tanh-GELU, linear."""
+
+    def __init__(self, text_dim: int, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(text_dim, width)
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(
+        self,
+        text: Tensor,  # (B, L, text_dim)
+    ) -> Tensor:
+        out: Tensor = self.linear_2(F.gelu(self.linear_1(text.to(self.linear_1.weight.dtype)), approximate="tanh"))
+        return out
+
+
 def modulate(
     x: Tensor,  # (B, F, S, D)
     shift: Tensor,  # (B, F, D)
     scale: Tensor,  # (B, F, D)
+    *,
+    exact: bool = False,
 ) -> Tensor:
-    """Layer norm without parameters, then scale and shift per latent frame (AdaLN)."""
+    """Layer norm without parameters, then scale and shift per latent frame (AdaLN); ``exact`` in float32."""
+    if exact:
+        return modulate(x.float(), shift.float(), scale.float()).to(x.dtype)
     normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
     return torch.addcmul(shift[:, :, None].to(x.dtype), normed, 1 + scale[:, :, None].to(x.dtype))

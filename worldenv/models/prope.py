@@ -17,10 +17,22 @@ def camera_projection(
     K: Tensor,  # (..., 3, 3) normalised by the image size; the principal point is ignored
 ) -> tuple[Tensor, Tensor]:
     """Return P (image <- world) and its closed-form inverse, each (..., 4, 4)."""
+    return _project(invert_se3(c2w), c2w, K)
+
+
+def world_projection(
+    w2c: Tensor,  # (..., 4, 4)
+    K: Tensor,  # (..., 3, 3)
+) -> tuple[Tensor, Tensor]:
+    """Do what ``camera_projection`` does from the other end, rounding as WorldPlay's release rounds in bfloat16."""
+    return _project(w2c, invert_se3(w2c), K)
+
+
+def _project(w2c: Tensor, c2w: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     fx, fy, one = K[..., 0, 0], K[..., 1, 1], torch.ones_like(K[..., 0, 0])
     lift = torch.diag_embed(torch.stack([fx, fy, one, one], -1))
     unlift = torch.diag_embed(torch.stack([1 / fx, 1 / fy, one, one], -1))
-    return lift.to(c2w.dtype) @ invert_se3(c2w), c2w @ unlift.to(c2w.dtype)
+    return lift.to(c2w.dtype) @ w2c, c2w @ unlift.to(c2w.dtype)
 
 
 def head_matrices(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -34,6 +35,14 @@ class DiTConfig:
     position_embedding: bool = True
     """Whether tokens know their place in the picture; rotary positions alone are relative and give PRoPE no rays."""
 
+    text_dim: int = 0
+    """Channels of a prompt's embedding; 0 is a world without text."""
+    causal_context: bool = True
+    """Whether an entry of the context sees only itself and earlier ones, as trained; WorldPlay's release lets all of
+    them see each other."""
+    numerics: Literal["clean", "reference"] = "clean"
+    """``reference`` rounds cameras and modulation as WorldPlay's release does in bfloat16; in float32 they agree."""
+
     def __post_init__(self) -> None:
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
@@ -45,6 +54,10 @@ class DiTConfig:
     def head_dim(self) -> int:
         """Channels per head."""
         return self.width // self.num_heads
+
+
+TextCache = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values of a prompt in every layer, each (B or 1, N, L, head_dim): computed once, however long it holds."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ class VAECache:
         self.cursor += 1
         return x
 
+    def select(self, rows: Tensor) -> VAECache:
+        """Copy the cache of some rows (indices)."""
+        return VAECache([tensor.index_select(0, rows) for tensor in self.tensors])
+
     def write(self, rows: Tensor, other: VAECache) -> None:
         """Overwrite rows (indices) by those of ``other``, which holds just these rows."""
         if not self.tensors:
@@ -254,11 +258,65 @@ class Decoder(nn.Module):
         return out
 
 
-class VAE(nn.Module):
+class Codec(nn.Module):
+    """Pixels to normalised latents and back, causally: what the engine needs of a VAE."""
+
+    latent_mean: Tensor  # (C,)
+    latent_scale: Tensor  # (C,)
+    spatial_factor: int
+    """Pixels per latent cell, each way."""
+
+    def encode(
+        self,
+        pixels: Tensor,  # (B, 4F - 3, 3, H, W) in [-1, 1]
+    ) -> Tensor:
+        """Return normalised latents (the posterior's mean), (B, F, C, h, w)."""
+        raise NotImplementedError
+
+    def decode(
+        self,
+        latents: Tensor,  # (B, F, C, h, w) normalised
+        cache: VAECache | None = None,
+    ) -> Tensor:
+        """Decode to pixels (B, 4F, 3, H, W) in [-1, 1]; the cache, if given, carries the past and is updated.
+
+        Without a past (no cache, or a fresh one) the first latent is the lone first frame: (B, 4F - 3, 3, H, W).
+        """
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the decoder computes in."""
+        raise NotImplementedError
+
+    def decode_stream(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+        cache: VAECache,
+    ) -> Iterator[Tensor]:
+        """Yield the pixels of one latent after another, so that the first can be shown while the rest decode."""
+        for latent in latents.split(1, dim=1):
+            yield self.decode(latent, cache)
+
+    def normalise(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+    ) -> Tensor:
+        """Bring channels to zero mean and their common scale."""
+        return (latents - self.latent_mean[:, None, None]) / self.latent_scale[:, None, None]
+
+    def denormalise(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+    ) -> Tensor:
+        """Undo ``normalise``."""
+        return latents * self.latent_scale[:, None, None] + self.latent_mean[:, None, None]
+
+
+class VAE(Codec):
     """Encoder, decoder and the latents' normalisation (buffers ``latent_mean`` and ``latent_scale``)."""
 
-    latent_mean: Tensor
-    latent_scale: Tensor
+    spatial_factor = 8
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -306,38 +364,18 @@ class VAE(nn.Module):
         mean, _ = self.posterior(pixels)
         return self.normalise(mean.transpose(1, 2))
 
-    def normalise(
-        self,
-        latents: Tensor,  # (B, F, C, h, w)
-    ) -> Tensor:
-        """Bring channels to zero mean and, over all of them, unit variance."""
-        return (latents - self.latent_mean[:, None, None]) / self.latent_scale[:, None, None]
-
     def decode(
         self,
         latents: Tensor,  # (B, F, C, h, w) normalised
         cache: VAECache | None = None,
     ) -> Tensor:
-        """Decode to pixels (B, 4F, 3, H, W) in [-1, 1]; the cache, if given, carries the past and is updated.
-
-        Without a cache the clip's first latent is the lone first frame: of its four slots only the last counts, and
-        the first three are dropped, which leaves (B, 4F - 3, 3, H, W).
-        """
-        z = latents * self.latent_scale[:, None, None] + self.latent_mean[:, None, None]
+        """Decode; see ``Codec.decode``. Of the first latent's four slots only the last counts, three are dropped."""
+        z = self.denormalise(latents)
         fresh = cache is None or not cache.tensors
         cache = VAECache() if cache is None else cache
         cache.cursor = 0
         pixels: Tensor = self.decoder(z.transpose(1, 2).to(self.dtype), cache).float().transpose(1, 2)
         return pixels[:, FRAMES_PER_LATENT - 1 :] if fresh else pixels
-
-    def decode_stream(
-        self,
-        latents: Tensor,  # (B, F, C, h, w)
-        cache: VAECache,
-    ) -> Iterator[Tensor]:
-        """Yield the pixels of one latent after another, so that the first can be shown while the rest decode."""
-        for latent in latents.split(1, dim=1):
-            yield self.decode(latent, cache)
 
     @property
     def dtype(self) -> torch.dtype:

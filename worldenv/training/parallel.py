@@ -7,10 +7,10 @@ process per GPU.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 import torch
 from accelerate import PartialState
@@ -27,20 +27,14 @@ def process_state() -> PartialState:
     return PartialState(cpu=is_launched() and not torch.cuda.is_available())
 
 
-def launch(arguments: Sequence[str], num_processes: int) -> None:
-    """Run ``worldenv`` with these arguments in several processes and wait for them.
-
-    Raises:
-        SystemExit: with the status of the processes, if they fail.
-    """
+def launch(arguments: Sequence[str], num_processes: int) -> NoReturn:
+    """Become the launcher of several ``worldenv`` processes with these arguments; signals reach them through it."""
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d",
                "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", f"--nproc-per-node={num_processes}",
                "-m", "worldenv.cli", *arguments]  # fmt: skip
     environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **os.environ}
-    status = subprocess.run(command, env=environment, check=False).returncode
-    if status:
-        sys.exit(status)
+    os.execve(sys.executable, command, environment)
 
 
 def average_gradients(module: nn.Module) -> None:

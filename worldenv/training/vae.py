@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..data.dataset import PixelDataset
 from ..engine.world import World
-from ..models.vae import to_frames, to_pixels
+from ..models.vae import VAE, to_frames, to_pixels
 from .loop import OptimConfig
 from .plots import save_sheet
 
@@ -46,6 +46,7 @@ class VAEStage:
         self, world: World, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
         max_clips: int | None, fresh: bool,
     ) -> None:  # fmt: skip
+        assert isinstance(world.vae, VAE)
         self.module, self.config, self.optim = world.vae, config, optim
         self.data = PixelDataset(data, max_clips=max_clips)
         self.heldout = PixelDataset(heldout, max_clips=64) if heldout else self.data

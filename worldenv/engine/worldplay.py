@@ -1,0 +1,145 @@
+"""Tencent's released WorldPlay-5B as a ``World``: the same engine and memory under the release's sizes and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..base.dynamics import WorldSpec
+from ..base.log import console
+from ..diffusion.schedule import SamplerConfig
+from ..geometry.action import ActionSteps
+from ..memory.context import MemoryConfig
+from ..models.pretrained.text import PromptEncoder
+from ..models.pretrained.wan_vae import load_wan_vae, read_json
+from ..models.pretrained.worldplay import config_from_diffusers, load_transformer, weight_files
+from .world import World, WorldConfig
+
+LICENCE = "Tencent HY-WorldPlay Community License"
+NOTICE = (
+    f"These weights are under the {LICENCE}: it does not apply in the European Union, the United Kingdom and South "
+    "Korea, and outputs must not be used to improve other AI models. Read it before use."
+)
+FOCAL = (969.6969696969696 / 1920, 969.6969696969696 / 1080)
+"""fx / width and fy / height of the release's default camera."""
+STEPS = ActionSteps(move=0.08, turn_deg=3.0, pitch_deg=3.0, motion="fly")
+"""The release's step per latent: 0.08 units, 3 degrees, in the camera's own axes."""
+SAMPLER = SamplerConfig(num_steps=4, shift=8.0)
+"""Timesteps 1000, 960, 888.9, 727.3, 0."""
+MEMORY = MemoryConfig(temporal_latents=12, retrieved_chunks=1, fov_deg=(60.0, 35.0), radius=8.0, num_points=50_000)
+"""The WAN variant's memory: three recent chunks and one retrieved, no sink."""
+
+Numerics = Literal["clean", "reference"]
+_shown: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files of a release, wherever they lie."""
+
+    transformer: Mapping[str, Any]
+    """Configuration of the transformer, diffusers' names."""
+    weights: list[Path]
+    """Shards, or the distilled ``model.pt``."""
+    vae: Mapping[str, Any]
+    """Configuration of the VAE."""
+    vae_weights: Path
+    """Its weights."""
+    size: tuple[int, int]
+    """Height and width of the pictures."""
+    text: Path | None
+    """Folder with ``text_encoder`` and ``tokenizer``, if there is one."""
+
+
+def is_release(folder: Path) -> bool:
+    """Tell whether a directory holds WorldPlay's files rather than a world of ours."""
+    if (folder / "config.json").is_file():
+        return {"transformer", "vae"} <= set(read_json(folder / "config.json"))
+    return any((folder / name / "config.json").is_file() for name in ("wan_transformer", "transformer"))
+
+
+def find_release(folder: Path, *, size: tuple[int, int] = (704, 1280)) -> Release:
+    """Find the files of a release in a directory.
+
+    Two forms are known. The released one: ``wan_transformer/`` (or ``transformer/``), optionally the distilled
+    ``wan_distilled_model/model.pt`` (or ``model.pt``), which is preferred, and from Wan2.2-TI2V-5B-Diffusers ``vae/``,
+    ``text_encoder/`` and ``tokenizer/``. The form of golden tensors: ``config.json`` with all of it and one safetensors
+    file each.
+
+    Raises:
+        ValueError: naming what is missing.
+    """
+    if (folder / "config.json").is_file():
+        values = read_json(folder / "config.json")
+        missing = [key for key in ("transformer", "vae", "height", "width") if key not in values]
+        if missing:
+            raise ValueError(f"{folder / 'config.json'}: {', '.join(missing)} missing; this is no WorldPlay directory")
+        files = [folder / "transformer.safetensors"]
+        return Release(values["transformer"], files, values["vae"], folder / "vae.safetensors",
+                       (values["height"], values["width"]), None)  # fmt: skip
+    for name in ("wan_transformer", "transformer"):
+        if (folder / name / "config.json").is_file():
+            break
+    else:
+        raise ValueError(f"{folder}: neither config.json nor wan_transformer/config.json; this is no WorldPlay directory")
+    distilled = [f for f in (folder / "wan_distilled_model" / "model.pt", folder / "model.pt") if f.is_file()]
+    vae = folder / "vae"
+    if not (vae / "config.json").is_file():
+        raise ValueError(f"{vae}: no VAE here; put the vae folder of Wan2.2-TI2V-5B-Diffusers beside {name}")
+    return Release(
+        transformer=read_json(folder / name / "config.json"),
+        weights=distilled[:1] or weight_files(folder / name),
+        vae=read_json(vae / "config.json"),
+        vae_weights=vae / "diffusion_pytorch_model.safetensors",
+        size=size,
+        text=folder if (folder / "text_encoder").is_dir() else None,
+    )
+
+
+def load_worldplay(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    numerics: Numerics = "clean",
+    size: tuple[int, int] = (704, 1280),
+    noise_horizon: int = 0,
+) -> World:
+    """Load a release as a world; the licence of its weights is shown once.
+
+    Args:
+        folder: see ``find_release``.
+        device: where the weights go, tensor by tensor.
+        dtype: precision of the transformer and the VAE; bfloat16 on a GPU, float32 on a CPU by default.
+        numerics: ``clean`` keeps cameras and embeddings in float32; ``reference`` rounds as the release does.
+        size: height and width of the pictures, multiples of 32.
+        noise_horizon: latents whose noise is drawn at reset (the release draws 241); 0 draws chunk by chunk.
+
+    Raises:
+        ValueError: if files are missing, unreadable or of another model.
+    """
+    path = Path(folder)
+    release = find_release(path, size=size)
+    if any(side % 32 for side in release.size):
+        raise ValueError(f"height and width {release.size} must be multiples of 32")
+    if str(path) not in _shown:
+        _shown.add(str(path))
+        console.print(NOTICE)
+    if dtype is None:
+        dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+    config = replace(config_from_diffusers(release.transformer, where=str(path)), numerics=numerics)
+    height, width = release.size
+    world_config = WorldConfig(
+        name="worldplay", licence=LICENCE,
+        spec=WorldSpec(width=width, height=height, fps=16, steps=STEPS, start_in_chunk=True, focal=FOCAL),
+        dit=config, sampler=replace(SAMPLER, noise_horizon=noise_horizon), memory=MEMORY,
+    )  # fmt: skip
+    dit = load_transformer(config, release.weights, device=device, dtype=dtype)
+    vae = load_wan_vae(release.vae, release.vae_weights, device=device, dtype=dtype)
+    world = World(world_config, vae=vae, dit=dit)
+    world.prompts = PromptEncoder(release.text, text_dim=config.text_dim)
+    return world

@@ -1,0 +1,153 @@
+"""``worldenv verify-reference``: is ours the same function as the released model? Golden tensors answer, rung by rung.
+
+A directory of golden tensors holds a transformer and a VAE on any weights and sizes, one prefill with a cached forward
+(``forward.safetensors``) and a rollout (``rollout.safetensors``), computed by the reference in float32.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..base.checkpoint import load_tensors
+from ..base.dynamics import Actions
+from ..base.log import console
+from ..diffusion.schedule import CONTEXT_TIMESTEP
+from ..engine.engine import Engine
+from ..engine.world import World
+from ..engine.worldplay import load_worldplay
+from ..geometry.action import label_to_keys
+from ..geometry.pose import invert_se3
+from ..models.kv_cache import KVCache
+from ..models.pretrained.worldplay import component_order, released_state
+from ..models.prope import camera_projection
+from ..models.types import Conditioning
+
+TOLERANCE = 1e-4
+"""Largest difference that passes, relative to the largest value."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One comparison."""
+
+    name: str
+    largest: float
+    """Largest absolute difference."""
+    relative: float
+    """The same over the largest absolute value of the reference."""
+    passed: bool
+    detail: str = ""
+
+
+def verify_reference(folder: Path, *, tolerance: float = TOLERANCE) -> list[Rung]:
+    """Compare ours with every golden tensor of a directory."""
+    world = load_worldplay(folder)
+    rungs = [_keys(world, folder)]
+    golden, _ = load_tensors(folder / "forward.safetensors")
+    rungs += list(_forward(world, golden, tolerance))
+    golden, _ = load_tensors(folder / "rollout.safetensors")
+    return [*rungs, *_rollout(world, golden, tolerance)]
+
+
+def print_rungs(rungs: list[Rung]) -> None:
+    """Print the ladder as a table."""
+    from rich.table import Table
+
+    table = Table("rung", "largest difference", "relative", "", "", title="parity with the reference")
+    for rung in rungs:
+        verdict = "[green]pass[/green]" if rung.passed else "[red]FAIL[/red]"
+        table.add_row(rung.name, f"{rung.largest:.2e}", f"{rung.relative:.2e}", verdict, rung.detail)
+    console.print(table)
+
+
+def _compare(name: str, ours: Tensor, golden: Tensor, tolerance: float, detail: str = "") -> Rung:
+    if ours.shape != golden.shape:
+        return Rung(name, float("inf"), float("inf"), False, f"{tuple(ours.shape)} for {tuple(golden.shape)}")
+    largest = float((ours.double() - golden.double()).abs().max())
+    relative = largest / max(float(golden.abs().max()), 1e-12)
+    return Rung(name, largest, relative, relative <= tolerance, detail)
+
+
+def _keys(world: World, folder: Path) -> Rung:
+    """Every released tensor was loaded (strictly) and comes back from our layout bit for bit."""
+    wanted, _ = load_tensors(folder / "transformer.safetensors")
+    ours = released_state(world.dit)
+    equal = sum(name in ours and torch.equal(ours[name], tensor) for name, tensor in wanted.items())
+    count = sum(p.numel() for p in world.dit.parameters())
+    passed = equal == len(wanted) == len(ours)
+    return Rung("keys", 0.0, 0.0, passed, f"{equal} of {len(wanted)} tensors, {count:,} parameters")
+
+
+@torch.no_grad()
+def _forward(world: World, golden: dict[str, Tensor], tolerance: float) -> Iterator[Rung]:
+    """Prefill a context and denoise once against it."""
+    dit, config = world.dit, world.dit.config
+    context, current = (golden[f"forward.{n}"].transpose(1, 2) for n in ("context", "current"))
+    past, total = context.shape[1], context.shape[1] + current.shape[1]
+    levels = torch.cat([torch.full((1, past), CONTEXT_TIMESTEP), torch.full((1, total - past), 1000.0)], 1)
+    cond = Conditioning(
+        levels, golden["forward.action"].view(1, total).long(), torch.arange(total)[None],
+        *camera_projection(invert_se3(golden["forward.w2c"]), golden["forward.K"]),
+    )  # fmt: skip
+    tokens = dit.tokens(context)
+    cache = KVCache(
+        num_layers=config.num_layers, batch=1, num_heads=2 * config.num_heads, num_tokens=total * tokens,
+        head_dim=config.head_dim, dtype=dit.dtype,
+    )  # fmt: skip
+    text = dit.encode_text(golden["text"])
+    dit.prefill(context, cond.select(0, past), mask=None, cache=cache, text=text)
+    released = component_order(1, config.head_dim).argsort()
+    for layer in range(config.num_layers):
+        for i, name in enumerate("kv"):
+            ours = cache.buffer[layer, i][:, :, : past * tokens, released]
+            halves = torch.cat(ours.chunk(2, 1), -1)
+            wanted = golden[f"forward.kv.{layer}.{name}"]
+            if wanted.shape != halves.shape:
+                wanted = wanted.transpose(1, 2)
+            yield _compare(f"prefill {name.upper()}, layer {layer}", halves, wanted, tolerance)
+    velocity = dit(current, cond.select(past, total), mask=None, cache=cache, text=text)
+    yield _compare("velocity", velocity, golden["forward.velocity"].transpose(1, 2), tolerance)
+
+
+@torch.no_grad()
+def _rollout(world: World, golden: dict[str, Tensor], tolerance: float) -> Iterator[Rung]:
+    """Step the engine along the reference's path with its noise; compare selections, latents and frames."""
+    noise, wanted = (golden[n].transpose(1, 2) for n in ("initial_latents", "latents"))
+    c2w = invert_se3(golden["w2c"].double())
+    keys = label_to_keys(golden["action"].view(1, -1).long())
+    chunk = world.spec.chunk_latents
+    engine = Engine(world, 1, decode=False)
+    engine.K, engine.points = golden["K"][0, 0], golden["memory_points"].double()
+    engine.set_prompt(golden["text"])
+    engine.begin(torch.zeros(1, dtype=torch.long), golden["first_image_latent"].transpose(1, 2), c2w[:, 0], [0],
+                 noise=noise)  # fmt: skip
+    made, chosen, seconds = [], {}, []
+    for start in range(0, wanted.shape[1], chunk):
+        before = max(start, 1)  # the first chunk contains the start view
+        window = slice(before, before + chunk)
+        began = time.perf_counter()
+        made.append(engine.generate(Actions(_padded(keys[:, window], chunk), _padded(c2w[:, window], chunk))))
+        seconds.append(time.perf_counter() - began)
+        assert engine.selection is not None
+        chosen[start] = engine.selection.index[0]
+    equal = [torch.equal(chosen[int(at)], row) for at, row in zip(golden["selected_at"], golden["selected"], strict=True)]
+    yield Rung("selection", float(equal.count(False)), 0.0, all(equal), f"{sum(equal)} of {len(equal)} contexts identical")
+    latents = torch.cat(made, 1)
+    detail = f"{len(made)} chunks, {1000 * sorted(seconds)[len(seconds) // 2]:.0f} ms each (median)"
+    yield _compare("rollout latents", latents, wanted, tolerance, detail)
+    video = golden["video"].transpose(1, 2)
+    num_latents = (video.shape[1] - 1) // 4 + 1
+    pixels = world.vae.decode(latents[:, :num_latents])
+    yield _compare("decoded frames", pixels, video, tolerance, f"{video.shape[1]} frames, one latent at a time")
+
+
+def _padded(values: Tensor, count: int) -> Tensor:
+    """Repeat the last entry of (1, F, ...) until there are ``count``; the first chunk drops what is too much."""
+    short = count - values.shape[1]
+    return torch.cat([values, values[:, -1:].expand(-1, short, *[-1] * (values.ndim - 2))], 1) if short else values

@@ -1,0 +1,1 @@
+"""Released checkpoints as configurations of our own models."""
