@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,42 @@ def maze_world(sims: None) -> World:
     world = make_tiny_world()
     world.starts = Starts(torch.cat([view.frames[:, -1] for view in views]), c2w, goals, torch.tensor(seeds))
     return world
+
+
+TINY_RELEASE = {
+    "transformer": {
+        "patch_size": [1, 2, 2], "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4,
+        "out_channels": 4, "text_dim": 10, "freq_dim": 16, "ffn_dim": 32, "num_layers": 2, "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads", "eps": 1e-06, "image_dim": None, "added_kv_proj_dim": None,
+        "rope_max_seq_len": 1024, "pos_embed_seq_len": None,
+    },
+    "vae": {
+        "base_dim": 4, "decoder_base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 1,
+        "attn_scales": [], "temperal_downsample": [False, True, True], "is_residual": True, "in_channels": 12,
+        "out_channels": 12, "patch_size": 2, "scale_factor_temporal": 4, "scale_factor_spatial": 16,
+    },
+    "height": 32,
+    "width": 64,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WorldPlay release of a few thousand random weights, with the embedding of one prompt in text.safetensors."""
+    pytest.importorskip("diffusers")
+    from worldenv.base.checkpoint import save_tensors
+    from worldenv.models.dit import WorldDiT
+    from worldenv.models.pretrained.wan_vae import WanVAE
+    from worldenv.models.pretrained.worldplay import config_from_diffusers, released_state
+
+    folder = tmp_path_factory.mktemp("release")
+    torch.manual_seed(0)
+    dit, vae = WorldDiT(config_from_diffusers(TINY_RELEASE["transformer"])), WanVAE(TINY_RELEASE["vae"])
+    for parameter in [*dit.parameters(), *vae.parameters()]:
+        nn.init.normal_(parameter, std=0.2)
+    (folder / "config.json").write_text(json.dumps(TINY_RELEASE))
+    save_tensors(folder / "transformer.safetensors", released_state(dit))
+    save_tensors(folder / "vae.safetensors", vae.vae.state_dict())
+    save_tensors(folder / "text.safetensors", {"text": torch.randn(1, 7, 10)})
+    save_tensors(folder / "other.safetensors", {"text": torch.randn(1, 7, 10)})
+    return folder

@@ -197,6 +197,27 @@ def info(arguments: list[str]) -> None:
     tyro.cli(run, args=arguments, prog="worldenv info")
 
 
+def verify_reference(arguments: list[str]) -> None:
+    """compare ours with golden tensors of the released WorldPlay, rung by rung"""
+
+    def run(folder: tyro.conf.Positional[Path], /, *, tolerance: float = 1e-4) -> None:
+        """Run the released transformer, memory and VAE on golden tensors; exit 1 past the tolerance.
+
+        Args:
+            folder: config.json, transformer, vae, forward and rollout (.safetensors).
+            tolerance: largest difference that passes, relative to the largest value.
+        """
+        from .eval.reference import print_rungs
+        from .eval.reference import verify_reference as verify
+
+        rungs = verify(folder, tolerance=tolerance)
+        print_rungs(rungs)
+        if not all(rung.passed for rung in rungs):
+            sys.exit(1)
+
+    tyro.cli(run, args=arguments, prog="worldenv verify-reference")
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
     "record": record,
@@ -206,6 +227,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "bench": bench,
     "export": export,
     "info": info,
+    "verify-reference": verify_reference,
 }
 
 
@@ -226,7 +248,7 @@ def split_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
 
 def usage() -> str:
     """List the commands."""
-    lines = [f"  {name:10s} {(function.__doc__ or '').strip()}" for name, function in COMMANDS.items()]
+    lines = [f"  {name:17s} {(function.__doc__ or '').strip()}" for name, function in COMMANDS.items()]
     return "usage: worldenv COMMAND ...\n\n" + "\n".join(lines) + "\n\nworldenv COMMAND --help explains each."
 
 

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
-from ..base.rng import RowGenerators, derive_seed, draw_start
+from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import c2w_to_keys, keys_to_label
 from ..geometry.camera import normalise_intrinsics
-from ..memory.bank import MemoryBank
 from ..memory.context import Context, MemoryConfig, Selection, gather, num_slots, select
 from ..models.kv_cache import KVCache
-from ..models.types import TextCache
 from ..models.vae import VAECache, to_frames, to_pixels
 from .rollout import Known, generate_chunk, new_cache
+from .state import EngineState
 from .world import World
-
-
-@dataclass
-class EngineState:
-    """Everything that a batch of episodes consists of."""
-
-    bank: MemoryBank
-    decoder: VAECache
-    generators: RowGenerators
-    seeds: list[int]
-    frames: Tensor  # (B, H, W, 3) uint8: newest frame
-    origin: Tensor  # (B, 4, 4) float64: where the episode began
-    noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
-    text: list[TextCache | None] = field(default_factory=list)  # the prompt of each env, encoded
 
 
 class Engine:
@@ -62,22 +47,12 @@ class Engine:
         self.points: Tensor | None = None  # (P, 3): fixed points for the memory's overlap, drawn from its seed if None
         self.edit_context: Callable[[Context], Context] | None = None  # what-if experiments of the evaluation
         self._cache: KVCache | None = None
-        self._state = EngineState(
-            bank=MemoryBank.empty(num_envs, world.latent_shape),
-            decoder=VAECache(),
-            generators=RowGenerators(num_envs),
-            seeds=[0] * num_envs,
-            frames=torch.zeros(num_envs, self.spec.height, self.spec.width, 3, dtype=torch.uint8),
-            origin=torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1),
-            text=[None] * num_envs,
-        )
+        self._state = EngineState.empty(num_envs, self.spec, world.latent_shape)
 
     @property
     def c2w(self) -> Tensor:
         """Current pose of each env, (B, 4, 4) float64."""
-        bank = self._state.bank
-        newest = bank.c2w[torch.arange(self.num_envs), (bank.length - 1).clamp(min=0)]
-        return torch.where((bank.length > 0)[:, None, None], newest, self._state.origin)
+        return self._state.c2w
 
     @property
     def memory_chunks(self) -> Tensor:
@@ -93,11 +68,20 @@ class Engine:
         images: Tensor | None = None,  # (B, H, W, 3) uint8: start from these pictures instead
         c2w: Tensor | None = None,  # (B, 4, 4): at these poses (default: the origin, looking ahead)
     ) -> Chunk:
-        """Begin episodes from start views of the world, or from pictures."""
+        """Begin episodes from start views of the world, or from pictures.
+
+        A world that has its start view in the first chunk and no start views of its own invents one from the prompt;
+        until then the view is black.
+        """
         rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
+        origin = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1) if c2w is None else c2w[rows]
         if images is not None:
-            frames = images[rows]
-            c2w = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1) if c2w is None else c2w[rows]
+            frames, c2w = images[rows], origin
+        elif self.spec.start_in_chunk and self.world.starts is None:
+            self._state.frames[rows] = 0
+            none = torch.zeros(len(rows), 0, *self.world.latent_shape)
+            self.begin(rows, none, origin, [seeds[r] for r in rows.tolist()])
+            return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
         else:
             views = self.world.require_starts()
             index = torch.tensor([draw_start(len(views), seeds[r], starts[r]) for r in rows.tolist()], dtype=torch.long)
@@ -121,70 +105,43 @@ class Engine:
         c2w: Tensor,  # (R, 4, 4)
         seeds: list[int],
         *,
-        noise: Tensor | None = None,  # (R, horizon, C, h, w) instead of drawing it
+        noise: Tensor | None = None,  # (R, horizon, C, h, w) instead of drawing it, until any row begins anew
     ) -> None:
         """Begin episodes from encoded start views."""
-        state, vae = self._state, self.world.vae
-        state.bank.clear(rows)
-        state.origin[rows] = c2w
-        num_given = latents.shape[1]
-        if not num_given and not self.spec.start_in_chunk:
-            raise ValueError(f"world {self.world.config.name!r} needs a start view; it invents none")
-        state.bank.append(rows, latents, c2w[:, None].expand(-1, num_given, -1, -1),
-                          torch.zeros(len(rows), num_given, dtype=torch.long))  # fmt: skip
-        for row, seed in zip(rows.tolist(), seeds, strict=True):
-            state.seeds[row] = seed
-            state.generators.seed(row, derive_seed(seed, "noise"))
-        self._draw_ahead(rows, noise)
-        if self.decode and num_given:
+        state, horizon = self._state, self.sampler.noise_horizon
+        if not latents.shape[1] and not self.spec.start_in_chunk:
+            raise ValueError(f"world {self.world.config.name!r} invents no start view; pass one")
+        state.begin(rows, latents, c2w, seeds)
+        if noise is not None:
+            state.set_noise(rows, noise)
+        elif horizon:
+            state.draw_ahead(rows, self.world.latent_shape, horizon)
+        else:
+            state.noise = None
+        if self.decode and latents.shape[1]:
             fresh = VAECache()
-            vae.decode(latents, fresh)
+            self.world.vae.decode(latents, fresh)
             if len(rows) == self.num_envs:
                 state.decoder = fresh
             else:
-                self._write_decoder(rows, fresh)
+                state.write_decoder(rows.to(self.device), fresh)
 
-    def _draw_ahead(self, rows: Tensor, given: Tensor | None) -> None:
-        """Draw the noise of a whole horizon, time inside channels as the release does, or take what is given."""
-        state, horizon = self._state, self.sampler.noise_horizon if given is None else given.shape[1]
-        if not horizon:
-            return
-        channels, height, width = self.world.latent_shape
-        if given is None:
-            given = state.generators.normal(rows.tolist(), (channels, horizon, height, width)).transpose(1, 2)
-        if state.noise is None or state.noise.shape[1] != horizon:
-            state.noise = torch.zeros(self.num_envs, horizon, channels, height, width)
-        state.noise[rows] = given
-
-    def _noise(self, at: Tensor) -> Tensor:
-        """Return the noise of the chunk whose first latent has index ``at`` (B,) in each env; (B, F, C, h, w)."""
-        state, chunk = self._state, self.spec.chunk_latents
-        shape = (chunk, *self.world.latent_shape)
-        if state.noise is None:
-            return state.generators.normal(range(self.num_envs), shape)
-        ahead = [int(i) + chunk <= state.noise.shape[1] for i in at]
-        return torch.stack([
-            state.noise[row, at[row] : at[row] + chunk] if ahead[row] else state.generators.normal([row], shape)[0]
-            for row in range(self.num_envs)
-        ])  # fmt: skip
-
+    @torch.no_grad()
     def set_prompt(
         self,
-        text: Tensor | None,  # (1, L, text_dim): a prompt's embedding
+        prompt: str | Tensor,  # a tensor is a prompt's embedding, (1, L, text_dim)
         rows: Sequence[int] | None = None,
     ) -> None:
-        """Describe the world of some rows (all by default) from the next chunk on; its keys are computed once."""
-        encoded = None if text is None else self.world.dit.encode_text(text.to(self.device))
+        """Describe the world of some rows (all by default) from the next chunk on; its keys are computed once.
+
+        Raises:
+            ValueError: if the world has no text, or the prompt cannot be encoded.
+        """
+        if isinstance(prompt, str):
+            prompt = self.world.require_prompts()(prompt)
+        encoded = self.world.dit.encode_text(prompt.to(self.device))
         for row in range(self.num_envs) if rows is None else rows:
             self._state.text[row] = encoded
-
-    def _text(self) -> TextCache | None:
-        """Return the prompts of all envs as one batch; envs that share a prompt share its keys."""
-        prompts = self._state.text
-        if prompts[0] is None or all(p is prompts[0] for p in prompts):
-            return prompts[0]
-        layers = zip(*(p for p in prompts if p is not None), strict=True)
-        return tuple((torch.cat([k for k, _ in kv]), torch.cat([v for _, v in kv])) for kv in layers)
 
     def step(self, actions: Actions) -> Chunk:
         """Generate the next chunk of every env and decode it."""
@@ -227,14 +184,8 @@ class Engine:
                 frames[rows] = (
                     to_frames(vae.decode(latent[index], part)).cpu().expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
                 )
-                self._write_decoder(index, part)
+                state.write_decoder(index, part)
         return frames
-
-    def _write_decoder(self, rows: Tensor, part: VAECache) -> None:
-        state = self._state
-        if not state.decoder.tensors:
-            state.decoder = VAECache([t.new_zeros(self.num_envs, *t.shape[1:]) for t in part.tensors])
-        state.decoder.write(rows.to(self.device), part)
 
     def _first(self, length: Tensor) -> Tensor:
         """Tell which rows come to their first chunk and have the start view in it; (B,) bool."""
@@ -266,7 +217,7 @@ class Engine:
         context = gather(history, self.selection.index, chunk_latents=chunk, start_alone=alone)
         if self.edit_context is not None:
             context = self.edit_context(context)
-        noise = self._noise(history.length).to(self.device)
+        noise = state.take_noise(history.length, (chunk, *self.world.latent_shape)).to(self.device)
         known = None
         if given.any():
             mask = given[:, None] & (torch.arange(chunk) == 0)
@@ -275,7 +226,7 @@ class Engine:
             self._cache = new_cache(self.world.dit, noise, num_slots(self.memory, chunk))
         latents = generate_chunk(
             self.world.dit, context, c2w=placed.c2w, labels=labels, noise=noise, K=self.K, unit=self.spec.unit,
-            sampler=self.sampler, cache=self._cache, text=self._text(), known=known,
+            sampler=self.sampler, cache=self._cache, text=state.text_batch(), known=known,
             renoise=lambda: state.generators.normal(range(self.num_envs), noise.shape[1:]).to(self.device),
         )  # fmt: skip
         for rows, new in ((given, slice(1, None)), (~given, slice(None))):
@@ -312,39 +263,11 @@ class Engine:
 
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
-        state, index = self._state, torch.tensor(list(rows))
-        longest = int(state.bank.length[index].max())
-        tensors = {
-            "latents": state.bank.latents[index, :longest],
-            "c2w": state.bank.c2w[index, :longest],
-            "labels": state.bank.labels[index, :longest],
-            "length": state.bank.length[index],
-            "seeds": torch.tensor([state.seeds[r] for r in rows], dtype=torch.long),
-            "generators": torch.stack([state.generators.state(r) for r in rows]),
-            "frames": state.frames[index],
-            "origin": state.origin[index],
-        }
-        if state.noise is not None:
-            tensors["noise"] = state.noise[index]
-        tensors |= {f"decoder.{i:02d}": t[index.to(t.device)] for i, t in enumerate(state.decoder.tensors)}
-        return {key: value.clone() for key, value in tensors.items()}
+        return self._state.clone(rows)
 
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""
-        state, index = self._state, torch.tensor(list(rows))
-        state.bank.clear(index)
-        longest = tensors["latents"].shape[1]
-        state.bank.append(index, tensors["latents"], tensors["c2w"], tensors["labels"])
-        assert longest >= int(tensors["length"].max())
-        state.bank.length[index] = tensors["length"]
-        for i, row in enumerate(rows):
-            state.seeds[row] = int(tensors["seeds"][i])
-            state.generators.restore(row, tensors["generators"][i])
-        state.frames[index], state.origin[index] = tensors["frames"], tensors["origin"]
-        self._draw_ahead(index, tensors.get("noise"))
-        saved = VAECache([tensors[key] for key in sorted(tensors) if key.startswith("decoder.")])
-        if saved.tensors:
-            self._write_decoder(index, saved)
+        self._state.restore(tensors, rows, device=self.device)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

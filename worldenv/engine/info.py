@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..memory.context import num_slots
 from .world import World
 
 
@@ -16,7 +17,8 @@ def describe_world(world: World) -> str:
         f"picture   {spec.width} x {spec.height}, {spec.fov_deg:g} degrees across, {spec.fps} frames/s",
         f"step      {spec.chunk_latents} latents = {spec.chunk_frames} frames; keys move {steps.move:g} m and turn "
         f"{steps.turn_deg:g} degrees per latent",
-        f"vae       {_millions(world.vae)}, {config.vae.latent_channels} channels at 1/8, 4 frames per latent",
+        f"vae       {_millions(world.vae)}, {config.dit.latent_channels} channels at 1/{world.vae.spatial_factor}, "
+        "4 frames per latent",
         f"dit       {_millions(world.dit)}, width {config.dit.width}, {config.dit.num_layers} layers",
         f"sampler   {config.sampler.num_steps} steps, shift {config.sampler.shift:g}",
         f"memory    {config.memory.policy}: {config.memory.temporal_latents} recent latents and "
@@ -28,7 +30,35 @@ def describe_world(world: World) -> str:
         f"  {p.stage:14s} {p.steps} steps, {p.hours:g} h on {p.hardware}; {p.data}; git {p.git}, seed {p.seed}"
         for p in config.provenance
     ]
-    return "\n".join([*lines, f"sha256    {world.sha256 or 'not saved'}"])
+    return "\n".join([*lines, *_memory_lines(world), f"sha256    {world.sha256 or 'not saved'}", *_notes(world)])
+
+
+def _memory_lines(world: World) -> list[str]:
+    """What stepping takes, by precision and resolution: weights, and keys and values per env."""
+    config, spec = world.config, world.spec
+    dit, factor = config.dit, world.vae.spatial_factor * config.dit.patch
+    slots = num_slots(config.memory, spec.chunk_latents) + spec.chunk_latents
+    weights = sum(p.numel() for module in (world.dit, world.vae) for p in module.parameters())
+    lines = ["needs     weights and, per env, keys and values of its context"]
+    for name, size in (("bfloat16", 2), ("float32", 4)):
+        for height, width in sorted({(spec.height, spec.width), (spec.height // 2, spec.width // 2)}):
+            tokens = (height // factor) * (width // factor) * slots
+            branches = 2 if dit.camera_branch else 1
+            cache = 2 * branches * dit.num_layers * dit.width * tokens * size
+            lines.append(f"  {name:9s} {width} x {height}: {_bytes(weights * size)} and {_bytes(cache)}")
+    return lines
+
+
+def _notes(world: World) -> list[str]:
+    return [f"licence   {world.notice}"] if world.notice else []
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError
 
 
 def _millions(module: nn.Module) -> str:

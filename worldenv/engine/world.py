@@ -1,8 +1,7 @@
 """``World``: the artifact on disk that training makes and everything else steps.
 
 A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and
-safetensors
-files: ``vae``, ``dit``, ``starts``. Every training stage writes one, so a run of stages is a chain of worlds.
+safetensors files: ``vae``, ``dit``, ``starts``. Every training stage writes one: a run of stages is a chain of worlds.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from ..base.dynamics import WorldSpec
 from ..diffusion.schedule import SamplerConfig
 from ..memory.context import MemoryConfig
 from ..models.dit import WorldDiT
+from ..models.pretrained.release import is_release
 from ..models.types import DiTConfig
 from ..models.vae import VAE, Codec, VAEConfig
 
@@ -102,6 +102,7 @@ class World:
         self.dit = WorldDiT(config.dit) if dit is None else dit
         self.starts = starts
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
+        self.notice = ""  # what its licence excludes, shown before use
         self.sha256 = ""
 
     @property
@@ -121,12 +122,24 @@ class World:
             raise ValueError(f"world {self.config.name!r} has no start views; reset with options={{'image': ...}}")
         return self.starts
 
+    def require_prompts(self) -> Callable[[str], Tensor]:
+        """Return what encodes prompts, or say that this world takes none."""
+        if self.prompts is None:
+            raise ValueError("this world takes no prompt: it was trained without text; leave options['prompt'] out")
+        return self.prompts
+
     def with_stage(self, stage: Provenance, **changes: Any) -> WorldConfig:
         """Return the configuration after one more stage."""
         return replace(self.config, provenance=(*self.config.provenance, stage), **changes)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the world to a directory, the inverse of ``from_pretrained``, bit-exact."""
+        """Write the world to a directory, the inverse of ``from_pretrained``, bit-exact.
+
+        Raises:
+            ValueError: for a released model, which is stepped from its own files.
+        """
+        if not isinstance(self.vae, VAE):
+            raise ValueError(f"world {self.config.name!r} is stepped from its release's files; keep that directory")
         path = Path(folder)
         save_tensors(path / "vae.safetensors", self.vae.state_dict())
         save_tensors(path / "dit.safetensors", self.dit.state_dict())
@@ -145,9 +158,18 @@ class World:
         """
         return cls.load(find_world(name))
 
+    @staticmethod
+    def from_worldplay(folder: str | Path, **options: Any) -> World:
+        """Load Tencent's released WorldPlay-5B (WAN variant); see ``engine.worldplay.load_worldplay``."""
+        from .worldplay import load_worldplay
+
+        return load_worldplay(folder, **options)
+
     @classmethod
     def load(cls, path: Path) -> World:
         """Load the world in a directory."""
+        if not (path / "world.toml").is_file() and is_release(path):
+            return cls.from_worldplay(path)
         values = read_toml(path / "world.toml")
         found = values.get("format")
         if found != FORMAT:
@@ -201,7 +223,7 @@ def find_world(name: str | Path) -> Path:
     if str(name) in packaged_worlds():
         return Path(str(resources.files("worldenv") / "worlds" / str(name)))
     path = Path(name)
-    if (path / "world.toml").is_file():
+    if (path / "world.toml").is_file() or is_release(path):
         return path
     if path.is_dir():
         raise ValueError(f"{path}: no world.toml in this directory, so it is not a world")
@@ -240,8 +262,11 @@ def shared_world(name: str | Path, *, device: torch.device, dtype: torch.dtype) 
     key = (str(path), str(device), str(dtype))
     with _lock:
         if key not in _shared:
-            world = World.load(path)
-            world.vae.to(device, dtype)
-            world.dit.to(device, dtype)
+            if is_release(path):
+                world = World.from_worldplay(path, device=device, dtype=dtype)
+            else:
+                world = World.load(path)
+                world.vae.to(device, dtype)
+                world.dit.to(device, dtype)
             _shared[key] = world
         return _shared[key]

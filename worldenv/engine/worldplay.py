@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -14,15 +13,16 @@ from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import ActionSteps
 from ..memory.context import MemoryConfig
+from ..models.pretrained.release import find_release
 from ..models.pretrained.text import PromptEncoder
-from ..models.pretrained.wan_vae import load_wan_vae, read_json
-from ..models.pretrained.worldplay import config_from_diffusers, load_transformer, weight_files
+from ..models.pretrained.wan_vae import load_wan_vae
+from ..models.pretrained.worldplay import config_from_diffusers, load_transformer
 from .world import World, WorldConfig
 
 LICENCE = "Tencent HY-WorldPlay Community License"
 NOTICE = (
-    f"These weights are under the {LICENCE}: it does not apply in the European Union, the United Kingdom and South "
-    "Korea, and outputs must not be used to improve other AI models. Read it before use."
+    f"These weights are under the {LICENCE}: the European Union, the United Kingdom and South Korea are excluded, and "
+    "outputs must not be used to improve other AI models. Read it before use."
 )
 FOCAL = (969.6969696969696 / 1920, 969.6969696969696 / 1080)
 """fx / width and fy / height of the release's default camera."""
@@ -35,69 +35,6 @@ MEMORY = MemoryConfig(temporal_latents=12, retrieved_chunks=1, fov_deg=(60.0, 35
 
 Numerics = Literal["clean", "reference"]
 _shown: set[str] = set()
-
-
-@dataclass(frozen=True)
-class Release:
-    """The files of a release, wherever they lie."""
-
-    transformer: Mapping[str, Any]
-    """Configuration of the transformer, diffusers' names."""
-    weights: list[Path]
-    """Shards, or the distilled ``model.pt``."""
-    vae: Mapping[str, Any]
-    """Configuration of the VAE."""
-    vae_weights: Path
-    """Its weights."""
-    size: tuple[int, int]
-    """Height and width of the pictures."""
-    text: Path | None
-    """Folder with ``text_encoder`` and ``tokenizer``, if there is one."""
-
-
-def is_release(folder: Path) -> bool:
-    """Tell whether a directory holds WorldPlay's files rather than a world of ours."""
-    if (folder / "config.json").is_file():
-        return {"transformer", "vae"} <= set(read_json(folder / "config.json"))
-    return any((folder / name / "config.json").is_file() for name in ("wan_transformer", "transformer"))
-
-
-def find_release(folder: Path, *, size: tuple[int, int] = (704, 1280)) -> Release:
-    """Find the files of a release in a directory.
-
-    Two forms are known. The released one: ``wan_transformer/`` (or ``transformer/``), optionally the distilled
-    ``wan_distilled_model/model.pt`` (or ``model.pt``), which is preferred, and from Wan2.2-TI2V-5B-Diffusers ``vae/``,
-    ``text_encoder/`` and ``tokenizer/``. The form of golden tensors: ``config.json`` with all of it and one safetensors
-    file each.
-
-    Raises:
-        ValueError: naming what is missing.
-    """
-    if (folder / "config.json").is_file():
-        values = read_json(folder / "config.json")
-        missing = [key for key in ("transformer", "vae", "height", "width") if key not in values]
-        if missing:
-            raise ValueError(f"{folder / 'config.json'}: {', '.join(missing)} missing; this is no WorldPlay directory")
-        files = [folder / "transformer.safetensors"]
-        return Release(values["transformer"], files, values["vae"], folder / "vae.safetensors",
-                       (values["height"], values["width"]), None)  # fmt: skip
-    for name in ("wan_transformer", "transformer"):
-        if (folder / name / "config.json").is_file():
-            break
-    else:
-        raise ValueError(f"{folder}: neither config.json nor wan_transformer/config.json; this is no WorldPlay directory")
-    distilled = [f for f in (folder / "wan_distilled_model" / "model.pt", folder / "model.pt") if f.is_file()]
-    vae = folder / "vae"
-    if not (vae / "config.json").is_file():
-        raise ValueError(f"{vae}: no VAE here; put the vae folder of Wan2.2-TI2V-5B-Diffusers beside {name}")
-    return Release(
-        transformer=read_json(folder / name / "config.json"),
-        weights=distilled[:1] or weight_files(folder / name),
-        vae=read_json(vae / "config.json"),
-        vae_weights=vae / "diffusion_pytorch_model.safetensors",
-        size=size,
-        text=folder if (folder / "text_encoder").is_dir() else None,
-    )
 
 
 def load_worldplay(
@@ -141,5 +78,6 @@ def load_worldplay(
     dit = load_transformer(config, release.weights, device=device, dtype=dtype)
     vae = load_wan_vae(release.vae, release.vae_weights, device=device, dtype=dtype)
     world = World(world_config, vae=vae, dit=dit)
+    world.notice = NOTICE
     world.prompts = PromptEncoder(release.text, text_dim=config.text_dim)
     return world

@@ -4,7 +4,7 @@ forms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class CoreConfig:
     clip_actions: bool = False
     max_episode_steps: int | None = None
     report_memory: bool = False
+    prompt: str = ""
 
 
 @dataclass
@@ -71,8 +72,15 @@ class EnvCore:
         starts: Sequence[int | None],
         mask: Tensor,  # (B,) bool
         images: Tensor | None = None,  # (B, H, W, 3) uint8
+        prompts: Sequence[str | None] = (),
     ) -> tuple[Any, dict[str, Tensor]]:
-        """Begin new episodes in the masked rows; return observation and info of all rows."""
+        """Begin new episodes in the masked rows; return observation and info of all rows.
+
+        In worlds with text a row without a prompt begins with the environment's.
+        """
+        if isinstance(self.dynamics, Engine) and self.dynamics.world.prompts is not None:
+            wanted = self._prompts(prompts)
+            self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
         if isinstance(self.dynamics, Engine) and images is not None:
             c2w = self.episodes.c2w(seeds, starts)
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
@@ -88,14 +96,41 @@ class EnvCore:
         self._read_latents(mask)
         return self.observe(), self._info(self.dynamics.c2w, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
 
-    def check_reset(self, starts: Sequence[int | None], images: Tensor | None) -> None:
-        """Refuse start views that are not there and pictures where none can be used, before anything changes.
+    def set_prompts(self, prompts: Mapping[int, str]) -> None:
+        """Describe the worlds of some rows anew, from the next chunk on.
+
+        Raises:
+            ValueError: if this world has no text, or a prompt cannot be encoded; then nothing has changed.
+        """
+        if not isinstance(self.dynamics, Engine):
+            raise ValueError("a simulator takes no prompt; leave it out")
+        encode = self.dynamics.world.require_prompts()
+        embedded = {prompt: encode(prompt) for prompt in set(prompts.values())}
+        for prompt, text in embedded.items():
+            self.dynamics.set_prompt(text, [row for row, wanted in prompts.items() if wanted == prompt])
+
+    def _prompts(self, prompts: Sequence[str | None]) -> list[str]:
+        given = prompts or [None] * self.num_envs
+        return [self.config.prompt if prompt is None else prompt for prompt in given]
+
+    def check_reset(
+        self, starts: Sequence[int | None], images: Tensor | None, prompts: Sequence[str | None] = ()
+    ) -> None:
+        """Refuse start views that are not there, pictures and prompts where none can be used, before anything changes.
 
         Raises:
             ValueError: naming the value and what is possible.
         """
         if images is not None and not isinstance(self.dynamics, Engine):
             raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
+        asked = any(prompt is not None for prompt in prompts)
+        if not isinstance(self.dynamics, Engine):
+            if asked:
+                raise ValueError("options['prompt'] needs a generated world; a simulator has its own maps")
+        elif asked or self.dynamics.world.prompts is not None:
+            encode = self.dynamics.world.require_prompts()
+            for prompt in set(self._prompts(prompts)):
+                encode(prompt)
         count = len(self.episodes.starts) if self.episodes.starts is not None else 0
         for start in starts:
             if start is not None and not 0 <= start < count:
@@ -130,6 +165,8 @@ class EnvCore:
         self.stacked = torch.cat([self.stacked, chunk.frames], 1)[:, -self.config.stack :]
         self._read_latents()
         info = self._info(commanded.c2w[:, -1], outcome.success, num_frames=chunk.frames.shape[1])
+        if chunk.n_frames is not None:
+            info["n_frames"] = chunk.n_frames
         return Transition(self.observe(), outcome.reward, outcome.terminated, truncated & ~outcome.terminated, info)
 
     def observe(self) -> Any:

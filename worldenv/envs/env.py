@@ -12,7 +12,7 @@ import torch
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
-from .options import check_options, read_images, read_seeds, read_starts
+from .options import check_options, read_images, read_prompts, read_seeds, read_starts
 from .spaces import check_actions
 from .vector_env import make_metadata
 
@@ -57,15 +57,16 @@ class WorldEnv(gym.Env[Any, Any]):
         self._episode = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode; options ``start`` (index) and ``image`` (uint8 (H, W, 3))."""
+        """Begin a new episode; options ``start`` (index), ``image`` (uint8 (H, W, 3)) and ``prompt`` (text)."""
         chosen = dict(options or {})
         check_options(chosen)
         if "reset_mask" in chosen:
             raise ValueError("options['reset_mask'] is for vector environments")
         images = read_images(chosen.get("image"), self.core.spec, 1)
         starts = read_starts(chosen.get("start"), 1)
+        prompts = read_prompts(chosen.get("prompt"), 1)
         read_seeds(seed, 1)
-        self.core.check_reset(starts, images)
+        self.core.check_reset(starts, images, prompts)
         super().reset(seed=seed)
         if seed is not None:
             self._seed_value, self._episode = int(seed), 0
@@ -74,8 +75,14 @@ class WorldEnv(gym.Env[Any, Any]):
         else:
             self._episode += 1
         now = self._seed_value if self._episode == 0 else derive_seed(self._seed_value, "episode", self._episode)
-        obs, info = self.core.reset(seeds=[now], starts=starts, mask=torch.ones(1, dtype=torch.bool), images=images)
+        obs, info = self.core.reset(
+            seeds=[now], starts=starts, mask=torch.ones(1, dtype=torch.bool), images=images, prompts=prompts
+        )
         return self._give(obs), self._info(info)
+
+    def set_prompt(self, prompt: str) -> None:
+        """Describe the world anew from the next step on (worlds with text)."""
+        self.core.set_prompts({0: prompt})
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one chunk."""

@@ -38,6 +38,7 @@ def make_core(
     max_episode_steps: int | None = 0,
     task_options: Mapping[str, Any] | None = None,
     report_memory: bool = False,
+    prompt: str = "",
 ) -> EnvCore:
     """Build the core of an environment.
 
@@ -59,6 +60,8 @@ def make_core(
         max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
         task_options: options of the task.
         report_memory: put ``memory_chunks`` into ``info``.
+        prompt: what episodes of a world with text begin with, unless ``reset`` says otherwise; a text, or the path of
+            its embedding (.safetensors).
 
     Raises:
         ValueError: on anything unknown; nothing is loaded before the arguments are checked.
@@ -91,6 +94,7 @@ def make_core(
         clip_actions=clip_actions,
         max_episode_steps=None if limit in (None, -1) else limit,
         report_memory=report_memory,
+        prompt=prompt,
     )
     made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, num_steps)
     return EnvCore(made_dynamics, made, Episodes(starts), config)

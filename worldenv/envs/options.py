@@ -16,12 +16,10 @@ OPTIONS = ("start", "image", "prompt", "reset_mask")
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse unknown reset options, and prompts where there is no text model."""
+    """Refuse unknown reset options."""
     unknown = [key for key in options if key not in OPTIONS]
     if unknown:
         raise ValueError(f"unknown reset option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
-    if options.get("prompt") is not None:
-        raise ValueError("this world takes no prompt: it was trained without text; leave options['prompt'] out")
 
 
 def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
@@ -70,6 +68,16 @@ def _start(start: Any) -> int | None:
     if isinstance(start, bool) or not isinstance(start, int | np.integer):
         raise ValueError(f"options['start'] must be whole numbers, got {start!r}")
     return int(start)
+
+
+def read_prompts(prompt: Any, num_envs: int) -> list[str | None]:
+    """Spread ``options['prompt']``: a text for all rows, or one per row, None to leave it to the world."""
+    rows = [prompt] * num_envs if prompt is None or isinstance(prompt, str) else prompt
+    if not isinstance(rows, Sequence) or any(p is not None and not isinstance(p, str) for p in rows):
+        raise ValueError(f"options['prompt'] must be a text or one per env, got {prompt!r}")
+    if len(rows) != num_envs:
+        raise ValueError(f"options['prompt'] has {len(rows)} entries for num_envs={num_envs}")
+    return list(rows)
 
 
 def read_images(image: Any, spec: WorldSpec, num_envs: int) -> Tensor | None:

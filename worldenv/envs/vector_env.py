@@ -16,7 +16,7 @@ from torch import Tensor
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
-from .options import check_options, read_images, read_mask, read_seeds, read_starts
+from .options import check_options, read_images, read_mask, read_prompts, read_seeds, read_starts
 from .spaces import check_actions
 
 
@@ -71,7 +71,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Args:
             seed: row i gets seed + i, or seed[i]; None goes on with each row's stream of episodes.
             options: ``start`` (index or one per row), ``image`` (uint8 (H, W, 3), shared or per row),
-                ``reset_mask`` (bool array (B,)); they hold for this reset only.
+                ``prompt`` (text, shared or per row), ``reset_mask`` (bool array (B,)); they hold for this reset only.
         """
         chosen = dict(options or {})
         check_options(chosen)
@@ -79,14 +79,19 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         starts = read_starts(chosen.get("start"), self.num_envs)
         images = read_images(chosen.get("image"), self.core.spec, self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
-        self.core.check_reset(starts, images)
+        prompts = read_prompts(chosen.get("prompt"), self.num_envs)
+        self.core.check_reset(starts, images, prompts)
         self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
         obs, info = self.core.reset(
-            seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images
+            seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images, prompts=prompts
         )
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
+
+    def set_prompt(self, prompt: str, rows: Sequence[int] | None = None) -> None:
+        """Describe the worlds of some rows (all by default) anew from the next step on (worlds with text)."""
+        self.core.set_prompts(dict.fromkeys(range(self.num_envs) if rows is None else rows, prompt))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""

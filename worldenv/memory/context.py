@@ -1,8 +1,9 @@
 """Context: which past latents the next chunk attends to, by policy, as tensors for the model.
 
 History comes in entries: entry 0 is the start view (latent 0 alone), entry e >= 1 the e-th generated chunk. Where the
-first chunk begins with the start view (``start_alone=False``, WorldPlay's release), entry e is chunk e. A context has a fixed number of slots, filled from the right in order of time; empty slots (index -1) are masked. Slot s has
-temporal position s and the new chunk follows at positions S, S + 1, ...: temporal reframing (WorldPlay 3.3, figure 4c).
+first chunk begins with the start view (``start_alone=False``, WorldPlay's release), entry e is chunk e. A context has a
+fixed number of slots, filled from the right in order of time; empty slots (index -1) are masked. Slot s has temporal
+position s and the new chunk follows at positions S, S + 1, ...: temporal reframing (WorldPlay 3.3, figure 4c).
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ class PromptEncoder:
         """
         if prompt.endswith(".safetensors"):
             return self._read(Path(prompt))
-        kept = self.cache / f"{hashlib.sha256(f'{self.text_dim}/{clean(prompt)}'.encode()).hexdigest()[:32]}.safetensors"
+        key = hashlib.sha256(f"{self.text_dim}/{clean(prompt)}".encode()).hexdigest()
+        kept = self.cache / f"{key[:32]}.safetensors"
         if not kept.is_file():
             save_tensors(kept, {"text": self._encode(clean(prompt))}, header={"prompt": prompt})
         return self._read(kept)
@@ -60,7 +61,9 @@ class PromptEncoder:
         try:
             from transformers import AutoTokenizer, UMT5EncoderModel
         except ImportError:
-            raise ImportError("WorldPlay's text encoder comes from transformers; pip install 'worldenv[worldplay]'") from None
+            raise ImportError(
+                "WorldPlay's text encoder comes from transformers; pip install 'worldenv[worldplay]'"
+            ) from None
         tokenizer = AutoTokenizer.from_pretrained(self.folder / "tokenizer")
         encoder = UMT5EncoderModel.from_pretrained(
             self.folder / "text_encoder", torch_dtype=torch.bfloat16, use_safetensors=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,16 +112,3 @@ def load_wan_vae(
     tensors, _ = load_tensors(file)
     load_module(vae.vae, tensors, where=str(file))
     return vae.to(device, dtype).eval().requires_grad_(False)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a missing or broken file is a ValueError that names it."""
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds no JSON object")
-    return values

@@ -7,7 +7,6 @@ are component-major, see ``rope``; the release interleaves them).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,26 +210,6 @@ def released_state(dit: WorldDiT) -> dict[str, Tensor]:
         ours = parameters[slot.ours].detach()
         state[name] = slot.to_released(ours if slot.rows is None else ours[slice(*slot.rows)])
     return state
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """List a transformer's files: shards named by an index, or the safetensors of the folder.
-
-    Raises:
-        ValueError: if there are none, or a shard is missing.
-    """
-    indexes = sorted(folder.glob("*.safetensors.index.json"))
-    if indexes:
-        listed = json.loads(indexes[0].read_text())["weight_map"]
-        files = [folder / name for name in sorted(set(listed.values()))]
-        missing = [f.name for f in files if not f.is_file()]
-        if missing:
-            raise ValueError(f"{folder}: {', '.join(missing)} missing, but {indexes[0].name} names it; copy it again")
-        return files
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError(f"{folder}: no safetensors files; this should be the transformer folder of a release")
-    return files
 
 
 def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

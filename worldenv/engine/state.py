@@ -1,0 +1,149 @@
+"""The state of a batch of episodes: what is remembered, decoded, drawn and said, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..base.dynamics import WorldSpec
+from ..base.rng import RowGenerators, derive_seed
+from ..memory.bank import MemoryBank
+from ..models.types import TextCache
+from ..models.vae import VAECache
+
+
+@dataclass
+class EngineState:
+    """Everything that B episodes consist of. Rows are independent: each can be begun, copied and put back alone."""
+
+    bank: MemoryBank
+    decoder: VAECache
+    generators: RowGenerators
+    seeds: list[int]
+    frames: Tensor  # (B, H, W, 3) uint8: newest frame
+    origin: Tensor  # (B, 4, 4) float64: where the episode began
+    noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
+    text: list[TextCache | None] = field(default_factory=list)  # the prompt of each env, encoded
+
+    @classmethod
+    def empty(cls, num_envs: int, spec: WorldSpec, latent_shape: tuple[int, int, int]) -> EngineState:
+        """Make the state of B episodes that have not begun."""
+        return cls(
+            bank=MemoryBank.empty(num_envs, latent_shape),
+            decoder=VAECache(),
+            generators=RowGenerators(num_envs),
+            seeds=[0] * num_envs,
+            frames=torch.zeros(num_envs, spec.height, spec.width, 3, dtype=torch.uint8),
+            origin=torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1),
+            text=[None] * num_envs,
+        )
+
+    @property
+    def num_envs(self) -> int:
+        """B."""
+        return len(self.seeds)
+
+    @property
+    def c2w(self) -> Tensor:
+        """Current pose of each env, (B, 4, 4) float64."""
+        newest = self.bank.c2w[torch.arange(self.num_envs), (self.bank.length - 1).clamp(min=0)]
+        return torch.where((self.bank.length > 0)[:, None, None], newest, self.origin)
+
+    def begin(
+        self,
+        rows: Tensor,  # (R,) int64
+        latents: Tensor,  # (R, 0 or 1, C, h, w)
+        c2w: Tensor,  # (R, 4, 4)
+        seeds: Sequence[int],
+    ) -> None:
+        """Forget what these rows were and begin anew from encoded start views, or from nothing."""
+        self.bank.clear(rows)
+        self.origin[rows] = c2w
+        count = latents.shape[1]
+        labels = torch.zeros(len(rows), count, dtype=torch.long)
+        self.bank.append(rows, latents, c2w[:, None].expand(-1, count, -1, -1), labels)
+        for row, seed in zip(rows.tolist(), seeds, strict=True):
+            self.seeds[row] = seed
+            self.generators.seed(row, derive_seed(seed, "noise"))
+
+    def draw_ahead(self, rows: Tensor, shape: tuple[int, int, int], horizon: int) -> None:
+        """Draw the noise of a whole horizon for these rows, time inside channels as WorldPlay's release does."""
+        channels, height, width = shape
+        noise = self.generators.normal(rows.tolist(), (channels, horizon, height, width))
+        self.set_noise(rows, noise.transpose(1, 2))
+
+    def set_noise(
+        self,
+        rows: Tensor,  # (R,) int64
+        noise: Tensor,  # (R, horizon, C, h, w)
+    ) -> None:
+        """Fix the noise of these rows' coming latents."""
+        if self.noise is None or self.noise.shape[1] != noise.shape[1]:
+            self.noise = noise.new_zeros(self.num_envs, *noise.shape[1:])
+        self.noise[rows] = noise
+
+    def take_noise(
+        self,
+        at: Tensor,  # (B,) int64: index of the chunk's first latent
+        shape: tuple[int, int, int, int],  # (F, C, h, w)
+    ) -> Tensor:
+        """Return the noise of a chunk, (B, F, C, h, w): drawn ahead as far as that goes, else from each generator."""
+        parts = []
+        for row, start in enumerate(at.tolist()):
+            ahead = self.noise is not None and start + shape[0] <= self.noise.shape[1]
+            drawn = self.noise[row, start : start + shape[0]] if ahead and self.noise is not None else None
+            parts.append(self.generators.normal([row], shape)[0] if drawn is None else drawn)
+        return torch.stack(parts)
+
+    def write_decoder(self, rows: Tensor, part: VAECache) -> None:
+        """Overwrite the decoder's past in these rows."""
+        if not self.decoder.tensors:
+            self.decoder = VAECache([t.new_zeros(self.num_envs, *t.shape[1:]) for t in part.tensors])
+        self.decoder.write(rows, part)
+
+    def text_batch(self) -> TextCache | None:
+        """Return the prompts of all envs as one batch; envs that share a prompt share its keys."""
+        first = self.text[0]
+        if first is None or all(p is first for p in self.text):
+            return first
+        layers = zip(*(p for p in self.text if p is not None), strict=True)
+        return tuple((torch.cat([k for k, _ in kv]), torch.cat([v for _, v in kv])) for kv in layers)
+
+    def clone(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
+        index = torch.tensor(list(rows))
+        longest = int(self.bank.length[index].max())
+        tensors = {
+            "latents": self.bank.latents[index, :longest],
+            "c2w": self.bank.c2w[index, :longest],
+            "labels": self.bank.labels[index, :longest],
+            "length": self.bank.length[index],
+            "seeds": torch.tensor([self.seeds[r] for r in rows], dtype=torch.long),
+            "generators": torch.stack([self.generators.state(r) for r in rows]),
+            "frames": self.frames[index],
+            "origin": self.origin[index],
+        }
+        if self.noise is not None:
+            tensors["noise"] = self.noise[index]
+        tensors |= {f"decoder.{i:02d}": t[index.to(t.device)] for i, t in enumerate(self.decoder.tensors)}
+        return {key: value.clone() for key, value in tensors.items()}
+
+    def restore(self, tensors: dict[str, Tensor], rows: Sequence[int], *, device: torch.device) -> None:
+        """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""
+        index = torch.tensor(list(rows))
+        self.bank.clear(index)
+        assert tensors["latents"].shape[1] >= int(tensors["length"].max())
+        self.bank.append(index, tensors["latents"], tensors["c2w"], tensors["labels"])
+        self.bank.length[index] = tensors["length"]
+        for i, row in enumerate(rows):
+            self.seeds[row] = int(tensors["seeds"][i])
+            self.generators.restore(row, tensors["generators"][i])
+        self.frames[index], self.origin[index] = tensors["frames"], tensors["origin"]
+        if "noise" in tensors:
+            self.set_noise(index, tensors["noise"])
+        saved = VAECache([tensors[key] for key in sorted(tensors) if key.startswith("decoder.")])
+        if saved.tensors:
+            self.write_decoder(index.to(device), saved)
