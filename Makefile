@@ -42,7 +42,7 @@ format: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,worldplay,dev]"
 	touch $(STAMP)
 
 clean:

@@ -141,22 +141,27 @@ def bench(arguments: list[str]) -> None:
 def rollout(arguments: list[str]) -> None:
     """generate a video along a pose string"""
 
-    def run(*, pose: str, out: Path, world: str = "maze", start: int = 0, seed: int = 0, memory: str = "auto") -> None:
-        """Generate a video along a pose string such as "w-8, right-8, left-8, s-8".
+    def run(
+        *, pose: str, out: Path, world: str = "maze", start: int = 0, image: Path | None = None, prompt: str = "",
+        seed: int = 0, memory: str = "auto",
+    ) -> None:  # fmt: skip
+        """Generate a video along a pose string such as "w-8, right-8, left-8, s-8", or along a camera path.
 
         Args:
             pose: comma-separated segments keys-N: keys w s a d left right up down, joined by + when held together,
-            for N
-                latents of 4 frames.
+                for N latents of 4 frames; or a file: WorldPlay's JSON, nerfstudio's transforms.json (.json) or
+                RealEstate10K's lines (.txt), one pose per latent.
             out: video file to write (.mp4).
             world: packaged name, directory or hub id.
             start: start view of the world.
+            image: a picture to start from instead.
+            prompt: text, or the path of its embedding (.safetensors), in worlds that take one.
             seed: seed of the noise.
             memory: memory policy; auto is the world's own.
         """
         from .eval.rollout import run_rollout
 
-        run_rollout(world, pose, out, start=start, seed=seed, memory=memory)
+        run_rollout(world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt)
 
     tyro.cli(run, args=arguments, prog="worldenv rollout")
 

@@ -1,11 +1,14 @@
 """A WorldPlay release behind the environment ids."""
 
+import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 import worldenv  # noqa: F401
@@ -63,3 +66,40 @@ def test_a_prompt_that_cannot_be_read_changes_nothing(kwargs: dict[str, object],
     env.reset(seed=0)
     assert (env.step(0)[0] == before).all()
     assert (env.step(0)[0] == after).all()
+
+
+def test_full_width_layers_step_on_a_cpu(release_dir: Path, tmp_path: Path) -> None:
+    """The released width with two layers on random weights: shapes, loading, memory and decoding at real sizes."""
+    from tests.conftest import TINY_RELEASE
+    from worldenv.base.checkpoint import save_tensors
+    from worldenv.models.dit import WorldDiT
+    from worldenv.models.pretrained.wan_vae import WanVAE
+    from worldenv.models.pretrained.worldplay import WORLDPLAY_5B, released_state
+
+    config = replace(WORLDPLAY_5B, num_layers=2)
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        dit = WorldDiT(config).bfloat16()
+    dit.to_empty(device="cpu")
+    for parameter in dit.parameters():
+        parameter.data.uniform_(-0.02, 0.02)
+    vae_values = {**TINY_RELEASE["vae"], "z_dim": 48}
+    values = {
+        **TINY_RELEASE["transformer"], "num_attention_heads": 24, "attention_head_dim": 128, "in_channels": 48,
+        "out_channels": 48, "text_dim": 4096, "freq_dim": 256, "ffn_dim": 14336, "num_layers": 2,
+    }  # fmt: skip
+    whole = {"transformer": values, "vae": vae_values, "height": 64, "width": 96}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    save_tensors(tmp_path / "transformer.safetensors", released_state(dit))
+    save_tensors(tmp_path / "vae.safetensors", WanVAE(vae_values).vae.state_dict())
+    save_tensors(tmp_path / "text.safetensors", {"text": torch.randn(1, 512, 4096)})
+    del dit
+    env = gym.make(
+        "worldenv/Revisit-v0", world=str(tmp_path), prompt=str(tmp_path / "text.safetensors"), obs_mode="chunk",
+        action_mode="keys",
+    )  # fmt: skip
+    env.reset(seed=0)
+    for n_frames in (13, 16):
+        obs, _, _, _, info = env.step(np.array([1, 0]))
+        assert obs.shape == (16, 64, 96, 3)
+        assert info["n_frames"] == n_frames

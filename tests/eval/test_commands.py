@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
+import torch
 
 from worldenv.engine.world import World
 from worldenv.eval.bench import bench_engine
 from worldenv.eval.demo import run_revisit
 from worldenv.eval.rollout import run_rollout
 from worldenv.eval.suites import run_reconstruction
+from worldenv.geometry.action import keys_to_c2w
+from worldenv.geometry.pose_string import parse_pose_string
+from worldenv.geometry.trajectory_file import Trajectory, write_worldplay
 
 ARMS = {"worldplay", "recent", "none", "random", "swapped", "frozen", "simulator"}
 
@@ -66,3 +71,37 @@ def test_a_bad_pose_string_writes_nothing(tiny_world_dir: Path, tmp_path: Path) 
     with pytest.raises(ValueError, match="fly"):
         run_rollout(str(tiny_world_dir), "fly-3", tmp_path / "walk.mp4", start=0, seed=0, memory="auto")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def camera_path(tmp_path: Path) -> Path:
+    """Six poses: five steps forward, turning."""
+    start = torch.eye(4, dtype=torch.float64)
+    c2w = torch.cat([start[None], keys_to_c2w(parse_pose_string("w+right-5"), start, move=0.08, turn_deg=3.0)])
+    K = torch.tensor([[0.5, 0, 0.5], [0, 0.6, 0.5], [0, 0, 1]], dtype=torch.float64).expand(len(c2w), 3, 3)
+    write_worldplay(tmp_path / "path.json", Trajectory(c2w, K))
+    return tmp_path / "path.json"
+
+
+def test_a_rollout_follows_a_camera_path_from_a_picture(
+    tiny_world_dir: Path, camera_path: Path, tmp_path: Path
+) -> None:
+    iio.imwrite(tmp_path / "start.png", np.full((100, 80, 3), 200, np.uint8))
+    video = tmp_path / "walk.mp4"
+    run_rollout(str(tiny_world_dir), str(camera_path), video, start=0, seed=0, memory="auto",
+                image=tmp_path / "start.png")  # fmt: skip
+    frames = iio.imread(video)
+    assert len(frames) == 1 + 2 * 16  # five poses after the first, padded to two chunks
+    assert frames[0].mean() == pytest.approx(200, abs=4)
+    with pytest.raises(ValueError, match="no readable picture"):
+        run_rollout(str(tiny_world_dir), "w-4", video, start=0, seed=0, memory="auto", image=camera_path)
+
+
+def test_a_rollout_of_a_release_has_its_start_view_in_the_first_chunk(
+    release_dir: Path, camera_path: Path, tmp_path: Path
+) -> None:
+    video, text = tmp_path / "walk.mp4", str(release_dir / "text.safetensors")
+    run_rollout(str(release_dir), str(camera_path), video, start=0, seed=0, memory="auto", prompt=text)
+    assert len(iio.imread(video)) == 13 + 16  # six latents, padded to two chunks; the first frame is invented
+    with pytest.raises(ValueError, match="no text_encoder folder"):
+        run_rollout(str(release_dir), "w-7", video, start=0, seed=0, memory="auto", prompt="never encoded")

@@ -141,7 +141,9 @@ def keys_to_c2w(keys: ArrayT, c2w_start: ArrayT, *, move: float, turn_deg: float
     return c2w.numpy() if isinstance(keys, np.ndarray) else c2w
 
 
-def c2w_to_keys(c2w: ArrayT, *, move_threshold: float = 1e-4, turn_threshold_deg: float = 0.05) -> ArrayT:
+def c2w_to_keys(
+    c2w: ArrayT, *, move_threshold: float = 1e-4, turn_threshold_deg: float = 0.05, axes: Literal["new", "old"] = "new"
+) -> ArrayT:
     """Label a camera path with key codes, the inverse of ``keys_to_c2w`` (supplement A, last paragraph).
 
     A translation key is on where the motion is longer than ``move_threshold`` and within 60 degrees of its axis, a
@@ -151,14 +153,17 @@ def c2w_to_keys(c2w: ArrayT, *, move_threshold: float = 1e-4, turn_threshold_deg
         c2w: (..., F + 1, 4, 4) poses, start first.
         move_threshold: metres.
         turn_threshold_deg: degrees.
+        axes: whether a translation is read in the camera's axes after the turn, as keys move it, or before it, as
+            WorldPlay's release does; they differ where a translation is near 60 degrees from an axis.
 
     Returns:
         (..., F, 2) codes of the motion into each pose after the first, int64.
     """
     poses = torch.as_tensor(c2w)
     motion = relative(poses[..., :-1, :, :], poses[..., 1:, :, :])
-    # The reference expresses translation in the old frame; our rule moves along the new axes, as its keys do.
-    offset = (motion[..., :3, :3].mT @ motion[..., :3, 3:])[..., 0]
+    offset = motion[..., :3, 3]
+    if axes == "new":
+        offset = (motion[..., :3, :3].mT @ offset[..., None])[..., 0]
     distance = offset.norm(dim=-1)
     cosine = offset / distance.clamp(min=1e-12)[..., None]
     moving = distance > move_threshold

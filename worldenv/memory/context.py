@@ -20,7 +20,7 @@ from ..geometry.pose import invert_se3
 from ..models.prope import camera_projection, world_projection
 from ..models.types import Conditioning
 from .bank import MemoryBank
-from .retrieval import ball_points, fov_overlap
+from .retrieval import fov_overlap, view_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def _without_retrieval(index: Tensor) -> Selection:
 def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layout: Layout) -> Selection:
     points = query.points
     if points is None:
-        points = ball_points(config.num_points, radius=config.radius, seed=config.seed)
+        points = view_points(config.num_points, radius=config.radius, seed=config.seed, fov_deg=config.fov_deg)
 
     def overlap(entries: Tensor) -> Tensor:  # (B, E) -> (B, E)
         members = layout.members(entries)

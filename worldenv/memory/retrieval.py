@@ -7,6 +7,7 @@ points drawn in a ball around the query camera. Views are boxes in yaw and pitch
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -21,6 +22,18 @@ def ball_points(num_points: int, *, radius: float, seed: int = 0) -> Tensor:
     r, phi, u = radius * r ** (1 / 3), 2 * torch.pi * phi, 2 * u - 1
     flat = (1 - u * u).sqrt()
     return torch.stack([r * flat * phi.cos(), r * u, r * flat * phi.sin()], -1)
+
+
+@lru_cache(maxsize=8)
+def view_points(num_points: int, *, radius: float, seed: int, fov_deg: tuple[float, float]) -> Tensor:
+    """Return those of ``ball_points`` that lie in the query's view: all that an overlap counts, made once."""
+    points = ball_points(num_points, radius=radius, seed=seed)
+    return _in_own_view(points, fov_deg)
+
+
+def _in_own_view(points: Tensor, fov_deg: tuple[float, float]) -> Tensor:
+    level = torch.zeros((), dtype=points.dtype)
+    return points[in_view(points, level, level, fov_deg=fov_deg)]
 
 
 def in_view(
@@ -51,8 +64,7 @@ def fov_overlap(
     A history view sees a point that is in its field of view and closer to it than ``radius``. Only the points inside
     the query's view matter, and in the query's frame they are always the same, so the others are dropped first.
     """
-    level = torch.zeros((), dtype=points.dtype)
-    points = points[in_view(points, level, level, fov_deg=fov_deg)]
+    points = _in_own_view(points, fov_deg)
     if not len(points):
         raise ValueError("no point lies in the query's view; draw more points")
     history = relative(query_c2w[..., :, None, :, :], history_c2w[..., None, :, :, :]).to(points.dtype)
