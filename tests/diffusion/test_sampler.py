@@ -27,6 +27,28 @@ def test_the_networks_x0_is_reached_from_any_field_that_knows_it() -> None:
     torch.testing.assert_close(renoised, DATA, atol=1e-6, rtol=0)
 
 
+def test_two_step_integration_is_exact_on_a_velocity_that_is_linear_in_time_but_for_its_start() -> None:
+    """x' = 2 sigma: Euler is off by the step, Adams-Bashforth only by what its first (Euler) step missed."""
+
+    def velocity(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return 2 * (timesteps / 1000)[..., None, None, None].expand_as(x).double()
+
+    exact = NOISE - 1  # the integral of 2 sigma from 1 to 0
+    errors = {}
+    for order in (1, 2):
+        config = SamplerConfig(num_steps=4, shift=1.0, order=order)
+        errors[order] = (sample_chunk(velocity, NOISE, config) - exact).abs().max()
+    assert errors[1] == pytest.approx(0.25, abs=1e-6)
+    assert errors[2] == pytest.approx(0.0625, abs=1e-6)
+
+
+def test_samplers_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="order=3; choose 1"):
+        SamplerConfig(order=3)
+    with pytest.raises(ValueError, match="has order=1"):
+        SamplerConfig(order=2, stochastic=True)
+
+
 def test_timesteps_are_a_thousand_sigmas_for_every_latent() -> None:
     config, called = SamplerConfig(num_steps=3), []
 

@@ -23,10 +23,21 @@ class SamplerConfig:
     """Network evaluations per chunk."""
     shift: float = 2.0
     """Moves the levels towards noise: sigma' = s sigma / (1 + (s - 1) sigma)."""
+    order: int = 1
+    """1 is Euler; 2 also uses the velocity of the step before (Adams-Bashforth), sharper at the same cost."""
+    guidance: float = 1.0
+    """How far to go beyond what the previous chunk alone suggests, towards what the whole context does; 1 is off, more
+    doubles the cost (history guidance, arXiv 2502.06764)."""
     stochastic: bool = False
     """Re-noise the predicted x0 with fresh noise between steps instead of following the ODE."""
     noise_horizon: int = 0
     """Latents whose noise is drawn at reset, in one piece (WorldPlay's release draws 241); later ones per chunk."""
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2):
+            raise ValueError(f"order={self.order}; choose 1 (Euler) or 2 (Adams-Bashforth)")
+        if self.stochastic and self.order != 1:
+            raise ValueError("stochastic sampling re-noises after every step; it has order=1")
 
 
 def shift_sigmas(
