@@ -116,24 +116,30 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """measure frames per second and latency of the engine"""
+    """measure frames per second and latency of the engine, or what the released WorldPlay takes here"""
 
     def run(
-        what: tyro.conf.Positional[Literal["engine"]] = "engine", /, *, out: Path, world: str = "maze",
-        envs: tuple[int, ...] = (1, 4, 16), steps: int = 20,
+        what: tyro.conf.Positional[Literal["engine", "worldplay"]] = "engine", /, *, out: Path, world: str = "maze",
+        envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, layers: int = 30, size: tuple[int, int] = (704, 1280),
     ) -> None:  # fmt: skip
-        """Step a world with 1, 4 and 16 envs and write what it takes to a JSON file.
+        """Measure and write a JSON file: a world's throughput, or WorldPlay-5B's milliseconds by part.
 
         Args:
-            what: what to measure.
+            what: engine (a world with 1, 4 and 16 envs), or worldplay (the released sizes on random weights).
             out: JSON file to write.
             world: packaged name, directory or hub id.
             envs: batch sizes, interleaved.
             steps: steps counted for each.
+            layers: worldplay: transformer layers (the release has 30).
+            size: worldplay: height and width.
         """
         from .eval.bench import bench_engine
+        from .eval.bench_worldplay import bench_worldplay
 
-        bench_engine(world, out, sizes=envs, num_steps=steps)
+        if what == "engine":
+            bench_engine(world, out, sizes=envs, num_steps=steps)
+        else:
+            bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
     tyro.cli(run, args=arguments, prog="worldenv bench")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,25 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes in a safetensors file, without the tensors.
+
+    Raises:
+        ValueError: if the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+
+
+def stream_tensors(path: Path, device: torch.device | str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a safetensors file one by one, straight on a device."""
+    with safe_open(str(path), framework="pt", device=str(device)) as file:
+        yield from ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -13,10 +13,11 @@ from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import ActionSteps
 from ..memory.context import MemoryConfig
+from ..models.dit import WorldDiT
 from ..models.pretrained.release import find_release
 from ..models.pretrained.text import PromptEncoder
-from ..models.pretrained.wan_vae import load_wan_vae
-from ..models.pretrained.worldplay import config_from_diffusers, load_transformer
+from ..models.pretrained.wan_vae import WAN22, WanVAE, load_wan_vae
+from ..models.pretrained.worldplay import WORLDPLAY_5B, config_from_diffusers, load_transformer
 from .world import World, WorldConfig
 
 LICENCE = "Tencent HY-WorldPlay Community License"
@@ -69,15 +70,32 @@ def load_worldplay(
     if dtype is None:
         dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
     config = replace(config_from_diffusers(release.transformer, where=str(path)), numerics=numerics)
-    height, width = release.size
-    world_config = WorldConfig(
-        name="worldplay", licence=LICENCE,
-        spec=WorldSpec(width=width, height=height, fps=16, steps=STEPS, start_in_chunk=True, focal=FOCAL),
-        dit=config, sampler=replace(SAMPLER, noise_horizon=noise_horizon), memory=MEMORY,
-    )  # fmt: skip
     dit = load_transformer(config, release.weights, device=device, dtype=dtype)
     vae = load_wan_vae(release.vae, release.vae_weights, device=device, dtype=dtype)
-    world = World(world_config, vae=vae, dit=dit)
+    world = World(_config(dit, release.size, noise_horizon), vae=vae, dit=dit)
     world.notice = NOTICE
     world.prompts = PromptEncoder(release.text, text_dim=config.text_dim)
     return world
+
+
+def random_worldplay(
+    *, num_layers: int, size: tuple[int, int], device: torch.device | str, dtype: torch.dtype
+) -> World:
+    """Make a world of the released sizes on random weights, to measure what stepping it takes."""
+    config = replace(WORLDPLAY_5B, num_layers=num_layers)
+    with torch.device("meta"):
+        dit = WorldDiT(config).to(dtype)
+    dit.to_empty(device=device)
+    for parameter in dit.parameters():
+        parameter.data.uniform_(-0.02, 0.02)
+    vae = WanVAE(WAN22).to(device, dtype)
+    return World(_config(dit, size, 0), vae=vae.eval().requires_grad_(False), dit=dit.eval().requires_grad_(False))
+
+
+def _config(dit: WorldDiT, size: tuple[int, int], noise_horizon: int) -> WorldConfig:
+    height, width = size
+    return WorldConfig(
+        name="worldplay", licence=LICENCE,
+        spec=WorldSpec(width=width, height=height, fps=16, steps=STEPS, start_in_chunk=True, focal=FOCAL),
+        dit=dit.config, sampler=replace(SAMPLER, noise_horizon=noise_horizon), memory=MEMORY,
+    )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import html
-import os
 import re
 from pathlib import Path
 
@@ -25,9 +24,8 @@ class PromptEncoder:
 
     def __init__(self, folder: Path | None, *, text_dim: int, cache: Path | None = None) -> None:
         """Prepare for the ``text_encoder`` and ``tokenizer`` in ``folder``; nothing is loaded before it is needed."""
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         self.folder, self.text_dim = folder, text_dim
-        self.cache = home / "worldenv" / "prompts" if cache is None else cache
+        self.cache = Path.home() / ".cache" / "worldenv" / "prompts" if cache is None else cache
 
     def __call__(self, prompt: str) -> Tensor:
         """Return the embedding of a prompt, (1, L, text_dim).

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...base.checkpoint import stream_tensors, tensor_shapes
 from ..dit import WorldDiT
 from ..types import DiTConfig
 
@@ -177,7 +177,7 @@ def load_transformer(
             not fit.
     """
     slots = released_slots(config)
-    _check_names({name: shape for file in files for name, shape in _shapes(file)}, slots, where=_names(files))
+    _check_names({k: v for file in files for k, v in _shapes(file).items()}, slots, where=_names(files))
     with torch.device("meta"):
         dit = WorldDiT(config)
     dit = dit.to(dtype)
@@ -212,23 +212,16 @@ def released_state(dit: WorldDiT) -> dict[str, Tensor]:
     return state
 
 
-def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    if file.suffix == ".pt":
-        yield from ((name, tuple(tensor.shape)) for name, tensor in _distilled(file, "cpu").items())
-        return
-    try:
-        with safe_open(str(file), framework="pt") as opened:
-            yield from ((name, tuple(opened.get_slice(name).get_shape())) for name in opened.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file}: not a readable safetensors file ({error}); copy it again") from None
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    if file.suffix != ".pt":
+        return tensor_shapes(file)
+    return {name: tuple(tensor.shape) for name, tensor in _distilled(file, "cpu").items()}
 
 
 def _tensors(file: Path, device: torch.device | str) -> Iterator[tuple[str, Tensor]]:
-    if file.suffix == ".pt":
-        yield from _distilled(file, device).items()
-        return
-    with safe_open(str(file), framework="pt", device=str(device)) as opened:
-        yield from ((name, opened.get_tensor(name)) for name in opened.keys())  # noqa: SIM118
+    if file.suffix != ".pt":
+        return stream_tensors(file, device)
+    return iter(_distilled(file, device).items())
 
 
 def _distilled(file: Path, device: torch.device | str) -> dict[str, Tensor]:
