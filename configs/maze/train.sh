@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packaged world `maze`, from nothing: record, train the four stages, and leave the world in runs/memory.
+# The packaged world `maze`, from nothing: record, train, and leave the world in runs/memory_final.
 # Every command goes on where it stopped, so run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,4 +11,5 @@ worldenv train vae --config configs/maze/vae.toml --out runs/vae --resume
 worldenv train bidirectional --processes "$processes" --config configs/maze/bidirectional.toml --init runs/vae --out runs/bidirectional --resume
 worldenv train causal --processes "$processes" --config configs/maze/causal.toml --init runs/bidirectional --out runs/causal --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
-worldenv export --world runs/memory --weights worldenv/worlds/maze
+worldenv train memory --processes "$processes" --config configs/maze/memory_final.toml --init runs/memory --out runs/memory_final --resume
+worldenv export --world runs/memory_final --weights worldenv/worlds/maze

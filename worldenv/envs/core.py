@@ -169,6 +169,48 @@ class EnvCore:
             info["n_frames"] = chunk.n_frames
         return Transition(self.observe(), outcome.reward, outcome.terminated, truncated & ~outcome.terminated, info)
 
+    def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Copy the episodes of some rows: memory, decoder, generators, task and clock.
+
+        Raises:
+            ValueError: for a simulator, whose engines cannot be copied.
+        """
+        index = torch.tensor(list(rows))
+        own = {f"core.{k}": v for k, v in self._parts().items()} | {f"task.{k}": v for k, v in self.state.items()}
+        engine = self._engine().clone_state(rows)
+        return {k: v[index].clone() for k, v in own.items()} | {f"engine.{k}": v for k, v in engine.items()}
+
+    def restore_state(self, state: Mapping[str, Tensor], rows: Sequence[int]) -> None:
+        """Continue cloned episodes in these rows, exactly as they would have gone on.
+
+        Raises:
+            ValueError: if the state is of another task or observation mode, or of another number of rows.
+        """
+        engine, parts, index = self._engine(), self._parts(), torch.tensor(list(rows))
+        wanted = {f"core.{k}" for k in parts} | {f"task.{k}" for k in self.state}
+        found = {k for k in state if k.startswith(("core.", "task."))}
+        if wanted != found:
+            raise ValueError(f"the state is of another environment: {', '.join(sorted(wanted ^ found))} do not match")
+        if any(len(value) != len(rows) for value in state.values()):
+            raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
+        engine.restore_state({k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}, rows)
+        for name, value in parts.items():
+            changed = value.clone()  # what was handed out is never written again
+            changed[index] = state[f"core.{name}"]
+            setattr(self, name, changed)
+        for name, value in self.state.items():
+            self.state[name] = value.clone()
+            self.state[name][index] = state[f"task.{name}"]
+
+    def _parts(self) -> dict[str, Tensor]:
+        named = {name: getattr(self, name) for name in ("elapsed", "frames", "stacked", "latents")}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def _engine(self) -> Engine:
+        if not isinstance(self.dynamics, Engine):
+            raise ValueError("a simulator's state cannot be cloned; use dynamics='world'")
+        return self.dynamics
+
     def observe(self) -> Any:
         """Return the observation of the present moment: fresh tensors, never written again."""
         mode = self.config.obs_mode

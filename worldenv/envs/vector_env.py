@@ -93,6 +93,27 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Describe the worlds of some rows (all by default) anew from the next step on (worlds with text)."""
         self.core.set_prompts(dict.fromkeys(range(self.num_envs) if rows is None else rows, prompt))
 
+    def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Copy the episodes of some rows, with their streams of episodes to come."""
+        if self._seeds is None:
+            raise gym.error.ResetNeeded("call reset() before clone_state()")
+        own = {"row.seed": self._seeds, "row.episode": self._episodes, "row.done": self._done.tolist()}
+        kept = {key: torch.tensor([values[row] for row in rows]) for key, values in own.items()}
+        return self.core.clone_state(rows) | kept
+
+    def restore_state(self, state: Mapping[str, Tensor], rows: Sequence[int]) -> None:
+        """Continue cloned episodes in these rows: given the same actions they repeat what the clones' rows do.
+
+        Raises:
+            ValueError: if the state does not fit this environment, or another number of rows is named.
+        """
+        if self._seeds is None:
+            raise gym.error.ResetNeeded("call reset() before restore_state()")
+        self.core.restore_state(state, rows)
+        for i, row in enumerate(rows):
+            self._seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
+            self._done[row] = bool(state["row.done"][i])
+
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""
         if self._seeds is None:
