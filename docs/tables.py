@@ -57,6 +57,8 @@ def figures_table() -> list[str]:
     rows = [
         ("VAE on held-out mazes, PSNR", f"{cell(vae['arms']['vae']['psnr'])} dB", "worldenv eval reconstruction", vae),
         ("VAE, contrast ratio", cell(vae["arms"]["vae"]["contrast_ratio"], 3), "worldenv eval reconstruction", vae),
+        ("VAE, motion ratio: the ceiling of the column above", cell(vae["arms"]["vae"]["motion_ratio"], 2),
+         "worldenv eval reconstruction", vae),
         ("Turns obeyed", f"{100 * arm['obeyed']['mean']:.1f} % of {arm['obeyed']['n']} states", "worldenv eval action",
          action),
         ("Simulator: frames warped by depth agree at", f"{cell(simulator['warp_psnr'])} dB", "worldenv eval geometry",

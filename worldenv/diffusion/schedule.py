@@ -25,9 +25,6 @@ class SamplerConfig:
     """Moves the levels towards noise: sigma' = s sigma / (1 + (s - 1) sigma)."""
     order: int = 1
     """1 is Euler; 2 also uses the velocity of the step before (Adams-Bashforth), sharper at the same cost."""
-    guidance: float = 1.0
-    """How far to go beyond what the previous chunk alone suggests, towards what the whole context does; 1 is off, more
-    doubles the cost (history guidance, arXiv 2502.06764)."""
     stochastic: bool = False
     """Re-noise the predicted x0 with fresh noise between steps instead of following the ODE."""
     noise_horizon: int = 0

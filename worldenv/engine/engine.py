@@ -223,7 +223,7 @@ class Engine:
             mask = given[:, None] & (torch.arange(chunk) == 0)
             known = Known(mask.to(self.device), state.bank.latents[:, :1].expand(-1, chunk, -1, -1, -1).to(self.device))
         if self._cache is None:
-            self._cache = new_cache(self.world.dit, noise, num_slots(self.memory, chunk), self.sampler)
+            self._cache = new_cache(self.world.dit, noise, num_slots(self.memory, chunk))
         latents = generate_chunk(
             self.world.dit, context, c2w=placed.c2w, labels=labels, noise=noise, K=self.K, unit=self.spec.unit,
             sampler=self.sampler, cache=self._cache, text=state.text_batch(), known=known,

@@ -35,21 +35,15 @@ def generate_chunk(
 
     The context is encoded once into ``cache`` (made here if not given), then every denoising step attends to it.
     Latents that are ``known`` (a start view inside its chunk) are attended to like context and stay as they are.
-    With guidance every row runs twice, the second time with the previous chunk alone for context. Gradients flow if the
-    caller enables them.
+    Gradients flow if the caller enables them.
     """
     device, num_slots, num_latents = noise.device, context.latents.shape[1], noise.shape[1]
-    guided = sampler.guidance != 1
-    if guided:
-        context, c2w, labels = beside_recent(context, num_latents), twice(c2w), twice(labels)
-        if text is not None and len(text[0][0]) > 1:
-            text = tuple((twice(k), twice(v)) for k, v in text)
     exact = dit.config.numerics == "reference"
     whole = condition(context, c2w, labels, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
     past = to_device(whole.select(0, num_slots), device)
     now = to_device(whole.select(num_slots, num_slots + num_latents), device)
     if cache is None:
-        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, noise, num_slots, sampler)
+        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, noise, num_slots)
     context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
     dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
     mask = chunk_mask(context.valid, num_latents).to(device)
@@ -57,14 +51,8 @@ def generate_chunk(
     def velocity(x: Tensor, timesteps: Tensor) -> Tensor:
         if known is not None:
             x, timesteps = known.fill(x), timesteps.masked_fill(known.mask, CONTEXT_TIMESTEP)
-        if guided:
-            x, timesteps = twice(x), twice(timesteps)
         step = Conditioning(timesteps, now.labels, now.positions, now.projection, now.unprojection)
-        v = dit(x, step, mask=mask, cache=cache, text=text)
-        if guided:
-            v, recent = v.chunk(2)
-            v = recent + sampler.guidance * (v - recent)
-        return v
+        return dit(x, step, mask=mask, cache=cache, text=text)
 
     latents = sample_chunk(velocity, noise.to(dit.dtype) if exact else noise, sampler, renoise=renoise).float()
     return latents if known is None else known.fill(latents)
@@ -86,36 +74,17 @@ def new_cache(
     dit: WorldDiT,
     noise: Tensor,  # (B, F, C, h, w)
     num_slots: int,
-    sampler: SamplerConfig,
 ) -> KVCache:
-    """Allocate keys and values for [context | chunk], of every row twice with guidance."""
+    """Allocate keys and values for [context | chunk]."""
     config = dit.config
     return KVCache(
         num_layers=config.num_layers,
-        batch=noise.shape[0] * (2 if sampler.guidance != 1 else 1),
+        batch=noise.shape[0],
         num_heads=config.num_heads * (2 if config.camera_branch else 1),
         num_tokens=(num_slots + noise.shape[1]) * dit.tokens(noise),
         head_dim=config.head_dim,
         dtype=dit.dtype,
         device=noise.device,
-    )
-
-
-def twice(x: Tensor) -> Tensor:
-    """Put the batch behind itself."""
-    return torch.cat([x, x])
-
-
-def beside_recent(context: Context, num_latents: int) -> Context:
-    """Put behind the contexts the same with their last ``num_latents`` latents alone."""
-    recent = context.entry.clone()
-    recent[:, : recent.shape[1] - num_latents] = -1
-    return Context(
-        latents=twice(context.latents),
-        c2w=twice(context.c2w),
-        labels=twice(context.labels),
-        entry=torch.cat([context.entry, recent]),
-        timesteps=None if context.timesteps is None else twice(context.timesteps),
     )
 
 

@@ -39,7 +39,7 @@ def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_st
     bank = MemoryBank(torch.randn(1, HISTORY, *shape), path[:, :HISTORY], labels[:, :HISTORY], torch.tensor([HISTORY]))
     coming, noise = path[:, HISTORY:], torch.randn(1, chunk, *shape, device=device)
     K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
-    cache = new_cache(world.dit, noise, num_slots(config.memory, chunk), config.sampler)
+    cache = new_cache(world.dit, noise, num_slots(config.memory, chunk))
     text = world.dit.encode_text(torch.randn(1, 512, config.dit.text_dim, device=device))
 
     def choose() -> Tensor:
