@@ -63,7 +63,7 @@ def record(arguments: list[str]) -> None:
 def train(arguments: list[str]) -> None:
     """train one stage: vae, bidirectional, causal or memory"""
     from .base.config import load_toml
-    from .training.parallel import is_launched, launch
+    from .training.parallel import is_launched, launch, leave
     from .training.stages import STAGES, TrainConfig
     from .training.stages import train as train_stage
 
@@ -88,6 +88,7 @@ def train(arguments: list[str]) -> None:
             launch(["train", *arguments], processes)
         else:
             train_stage(stage, config, out, resume=resume)
+            leave()
 
     tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")
 

@@ -12,9 +12,12 @@ from worldenv.engine.world import World
 from worldenv.training.stages import train
 
 PROGRAM = """
+import sys
+from pathlib import Path
+
 import torch
 from torch import nn
-from worldenv.training.parallel import average_gradients, process_state
+from worldenv.training.parallel import average_gradients, leave, process_state
 
 state = process_state()
 layer = nn.Linear(2, 1)
@@ -22,7 +25,8 @@ layer.weight.grad = torch.full((1, 2), float(1 + 2 * state.process_index))
 average_gradients(layer)
 assert layer.bias.grad is None
 assert layer.weight.grad.tolist() == [[2.0, 2.0]], layer.weight.grad
-print("processes", state.num_processes)
+(Path(sys.argv[1]) / f"rank{state.process_index}").write_text(str(state.num_processes))
+leave()
 """
 
 
@@ -32,9 +36,14 @@ def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
                 "--local-addr=127.0.0.1", "--nproc-per-node=2"]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, *launcher, str(program)], capture_output=True, text=True, check=True, timeout=240
+        [sys.executable, *launcher, str(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
-    assert done.stdout.count("processes 2") == 2
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / f"rank{i}").read_text() for i in (0, 1)] == ["2", "2"]
 
 
 def test_a_stage_trains_in_two_processes_and_resumes_in_one(tmp_path: Path) -> None:

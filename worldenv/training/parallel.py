@@ -37,6 +37,13 @@ def launch(arguments: Sequence[str], num_processes: int) -> NoReturn:
     os.execve(sys.executable, command, environment)
 
 
+def leave() -> None:
+    """Part from the other processes when all are done; one that just ended would break the others' connections."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def average_gradients(module: nn.Module) -> None:
     """Replace every gradient by its mean over all processes."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
