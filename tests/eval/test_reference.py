@@ -6,7 +6,8 @@ import torch
 
 from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.cli import main
-from worldenv.eval.reference import verify_reference
+from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
+from worldenv.eval.reference import fitted_sampler, verify_reference
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared/fixtures/worldplay_reference"
 
@@ -24,6 +25,12 @@ def test_ours_is_the_reference_s_function(golden: Path) -> None:
     assert {"keys", "prefill K, layer 1", "velocity", "selection", "rollout latents", "decoded frames"} <= set(rungs)
     assert all(rung.passed for rung in rungs.values()), rungs
     assert max(rung.relative for rung in rungs.values()) < 1e-5
+
+
+@pytest.mark.parametrize(("num_steps", "shift"), [(4, 8.0), (2, 3.0), (30, 5.0), (1, 8.0)])
+def test_schedules_are_read_off_their_timesteps(num_steps: int, shift: float) -> None:
+    timesteps = 1000 * inference_sigmas(SamplerConfig(num_steps=num_steps, shift=shift))
+    torch.testing.assert_close(1000 * inference_sigmas(fitted_sampler(timesteps.tolist())), timesteps)
 
 
 def test_a_wrong_tensor_fails_its_rung(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

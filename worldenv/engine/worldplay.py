@@ -16,8 +16,10 @@ from ..memory.context import MemoryConfig
 from ..models.dit import WorldDiT
 from ..models.pretrained.release import find_release
 from ..models.pretrained.text import PromptEncoder
+from ..models.pretrained.tiny_decoder import load_tiny_vae
 from ..models.pretrained.wan_vae import WAN22, WanVAE, load_wan_vae
 from ..models.pretrained.worldplay import WORLDPLAY_5B, config_from_diffusers, load_transformer
+from ..models.vae import Codec
 from .world import World, WorldConfig
 
 LICENCE = "Tencent HY-WorldPlay Community License"
@@ -46,6 +48,7 @@ def load_worldplay(
     numerics: Numerics = "clean",
     size: tuple[int, int] = (704, 1280),
     noise_horizon: int = 0,
+    tiny_decoder: str | Path | None = None,
 ) -> World:
     """Load a release as a world; the licence of its weights is shown once.
 
@@ -56,6 +59,7 @@ def load_worldplay(
         numerics: ``clean`` keeps cameras and embeddings in float32; ``reference`` rounds as the release does.
         size: height and width of the pictures, multiples of 32.
         noise_horizon: latents whose noise is drawn at reset (the release draws 241); 0 draws chunk by chunk.
+        tiny_decoder: TAEHV's weights for Wan2.2 (``taew2_2``, .pth or .safetensors), to decode faster with less detail.
 
     Raises:
         ValueError: if files are missing, unreadable or of another model.
@@ -71,7 +75,9 @@ def load_worldplay(
         dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
     config = replace(config_from_diffusers(release.transformer, where=str(path)), numerics=numerics)
     dit = load_transformer(config, release.weights, device=device, dtype=dtype)
-    vae = load_wan_vae(release.vae, release.vae_weights, device=device, dtype=dtype)
+    vae: Codec = load_wan_vae(release.vae, release.vae_weights, device=device, dtype=dtype)
+    if tiny_decoder is not None:
+        vae = load_tiny_vae(vae, Path(tiny_decoder), device=device, dtype=dtype)
     world = World(_config(dit, release.size, noise_horizon), vae=vae, dit=dit)
     world.notice = NOTICE
     world.prompts = PromptEncoder(release.text, text_dim=config.text_dim)

@@ -7,9 +7,10 @@ A directory of golden tensors holds a transformer and a VAE on any weights and s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,19 +18,22 @@ from torch import Tensor
 from ..base.checkpoint import load_tensors
 from ..base.dynamics import Actions
 from ..base.log import console
-from ..diffusion.schedule import CONTEXT_TIMESTEP
+from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig, inference_sigmas
 from ..engine.engine import Engine
 from ..engine.world import World
-from ..engine.worldplay import load_worldplay
+from ..engine.worldplay import SAMPLER, load_worldplay
 from ..geometry.action import label_to_keys
 from ..geometry.pose import invert_se3
 from ..models.kv_cache import KVCache
+from ..models.pretrained.release import read_json
 from ..models.pretrained.worldplay import component_order, released_state
 from ..models.prope import camera_projection
 from ..models.types import Conditioning
 
 TOLERANCE = 1e-4
 """Largest difference that passes, relative to the largest value."""
+SAMPLER_TIMESTEPS = tuple((1000 * inference_sigmas(SAMPLER)).tolist())
+"""Where a directory names none."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,13 @@ class Rung:
 def verify_reference(folder: Path, *, tolerance: float = TOLERANCE) -> list[Rung]:
     """Compare ours with every golden tensor of a directory."""
     world = load_worldplay(folder)
-    rungs = [_keys(world, folder)]
+    values = read_json(folder / "config.json")
+    sampler = fitted_sampler(values.get("timesteps", SAMPLER_TIMESTEPS))
+    rungs = [_keys(world, folder), *_schedule(values, sampler, tolerance)]
     golden, _ = load_tensors(folder / "forward.safetensors")
     rungs += list(_forward(world, golden, tolerance))
     golden, _ = load_tensors(folder / "rollout.safetensors")
-    return [*rungs, *_rollout(world, golden, tolerance)]
+    return [*rungs, *_rollout(world, golden, sampler, tolerance)]
 
 
 def print_rungs(rungs: list[Rung]) -> None:
@@ -82,6 +88,24 @@ def _keys(world: World, folder: Path) -> Rung:
     count = sum(p.numel() for p in world.dit.parameters())
     passed = equal == len(wanted) == len(ours)
     return Rung("keys", 0.0, 0.0, passed, f"{equal} of {len(wanted)} tensors, {count:,} parameters")
+
+
+def fitted_sampler(timesteps: Sequence[float]) -> SamplerConfig:
+    """Find the shifted schedule that these timesteps (falling from 1000 to 0) follow, by their second one."""
+    steps = len(timesteps) - 1
+    if steps < 2:
+        return replace(SAMPLER, num_steps=max(1, steps))
+    level, plain = timesteps[1] / 1000, 1 - 1 / steps  # level = shift plain / (1 + (shift - 1) plain)
+    return replace(SAMPLER, num_steps=steps, shift=level * (1 - plain) / (plain * (1 - level)))
+
+
+def _schedule(values: Mapping[str, Any], sampler: SamplerConfig, tolerance: float) -> Iterator[Rung]:
+    """The noise levels of the rollout, and the label of clean context."""
+    golden = torch.tensor(values.get("timesteps", SAMPLER_TIMESTEPS), dtype=torch.float64)
+    detail = f"{sampler.num_steps} steps, shift {sampler.shift:.4g}"
+    yield _compare("timesteps", 1000 * inference_sigmas(sampler), golden, tolerance, detail)
+    label = torch.tensor([float(values.get("context_timestep", CONTEXT_TIMESTEP))])
+    yield _compare("context timestep", torch.tensor([CONTEXT_TIMESTEP]), label, 0.0)
 
 
 @torch.no_grad()
@@ -116,13 +140,15 @@ def _forward(world: World, golden: dict[str, Tensor], tolerance: float) -> Itera
 
 
 @torch.no_grad()
-def _rollout(world: World, golden: dict[str, Tensor], tolerance: float) -> Iterator[Rung]:
+def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, tolerance: float) -> Iterator[Rung]:
     """Step the engine along the reference's path with its noise; compare selections, latents and frames."""
     noise, wanted = (golden[n].transpose(1, 2) for n in ("initial_latents", "latents"))
     c2w = invert_se3(golden["w2c"].double())
     keys = label_to_keys(golden["action"].view(1, -1).long())
     chunk = world.spec.chunk_latents
-    engine = Engine(world, 1, decode=False)
+    engine = Engine(world, 1, sampler=sampler, decode=False)
+    if not torch.equal(golden["K"], golden["K"][:, :1].expand_as(golden["K"])):
+        raise ValueError("the rollout's K changes from frame to frame; a world has one camera, so it cannot be stepped")
     engine.K, engine.points = golden["K"][0, 0], golden["memory_points"].double()
     engine.set_prompt(golden["text"])
     engine.begin(torch.zeros(1, dtype=torch.long), golden["first_image_latent"].transpose(1, 2), c2w[:, 0], [0],
