@@ -7,7 +7,7 @@ from worldenv.base.dynamics import Actions
 from worldenv.engine.engine import Engine
 from worldenv.engine.world import World, WorldConfig
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
-from worldenv.memory.context import POLICIES, with_policy
+from worldenv.memory.config import with_policy
 
 CHUNK = 4
 HEIGHT, WIDTH = 48, 64
@@ -155,14 +155,14 @@ def test_restoring_leaves_other_rows_bit_identical(tiny_world: World) -> None:
     assert torch.equal(walk(one, 1)[0, 1], walk(two, 1)[0, 1])
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", ["worldplay", "worldscape", "recent", "random", "none"])
 def test_every_memory_policy_steps_past_its_window(tiny_world: World, policy: str) -> None:
     engine = begun(tiny_world, [1, 2], memory=with_policy(tiny_world.config.memory, policy))
     frames = walk(engine, 6)
-    assert engine.selection is not None
-    assert engine.selection.index.shape == (2, 16)
-    filled = int((engine.selection.index[0] >= 0).sum())
-    assert filled == (4 if policy == "none" else 16) or policy in ("worldplay", "random")
+    assert engine.history.selection is not None
+    assert engine.history.selection.index.shape == (2, 17 if policy == "worldscape" else 16)
+    filled = int((engine.history.selection.index[0] >= 0).sum())
+    assert filled == (4 if policy == "none" else 16) or policy in ("worldplay", "worldscape", "random")
     assert frames.shape == (6, 2, 16, HEIGHT, WIDTH, 3)
 
 
@@ -236,7 +236,7 @@ def test_a_stochastic_sampler_follows_the_seed_too(tiny_world: World) -> None:
 
 def test_the_context_can_be_edited(tiny_world: World) -> None:
     plain, edited = begun(tiny_world, [1]), begun(tiny_world, [1])
-    edited.edit_context = lambda c: replace(c, latents=torch.zeros_like(c.latents))
+    edited.history.edit = lambda c: replace(c, latents=torch.zeros_like(c.latents))
     assert not torch.equal(walk(plain, 1), walk(edited, 1))
 
 

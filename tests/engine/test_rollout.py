@@ -1,15 +1,16 @@
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.engine.rollout import generate_chunk, new_cache
+from worldenv.engine.rollout import generate_chunk, new_cache, prepare
 from worldenv.engine.world import World
 from worldenv.geometry.camera import normalise_intrinsics
 from worldenv.memory.context import Context
 
 
-def inputs(world: World) -> tuple[Context, dict[str, torch.Tensor]]:
+def inputs(world: World) -> tuple[Context, torch.Tensor, dict[str, Any]]:
     generator = torch.Generator().manual_seed(0)
     shape = world.latent_shape
     c2w = torch.eye(4, dtype=torch.float64).repeat(2, 4, 1, 1)
@@ -17,28 +18,28 @@ def inputs(world: World) -> tuple[Context, dict[str, torch.Tensor]]:
                       torch.zeros(2, 6).long(), torch.tensor([[-1, 0, 1, 1, 1, 1]] * 2))  # fmt: skip
     K = normalise_intrinsics(world.spec.K, width=world.spec.width, height=world.spec.height)
     noise = torch.randn(2, 4, *shape, generator=generator)
-    return context, {"c2w": c2w, "labels": torch.full((2, 4), 9), "noise": noise, "K": K}
+    rest = {"c2w": c2w, "labels": torch.full((2, 4), 9), "K": K, "unit": 1.0, "latent_shape": shape}
+    return context, noise, rest
 
 
 def test_a_given_cache_changes_nothing(tiny_world: World) -> None:
-    context, rest = inputs(tiny_world)
-    cache = new_cache(tiny_world.dit, rest["noise"], 6)
-    made = [
-        generate_chunk(tiny_world.dit, context, **rest, unit=1.0, sampler=SamplerConfig(), cache=c)  # type: ignore[arg-type]
-        for c in (None, cache, cache)
-    ]
+    context, noise, rest = inputs(tiny_world)
+    cache = new_cache(tiny_world.dit, (2, 6 + 4, *tiny_world.latent_shape), torch.device("cpu"))
+    with torch.no_grad():
+        made = [generate_chunk(prepare(tiny_world.dit, context, **rest, cache=c), noise, SamplerConfig())
+                for c in (None, cache, cache)]  # fmt: skip
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
-    assert made[0].shape == rest["noise"].shape
+    assert made[0].shape == noise.shape
 
 
 def test_gradients_flow_where_they_are_enabled(tiny_world: World) -> None:
     """Self-rollout trains through this function: context and noise both receive gradients."""
-    context, rest = inputs(tiny_world)
+    context, noise, rest = inputs(tiny_world)
     context = replace(context, latents=context.latents.requires_grad_())
-    rest["noise"].requires_grad_()
-    latents = generate_chunk(tiny_world.dit, context, **rest, unit=1.0, sampler=SamplerConfig(num_steps=1))  # type: ignore[arg-type]
-    grads = torch.autograd.grad(latents.square().sum(), (context.latents, rest["noise"]))
+    noise.requires_grad_()
+    latents = generate_chunk(prepare(tiny_world.dit, context, **rest), noise, SamplerConfig(num_steps=1))
+    grads = torch.autograd.grad(latents.square().sum(), (context.latents, noise))
     assert grads[1].abs().sum() > 0
     assert grads[0][:, 1:].abs().sum() > 0
     assert grads[0][:, 0].abs().sum() == 0, "an empty slot has no influence"

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 import worldenv
 from worldenv.engine.info import describe_world
 from worldenv.engine.world import Provenance, World, packaged_worlds, shared_world
-from worldenv.memory.context import MemoryConfig
+from worldenv.memory.config import MemoryConfig
 
 
 @pytest.fixture

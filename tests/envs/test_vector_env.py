@@ -11,7 +11,7 @@ import worldenv  # noqa: F401
 from worldenv.engine.world import World
 from worldenv.envs.env import WorldEnv
 from worldenv.envs.vector_env import WorldVectorEnv
-from worldenv.memory.context import POLICIES
+from worldenv.memory.config import POLICIES
 
 FORWARD, BACK, RIGHT, LEFT = range(4)
 H, W = 48, 64
@@ -521,7 +521,7 @@ def test_memory_by_table(tiny_world: World) -> None:
     envs.reset(seed=0)
     for _ in range(3):
         envs.step(np.array([0]))
-    assert envs.core.dynamics.selection.index.tolist() == [[5, 6, 7, 8]]  # type: ignore[attr-defined]
+    assert envs.core.dynamics.history.selection.index.tolist() == [[5, 6, 7, 8]]  # type: ignore[attr-defined]
 
 
 def test_chunk_latents_and_steps(tiny_world: World) -> None:

@@ -7,7 +7,8 @@ from worldenv.engine.world import World
 from worldenv.eval.image import frame_psnr
 from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score, swap_memory
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
-from worldenv.memory.context import Context, MemoryConfig
+from worldenv.memory.config import MemoryConfig
+from worldenv.memory.context import Context
 
 
 def out_and_back_frames(half: int, batch: int = 2) -> torch.Tensor:

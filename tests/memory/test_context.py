@@ -6,24 +6,15 @@ import torch
 from worldenv.geometry.camera import intrinsics, normalise_intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
-from worldenv.memory.context import (
-    POLICIES,
-    Context,
-    MemoryConfig,
-    chunk_mask,
-    condition,
-    context_mask,
-    entry_of,
-    gather,
-    num_slots,
-    select,
-    with_policy,
-)
+from worldenv.memory.config import Layout, MemoryConfig, num_slots, with_policy
+from worldenv.memory.context import Context, chunk_mask, condition, context_mask, gather
+from worldenv.memory.select import Query, select
 
 CHUNK = 4
 CONFIG = MemoryConfig(num_points=512)
 SLOTS = num_slots(CONFIG, CHUNK)
 SHAPE = (1, 1, 1)
+LAYOUT = Layout(CHUNK)
 
 
 def heading(yaw_deg: float) -> torch.Tensor:
@@ -46,7 +37,7 @@ def query(*yaws: float) -> torch.Tensor:
 
 
 def pick(bank: MemoryBank, q: torch.Tensor, policy: str = "worldplay", seeds: tuple[int, ...] = ()) -> torch.Tensor:
-    return select(bank, q, with_policy(CONFIG, policy), chunk_latents=CHUNK, seeds=seeds).index
+    return select(bank, Query(q, seeds), with_policy(CONFIG, policy), LAYOUT).index
 
 
 def members(row: torch.Tensor) -> list[int]:
@@ -59,7 +50,7 @@ def sweep(num_chunks: int, *, special: int | None = None) -> list[float]:
 
 
 def test_entries_are_latent_zero_and_then_chunks() -> None:
-    assert entry_of(torch.tensor([-1, 0, 1, 4, 5, 8, 9]), CHUNK).tolist() == [-1, 0, 1, 1, 2, 2, 3]
+    assert Layout(CHUNK).entry_of(torch.tensor([-1, 0, 1, 4, 5, 8, 9])).tolist() == [-1, 0, 1, 1, 2, 2, 3]
     assert SLOTS == 16
 
 
@@ -78,10 +69,10 @@ def test_everything_is_in_context_while_it_fits(policy: str, num_chunks: int) ->
 def test_a_revisited_view_is_retrieved(special: int) -> None:
     bank = make_bank([sweep(9, special=special)])
     length = 1 + 9 * CHUNK
-    found = select(bank, query(0), CONFIG, chunk_latents=CHUNK)
+    found = select(bank, Query(query(0)), CONFIG, LAYOUT)
     chunk = list(range(CHUNK * special - 3, CHUNK * special + 1))
     assert members(found.index[0]) == chunk + list(range(length - 12, length))
-    assert found.retrieved.tolist() == [special]
+    assert found.retrieved.tolist() == [[special]]
     assert float(found.score) == pytest.approx(1.0)
 
 
@@ -94,8 +85,8 @@ def test_entry_zero_can_be_retrieved_and_takes_one_slot() -> None:
 
 
 def test_equal_scores_take_the_earliest_entry() -> None:
-    found = select(make_bank([sweep(8)]), query(180), CONFIG, chunk_latents=CHUNK)
-    assert found.retrieved.tolist() == [0]
+    found = select(make_bank([sweep(8)]), Query(query(180)), CONFIG, LAYOUT)
+    assert found.retrieved.tolist() == [[0]]
 
 
 def test_what_is_in_the_window_is_not_retrieved_again() -> None:
@@ -129,7 +120,7 @@ def test_random_is_determined_by_its_seed() -> None:
 def test_rows_of_different_lengths_choose_as_if_alone() -> None:
     yaws = [sweep(9, special=2), sweep(2), sweep(5, special=1), sweep(0), sweep(4, special=1)]
     bank = make_bank(yaws)
-    for policy in POLICIES:
+    for policy in ("worldplay", "recent", "random", "none"):
         together = pick(bank, query(0, 0, 0, 0, 0), policy, (0, 1, 2, 3, 4))
         for row, own in enumerate(yaws):
             alone = pick(make_bank([own]), query(0), policy, (row,))
@@ -147,26 +138,26 @@ def test_several_chunks_can_be_retrieved() -> None:
     yaws = sweep(9)
     for chunk in (2, 5):
         yaws[CHUNK * chunk - 3 : CHUNK * chunk + 1] = [0.0] * CHUNK
-    index = select(make_bank([yaws]), query(0), config, chunk_latents=CHUNK).index
+    index = select(make_bank([yaws]), Query(query(0)), config, LAYOUT).index
     assert members(index[0]) == [5, 6, 7, 8, 17, 18, 19, 20, *range(29, 37)]
 
 
 def test_chunks_of_one_latent_work() -> None:
     config = MemoryConfig(num_points=512, temporal_latents=3, retrieved_chunks=2)
     yaws = [180.0, 180.0, 0.0, 180.0, 0.0, 180.0, 180.0, 180.0, 180.0]
-    index = select(make_bank([yaws]), query(0)[:, :1], config, chunk_latents=1).index
+    index = select(make_bank([yaws]), Query(query(0)[:, :1]), config, Layout(1)).index
     assert members(index[0]) == [2, 4, 6, 7, 8]
 
 
 def test_unknown_policies_are_refused_with_the_list() -> None:
-    with pytest.raises(ValueError, match=r"worldplay, none, recent, random"):
+    with pytest.raises(ValueError, match=r"worldplay, worldscape, recent, random, none"):
         MemoryConfig(policy="elephant")
 
 
 def test_gather_fetches_the_selected_latents() -> None:
     bank = make_bank([sweep(9, special=2), sweep(1)])
     index = pick(bank, query(0, 0))
-    context = gather(bank, index, chunk_latents=CHUNK)
+    context = gather(bank, index, LAYOUT)
     assert torch.equal(context.valid, index >= 0)
     for row in range(2):
         keep = context.valid[row]
@@ -199,7 +190,7 @@ def test_conditioning_is_reframed() -> None:
     """Positions count from the first slot; poses are relative to the chunk's first camera, in the model's unit."""
     bank, unit = make_bank([sweep(9, special=2)]), 2.0
     bank.c2w[..., 0, 3] = torch.arange(bank.c2w.shape[1]).double()
-    context = gather(bank, pick(bank, query(0)), chunk_latents=CHUNK)
+    context = gather(bank, pick(bank, query(0)), LAYOUT)
     c2w = query(30).clone()
     c2w[..., 2, 3] = torch.arange(CHUNK).double()
     K = normalise_intrinsics(intrinsics(64, 48, fov_deg=90), width=64, height=48)

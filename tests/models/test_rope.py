@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from worldenv.geometry.pose import invert_se3, look
 from worldenv.models.attention import attend, latent_mask_bias
-from worldenv.models.dit import DualAttention, WorldDiT
+from worldenv.models.dit import DualAttention, Place, WorldDiT
 from worldenv.models.kv_cache import KVCache
 from worldenv.models.prope import apply_heads, camera_projection, head_matrices
 from worldenv.models.rope import apply_rope, rope_table
@@ -114,7 +114,11 @@ def test_dual_attention_equals_the_reference_formula() -> None:
     matrices = head_matrices(*camera_projection(c2w, NORMALISED), head_dim=DIM, dtype=torch.float64)
     mask = torch.ones(FRAMES, FRAMES, dtype=torch.bool).tril()
     bias = latent_mask_bias(mask[None], tokens=TOKENS, dtype=torch.float64)
-    found = attention.merge(attend(*attention.project(x, rope, matrices), bias), matrices, num_frames=FRAMES)
+    place = Place(rope, *matrices)
+    queries, *keys_values = attention.project(x)
+    keys, values = attention.place_keys(*keys_values, place)
+    attended = attend(attention.place_queries(queries, place), keys, values, bias)
+    found = attention.merge(attended, place, num_frames=FRAMES)
 
     q, k, v = (x @ attention.to_qkv.weight.T + attention.to_qkv.bias).chunk(3, -1)
     q, k = (t / (t.square().mean(-1, keepdim=True) + 1e-6).sqrt() * w for t, w in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,10 +13,10 @@ from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import c2w_to_keys, keys_to_label
 from ..geometry.camera import normalise_intrinsics
-from ..memory.context import Context, MemoryConfig, Selection, gather, num_slots, select
-from ..models.kv_cache import KVCache
+from ..memory.config import MemoryConfig
 from ..models.vae import VAECache, to_frames, to_pixels
-from .rollout import Known, generate_chunk, new_cache
+from .history import History
+from .rollout import Known, generate_chunk
 from .state import EngineState
 from .world import World
 
@@ -43,11 +43,9 @@ class Engine:
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
-        self.selection: Selection | None = None
-        self.points: Tensor | None = None  # (P, 3): fixed points for the memory's overlap, drawn from its seed if None
-        self.edit_context: Callable[[Context], Context] | None = None  # what-if experiments of the evaluation
-        self._cache: KVCache | None = None
-        self._state = EngineState.empty(num_envs, self.spec, world.latent_shape)
+        self.history = History(world, self.spec, self.memory, num_envs)
+        self._stale: set[int] = set()  # rows whose prompt has changed since their keys and values were made
+        self._state = EngineState.empty(num_envs, self.spec, self.history)
 
     @property
     def c2w(self) -> Tensor:
@@ -86,32 +84,64 @@ class Engine:
             views = self.world.require_starts()
             index = torch.tensor([draw_start(len(views), seeds[r], starts[r]) for r in rows.tolist()], dtype=torch.long)
             frames, c2w = views.frames[index], views.c2w[index]
-        self._begin(rows, frames, c2w, [seeds[r] for r in rows.tolist()])
+        self._begin(rows, frames[:, None], c2w[:, None], [seeds[r] for r in rows.tolist()])
+        return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
+
+    def resume(
+        self,
+        frames: Tensor,  # (B, 4 F - 3, H, W, 3) uint8
+        c2w: Tensor,  # (B, F, 4, 4): the pose of every fourth frame, from the first
+        *,
+        seeds: Sequence[int],
+        mask: Tensor | None = None,  # (B,) bool
+    ) -> Chunk:
+        """Begin episodes from clips: what they show is remembered, and the next chunk goes on from their end.
+
+        Raises:
+            ValueError: if the clips are not a start view and whole chunks.
+        """
+        chunk, count = self.spec.chunk_latents, c2w.shape[1]
+        if (count - (0 if self.spec.start_in_chunk else 1)) % chunk or frames.shape[1] != 4 * count - 3:
+            first = 4 * chunk - 3 if self.spec.start_in_chunk else 1
+            raise ValueError(
+                f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {4 * chunk} N frames and one "
+                f"pose for every fourth of them, from the first"
+            )
+        rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
+        self._begin(rows, frames[rows], c2w[rows].double(), [seeds[r] for r in rows.tolist()])
         return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
 
     @torch.no_grad()
     def _begin(self, rows: Tensor, frames: Tensor, c2w: Tensor, seeds: list[int]) -> None:
         vae = self.world.vae
-        pixels = to_pixels(frames)[:, None].to(self.device, vae.dtype)
+        pixels = to_pixels(frames).to(self.device, vae.dtype)
         latents = torch.cat([vae.encode(row[None]) for row in pixels])  # one by one: equal in any batch
-        self._state.frames[rows] = frames
-        self.begin(rows, latents, c2w, seeds)
+        self._state.frames[rows] = frames[:, -1]
+        self.begin(rows, latents, c2w[:, 0], seeds, path=c2w[:, 1:])
 
     @torch.no_grad()
     def begin(
         self,
         rows: Tensor,  # (R,) int64
-        latents: Tensor,  # (R, 0 or 1, C, h, w): the start view's latent, or none: the model invents it from a prompt
-        c2w: Tensor,  # (R, 4, 4)
+        latents: Tensor,  # (R, F, C, h, w): the start view's latent, none (the model invents it), or a clip's
+        c2w: Tensor,  # (R, 4, 4) where the episode begins
         seeds: list[int],
         *,
+        path: Tensor | None = None,  # (R, F - 1, 4, 4): the further poses of a clip
         noise: Tensor | None = None,  # (R, horizon, C, h, w) instead of drawing it, until any row begins anew
     ) -> None:
-        """Begin episodes from encoded start views."""
+        """Begin episodes from encoded start views or clips."""
         state, horizon = self._state, self.sampler.noise_horizon
         if not latents.shape[1] and not self.spec.start_in_chunk:
             raise ValueError(f"world {self.world.config.name!r} invents no start view; pass one")
-        state.begin(rows, latents, c2w, seeds)
+        state.begin(rows, c2w, seeds)
+        whole = c2w[:, None] if path is None else torch.cat([c2w[:, None], path], 1)
+        still = torch.zeros(len(rows), 1, 2, dtype=torch.long)
+        labels = keys_to_label(torch.cat([still, self._keys_along(whole)], 1))
+        whole, labels = whole[:, : latents.shape[1]], labels[:, : latents.shape[1]]
+        self._stale -= set(rows.tolist())
+        text = state.text_batch(rows.tolist())
+        self.history.begin(rows, latents, whole, labels, K=self.K, text=text)
         if noise is not None:
             state.set_noise(rows, noise)
         elif horizon:
@@ -134,6 +164,8 @@ class Engine:
     ) -> None:
         """Describe the world of some rows (all by default) from the next chunk on; its keys are computed once.
 
+        Keys and values that the memory keeps are made anew under it; pictures, poses and recent motion stay.
+
         Raises:
             ValueError: if the world has no text, or the prompt cannot be encoded.
         """
@@ -142,6 +174,7 @@ class Engine:
         encoded = self.world.dit.encode_text(prompt.to(self.device))
         for row in range(self.num_envs) if rows is None else rows:
             self._state.text[row] = encoded
+            self._stale.add(row)
 
     def step(self, actions: Actions) -> Chunk:
         """Generate the next chunk of every env and decode it."""
@@ -204,31 +237,29 @@ class Engine:
     @torch.no_grad()
     def generate(self, actions: Actions) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w)."""
-        state, chunk, alone = self._state, self.spec.chunk_latents, not self.spec.start_in_chunk
+        state, chunk = self._state, self.spec.chunk_latents
         first = self._first(state.bank.length)
         given = first & (state.bank.length > 0)
         placed = self._placed(actions, first)
         labels = keys_to_label(placed.keys)
-        history = replace(state.bank, length=state.bank.length.masked_fill(first, 0))
-        self.selection = select(
-            history, placed.c2w, self.memory, chunk_latents=chunk, start_alone=alone, seeds=state.seeds,
-            points=self.points,
-        )  # fmt: skip
-        context = gather(history, self.selection.index, chunk_latents=chunk, start_alone=alone)
-        if self.edit_context is not None:
-            context = self.edit_context(context)
-        noise = state.take_noise(history.length, (chunk, *self.world.latent_shape)).to(self.device)
+        for row in sorted(self._stale):
+            self.history.recache(row, K=self.K, text=state.text_batch([row]))
+        self._stale.clear()
+        prepared = self.history.prepare(
+            placed.c2w, labels, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first
+        )
+        noise = state.take_noise(state.bank.length.masked_fill(first, 0), (chunk, *self.world.latent_shape)).to(
+            self.device
+        )
         known = None
         if given.any():
             mask = given[:, None] & (torch.arange(chunk) == 0)
             known = Known(mask.to(self.device), state.bank.latents[:, :1].expand(-1, chunk, -1, -1, -1).to(self.device))
-        if self._cache is None:
-            self._cache = new_cache(self.world.dit, noise, num_slots(self.memory, chunk))
         latents = generate_chunk(
-            self.world.dit, context, c2w=placed.c2w, labels=labels, noise=noise, K=self.K, unit=self.spec.unit,
-            sampler=self.sampler, cache=self._cache, text=state.text_batch(), known=known,
+            prepared, noise, self.sampler, known=known,
             renoise=lambda: state.generators.normal(range(self.num_envs), noise.shape[1:]).to(self.device),
         )  # fmt: skip
+        self.history.record(torch.arange(self.num_envs), prepared, latents, placed.c2w)
         for rows, new in ((given, slice(1, None)), (~given, slice(None))):
             index = rows.nonzero()[:, 0]
             state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
@@ -257,13 +288,32 @@ class Engine:
         c2w: Tensor,  # (B, F, 4, 4)
     ) -> Tensor:
         """Label a path that starts at the current poses; (B, F, 2). Motion below a tenth of a step is no key."""
+        return self._keys_along(torch.cat([self.c2w[:, None], c2w], 1))
+
+    def _keys_along(self, path: Tensor) -> Tensor:
         steps = self.spec.steps
-        path = torch.cat([self.c2w[:, None], c2w], 1)
         return c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
 
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
         return self._state.clone(rows)
+
+    def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
+        """Let rows continue the episodes of other rows, exactly as those will; kept keys and values are shared.
+
+        Args:
+            source: rows to continue.
+            rows: rows that continue them, as many, whatever they did before.
+            reseed: new seeds for the forks' random numbers, so that they go on differently.
+
+        Raises:
+            ValueError: if the numbers of rows differ, or a row would be both trunk and fork.
+        """
+        if len(source) != len(rows) or set(source) & set(rows) or len(set(rows)) != len(rows):
+            raise ValueError(f"cannot fork rows {list(source)} onto {list(rows)}; name as many others, each once")
+        self._state.fork(source, rows, reseed)
+        self._stale -= set(rows)
+        self._stale |= {fork for trunk, fork in zip(source, rows, strict=True) if trunk in self._stale}
 
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..memory.context import num_slots
+from ..memory.config import num_slots
 from .world import World
 
 

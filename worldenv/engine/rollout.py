@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,48 +13,91 @@ from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig
 from ..memory.context import Context, chunk_mask, condition, context_mask
 from ..models.dit import WorldDiT
 from ..models.kv_cache import Cache, GradientCache, KVCache
-from ..models.types import Conditioning, TextCache
+from ..models.types import Conditioning, KeysValues, TextCache
 
 
-def generate_chunk(
+@dataclass(frozen=True)
+class Prepared:
+    """A chunk's context, encoded: what every evaluation of the network on the chunk shares."""
+
+    dit: WorldDiT
+    now: Conditioning  # of the chunk, its timesteps those of clean context
+    mask: Tensor  # (B, F, S + F) bool
+    cache: Cache
+    text: TextCache | None
+
+    def velocity(
+        self,
+        x: Tensor,  # (B, F, C, h, w)
+        timesteps: Tensor,  # (B, F)
+    ) -> Tensor:
+        """Evaluate the network on the noisy chunk; (B, F, C, h, w) float32."""
+        return self.dit(x, replace(self.now, timesteps=timesteps), mask=self.mask, cache=self.cache, text=self.text)
+
+    def record(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+        timesteps: Tensor | None = None,  # (B, F) labels of noised latents (training); None is clean
+    ) -> KeysValues:
+        """Return the chunk's own keys and values, for chunks to come that encode nothing anew."""
+        cond = self.now if timesteps is None else replace(self.now, timesteps=timesteps)
+        return self.dit.record(latents, cond, mask=self.mask, cache=self.cache, text=self.text)
+
+
+def prepare(
     dit: WorldDiT,
     context: Context,
     *,
     c2w: Tensor,  # (B, F, 4, 4) commanded
     labels: Tensor,  # (B, F)
-    noise: Tensor,  # (B, F, C, h, w)
+    latent_shape: tuple[int, int, int],
     K: Tensor,  # (3, 3) normalised
     unit: float,
-    sampler: SamplerConfig,
     cache: Cache | None = None,
-    renoise: Callable[[], Tensor] | None = None,
     text: TextCache | None = None,
-    known: Known | None = None,
-) -> Tensor:
-    """Denoise the next chunk of latents given its context (WorldPlay, Algorithm 2); (B, F, C, h, w) float32.
+) -> Prepared:
+    """Encode a context into ``cache`` (made here if not given), or place what was recorded of it.
 
-    The context is encoded once into ``cache`` (made here if not given), then every denoising step attends to it.
-    Latents that are ``known`` (a start view inside its chunk) are attended to like context and stay as they are.
-    Gradients flow if the caller enables them.
+    Without a cache one that lets gradients flow is made where gradients are enabled.
     """
-    device, num_slots, num_latents = noise.device, context.latents.shape[1], noise.shape[1]
+    device, (batch, num_slots), num_latents = dit.patch_embedding.weight.device, context.entry.shape, c2w.shape[1]
     exact = dit.config.numerics == "reference"
     whole = condition(context, c2w, labels, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
     past = to_device(whole.select(0, num_slots), device)
     now = to_device(whole.select(num_slots, num_slots + num_latents), device)
     if cache is None:
-        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, noise, num_slots)
-    context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
-    dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
-    mask = chunk_mask(context.valid, num_latents).to(device)
+        shape = (batch, num_slots + num_latents, *latent_shape)
+        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, device)
+    if context.recorded is not None:
+        dit.load(context.recorded, past, size=latent_shape[1:], cache=cache)
+    else:
+        context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
+        dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
+    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text)
+
+
+def generate_chunk(
+    prepared: Prepared,
+    noise: Tensor,  # (B, F, C, h, w)
+    sampler: SamplerConfig,
+    *,
+    renoise: Callable[[], Tensor] | None = None,
+    known: Known | None = None,
+) -> Tensor:
+    """Denoise the next chunk of latents against its context (WorldPlay, Algorithm 2); (B, F, C, h, w) float32.
+
+    Latents that are ``known`` (a start view inside its chunk) are attended to like context and stay as they are.
+    Gradients flow if the caller enables them.
+    """
 
     def velocity(x: Tensor, timesteps: Tensor) -> Tensor:
         if known is not None:
             x, timesteps = known.fill(x), timesteps.masked_fill(known.mask, CONTEXT_TIMESTEP)
-        step = Conditioning(timesteps, now.labels, now.positions, now.projection, now.unprojection)
-        return dit(x, step, mask=mask, cache=cache, text=text)
+        return prepared.velocity(x, timesteps)
 
-    latents = sample_chunk(velocity, noise.to(dit.dtype) if exact else noise, sampler, renoise=renoise).float()
+    exact = prepared.dit.config.numerics == "reference"
+    start = noise.to(prepared.dit.dtype) if exact else noise
+    latents = sample_chunk(velocity, start, sampler, renoise=renoise).float()
     return latents if known is None else known.fill(latents)
 
 
@@ -70,21 +113,18 @@ class Known:
         return torch.where(self.mask[..., None, None, None], self.latents.to(x.dtype), x)
 
 
-def new_cache(
-    dit: WorldDiT,
-    noise: Tensor,  # (B, F, C, h, w)
-    num_slots: int,
-) -> KVCache:
-    """Allocate keys and values for [context | chunk]."""
+def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torch.device) -> KVCache:
+    """Allocate keys and values for [context | chunk] of this shape, (B, S + F, C, h, w)."""
     config = dit.config
+    batch, num_latents, _, height, width = shape
     return KVCache(
         num_layers=config.num_layers,
-        batch=noise.shape[0],
+        batch=batch,
         num_heads=config.num_heads * (2 if config.camera_branch else 1),
-        num_tokens=(num_slots + noise.shape[1]) * dit.tokens(noise),
+        num_tokens=num_latents * height * width // config.patch**2,
         head_dim=config.head_dim,
         dtype=dit.dtype,
-        device=noise.device,
+        device=device,
     )
 
 

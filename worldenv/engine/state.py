@@ -13,13 +13,14 @@ from ..base.rng import RowGenerators, derive_seed
 from ..memory.bank import MemoryBank
 from ..models.types import TextCache
 from ..models.vae import VAECache
+from .history import History
 
 
 @dataclass
 class EngineState:
     """Everything that B episodes consist of. Rows are independent: each can be begun, copied and put back alone."""
 
-    bank: MemoryBank
+    history: History
     decoder: VAECache
     generators: RowGenerators
     seeds: list[int]
@@ -29,10 +30,10 @@ class EngineState:
     text: list[TextCache | None] = field(default_factory=list)  # the prompt of each env, encoded
 
     @classmethod
-    def empty(cls, num_envs: int, spec: WorldSpec, latent_shape: tuple[int, int, int]) -> EngineState:
+    def empty(cls, num_envs: int, spec: WorldSpec, history: History) -> EngineState:
         """Make the state of B episodes that have not begun."""
         return cls(
-            bank=MemoryBank.empty(num_envs, latent_shape),
+            history=history,
             decoder=VAECache(),
             generators=RowGenerators(num_envs),
             seeds=[0] * num_envs,
@@ -47,6 +48,11 @@ class EngineState:
         return len(self.seeds)
 
     @property
+    def bank(self) -> MemoryBank:
+        """Latents, poses and labels of every episode."""
+        return self.history.bank
+
+    @property
     def c2w(self) -> Tensor:
         """Current pose of each env, (B, 4, 4) float64."""
         newest = self.bank.c2w[torch.arange(self.num_envs), (self.bank.length - 1).clamp(min=0)]
@@ -55,16 +61,11 @@ class EngineState:
     def begin(
         self,
         rows: Tensor,  # (R,) int64
-        latents: Tensor,  # (R, 0 or 1, C, h, w)
-        c2w: Tensor,  # (R, 4, 4)
+        origin: Tensor,  # (R, 4, 4)
         seeds: Sequence[int],
     ) -> None:
-        """Forget what these rows were and begin anew from encoded start views, or from nothing."""
-        self.bank.clear(rows)
-        self.origin[rows] = c2w
-        count = latents.shape[1]
-        labels = torch.zeros(len(rows), count, dtype=torch.long)
-        self.bank.append(rows, latents, c2w[:, None].expand(-1, count, -1, -1), labels)
+        """Begin episodes in these rows: where, and with which random numbers."""
+        self.origin[rows] = origin
         for row, seed in zip(rows.tolist(), seeds, strict=True):
             self.seeds[row] = seed
             self.generators.seed(row, derive_seed(seed, "noise"))
@@ -104,23 +105,34 @@ class EngineState:
             self.decoder = VAECache([t.new_zeros(self.num_envs, *t.shape[1:]) for t in part.tensors])
         self.decoder.write(rows, part)
 
-    def text_batch(self) -> TextCache | None:
-        """Return the prompts of all envs as one batch; envs that share a prompt share its keys."""
-        first = self.text[0]
-        if first is None or all(p is first for p in self.text):
-            return first
-        layers = zip(*(p for p in self.text if p is not None), strict=True)
+    def text_batch(self, rows: Sequence[int] | None = None) -> TextCache | None:
+        """Return the prompts of some rows (default: all) as one batch; rows that share a prompt share its keys."""
+        text = self.text if rows is None else [self.text[row] for row in rows]
+        if not text or text[0] is None or all(p is text[0] for p in text):
+            return text[0] if text else None
+        layers = zip(*(p for p in text if p is not None), strict=True)
         return tuple((torch.cat([k for k, _ in kv]), torch.cat([v for _, v in kv])) for kv in layers)
+
+    def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None) -> None:
+        """Copy episodes from some rows onto others, sharing what is never written again."""
+        a, b = torch.tensor(list(source)), torch.tensor(list(rows))
+        self.history.fork(a, b)
+        for tensor in (self.frames, self.origin, *([] if self.noise is None else [self.noise])):
+            tensor[b] = tensor[a]
+        if self.decoder.tensors:
+            device = self.decoder.tensors[0].device
+            self.decoder.write(b.to(device), self.decoder.select(a.to(device)))
+        for i, (trunk, fork) in enumerate(zip(source, rows, strict=True)):
+            self.seeds[fork], self.text[fork] = self.seeds[trunk], self.text[trunk]
+            self.generators.restore(fork, self.generators.state(trunk))
+            if reseed is not None:
+                self.seeds[fork] = reseed[i]
+                self.generators.seed(fork, derive_seed(reseed[i], "noise"))
 
     def clone(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
         index = torch.tensor(list(rows))
-        longest = int(self.bank.length[index].max())
-        tensors = {
-            "latents": self.bank.latents[index, :longest],
-            "c2w": self.bank.c2w[index, :longest],
-            "labels": self.bank.labels[index, :longest],
-            "length": self.bank.length[index],
+        tensors = self.history.clone(index) | {
             "seeds": torch.tensor([self.seeds[r] for r in rows], dtype=torch.long),
             "generators": torch.stack([self.generators.state(r) for r in rows]),
             "frames": self.frames[index],
@@ -134,10 +146,7 @@ class EngineState:
     def restore(self, tensors: dict[str, Tensor], rows: Sequence[int], *, device: torch.device) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""
         index = torch.tensor(list(rows))
-        self.bank.clear(index)
-        assert tensors["latents"].shape[1] >= int(tensors["length"].max())
-        self.bank.append(index, tensors["latents"], tensors["c2w"], tensors["labels"])
-        self.bank.length[index] = tensors["length"]
+        self.history.restore(index, tensors)
         for i, row in enumerate(rows):
             self.seeds[row] = int(tensors["seeds"][i])
             self.generators.restore(row, tensors["generators"][i])

@@ -20,7 +20,7 @@ from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tenso
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.dynamics import WorldSpec
 from ..diffusion.schedule import SamplerConfig
-from ..memory.context import MemoryConfig
+from ..memory.config import MemoryConfig
 from ..models.dit import WorldDiT
 from ..models.pretrained.release import is_release
 from ..models.types import DiTConfig

@@ -12,7 +12,7 @@ from ..base.dynamics import WorldSpec
 from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import ActionSteps
-from ..memory.context import MemoryConfig
+from ..memory.config import MemoryConfig
 from ..models.dit import WorldDiT
 from ..models.pretrained.release import find_release
 from ..models.pretrained.text import PromptEncoder

@@ -12,7 +12,7 @@ from ..base.config import from_dict, to_dict
 from ..base.dynamics import Dynamics
 from ..engine.engine import Engine, default_dtype, resolve_device
 from ..engine.world import World, shared_world
-from ..memory.context import MemoryConfig
+from ..memory.config import MemoryConfig
 from ..tasks.registry import make_task
 from .core import CoreConfig, EnvCore, Episodes
 

@@ -18,7 +18,9 @@ from ..engine.worldplay import random_worldplay
 from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
-from ..memory.context import chunk_mask, condition, context_mask, gather, num_slots, select
+from ..memory.config import Layout, num_slots
+from ..memory.context import chunk_mask, condition, context_mask, gather
+from ..memory.select import Query, select
 from ..models.vae import VAECache
 
 HISTORY = 64
@@ -39,13 +41,14 @@ def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_st
     bank = MemoryBank(torch.randn(1, HISTORY, *shape), path[:, :HISTORY], labels[:, :HISTORY], torch.tensor([HISTORY]))
     coming, noise = path[:, HISTORY:], torch.randn(1, chunk, *shape, device=device)
     K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
-    cache = new_cache(world.dit, noise, num_slots(config.memory, chunk))
+    layout = Layout(chunk, start_alone=False)
+    cache = new_cache(world.dit, (1, num_slots(config.memory, chunk) + chunk, *shape), device)
     text = world.dit.encode_text(torch.randn(1, 512, config.dit.text_dim, device=device))
 
     def choose() -> Tensor:
-        return select(bank, coming, config.memory, chunk_latents=chunk, start_alone=False).index
+        return select(bank, Query(coming), config.memory, layout).index
 
-    context = gather(bank, choose(), chunk_latents=chunk, start_alone=False)
+    context = gather(bank, choose(), layout)
     slots = context.latents.shape[1]
     whole = to_device(condition(context, coming, labels[:, HISTORY:], K=K, unit=spec.unit), device)
     whole.timesteps[:, slots:] = 1000

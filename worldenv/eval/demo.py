@@ -12,7 +12,7 @@ from ..base.log import Stopwatch, console
 from ..engine.engine import default_dtype, resolve_device
 from ..engine.world import World, shared_world
 from ..envs.wrappers import tile
-from ..memory.context import num_slots
+from ..memory.config import num_slots
 from .image import Array
 from .report import paired, write_report
 from .revisit import PROTOCOL, controls, make_cases, mirror, run_arm, score, swap_memory

@@ -149,7 +149,7 @@ def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, to
     engine = Engine(world, 1, sampler=sampler, decode=False)
     if not torch.equal(golden["K"], golden["K"][:, :1].expand_as(golden["K"])):
         raise ValueError("the rollout's K changes from frame to frame; a world has one camera, so it cannot be stepped")
-    engine.K, engine.points = golden["K"][0, 0], golden["memory_points"].double()
+    engine.K, engine.history.points = golden["K"][0, 0], golden["memory_points"].double()
     engine.set_prompt(golden["text"])
     engine.begin(torch.zeros(1, dtype=torch.long), golden["first_image_latent"].transpose(1, 2), c2w[:, 0], [0],
                  noise=noise)  # fmt: skip
@@ -160,8 +160,8 @@ def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, to
         began = time.perf_counter()
         made.append(engine.generate(Actions(_padded(keys[:, window], chunk), _padded(c2w[:, window], chunk))))
         seconds.append(time.perf_counter() - began)
-        assert engine.selection is not None
-        chosen[start] = engine.selection.index[0]
+        assert engine.history.selection is not None
+        chosen[start] = engine.history.selection.index[0]
     asked = zip(golden["selected_at"].tolist(), golden["selected"], strict=True)
     equal = [torch.equal(chosen[start], row) for start, row in asked]
     different = float(equal.count(False))

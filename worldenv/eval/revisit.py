@@ -23,7 +23,8 @@ from ..engine.world import World
 from ..geometry.action import c2w_to_keys, camera_to_c2w
 from ..geometry.path import FreeSpace, Walker, plan_path
 from ..geometry.pose import yaw_pitch
-from ..memory.context import Context, MemoryConfig, with_policy
+from ..memory.config import MemoryConfig, with_policy
+from ..memory.context import Context
 from .image import Array, contrast_ratio, frame_psnr, motion_ratio
 
 PROTOCOL = "revisit-v2"
@@ -76,9 +77,14 @@ def swap_memory(memory: MemoryConfig) -> ContextEdit:
     """Put the next row's pictures into the retrieved slots, with this row's poses: what memory is worth."""
 
     def edit(context: Context) -> Context:
-        latents, retrieved = context.latents.clone(), context.latents.shape[1] - memory.temporal_latents
-        latents[:, :retrieved] = latents[:, :retrieved].roll(1, 0)
-        return replace(context, latents=latents)
+        retrieved = context.entry.shape[1] - memory.temporal_latents
+
+        def swap(tensor: Tensor, axis: int) -> Tensor:
+            part = tensor.narrow(axis + 1, 0, retrieved).roll(1, axis)
+            return torch.cat([part, tensor.narrow(axis + 1, retrieved, memory.temporal_latents)], axis + 1)
+
+        recorded = None if context.recorded is None else tuple(swap(t, 1) for t in context.recorded)
+        return replace(context, latents=swap(context.latents, 0), recorded=recorded)  # type: ignore[arg-type]
 
     return edit
 
@@ -92,7 +98,7 @@ def run_arm(world: World, cases: Cases, policy: str, *, edit: ContextEdit | None
     frames = [cases.frames[:, :1]]
     pieces = list(zip(cases.keys.split(chunk, 1), cases.c2w.split(chunk, 1), strict=True))
     for i, (keys, c2w) in enumerate(track(pieces, f"memory: {policy}", total=len(pieces))):
-        engine.edit_context = edit if 2 * i >= len(pieces) else None
+        engine.history.edit = edit if 2 * i >= len(pieces) else None
         frames.append(engine.step(Actions(keys, c2w)).frames)
     return torch.cat(frames, 1)
 

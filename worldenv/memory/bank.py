@@ -46,12 +46,34 @@ class MemoryBank:
         self.labels[rows[:, None], slots] = labels.to("cpu")
         self.length[rows] += count
 
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latents, poses and labels."""
+        return self.latents, self.c2w, self.labels
+
+    def with_length(
+        self,
+        length: Tensor,  # (B,)
+    ) -> MemoryBank:
+        """Return the same history, ending elsewhere."""
+        return MemoryBank(*self.parts(), length)
+
     def clear(
         self,
         rows: Tensor,  # (R,) int64
     ) -> None:
         """Forget the history of the given rows."""
         self.length[rows] = 0
+
+    def fork(
+        self,
+        source: Tensor,  # (R,) int64
+        rows: Tensor,  # (R,) int64
+    ) -> None:
+        """Copy the histories of some rows onto others."""
+        longest = int(self.length[source].max())
+        for part in self.parts():
+            part[rows, :longest] = part[source, :longest]
+        self.length[rows] = self.length[source]
 
     def _grow(self) -> None:
         for name in ("latents", "c2w", "labels"):

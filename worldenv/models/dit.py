@@ -7,6 +7,8 @@ table plus shared modulation, joint QK norm, gates) is Wan2.2's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,10 +18,17 @@ from .kv_cache import Cache
 from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
 from .prope import apply_heads, head_matrices
 from .rope import apply_rope, rope_table
-from .types import Conditioning, DiTConfig, TextCache
+from .types import Conditioning, DiTConfig, KeysValues, TextCache
 
-RopeTable = tuple[Tensor, Tensor]
-HeadMatrices = tuple[Tensor, Tensor, Tensor]
+
+@dataclass(frozen=True)
+class Place:
+    """Where latents are, in time and picture (RoPE) and in space (PRoPE), as factors for queries, keys and outputs."""
+
+    rope: tuple[Tensor, Tensor]  # each (B, F, S, 1, head_dim)
+    queries: Tensor  # (B F, head_dim, head_dim)
+    keys: Tensor  # (B F, head_dim, head_dim), for values too
+    outputs: Tensor  # (B F, head_dim, head_dim)
 
 
 class DualAttention(nn.Module):
@@ -40,26 +49,39 @@ class DualAttention(nn.Module):
     def project(
         self,
         x: Tensor,  # (B, F, S, D)
-        rope: RopeTable,
-        cameras: HeadMatrices,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v of both branches side by side on the head axis, each (B, 2N, F S, head_dim)."""
+        """Return q, k, v, each (B, F, S, N, head_dim), not placed yet: no branch, position or camera entered."""
         q, k, v = self.to_qkv(x).chunk(3, -1)
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in (self.norm_q(q), self.norm_k(k), v))
-        qs, ks, vs = [apply_rope(q, rope)], [apply_rope(k, rope)], [v]
-        if self.to_out_prope is not None:
-            query, key, _ = cameras
-            qs, ks, vs = (
-                [*qs, apply_heads(q, query)],
-                [*ks, apply_heads(k, key)],
-                [*vs, apply_heads(v, key)],
-            )
-        return tuple(torch.cat(t, 3).flatten(1, 2).transpose(1, 2) for t in (qs, ks, vs))  # type: ignore[return-value]
+        return q, k, v
+
+    def place_queries(
+        self,
+        q: Tensor,  # (B, F, S, N, head_dim)
+        place: Place,
+    ) -> Tensor:
+        """Return the queries of both branches side by side on the head axis, (B, 2N, F S, head_dim)."""
+        turned = apply_rope(q, place.rope)
+        return self._branches(turned, q, place.queries)
+
+    def place_keys(
+        self,
+        k: Tensor,  # (B, F, S, N, head_dim)
+        v: Tensor,  # (B, F, S, N, head_dim)
+        place: Place,
+    ) -> tuple[Tensor, Tensor]:
+        """Return keys and values of both branches side by side on the head axis, each (B, 2N, F S, head_dim)."""
+        turned = apply_rope(k, place.rope)
+        return self._branches(turned, k, place.keys), self._branches(v, v, place.keys)
+
+    def _branches(self, turned: Tensor, plain: Tensor, camera: Tensor) -> Tensor:
+        both = turned if self.to_out_prope is None else torch.cat([turned, apply_heads(plain, camera)], 3)
+        return both.flatten(1, 2).transpose(1, 2)
 
     def merge(
         self,
         out: Tensor,  # (B, 2N, F S, head_dim)
-        cameras: HeadMatrices,
+        place: Place,
         *,
         num_frames: int,
     ) -> Tensor:
@@ -67,7 +89,7 @@ class DualAttention(nn.Module):
         out = out.transpose(1, 2).unflatten(1, (num_frames, -1))
         result: Tensor = self.to_out(out[..., : self.num_heads, :].flatten(-2))
         if self.to_out_prope is not None:
-            camera = apply_heads(out[..., self.num_heads :, :], cameras[2])
+            camera = apply_heads(out[..., self.num_heads :, :], place.outputs)
             result = result + self.to_out_prope(camera.flatten(-2))
         return result
 
@@ -122,21 +144,24 @@ class Block(nn.Module):
         self,
         x: Tensor,  # (B, F, S, D)
         modulation: Tensor,  # (B, F, 6, D)
-        rope: RopeTable,
-        cameras: HeadMatrices,
+        place: Place,
         bias: Tensor | None,  # (B or 1, 1, Fq S, Fk S)
         cache: tuple[Cache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
         text: tuple[Tensor, Tensor] | None,  # the prompt's keys and values
     ) -> Tensor:
         table = (self.scale_shift_table + modulation).unbind(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table
-        q, k, v = self.attn.project(modulate(x, shift1, scale1, exact=self.exact), rope, cameras)
+        q, k, v = self.attn.project(modulate(x, shift1, scale1, exact=self.exact))
+        keys, values = self.attn.place_keys(k, v, place)
         if cache is not None:
             store, layer, last = cache
-            k, v = store.write(layer, k, v, start=store.length)
+            if store.record is not None:
+                store.record.append((k, v))
+            keys, values = store.write(layer, keys, values, start=store.length)
             if last:
                 return x
-        attended = self.attn.merge(attend(q, k, v, bias), cameras, num_frames=x.shape[1])
+        attended = attend(self.attn.place_queries(q, place), keys, values, bias)
+        attended = self.attn.merge(attended, place, num_frames=x.shape[1])
         x = self._add(x, attended, gate1)
         if self.text is not None:
             assert text is not None
@@ -204,6 +229,39 @@ class WorldDiT(nn.Module):
         self._run(latents, cond, mask, cache, text, prefill=True)
         cache.length = latents.shape[1] * self.tokens(latents)
 
+    def record(
+        self,
+        latents: Tensor,  # (B, F, C, h, w)
+        cond: Conditioning,
+        *,
+        mask: Tensor | None,  # (B or 1, F, F_cached + F) bool
+        cache: Cache,
+        text: TextCache | None = None,
+    ) -> KeysValues:
+        """Return the keys and values of latents that also see a cache, each (L, B, F, S, N, head_dim), not placed yet.
+
+        They hold wherever the latents are placed later; the cache's context stays as it is.
+        """
+        cache.record = []
+        self._run(latents, cond, mask, cache, text, prefill=True)
+        keys, values = (torch.stack(t) for t in zip(*cache.record, strict=True))
+        cache.record = None
+        return keys, values
+
+    def load(
+        self,
+        context: KeysValues,  # each (L, B, F, S, N, head_dim), from ``record``
+        cond: Conditioning,
+        *,
+        size: tuple[int, int],  # h, w of a latent
+        cache: Cache,
+    ) -> None:
+        """Place recorded keys and values in an empty cache: nothing is encoded anew."""
+        place, (keys, values) = self._place(cond, size, context[0].dtype), context
+        for layer, block in enumerate(self.blocks):
+            cache.write(layer, *block.attn.place_keys(keys[layer], values[layer], place), start=0)  # type: ignore[operator,union-attr]
+        cache.length = keys.shape[2] * keys.shape[3]
+
     def encode_text(
         self,
         text: Tensor,  # (B or 1, L, text_dim)
@@ -244,16 +302,12 @@ class WorldDiT(nn.Module):
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()
-        cosine, sine = rope_table(
-            cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
-        )
-        cameras = head_matrices(cond.projection, cond.unprojection, head_dim=config.head_dim, dtype=x.dtype)
-        rope = (cosine.to(x.dtype), sine.to(x.dtype))
+        place = self._place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
         bias = None if mask is None else latent_mask_bias(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
             last = prefill and layer == config.num_layers - 1
             x = block(
-                x, modulation, rope, cameras, bias, None if cache is None else (cache, layer, last),
+                x, modulation, place, bias, None if cache is None else (cache, layer, last),
                 None if text is None else text[layer],
             )  # fmt: skip
         if prefill:
@@ -261,6 +315,14 @@ class WorldDiT(nn.Module):
         shift, scale = (self.scale_shift_table + embedding[:, :, None]).unbind(2)
         out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
         return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
+
+    def _place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype) -> Place:
+        config, (rows, columns) = self.config, (s // self.config.patch for s in size)
+        cosine, sine = rope_table(
+            cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
+        )
+        cameras = head_matrices(cond.projection, cond.unprojection, head_dim=config.head_dim, dtype=dtype)
+        return Place((cosine.to(dtype), sine.to(dtype)), *cameras)
 
 
 def patchify(

@@ -1,11 +1,14 @@
-"""Keys and values of a context, ready to attend to (rotated), for both branches of every layer."""
+"""Keys and values: of one context, placed and ready to attend to, and of everything remembered, in pages."""
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .types import KeysValues
 
 
 class Cache(Protocol):
@@ -13,12 +16,14 @@ class Cache(Protocol):
 
     length: int
     """Tokens of context."""
+    record: list[tuple[Tensor, Tensor]] | None
+    """Where blocks leave their keys and values before placing them, each (B, F, S, N, D); None leaves nothing."""
 
     def write(
         self,
         layer: int,
-        k: Tensor,  # (B, N, S, D)
-        v: Tensor,  # (B, N, S, D)
+        k: Tensor,  # (B, 2N, S, D)
+        v: Tensor,  # (B, 2N, S, D)
         *,
         start: int,
     ) -> tuple[Tensor, Tensor]:
@@ -36,6 +41,7 @@ class KVCache:
         shape = (num_layers, 2, batch, num_heads, num_tokens, head_dim)
         self.buffer = torch.zeros(shape, dtype=dtype, device=device)
         self.length = 0
+        self.record: list[tuple[Tensor, Tensor]] | None = None
 
     def write(
         self,
@@ -58,6 +64,7 @@ class GradientCache:
 
     def __init__(self) -> None:
         self.length = 0
+        self.record: list[tuple[Tensor, Tensor]] | None = None
         self.context: dict[int, tuple[Tensor, Tensor]] = {}
 
     def write(
@@ -81,3 +88,72 @@ class GradientCache:
             layer: (k.repeat_interleave(count, 0), v.repeat_interleave(count, 0))
             for layer, (k, v) in self.context.items()
         }
+
+
+class PagePool:
+    """Keys and values of latents, one page each, for all envs; pages are counted, so that forks share them.
+
+    A page holds every layer's keys and values before RoPE and PRoPE. The pool grows by doubling.
+    """
+
+    def __init__(self, num_layers: int, page_shape: tuple[int, int, int], *, dtype: torch.dtype,
+                 device: torch.device | str = "cpu") -> None:  # fmt: skip
+        """Make an empty pool; ``page_shape`` is (tokens, heads, head_dim)."""
+        self.keys, self.values = (torch.zeros(num_layers, 0, *page_shape, dtype=dtype, device=device) for _ in range(2))
+        self.references = torch.zeros(0, dtype=torch.int32)
+        self._free: list[int] = []
+        self._grow(64)
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one page."""
+        layers, _, *page = self.keys.shape
+        return 2 * layers * math.prod(page) * self.keys.element_size()
+
+    @property
+    def num_used(self) -> int:
+        """Pages that somebody holds."""
+        return len(self.references) - len(self._free)
+
+    def store(self, keys: Tensor, values: Tensor) -> Tensor:
+        """Write keys and values (L, ..., S, N, D) to new pages, each held once; return their numbers (...) int32."""
+        shape = keys.shape[1:-3]
+        count = shape.numel()
+        while len(self._free) < count:
+            self._grow(max(64, count))
+        pages = torch.tensor([self._free.pop() for _ in range(count)], dtype=torch.int32)
+        where = pages.long().to(self.keys.device)
+        self.keys[:, where] = keys.flatten(1, -4).to(self.keys.dtype)
+        self.values[:, where] = values.flatten(1, -4).to(self.values.dtype)
+        self.references[pages.long()] = 1
+        return pages.view(shape)
+
+    def gather(
+        self,
+        table: Tensor,  # (B, S) int32, -1 for empty
+    ) -> KeysValues:
+        """Return the pages of a block table, each (L, B, S, tokens, N, D); empty slots hold some page or other."""
+        where = table.clamp(min=0).long().flatten().to(self.keys.device)
+        keys, values = (t.index_select(1, where).unflatten(1, table.shape) for t in (self.keys, self.values))
+        return keys, values
+
+    def retain(self, pages: Tensor) -> None:
+        """Hold pages (any shape, -1 for none) once more."""
+        held = pages[pages >= 0].long()
+        self.references.index_add_(0, held, torch.ones_like(held, dtype=torch.int32))
+
+    def release(self, pages: Tensor) -> None:
+        """Hold pages (any shape, -1 for none) once less; those that nobody holds are free."""
+        held = pages[pages >= 0].long()
+        self.references.index_add_(0, held, -torch.ones_like(held, dtype=torch.int32))
+        assert not len(held) or int(self.references[held].min()) >= 0
+        self._free += sorted(set(held[self.references[held] == 0].tolist()), reverse=True)
+
+    def _grow(self, count: int) -> None:
+        old = len(self.references)
+        new = max(count, old)
+        self.keys, self.values = (
+            torch.cat([t, t.new_zeros(len(t), new, *t.shape[2:])], 1) for t in (self.keys, self.values)
+        )
+        self.references = torch.cat([self.references, torch.zeros(new, dtype=torch.int32)])
+        self._free = [*range(old + new - 1, old - 1, -1), *self._free]

@@ -59,6 +59,9 @@ class DiTConfig:
 TextCache = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of a prompt in every layer, each (B or 1, N, L, head_dim): computed once, however long it holds."""
 
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of latents in every layer, each (L, B, F, S, N, head_dim): before RoPE and PRoPE, for any place."""
+
 
 @dataclass(frozen=True)
 class Conditioning:

@@ -14,7 +14,8 @@ from ..engine.rollout import to_device
 from ..engine.world import World
 from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
-from ..memory.context import Context, condition, context_mask, entry_of
+from ..memory.config import Layout
+from ..memory.context import Context, condition, context_mask
 from ..models.types import Conditioning
 from .loop import OptimConfig
 from .preview import preview_rollout
@@ -38,6 +39,9 @@ class DenoiseConfig:
     """Share of samples whose chunk needs memory."""
     need: float = 0.15
     """A chunk needs memory if this share of its surface was seen before the temporal window and not in it."""
+    cached: float = 0.0
+    """Share of steps on whole clips, each chunk against the recorded keys and values of its past, as ``worldscape``
+    memory keeps them (``memory``)."""
     forcing: float = 0.2
     """Share of steps on contiguous windows with a noise level per chunk (diffusion forcing)."""
     policies: tuple[tuple[str, float], ...] = (("worldplay", 0.7), ("recent", 0.12), ("none", 0.08), ("random", 0.1))
@@ -57,6 +61,7 @@ class BidirectionalStage:
         self.data, self.heldout = data, data if heldout is None else heldout
         spec = world.spec
         self.chunk = spec.chunk_latents
+        self.layout = Layout(self.chunk)
         self.K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -67,7 +72,7 @@ class BidirectionalStage:
         """Denoise ``num_chunks`` chunks after a clean latent; causal: a noise level per chunk, block-causal mask."""
         batch, num = self.optim.batch, self.config.num_chunks
         bank = self._windows(batch, num, generator)
-        entry = entry_of(torch.arange(1 + num * self.chunk), self.chunk).expand(batch, -1)
+        entry = self.layout.entry_of(torch.arange(1 + num * self.chunk)).expand(batch, -1)
         levels = sample_sigmas((batch, num if causal else 1), shift=self.config.shift, generator=generator)
         levels = levels.expand(-1, num).repeat_interleave(self.chunk, 1)
         sigmas = torch.cat([torch.zeros(batch, 1), levels], 1)

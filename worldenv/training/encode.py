@@ -31,7 +31,7 @@ def recording_name(folder: Path) -> str:
 def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | None = None) -> LatentDataset:
     """Encode every shard that is not encoded yet by this VAE and load the result.
 
-    The cache folder is keyed by the VAE, the sizes of chunk and window, and the recording's first shard, so that a
+    The cache folder is keyed by the encoder, the sizes of chunk and window, and the recording's first shard, so that a
     change of any of them encodes anew.
     """
     paths = shard_paths(data)
@@ -46,9 +46,11 @@ def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | 
 
 
 def _fingerprint(world: World, paths: list[Path]) -> str:
-    """Hash what the encoded shards depend on: the VAE with its normalisation, chunk and window sizes, the recording."""
+    """Hash what the encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(world.vae.state_dict().items()):
+        if name.startswith("decoder."):
+            continue
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
     digest.update(str(paths[0].stat().st_mtime_ns).encode())

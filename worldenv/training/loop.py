@@ -41,6 +41,8 @@ class OptimConfig:
     """Steps of linear warm-up."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
+    beta1: float = 0.9
+    """First moment decay."""
     beta2: float = 0.99
     """Second moment decay."""
     grad_clip: float = 1.0
@@ -99,7 +101,7 @@ def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.
     matrices = [p for p in parameters if p.ndim == 2 and config.optimizer == "muon"]
     taken = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in taken]
-    betas, decay = (0.9, config.beta2), config.weight_decay
+    betas, decay = (config.beta1, config.beta2), config.weight_decay
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=config.lr, betas=betas, weight_decay=decay)]
     if matrices:
         optimizers.append(torch.optim.Muon(matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))

@@ -6,19 +6,67 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..base.log import console
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
-from ..engine.rollout import to_device
+from ..engine.history import viewpoint
+from ..engine.rollout import Prepared, prepare, to_device
 from ..engine.world import World
 from ..memory.bank import MemoryBank
-from ..memory.context import Context, chunk_mask, condition, context_mask, gather, select, with_policy
+from ..memory.config import Layout, with_policy
+from ..memory.context import Context, chunk_mask, condition, context_mask, gather
+from ..memory.select import Query, select
+from ..memory.worldscape import WorldScapeMemory
+from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
 from .denoise import CausalStage, DenoiseConfig
 from .loop import OptimConfig
 from .preview import preview_rollout
+
+CHUNKS_PER_SAMPLE = 4
+"""By how much a step on whole clips has fewer samples, so that it costs about what the others cost."""
+
+
+class RecordedPast:
+    """The past of a few clips as ``worldscape`` memory keeps it, with gradients; pages are places in one tensor."""
+
+    def __init__(self, dit: WorldDiT, world: World, num_clips: int) -> None:
+        config, chunk = with_policy(world.config.memory, "worldscape"), world.spec.chunk_latents
+        self.dit, self.world, self.layout, self.rows = dit, world, Layout(chunk), torch.arange(num_clips)
+        self.store = WorldScapeMemory(config, self.layout, num_clips)
+        tokens = dit.tokens(torch.empty(0, 0, *world.latent_shape))
+        empty = torch.zeros(dit.config.num_layers, num_clips, 1, tokens, dit.config.num_heads, dit.config.head_dim,
+                            dtype=dit.dtype, device=dit.patch_embedding.weight.device)  # fmt: skip
+        self.keys, self.values = empty, empty  # (L, B, pages, S, N, head_dim); page 0 fills empty slots
+
+    def prepare(self, c2w: Tensor, labels: Tensor, part: slice, *, K: Tensor) -> Prepared:
+        """Place what a part of the clips (latents) will attend to."""
+        reading = self.store.read(self.rows, c2w[:, part])
+        safe, row = reading.index.clamp(min=0), self.rows[:, None]
+        entry = self.layout.entry_of(reading.index)
+        recorded = (self._gather(self.keys, reading.pages), self._gather(self.values, reading.pages))
+        context = Context(torch.empty(0), c2w[row, safe], labels[row, safe], entry, recorded=recorded)
+        return prepare(
+            self.dit, context, c2w=c2w[:, part], labels=labels[:, part], latent_shape=self.world.latent_shape, K=K,
+            unit=self.world.spec.unit, cache=GradientCache(),
+        )  # fmt: skip
+
+    def record(self, prepared: Prepared, latents: Tensor, timesteps: Tensor, c2w: Tensor, part: slice) -> None:
+        """Keep the keys and values of this part."""
+        device = prepared.mask.device
+        keys, values = prepared.record(latents.to(device), timesteps.to(device))
+        self.keys = torch.cat([self.keys, keys.to(self.keys.dtype)], 2)
+        self.values = torch.cat([self.values, values.to(self.values.dtype)], 2)
+        pages = torch.arange(1 + part.start, 1 + part.stop, dtype=torch.int32).expand(len(latents), -1)
+        pages = nn.functional.pad(pages, (self.layout.chunk_latents - pages.shape[1], 0), value=-1)
+        self.store.add(self.rows, viewpoint(c2w[:, part]), pages)
+
+    def _gather(self, whole: Tensor, table: Tensor) -> Tensor:
+        flat = table.clamp(min=0).long() + whole.shape[2] * self.rows[:, None]
+        picked = whole.flatten(1, 2).index_select(1, flat.flatten().to(whole.device))
+        return picked.unflatten(1, table.shape)
 
 
 class MemoryStage(CausalStage):
@@ -36,9 +84,12 @@ class MemoryStage(CausalStage):
             self.needed = self.every
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Denoise one chunk per sample, ``draws`` times, against its context; now and then diffusion forcing."""
-        if float(torch.rand(1, generator=generator)) < self.config.forcing:
+        """Denoise one chunk per sample, ``draws`` times, against its context; now and then another kind of step."""
+        kind = float(torch.rand(1, generator=generator))
+        if kind < self.config.forcing:
             return self.window_loss(generator, causal=True)
+        if kind < self.config.forcing + self.config.cached:
+            return self.cached_loss(generator)
         bank, target = self._targets(generator)
         context = self._noised(self._context(bank, target, generator), generator)
         return self._draws_loss(context, target, generator), {}
@@ -68,10 +119,10 @@ class MemoryStage(CausalStage):
             config = with_policy(self.world.config.memory, name)
             if not bool((pick == i).any()):
                 continue
-            found = select(bank, target.c2w, config, chunk_latents=self.chunk, seeds=seeds).index
+            found = select(bank, Query(target.c2w, seeds), config, self.layout).index
             index = found if index is None else torch.where((pick == i)[:, None], found, index)
         assert index is not None
-        return gather(bank, index, chunk_latents=self.chunk)
+        return gather(bank, index, self.layout)
 
     def _noised(self, context: Context, generator: torch.Generator) -> Context:
         """Noise each context chunk at its own level, or leave a sample's context clean."""
@@ -107,12 +158,61 @@ class MemoryStage(CausalStage):
         velocity = self.module(noisy, now, mask=seen, cache=cache)
         return (velocity - (noise - x0).to(device)).square().mean()
 
+    def cached_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Denoise every chunk of a few clips against what ``worldscape`` memory holds of the chunks before it.
+
+        Keys and values are recorded chunk by chunk, each against its own context at its own time, and gradients flow
+        through all of them: what the chunk sees is what it will see at inference.
+        """
+        count = max(1, self.optim.batch // CHUNKS_PER_SAMPLE)
+        pick = torch.randint(len(self.needed), (count,), generator=generator)
+        clips = self.needed[pick, 0]
+        parts = self.data.latents[clips].float(), self.data.c2w[clips], self.data.labels[clips]
+        latents, c2w, labels = *parts[:2], self._drop_labels(parts[2], generator)
+        inputs, levels = self._noised_chunks(latents, generator)
+        past = RecordedPast(self.module, self.world, count)
+        errors, stop = [], 1
+        while stop <= latents.shape[1]:
+            part = slice(max(0, stop - self.chunk), stop)
+            prepared = past.prepare(c2w, labels, part, K=self.K)
+            if stop > 1:
+                errors.append(self._chunk_error(prepared, latents[:, part], generator))
+            past.record(prepared, inputs[:, part], levels[:, part], c2w, part)
+            stop += self.chunk
+        weight = self._need_weights(clips, len(errors))
+        return (torch.stack(errors, 1) * weight.to(errors[0].device)).mean(), {}
+
+    def _chunk_error(self, prepared: Prepared, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the flow-matching error of a chunk at one noise level per row, (B,)."""
+        device = prepared.mask.device
+        sigmas = sample_sigmas((len(x0), 1), shift=self.config.shift, generator=generator).expand(-1, x0.shape[1])
+        noise = torch.randn(x0.shape, generator=generator)
+        velocity = prepared.velocity(add_noise(x0, noise, sigmas).to(device), (1000 * sigmas).to(device))
+        return (velocity - (noise - x0).to(device)).square().mean((1, 2, 3, 4))
+
+    def _noised_chunks(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Noise whole clips as contexts are noised: a level per chunk, or none and the label of clean context."""
+        entry = self.layout.entry_of(torch.arange(latents.shape[1])).expand(len(latents), -1)
+        whole = self._noised(Context(latents, latents, latents, entry), generator)
+        assert whole.timesteps is not None
+        return whole.latents, whole.timesteps
+
+    def _need_weights(self, clips: Tensor, num_chunks: int) -> Tensor:
+        """Weigh chunks so that those which need memory count for the share ``necessary``, (B, num_chunks), mean 1."""
+        needs = torch.zeros(len(self.data), num_chunks + 1, dtype=torch.bool)
+        needs[self.needed[:, 0], self.needed[:, 1].clamp(max=num_chunks)] = True
+        needs = needs[clips, 1:]
+        share = needs.float().mean().clamp(0.05, 0.95)
+        goal = torch.tensor(min(self.config.necessary, 1.0)).maximum(share)
+        return torch.where(needs, goal / share, (1 - goal) / (1 - share))
+
     def preview(self, folder: Path, step: int) -> dict[str, float]:
-        """Return paths of held-out clips after a true outward half, under three memory policies."""
+        """Return paths of held-out clips after a true outward half, under several memory policies."""
         total = self.heldout.latents.shape[1]
         num_true = 1 + (total - 1) // 2 // self.chunk * self.chunk
         result: dict[str, float] = {}
-        for policy in ("worldplay", "recent", "none"):
+        recorded = ("worldscape",) if self.config.cached else ()
+        for policy in ("worldplay", *recorded, "recent", "none"):
             result |= preview_rollout(
                 self.world, self.heldout, folder, step, num_latents=total, policy=policy, num_true=num_true
             )

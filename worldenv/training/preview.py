@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..base.dynamics import Actions
 from ..data.dataset import LatentDataset
-from ..engine.rollout import generate_chunk
+from ..engine.engine import Engine
 from ..engine.world import World
-from ..geometry.camera import normalise_intrinsics
-from ..memory.bank import MemoryBank
-from ..memory.context import gather, select, with_policy
+from ..geometry.action import label_to_keys
+from ..memory.config import with_policy
 from ..models.vae import to_frames
 from .plots import save_sheet
 
@@ -29,32 +29,21 @@ def preview_rollout(
 
     Writes truth above result to ``samples/`` and returns PSNR and contrast of the generated frames.
     """
-    spec, chunk, count = world.spec, world.spec.chunk_latents, min(NUM_CLIPS, len(data))
+    chunk, count = world.spec.chunk_latents, min(NUM_CLIPS, len(data))
     latents, c2w, labels = data.latents[:count].float(), data.c2w[:count], data.labels[:count]
-    bank = MemoryBank(latents[:, :num_true], c2w[:, :num_true], labels[:, :num_true], torch.full((count,), num_true))
-    device = world.dit.patch_embedding.weight.device
+    world.vae.to(world.dit.patch_embedding.weight.device)
+    engine = Engine(world, count, memory=with_policy(world.config.memory, policy), decode=False)
+    engine.begin(torch.arange(count), latents[:, :num_true], c2w[:, 0], list(range(count)), path=c2w[:, 1:num_true])
     for first in range(num_true, num_latents, chunk):
         window = slice(first, first + chunk)
-        chosen = select(bank, c2w[:, window], with_policy(world.config.memory, policy), chunk_latents=chunk)
-        noise = torch.randn(latents[:, window].shape, generator=torch.Generator().manual_seed(first))
-        made = generate_chunk(
-            world.dit,
-            gather(bank, chosen.index, chunk_latents=chunk),
-            c2w=c2w[:, window],
-            labels=labels[:, window],
-            noise=noise.to(device),
-            K=normalise_intrinsics(spec.K, width=spec.width, height=spec.height),
-            unit=spec.unit,
-            sampler=world.config.sampler,
-        )
-        bank.append(torch.arange(count), made, c2w[:, window], labels[:, window])
-    shown = (bank.latents[:, :num_latents], latents[:, :num_latents])
+        engine.generate(Actions(label_to_keys(labels[:, window]), c2w[:, window]))
+    shown = (engine.history.bank.latents[:, :num_latents], latents[:, :num_latents])
     return _compare(world, shown, folder / "samples" / f"{step:06d}-{policy}.png", policy, num_true)
 
 
 def _compare(world: World, latents: tuple[Tensor, Tensor], path: Path, policy: str, num_true: int) -> dict[str, float]:
     """Decode what was made and the truth, save both as a sheet, measure the generated frames."""
-    vae = world.vae.to(world.dit.patch_embedding.weight.device)
+    vae = world.vae
     made, truth = (vae.decode(x.to(vae.latent_mean.device)).clamp(-1, 1) for x in latents)
     skip = max(1, made.shape[1] // 16)
     save_sheet(path, [to_frames(x[i, ::skip]).cpu() for i in range(min(NUM_SHOWN, len(made))) for x in (truth, made)])

@@ -14,7 +14,7 @@ from ..base.log import console, git_revision, hardware
 from ..base.rng import derive_seed
 from ..diffusion.schedule import SamplerConfig
 from ..engine.world import Provenance, World, WorldConfig
-from ..memory.context import MemoryConfig
+from ..memory.config import MemoryConfig
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
 from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
@@ -22,7 +22,7 @@ from .encode import encode_recording, recording_name
 from .loop import OptimConfig, Stage, Trainer
 from .memory import MemoryStage
 from .parallel import process_state
-from .vae import VAELossConfig, VAEStage
+from .vae import DecoderStage, VAELossConfig, VAEStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and loop."""
     vae_loss: VAELossConfig = field(default_factory=VAELossConfig)
-    """Losses and windows of stage ``vae``."""
+    """Losses and windows of stages ``vae`` and ``decoder``."""
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     """Windows and noise of the transformer stages."""
 
@@ -80,7 +80,9 @@ def _start_world(stage: str, config: TrainConfig) -> World:
     dit_config = replace(config.dit, latent_channels=world.config.vae.latent_channels)
     if not set(stages) & {"bidirectional", "causal", "memory"} and dit_config != world.config.dit:
         world = World(replace(world.config, dit=dit_config), vae=world.vae, starts=world.starts)
-    world.config = replace(world.config, sampler=config.sampler, memory=config.memory, name=config.name)
+    world.config = replace(world.config, name=config.name)
+    if stage not in ("vae", "decoder"):
+        world.config = replace(world.config, sampler=config.sampler, memory=config.memory)
     return world
 
 
@@ -89,6 +91,12 @@ def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
         world, config.vae_loss, config.optim, data=config.data, heldout=config.heldout,
         max_clips=config.max_clips, fresh=config.init is None,
     )  # fmt: skip
+
+
+def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    return DecoderStage(
+        world, config.vae_loss, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
+    )
 
 
 def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConfig, Path], Stage]:
@@ -104,6 +112,7 @@ def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConf
 
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "vae": _vae_stage,
+    "decoder": _decoder_stage,
     "bidirectional": _denoise_stage(BidirectionalStage),
     "causal": _denoise_stage(CausalStage),
     "memory": _denoise_stage(MemoryStage),

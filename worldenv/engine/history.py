@@ -1,0 +1,214 @@
+"""What B episodes remember, behind one interface for every memory policy.
+
+``worldplay`` and its comparisons encode the selected latents anew for each chunk. ``worldscape`` records the keys and
+values of each clean chunk once, against the context it was made in, and only places them afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..base.dynamics import WorldSpec
+from ..memory.bank import MemoryBank
+from ..memory.config import Layout, MemoryConfig, num_slots
+from ..memory.context import Context, gather
+from ..memory.select import Query, Selection, select
+from ..memory.worldscape import WorldScapeMemory
+from ..models.kv_cache import KVCache, PagePool
+from ..models.types import KeysValues, TextCache
+from .rollout import Prepared, new_cache, prepare
+from .world import World
+
+Edit = Callable[[Context], Context]
+
+
+class History:
+    """Latents, poses and labels of B episodes, and their keys and values where the policy keeps them."""
+
+    def __init__(self, world: World, spec: WorldSpec, config: MemoryConfig, num_envs: int) -> None:
+        self.dit, self.unit, self.latent_shape = world.dit, spec.unit, world.latent_shape
+        self.config, self.layout = config, Layout(spec.chunk_latents, not spec.start_in_chunk)
+        self.device = world.vae.latent_mean.device
+        self.bank = MemoryBank.empty(num_envs, world.latent_shape)
+        self.store: WorldScapeMemory | None = None
+        if config.policy == "worldscape":
+            dit, tokens = world.dit.config, world.dit.tokens(torch.empty(0, 0, *world.latent_shape))
+            page = (tokens, dit.num_heads, dit.head_dim)
+            pool = PagePool(dit.num_layers, page, dtype=world.dit.dtype, device=self.device)
+            self.store = WorldScapeMemory(config, self.layout, num_envs, pool=pool)
+        self.selection: Selection | None = None  # of the newest chunk
+        self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
+        self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
+        self.edit: Edit | None = None  # what-if experiments of the evaluation
+        self._cache: KVCache | None = None
+
+    @property
+    def slots(self) -> int:
+        """S, the slots of a context."""
+        return num_slots(self.config, self.layout.chunk_latents) if self.store is None else self.store.slots
+
+    def prepare(
+        self,
+        c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk
+        labels: Tensor,  # (B, F)
+        *,
+        K: Tensor,  # (3, 3) normalised
+        text: TextCache | None = None,
+        seeds: Sequence[int] = (),
+        hidden: Tensor | None = None,  # (B,) bool: rows whose lone start view is no context
+    ) -> Prepared:
+        """Choose and encode the context of every row's coming chunk."""
+        if self.store is not None:
+            context = self._recorded(self.store, torch.arange(len(c2w)), c2w)
+        else:
+            bank = self.bank if hidden is None else self.bank.with_length(self.bank.length.masked_fill(hidden, 0))
+            given = None if self.oracle is None else self.oracle(bank.length)
+            self.selection = select(bank, Query(c2w, seeds, self.points, given), self.config, self.layout)
+            context = gather(bank, self.selection.index, self.layout)
+        if self.edit is not None:
+            context = self.edit(context)
+        if self._cache is None:
+            shape = (len(c2w), self.slots + self.layout.chunk_latents, *self.latent_shape)
+            self._cache = new_cache(self.dit, shape, self.device)
+        return self._prepare(context, c2w, labels, K, text, self._cache)
+
+    def record(
+        self,
+        rows: Tensor,  # (R,) int64
+        prepared: Prepared,
+        latents: Tensor,  # (R, F, C, h, w): the whole chunk that was prepared for
+        c2w: Tensor,  # (R, F, 4, 4)
+    ) -> None:
+        """Keep the keys and values of a clean chunk, if the policy does."""
+        if self.store is not None:
+            self.store.add(rows, viewpoint(c2w), self._pages(self.store, prepared.record(latents)))
+
+    def begin(
+        self,
+        rows: Tensor,  # (R,) int64
+        latents: Tensor,  # (R, F, C, h, w): the start view, or a whole clip; F = 0 begins with nothing
+        c2w: Tensor,  # (R, F, 4, 4)
+        labels: Tensor,  # (R, F)
+        *,
+        K: Tensor,
+        text: TextCache | None = None,
+    ) -> None:
+        """Forget these rows and remember this instead."""
+        self.bank.clear(rows)
+        self.bank.append(rows, latents, c2w, labels)
+        if self.store is None:
+            return
+        self.store.clear(rows)
+        start, chunk = 0, self.layout.chunk_latents
+        stop = 1 if self.layout.start_alone else chunk
+        while stop <= latents.shape[1]:
+            part = slice(start, stop)
+            context = self._recorded(self.store, rows, c2w[:, part])
+            prepared = self._prepare(context, c2w[:, part], labels[:, part], K, text)
+            self.record(rows, prepared, latents[:, part].to(self.device), c2w[:, part])
+            start, stop = stop, stop + chunk
+
+    def clone(self, rows: Tensor) -> dict[str, Tensor]:
+        """Copy what some rows remember as a dictionary of tensors, each with a leading row axis."""
+        longest = int(self.bank.length[rows].max())
+        latents, c2w, labels = (part[rows, :longest] for part in self.bank.parts())
+        tensors = {"latents": latents, "c2w": c2w, "labels": labels, "length": self.bank.length[rows]}
+        if self.store is None:
+            return tensors
+        assert self.store.pool is not None
+        width = int(self.store.count[rows].max())
+        pages = self.store.pages[rows, :width]
+        keys, values = self.store.pool.gather(pages.flatten(1))  # (L, R, width * chunk, S, N, D)
+        return tensors | {
+            "store.entry": self.store.entry[rows, :width], "store.c2w": self.store.c2w[rows, :width],
+            "store.filled": pages >= 0, "store.made": self.store.made[rows], "store.radius": self.store.radius[rows],
+            "store.keys": keys.transpose(0, 1), "store.values": values.transpose(0, 1),
+        }  # fmt: skip
+
+    def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Remember in these rows what ``clone`` copied.
+
+        Raises:
+            ValueError: if it was copied under another kind of memory.
+        """
+        if ("store.entry" in tensors) != (self.store is not None):
+            raise ValueError("the state is of another memory policy: one keeps keys and values, the other does not")
+        self.bank.clear(rows)
+        self.bank.append(rows, tensors["latents"], tensors["c2w"], tensors["labels"])
+        self.bank.length[rows] = tensors["length"]
+        if self.store is not None:
+            self._restore_store(self.store, rows, tensors)
+
+    def _restore_store(self, store: WorldScapeMemory, rows: Tensor, tensors: dict[str, Tensor]) -> None:
+        assert store.pool is not None
+        store.clear(rows)
+        for i, row in enumerate(rows):
+            filled = tensors["store.filled"][i]
+            where = filled.flatten()
+            pages = torch.full(filled.shape, -1, dtype=torch.int32)
+            pages[filled] = store.pool.store(*(tensors[f"store.{n}"][i][:, where] for n in ("keys", "values")))
+            entry = tensors["store.entry"][i]
+            made, radius = tensors["store.made"][i], tensors["store.radius"][i]
+            store.fill(row, entry[entry >= 0], tensors["store.c2w"][i], pages, made=made, radius=radius)
+
+    def fork(self, source: Tensor, rows: Tensor) -> None:
+        """Let rows remember what others do; the pages of keys and values are shared."""
+        self.bank.fork(source, rows)
+        if self.store is not None:
+            self.store.take(rows, self.store, source)
+
+    def recache(self, row: int, *, K: Tensor, text: TextCache | None) -> None:
+        """Make an env's keys and values anew under another prompt; entries, poses and pictures stay.
+
+        In order of time, each entry against those of its predecessors that it would retrieve.
+        """
+        if self.store is None or not int(self.store.count[row]):
+            return
+        keep_all = replace(self.config, gain=-1.0, pool_entries=0, pool_bytes=0)
+        scratch = WorldScapeMemory(keep_all, self.layout, 1, pool=self.store.pool)
+        where, only = torch.tensor([row]), torch.zeros(1, dtype=torch.long)
+        for entry in self.store.entry[row, : int(self.store.count[row])]:
+            index = self.layout.members(entry)
+            index = index[index >= 0][None]
+            latents, c2w, labels = (t[where[:, None], index] for t in self.bank.parts())
+            context = self._recorded(scratch, only, c2w, bank_rows=where)
+            recorded = self._prepare(context, c2w, labels, K, text).record(latents.to(self.device))
+            scratch.made[0] = entry
+            scratch.add(only, viewpoint(c2w), self._pages(scratch, recorded))
+        self.store.take(where, scratch, only)
+
+    def _recorded(
+        self, store: WorldScapeMemory, rows: Tensor, c2w: Tensor, *, bank_rows: Tensor | None = None
+    ) -> Context:
+        """Read a store's rows; poses and labels come from the bank."""
+        assert store.pool is not None
+        reading = store.read(rows, c2w)
+        self.selection = Selection(reading.index, reading.retrieved, reading.score)
+        known = gather(self.bank, reading.index, self.layout, rows=rows if bank_rows is None else bank_rows)
+        return replace(known, recorded=store.pool.gather(reading.pages))
+
+    def _prepare(
+        self, context: Context, c2w: Tensor, labels: Tensor, K: Tensor, text: TextCache | None,
+        cache: KVCache | None = None,
+    ) -> Prepared:  # fmt: skip
+        return prepare(
+            self.dit, context, c2w=c2w, labels=labels, latent_shape=self.latent_shape, K=K, unit=self.unit, cache=cache,
+            text=text,
+        )  # fmt: skip
+
+    def _pages(self, store: WorldScapeMemory, recorded: KeysValues) -> Tensor:
+        """Write a chunk's keys and values to pages, (R, chunk) int32, -1 where it has fewer latents."""
+        assert store.pool is not None
+        pages = store.pool.store(*recorded)
+        return torch.nn.functional.pad(pages, (self.layout.chunk_latents - pages.shape[1], 0), value=-1)
+
+
+def viewpoint(
+    c2w: Tensor,  # (R, F, 4, 4)
+) -> Tensor:
+    """Return the pose that stands for a chunk, that of its middle latent; (R, 4, 4)."""
+    return c2w[:, c2w.shape[1] // 2]

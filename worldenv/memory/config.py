@@ -1,0 +1,98 @@
+"""What is remembered and how, and how latents fall into entries.
+
+History comes in entries: entry 0 is the start view (latent 0 alone), entry e >= 1 the e-th generated chunk. Where the
+first chunk begins with the start view (``start_alone=False``, WorldPlay's release), entry e is chunk e.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+POLICIES = ("worldplay", "worldscape", "recent", "random", "none", "oracle")
+"""``worldplay`` looks past chunks up by what they show and encodes them anew for every chunk; ``worldscape`` keeps
+their keys and values, in a pool of selected viewpoints. For comparison, in the sizes of ``worldplay``: ``recent``,
+``random``, ``none`` (the chunk before alone) and ``oracle`` (looked up by true visibility; evaluation only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """What is remembered and how it is looked up."""
+
+    policy: str = "worldplay"
+    """One of POLICIES."""
+    temporal_latents: int = 12
+    """Most recent latents, always in context."""
+    retrieved_chunks: int = 1
+    """Older chunks looked up (by field-of-view overlap, or by likeness of viewpoint)."""
+    fov_deg: tuple[float, float] = (60.0, 35.0)
+    """Field of view used for the overlap, horizontal and vertical."""
+    radius: float = 8.0
+    """Metres within which overlap counts."""
+    num_points: int = 8192
+    """Points of the overlap estimate."""
+    seed: int = 0
+    """Seed of the points, and of the ``random`` policy."""
+    pool_entries: int = 32
+    """``worldscape``: entries beside sink and window that an env keeps; 0 is no limit."""
+    pool_bytes: int = 0
+    """``worldscape``: the same in bytes, over all envs; the smaller counts, 0 is no limit."""
+    scale: float = 2.0
+    """``worldscape``: metres at which viewpoints begin to differ."""
+    scale_deg: float = 37.5
+    """``worldscape``: degrees at which they do."""
+    gain: float = 0.75
+    """``worldscape``: share of the largest information gain that an entry needs to enter the pool."""
+    combine: Literal["geo", "add"] = "geo"
+    """``worldscape``: whether likeness of direction and position multiply or add when the pool is read."""
+    direction_weight: float = 0.5
+    """``worldscape``: weight of the direction in it."""
+    suppress: float = 0.9
+    """``worldscape``: entries more alike than this are not retrieved together."""
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"unknown memory policy {self.policy!r}; choose one of {', '.join(POLICIES)}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How latents fall into entries."""
+
+    chunk_latents: int
+    """Latents per chunk."""
+    start_alone: bool = True
+    """Whether latent 0 is an entry of its own."""
+
+    @property
+    def shift(self) -> int:
+        """Latents that entry 0 lacks."""
+        return self.chunk_latents - 1 if self.start_alone else 0
+
+    def entry_of(
+        self,
+        index: Tensor,  # (...) latent index, -1 for none
+    ) -> Tensor:
+        """Return the entry that a latent belongs to; -1 stays -1."""
+        return torch.where(index < 0, -1, (index + self.shift) // self.chunk_latents)
+
+    def members(
+        self,
+        entries: Tensor,  # (...), -1 for none
+    ) -> Tensor:
+        """Return the latents of entries, (..., chunk_latents); -1 where there are none."""
+        index = entries[..., None] * self.chunk_latents - self.shift + torch.arange(self.chunk_latents)
+        return torch.where((entries[..., None] >= 0) & (index >= 0), index, -1)
+
+
+def num_slots(config: MemoryConfig, chunk_latents: int) -> int:
+    """Return S, the slots of a context that is encoded anew."""
+    return config.temporal_latents + config.retrieved_chunks * chunk_latents
+
+
+def with_policy(config: MemoryConfig, policy: str) -> MemoryConfig:
+    """Return the same budgets under another policy."""
+    return replace(config, policy=policy)
