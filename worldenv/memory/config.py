@@ -32,6 +32,8 @@ class MemoryConfig:
     """Field of view used for the overlap, horizontal and vertical."""
     radius: float = 8.0
     """Metres within which overlap counts."""
+    distance_weight: float = 0.0
+    """Overlap that an entry loses per ``radius`` of distance (WorldPlay 3.3 names one; its release has none)."""
     num_points: int = 8192
     """Points of the overlap estimate."""
     seed: int = 0

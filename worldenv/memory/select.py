@@ -11,7 +11,8 @@ from torch import Tensor
 from ..base.rng import derive_seed
 from .bank import MemoryBank
 from .config import Layout, MemoryConfig, num_slots
-from .retrieval import fov_overlap, view_points
+from .retrieval import own_view, view_points
+from .search import all_overlaps, best_overlaps, bound_table, top
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Query:
     given: Tensor | None = None  # (B, E) true scores of all entries, for the oracle
 
 
-Score = Callable[[Tensor], Tensor]
-"""Maps candidate view indices (B, E, V) of latents to scores (B, E)."""
+Choose = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Maps the number of candidates of every row (B,) to the entries chosen and their scores, each (B, k)."""
+FEW = 32
+"""Candidates up to which counting all of them is faster than making the table of bounds."""
 
 
 def select(
@@ -72,41 +75,62 @@ def _without_retrieval(index: Tensor) -> Selection:
 
 
 def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layout: Layout) -> Selection:
-    points = query.points
-    if points is None:
-        points = view_points(config.num_points, radius=config.radius, seed=config.seed, fov_deg=config.fov_deg)
+    radius, fov_deg, keep = config.radius, config.fov_deg, config.retrieved_chunks
+    if query.points is None:
+        points = view_points(config.num_points, radius=radius, seed=config.seed, fov_deg=fov_deg)
+    else:
+        points = own_view(query.points, fov_deg)
 
-    def overlap(entries: Tensor) -> Tensor:  # (B, E) -> (B, E)
-        members = layout.members(entries)
-        members = torch.where(members < 0, members.amax(-1, keepdim=True), members)  # entry 0 may be latent 0 alone
-        views = members[..., [0, layout.chunk_latents // 2]].flatten(1)
-        poses = bank.c2w[torch.arange(len(views))[:, None], views]
-        score = fov_overlap(query.c2w, poses, points, fov_deg=config.fov_deg, radius=config.radius)
-        return score.mean(-2).unflatten(-1, (-1, 2)).mean(-1)
+    def choose(count: Tensor) -> tuple[Tensor, Tensor]:
+        views = _views(bank, int(count.max()), layout)
+        penalty = None
+        if config.distance_weight:
+            apart = (views[..., :3, 3].mean(2) - query.c2w[:, None, :, :3, 3].mean(2)).norm(dim=-1)
+            penalty = config.distance_weight * apart / radius
+        if views.shape[1] <= FEW or query.points is not None:
+            score = all_overlaps(query.c2w, views, points, fov_deg=fov_deg, radius=radius, penalty=penalty)
+            return _best(score, count, config)
+        table = bound_table(config.num_points, radius=radius, seed=config.seed, fov_deg=fov_deg)
+        return best_overlaps(
+            query.c2w, views, count, points, table, keep=keep, fov_deg=fov_deg, radius=radius, penalty=penalty
+        )
 
-    return _retrieve(bank, config, layout, overlap)
+    return _retrieve(bank, config, layout, choose)
+
+
+def _views(bank: MemoryBank, num_entries: int, layout: Layout) -> Tensor:
+    """Return the poses of the first and the third latent of the first entries, (B, E, 2, 4, 4)."""
+    members = layout.members(torch.arange(num_entries))
+    members = torch.where(members < 0, members.amax(-1, keepdim=True), members)  # entry 0 may be latent 0 alone
+    return bank.c2w[:, members[:, [0, layout.chunk_latents // 2]]]
+
+
+def _best(score: Tensor, count: Tensor, config: MemoryConfig) -> tuple[Tensor, Tensor]:
+    """Return the best of the first ``count`` entries of each row."""
+    exists = torch.arange(score.shape[1]) < count[:, None]
+    return top(score.double().masked_fill(~exists, float("-inf")), config.retrieved_chunks)
 
 
 def _select_random(bank: MemoryBank, query: Query, config: MemoryConfig, layout: Layout) -> Selection:
-    def draw(entries: Tensor) -> Tensor:
-        keys = query.seeds or range(len(entries))
+    def choose(count: Tensor) -> tuple[Tensor, Tensor]:
+        keys = query.seeds or range(len(count))
         rows = [
             torch.rand(1, generator=torch.Generator().manual_seed(derive_seed(config.seed, key, int(length))))
             for key, length in zip(keys, bank.length, strict=True)
         ]
         # Each row prefers one of its candidates: the closest from below to a uniform draw over them.
-        count = _num_candidates(bank.length, config, layout)
         favourite = (torch.cat(rows) * count).long()
-        return -(entries - favourite[:, None]).abs().double()
+        entries = torch.arange(int(count.max()))
+        return _best(-(entries - favourite[:, None]).abs(), count, config)
 
-    return _retrieve(bank, config, layout, draw)
+    return _retrieve(bank, config, layout, choose)
 
 
 def _select_oracle(bank: MemoryBank, query: Query, config: MemoryConfig, layout: Layout) -> Selection:
     given = query.given
     if given is None:
         raise ValueError("policy 'oracle' needs the true visibility, which only an evaluation with ground truth has")
-    return _retrieve(bank, config, layout, lambda entries: given.double().gather(1, entries))
+    return _retrieve(bank, config, layout, lambda count: _best(given[:, : int(count.max())], count, config))
 
 
 def _num_candidates(length: Tensor, config: MemoryConfig, layout: Layout) -> Tensor:
@@ -115,21 +139,20 @@ def _num_candidates(length: Tensor, config: MemoryConfig, layout: Layout) -> Ten
     return count.where(length > num_slots(config, layout.chunk_latents), 0)
 
 
-def _retrieve(bank: MemoryBank, config: MemoryConfig, layout: Layout, score: Score) -> Selection:
+def _retrieve(bank: MemoryBank, config: MemoryConfig, layout: Layout, choose: Choose) -> Selection:
     """Combine the temporal window with the best-scoring older entries; everything while it fits."""
     slots, length = num_slots(config, layout.chunk_latents), bank.length
     everything = _recent(length, slots, slots)
     count = _num_candidates(length, config, layout)
     if not config.retrieved_chunks or int(count.max()) == 0:
         return _without_retrieval(everything)
-    entries = torch.arange(int(count.max())).expand(len(length), -1)
-    scores = score(entries).masked_fill(entries >= count[:, None], float("-inf"))
-    order = scores.argsort(dim=1, descending=True, stable=True)[:, : config.retrieved_chunks]
-    chosen = torch.where(scores.gather(1, order) > float("-inf"), order, -1)
+    chosen, scores = choose(count)
+    short = config.retrieved_chunks - chosen.shape[1]
+    padded = torch.nn.functional.pad(chosen, (0, short), value=-1)
     window = _recent(length, config.temporal_latents, config.temporal_latents)
-    merged = torch.cat([layout.members(chosen).flatten(1), window], 1).sort(1).values
+    merged = torch.cat([layout.members(padded).flatten(1), window], 1).sort(1).values
     index = torch.where((length > slots)[:, None], merged, everything)
-    return Selection(index, chosen, scores.gather(1, order).where(chosen >= 0, 0))
+    return Selection(index, chosen, scores)
 
 
 _SELECT: dict[str, Callable[[MemoryBank, Query, MemoryConfig, Layout], Selection]] = {
