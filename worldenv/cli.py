@@ -117,28 +117,34 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """measure frames per second and latency of the engine, or what the released WorldPlay takes here"""
+    """measure the engine's speed, the memory at a great age, or what the released WorldPlay takes here"""
 
     def run(
-        what: tyro.conf.Positional[Literal["engine", "worldplay"]] = "engine", /, *, out: Path, world: str = "maze",
-        envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, layers: int = 30, size: tuple[int, int] = (704, 1280),
+        what: tyro.conf.Positional[Literal["engine", "memory", "worldplay"]] = "engine", /, *, out: Path,
+        world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
+        layers: int = 30, size: tuple[int, int] = (704, 1280),
     ) -> None:  # fmt: skip
-        """Measure and write a JSON file: a world's throughput, or WorldPlay-5B's milliseconds by part.
+        """Measure and write a JSON file: throughput, memory at a great age, or WorldPlay-5B's milliseconds by part.
 
         Args:
-            what: engine (a world with 1, 4 and 16 envs), or worldplay (the released sizes on random weights).
+            what: engine (a world with 1, 4 and 16 envs), memory (an old engine against a young one, and retrieval
+                alone), or worldplay (the released sizes on random weights).
             out: JSON file to write.
-            world: packaged name, directory or hub id.
-            envs: batch sizes, interleaved.
+            world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights).
+            envs: engine: batch sizes, interleaved.
             steps: steps counted for each.
+            chunks: memory: age of the old engine.
             layers: worldplay: transformer layers (the release has 30).
             size: worldplay: height and width.
         """
         from .eval.bench import bench_engine
+        from .eval.bench_memory import bench_memory
         from .eval.bench_worldplay import bench_worldplay
 
         if what == "engine":
-            bench_engine(world, out, sizes=envs, num_steps=steps)
+            bench_engine(world or "maze", out, sizes=envs, num_steps=steps)
+        elif what == "memory":
+            bench_memory(out, name=world or "tiny", num_chunks=chunks, num_steps=steps)
         else:
             bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 

@@ -12,7 +12,7 @@ from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
 from worldenv.memory.config import Layout, MemoryConfig
 from worldenv.memory.retrieval import count_seen, fov_overlap, polynomials, view_points
-from worldenv.memory.search import YAW_BINS, all_overlaps, best_overlaps, make_table
+from worldenv.memory.search import YAW_BINS, Views, all_overlaps, best_overlaps, make_table
 from worldenv.memory.select import FEW, Query, select
 
 FOV, RADIUS, NUM = (60.0, 35.0), 8.0, 3000
@@ -40,11 +40,12 @@ def test_the_search_chooses_what_counting_everything_chooses(seed: int, tilt: fl
     rng = np.random.default_rng(seed)
     history, query = cameras(rng, 2, 60, 2, tilt=tilt), cameras(rng, 2, 4, extent=1.0, tilt=tilt)
     history[:, 30:] = history[:, :30]  # ties, which go to the earliest
+    stored = Views(history.flatten(1, 2), torch.arange(120).view(60, 2))
     count = torch.tensor([60, int(rng.integers(1, 60))])
     penalty = torch.from_numpy(rng.random((2, 60))) * weight if weight else None
     shared = {"fov_deg": FOV, "radius": RADIUS, "penalty": penalty}
-    score = all_overlaps(query, history, POINTS, **shared)  # type: ignore[arg-type]
-    found, value = best_overlaps(query, history, count, POINTS, TABLE, keep=keep, **shared)  # type: ignore[arg-type]
+    score = all_overlaps(query, stored, POINTS, **shared)  # type: ignore[arg-type]
+    found, value = best_overlaps(query, stored, count, POINTS, TABLE, keep=keep, **shared)  # type: ignore[arg-type]
     for row in range(2):
         known = score[row, : count[row]]
         wanted = known.argsort(descending=True, stable=True)[:keep]

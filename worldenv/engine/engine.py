@@ -100,6 +100,13 @@ class Engine:
         Raises:
             ValueError: if the clips are not a start view and whole chunks.
         """
+        self.check_clip(frames, c2w)
+        rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
+        self._begin(rows, frames[rows], c2w[rows].double(), [seeds[r] for r in rows.tolist()])
+        return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
+
+    def check_clip(self, frames: Tensor, c2w: Tensor) -> None:
+        """Refuse clips that ``resume`` cannot go on from."""
         chunk, count = self.spec.chunk_latents, c2w.shape[1]
         if (count - (0 if self.spec.start_in_chunk else 1)) % chunk or frames.shape[1] != 4 * count - 3:
             first = 4 * chunk - 3 if self.spec.start_in_chunk else 1
@@ -107,9 +114,6 @@ class Engine:
                 f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {4 * chunk} N frames and one "
                 f"pose for every fourth of them, from the first"
             )
-        rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
-        self._begin(rows, frames[rows], c2w[rows].double(), [seeds[r] for r in rows.tolist()])
-        return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
 
     @torch.no_grad()
     def _begin(self, rows: Tensor, frames: Tensor, c2w: Tensor, seeds: list[int]) -> None:

@@ -33,7 +33,7 @@ class History:
         self.dit, self.unit, self.latent_shape = world.dit, spec.unit, world.latent_shape
         self.config, self.layout = config, Layout(spec.chunk_latents, not spec.start_in_chunk)
         self.device = world.vae.latent_mean.device
-        self.bank = MemoryBank.empty(num_envs, world.latent_shape)
+        self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes)
         self.store: WorldScapeMemory | None = None
         if config.policy == "worldscape":
             dit, tokens = world.dit.config, world.dit.tokens(torch.empty(0, 0, *world.latent_shape))
@@ -45,6 +45,21 @@ class History:
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
         self._cache: KVCache | None = None
+
+    def explain(self) -> dict[str, Tensor]:
+        """Return what the newest chunk attended to: ``entries`` (B, S) in context, -1 in empty slots; ``retrieved``
+        (B, k), their ``score`` and the pose they are stored under, ``retrieved_c2w`` (B, k, 4, 4).
+        """
+        batch, keep = len(self.bank.length), self.config.retrieved_chunks
+        entries = torch.full((batch, self.slots), -1)
+        retrieved, score = torch.full((batch, keep), -1), torch.zeros(batch, keep, dtype=torch.float64)
+        if self.selection is not None and len(self.selection.index) == batch:
+            entries = self.layout.entry_of(self.selection.index)
+            found = self.selection.retrieved.shape[1]
+            retrieved[:, :found], score[:, :found] = self.selection.retrieved, self.selection.score
+        middle = self.layout.members(retrieved)[..., self.layout.chunk_latents // 2]
+        c2w = self.bank.c2w[torch.arange(batch)[:, None], middle.clamp(min=0)]
+        return {"entries": entries, "retrieved": retrieved, "score": score, "retrieved_c2w": c2w}
 
     @property
     def slots(self) -> int:

@@ -6,6 +6,7 @@ safetensors files: ``vae``, ``dit``, ``starts``. Every training stage writes one
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -115,6 +116,16 @@ class World:
         """Shape of one latent, (C, h, w)."""
         factor = self.vae.spatial_factor
         return self.config.dit.latent_channels, self.spec.height // factor, self.spec.width // factor
+
+    def fingerprint(self) -> str:
+        """Return the hash of the world's files, or of its weights if it has none."""
+        if not self.sha256:
+            digest = hashlib.sha256()
+            for module in (self.vae, self.dit):
+                for name, tensor in sorted(module.state_dict().items()):
+                    digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+            self.sha256 = digest.hexdigest()
+        return self.sha256
 
     def require_starts(self) -> Starts:
         """Return the start views, or say that this world has none."""

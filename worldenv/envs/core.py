@@ -73,15 +73,19 @@ class EnvCore:
         mask: Tensor,  # (B,) bool
         images: Tensor | None = None,  # (B, H, W, 3) uint8
         prompts: Sequence[str | None] = (),
+        clip: tuple[Tensor, Tensor] | None = None,  # (B, T, H, W, 3) uint8 and (B, F, 4, 4)
     ) -> tuple[Any, dict[str, Tensor]]:
         """Begin new episodes in the masked rows; return observation and info of all rows.
 
-        In worlds with text a row without a prompt begins with the environment's.
+        In worlds with text a row without a prompt begins with the environment's. Episodes that begin with a clip
+        remember it and go on from its end.
         """
         if isinstance(self.dynamics, Engine) and self.dynamics.world.prompts is not None:
             wanted = self._prompts(prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
-        if isinstance(self.dynamics, Engine) and images is not None:
+        if isinstance(self.dynamics, Engine) and clip is not None:
+            chunk = self.dynamics.resume(*clip, seeds=seeds, mask=mask)
+        elif isinstance(self.dynamics, Engine) and images is not None:
             c2w = self.episodes.c2w(seeds, starts)
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
         else:
@@ -114,8 +118,9 @@ class EnvCore:
         return [self.config.prompt if prompt is None else prompt for prompt in given]
 
     def check_reset(
-        self, starts: Sequence[int | None], images: Tensor | None, prompts: Sequence[str | None] = ()
-    ) -> None:
+        self, starts: Sequence[int | None], images: Tensor | None, prompts: Sequence[str | None] = (),
+        clip: tuple[Tensor, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         """Refuse start views that are not there, pictures and prompts where none can be used, before anything changes.
 
         Raises:
@@ -123,6 +128,10 @@ class EnvCore:
         """
         if images is not None and not isinstance(self.dynamics, Engine):
             raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
+        if clip is not None:
+            if not isinstance(self.dynamics, Engine):
+                raise ValueError("options['clip'] needs a generated world; a simulator starts on its own maps")
+            self.dynamics.check_clip(*clip)
         asked = any(prompt is not None for prompt in prompts)
         if not isinstance(self.dynamics, Engine):
             if asked:
@@ -179,6 +188,14 @@ class EnvCore:
         own = {f"core.{k}": v for k, v in self._parts().items()} | {f"task.{k}": v for k, v in self.state.items()}
         engine = self._engine().clone_state(rows)
         return {k: v[index].clone() for k, v in own.items()} | {f"engine.{k}": v for k, v in engine.items()}
+
+    def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None = None) -> None:
+        """Let rows continue the episodes of other rows; see ``Engine.fork``."""
+        self._engine().fork(source, rows, reseed=reseed)
+        a, b = torch.tensor(list(source)), torch.tensor(list(rows))
+        for name, value in self._parts().items():
+            setattr(self, name, value.index_copy(0, b, value[a]))
+        self.state = {name: value.index_copy(0, b, value[a]) for name, value in self.state.items()}
 
     def restore_state(self, state: Mapping[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on.
@@ -245,6 +262,7 @@ class EnvCore:
         }
         if self.config.report_memory and isinstance(self.dynamics, Engine):
             info["memory_chunks"] = self.dynamics.memory_chunks
+            info |= {f"memory_{name}": value for name, value in self.dynamics.history.explain().items()}
         return info
 
 

@@ -12,7 +12,7 @@ import torch
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
-from .options import check_options, read_images, read_prompts, read_seeds, read_starts
+from .options import check_options, read_clip, read_images, read_prompts, read_seeds, read_starts
 from .spaces import check_actions
 from .vector_env import make_metadata
 
@@ -57,7 +57,7 @@ class WorldEnv(gym.Env[Any, Any]):
         self._episode = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode; options ``start`` (index), ``image`` (uint8 (H, W, 3)) and ``prompt`` (text)."""
+        """Begin a new episode; options as for the vector environment, without ``reset_mask``."""
         chosen = dict(options or {})
         check_options(chosen)
         if "reset_mask" in chosen:
@@ -66,7 +66,8 @@ class WorldEnv(gym.Env[Any, Any]):
         starts = read_starts(chosen.get("start"), 1)
         prompts = read_prompts(chosen.get("prompt"), 1)
         read_seeds(seed, 1)
-        self.core.check_reset(starts, images, prompts)
+        clip = read_clip(chosen, self.core.spec, 1)
+        self.core.check_reset(starts, images, prompts, clip)
         super().reset(seed=seed)
         if seed is not None:
             self._seed_value, self._episode = int(seed), 0
@@ -76,7 +77,7 @@ class WorldEnv(gym.Env[Any, Any]):
             self._episode += 1
         now = self._seed_value if self._episode == 0 else derive_seed(self._seed_value, "episode", self._episode)
         obs, info = self.core.reset(
-            seeds=[now], starts=starts, mask=torch.ones(1, dtype=torch.bool), images=images, prompts=prompts
+            seeds=[now], starts=starts, mask=torch.ones(1, dtype=torch.bool), images=images, prompts=prompts, clip=clip
         )
         return self._give(obs), self._info(info)
 

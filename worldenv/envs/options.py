@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..base.dynamics import WorldSpec
+from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 
-OPTIONS = ("start", "image", "prompt", "reset_mask")
+OPTIONS = ("start", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -78,6 +78,42 @@ def read_prompts(prompt: Any, num_envs: int) -> list[str | None]:
     if len(rows) != num_envs:
         raise ValueError(f"options['prompt'] has {len(rows)} entries for num_envs={num_envs}")
     return list(rows)
+
+
+def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tuple[Tensor, Tensor] | None:
+    """Check ``options['clip']`` with its ``c2w`` and ``K`` and give every env one.
+
+    Returns:
+        Frames (B, T, H, W, 3) uint8 and the poses of every fourth, (B, F, 4, 4) float64; None without a clip.
+    """
+    if options.get("clip") is None:
+        if options.get("c2w") is not None or options.get("K") is not None:
+            raise ValueError("options['c2w'] and options['K'] describe options['clip'], which is missing")
+        return None
+    if options.get("image") is not None:
+        raise ValueError("options hold both 'image' and 'clip'; an episode begins with one of them")
+    frames, shape = np.asarray(options["clip"]), (spec.height, spec.width, 3)
+    if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-3:] != shape:
+        raise ValueError(
+            f"options['clip'] is {frames.dtype} {frames.shape}, expected uint8 (T, {spec.height}, {spec.width}, 3) or "
+            "one per env"
+        )
+    if options.get("c2w") is None:
+        raise ValueError(
+            "options['clip'] needs options['c2w']: camera to world, (T, 4, 4), metres, of every frame or every fourth"
+        )
+    c2w = np.asarray(options["c2w"], np.float64)
+    if c2w.shape[-2:] != (4, 4) or c2w.ndim not in (3, 4):
+        raise ValueError(f"options['c2w'] has shape {c2w.shape}, expected (T, 4, 4), or one per env")
+    if options.get("K") is not None and not np.allclose(np.asarray(options["K"]), spec.K.numpy(), rtol=0.02, atol=0.5):
+        raise ValueError(
+            f"options['K'] is {np.asarray(options['K']).tolist()}, this world's camera is {spec.K.tolist()}"
+        )
+    frames = np.broadcast_to(frames, (num_envs, *frames.shape[-4:]))
+    c2w = np.broadcast_to(c2w, (num_envs, *c2w.shape[-3:]))
+    if c2w.shape[1] == frames.shape[1]:
+        c2w = c2w[:, ::FRAMES_PER_LATENT]
+    return torch.from_numpy(frames.copy()), torch.from_numpy(c2w.copy())
 
 
 def read_images(image: Any, spec: WorldSpec, num_envs: int) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +17,8 @@ from torch import Tensor
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import make_core
-from .options import check_options, read_images, read_mask, read_prompts, read_seeds, read_starts
+from .options import check_options, read_clip, read_images, read_mask, read_prompts, read_seeds, read_starts
+from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
 
 
@@ -71,7 +73,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Args:
             seed: row i gets seed + i, or seed[i]; None goes on with each row's stream of episodes.
             options: ``start`` (index or one per row), ``image`` (uint8 (H, W, 3), shared or per row),
-                ``prompt`` (text, shared or per row), ``reset_mask`` (bool array (B,)); they hold for this reset only.
+                ``clip`` (uint8 (T, H, W, 3)) with ``c2w`` ((T, 4, 4), every frame's or every fourth's) and ``K``, to go
+                on from a video, ``prompt`` (text, shared or per row), ``reset_mask`` (bool array (B,)); they hold for
+                this reset only.
         """
         chosen = dict(options or {})
         check_options(chosen)
@@ -80,12 +84,14 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         images = read_images(chosen.get("image"), self.core.spec, self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
         prompts = read_prompts(chosen.get("prompt"), self.num_envs)
-        self.core.check_reset(starts, images, prompts)
+        clip = read_clip(chosen, self.core.spec, self.num_envs)
+        self.core.check_reset(starts, images, prompts, clip)
         self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
         obs, info = self.core.reset(
-            seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images, prompts=prompts
-        )
+            seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images, prompts=prompts,
+            clip=clip,
+        )  # fmt: skip
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
 
@@ -113,6 +119,40 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         for i, row in enumerate(rows):
             self._seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
             self._done[row] = bool(state["row.done"][i])
+
+    def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
+        """Let rows continue the episodes of other rows, sharing their memory; given the same actions they repeat them.
+
+        Args:
+            source: rows to continue.
+            rows: as many other rows.
+            reseed: new seeds for the forks' random numbers, so that they go on differently.
+
+        Raises:
+            ValueError: if the numbers of rows differ, or a row would be both trunk and fork.
+        """
+        if self._seeds is None:
+            raise gym.error.ResetNeeded("call reset() before fork()")
+        self.core.fork(source, rows, reseed)
+        for trunk, row in zip(source, rows, strict=True):
+            self._seeds[row], self._episodes[row] = self._seeds[trunk], self._episodes[trunk]
+            self._done[row] = self._done[trunk]
+
+    def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
+        """Write the episodes of some rows (all by default) to a safetensors file, to continue in another process."""
+        chosen = range(self.num_envs) if rows is None else rows
+        save_snapshot(Path(path), self.core, self.clone_state(chosen))
+
+    def load_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
+        """Continue saved episodes in these rows (by default the first ones), bit by bit as they would have gone on.
+
+        Raises:
+            ValueError: if the file is broken, or of another world, format or environment.
+        """
+        state = load_snapshot(Path(path), self.core)
+        if self._seeds is None:
+            self.reset(seed=0)
+        self.restore_state(state, range(len(state["row.seed"])) if rows is None else rows)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""

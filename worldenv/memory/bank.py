@@ -1,7 +1,13 @@
-"""The bank: every latent an env has seen or made, with its pose and key label, on the CPU."""
+"""The bank: every latent an env has seen or made, with its pose and key label, on the CPU.
+
+Past a budget the latents lie in a file that is mapped into memory: what is looked at is read, the rest costs no memory.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 from dataclasses import dataclass
 
 import torch
@@ -16,15 +22,20 @@ class MemoryBank:
     c2w: Tensor  # (B, M, 4, 4) float64
     labels: Tensor  # (B, M) int64
     length: Tensor  # (B,) int64
+    max_bytes: int = 0
+    """Bytes of latents in memory; more lie in a file. 0 is no limit."""
 
     @classmethod
-    def empty(cls, num_envs: int, latent_shape: tuple[int, int, int], *, capacity: int = 64) -> MemoryBank:
+    def empty(
+        cls, num_envs: int, latent_shape: tuple[int, int, int], *, capacity: int = 64, max_bytes: int = 0
+    ) -> MemoryBank:
         """Make a bank without entries."""
         return cls(
             latents=torch.zeros(num_envs, capacity, *latent_shape),
             c2w=torch.eye(4, dtype=torch.float64).repeat(num_envs, capacity, 1, 1),
             labels=torch.zeros(num_envs, capacity, dtype=torch.long),
             length=torch.zeros(num_envs, dtype=torch.long),
+            max_bytes=max_bytes,
         )
 
     def append(
@@ -76,7 +87,29 @@ class MemoryBank:
         self.length[rows] = self.length[source]
 
     def _grow(self) -> None:
-        for name in ("latents", "c2w", "labels"):
-            old = getattr(self, name)
-            new = torch.zeros_like(old)
-            setattr(self, name, torch.cat([old, new], 1))
+        batch, capacity, *rest = self.latents.shape
+        wider = (batch, 2 * capacity, *rest)
+        size = math.prod(wider)
+        spill = self.max_bytes and 4 * size > self.max_bytes
+        latents = _mapped(size).view(wider) if spill else torch.zeros(wider)
+        for row, used in enumerate(self.length.tolist()):
+            latents[row, :used] = self.latents[row, :used]
+        self.latents = latents
+        self.c2w, self.labels = (torch.cat([t, torch.zeros_like(t)], 1) for t in (self.c2w, self.labels))
+
+
+def _mapped(size: int) -> Tensor:
+    """Make a float32 vector in a file that goes with it.
+
+    Raises:
+        OSError: if the disk of temporary files has no room.
+    """
+    with tempfile.NamedTemporaryFile(prefix="worldenv-memory-") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, 4 * size)
+        except OSError as error:
+            raise OSError(
+                f"{error.strerror}: the memory needs {4 * size / 2**20:.0f} MiB under {tempfile.gettempdir()}; point "
+                "TMPDIR to a larger disk, or set bank_bytes higher"
+            ) from error
+        return torch.from_file(file.name, shared=True, size=size, dtype=torch.float32)

@@ -38,6 +38,8 @@ class MemoryConfig:
     """Points of the overlap estimate."""
     seed: int = 0
     """Seed of the points, and of the ``random`` policy."""
+    bank_bytes: int = 0
+    """Bytes of past latents in memory, over all envs; more lie in a temporary file. 0 is no limit."""
     pool_entries: int = 32
     """``worldscape``: entries beside sink and window that an env keeps; 0 is no limit."""
     pool_bytes: int = 0

@@ -18,6 +18,10 @@ BLOCK = 64
 """Pairs of views counted at once, so that intermediate results stay in a CPU's cache."""
 
 
+LEVEL = 1e-7
+"""Radians of pitch, relative to the query, within which a view counts as level: rounding, nothing more."""
+
+
 def ball_points(num_points: int, *, radius: float, seed: int = 0) -> Tensor:
     """Draw points uniformly in a ball, (P, 3) float64, as offsets from the query camera in its frame."""
     generator = torch.Generator().manual_seed(seed)
@@ -110,23 +114,49 @@ def count_seen(
     """
     history = relative(query_c2w, history_c2w).to(points.dtype)
     yaw, pitch = yaw_pitch(history)
-    (x, y, z), zero, one = history[:, :3, 3].unbind(-1), torch.zeros_like(yaw), torch.ones_like(yaw)
-    half_h, half_v = (math.radians(a) / 2 for a in fov_deg)
-    top, bottom = (_slope(pitch + half_v), _slope(pitch - half_v))
-    edges = []
-    for side in (-half_h, half_h):  # on the inner side of the left and of the right edge, seen from above
+    counts = torch.empty(len(yaw), dtype=torch.long)
+    tilted = pitch.abs() > LEVEL
+    for subset, test in ((~tilted, _level), (tilted, _tilted)):
+        for rows in subset.nonzero()[:, 0].split(BLOCK):
+            counts[rows] = test(history[rows, :3, 3], yaw[rows], pitch[rows], points, fov_deg, radius).sum(-1)
+    return counts
+
+
+def _level(
+    where: Tensor, yaw: Tensor, pitch: Tensor, points: Tensor, fov_deg: tuple[float, float], radius: float
+) -> Tensor:
+    """Test points against views that look level: four polynomials must be positive; (N, P) bool."""
+    x, y, z = where.unbind(-1)
+    zero, slope = torch.zeros_like(x), min(math.tan(math.radians(fov_deg[1]) / 2), 1e6) ** 2
+    slopes = torch.full_like(x, slope)
+    low = [-2 * slope * x, 2 * y, -2 * slope * z, slope * (x * x + z * z) - y * y, slopes, zero - 1]
+    left, right, near = _borders(where, yaw, fov_deg, radius)
+    values = torch.stack([left, right, near, torch.stack(low, -1)]) @ points
+    return torch.minimum(torch.minimum(values[0], values[1]), torch.minimum(values[2], values[3])) > 0
+
+
+def _tilted(
+    where: Tensor, yaw: Tensor, pitch: Tensor, points: Tensor, fov_deg: tuple[float, float], radius: float
+) -> Tensor:
+    """Test points against any views: elevation lies on a cone, which takes a square root; (N, P) bool."""
+    x, y, z = where.unbind(-1)
+    zero, half = torch.zeros_like(x), math.radians(fov_deg[1]) / 2
+    flat = torch.stack([-2 * x, zero, -2 * z, x * x + z * z, zero + 1, zero], -1)  # squared distance seen from above
+    up = torch.stack([zero, zero - 1, zero, y, zero, zero], -1)
+    left, right, near, flat, height = torch.stack([*_borders(where, yaw, fov_deg, radius), flat, up]) @ points
+    inside = torch.minimum(torch.minimum(left, right), near) > 0
+    distance = flat.clamp_(min=0).sqrt_()
+    inside &= height < distance * _slope(pitch + half)[:, None]
+    inside &= height > distance * _slope(pitch - half)[:, None]
+    return inside
+
+
+def _borders(where: Tensor, yaw: Tensor, fov_deg: tuple[float, float], radius: float) -> list[Tensor]:
+    """Return polynomials (N, 6) that are positive right of the left edge, left of the right edge and within reach."""
+    (x, y, z), zero = where.unbind(-1), torch.zeros_like(yaw)
+    half, borders = math.radians(fov_deg[0]) / 2, []
+    for side in (-half, half):
         across, along = (yaw + side).cos() * math.copysign(1, -side), (yaw + side).sin() * math.copysign(1, side)
-        edges.append(torch.stack([across, zero, along, -(across * x + along * z), zero, zero], -1))
-    flat = torch.stack([-2 * x, zero, -2 * z, x * x + z * z, one, zero], -1)  # squared distance, seen from above
-    near = torch.stack([2 * x, 2 * y, 2 * z, radius**2 - (x * x + y * y + z * z), -one, -one], -1)
-    up = torch.stack([zero, -one, zero, y, zero, zero], -1)
-    counts = []
-    for part in torch.arange(len(yaw)).split(BLOCK):
-        left, right, distance, inside, height = (torch.stack(
-            [edges[0][part], edges[1][part], flat[part], near[part], up[part]]) @ points)  # fmt: skip
-        inside = torch.minimum(torch.minimum(left, right), inside) > 0
-        distance = distance.clamp_(min=0).sqrt_()
-        inside &= height < distance * top[part, None]
-        inside &= height > distance * bottom[part, None]
-        counts.append(inside.sum(-1))
-    return torch.cat(counts)
+        borders.append(torch.stack([across, zero, along, -(across * x + along * z), zero, zero], -1))
+    rest = radius**2 - (x * x + y * y + z * z)
+    return [*borders, torch.stack([2 * x, 2 * y, 2 * z, rest, zero - 1, zero - 1], -1)]

@@ -26,8 +26,8 @@ LEVEL_HEIGHT = 0.1
 """Metres of height, at a radius of 8 m, within which a view counts as level with the query."""
 LEVEL_PITCH = math.radians(1.0)
 """Pitch in the query's frame within which it does."""
-FIRST = 2
-"""Candidates counted before the bounds are compared with the best; then in rounds of growing size."""
+FIRST = 8
+"""Candidates counted before bounds are compared with the best, shared among the rows, at least 2; then ever more."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,26 @@ def _by_yaw(azimuth: Tensor, half: Tensor, seen: Tensor) -> Tensor:
     return edges.cumsum(1)[:, :-1].unflatten(1, (3, YAW_BINS)).sum(1).to(torch.int16)
 
 
+@dataclass(frozen=True)
+class Views:
+    """The V views that stand for each entry, by their places in a history: long histories are looked at in part."""
+
+    c2w: Tensor  # (B, M, 4, 4) float64
+    index: Tensor  # (E, V) int64
+
+    @property
+    def where(self) -> Tensor:
+        """Positions, (B, E, V, 3)."""
+        return self.c2w[:, self.index, :3, 3]
+
+    def poses(self, row: Tensor, entry: Tensor) -> Tensor:
+        """Return the views of some entries, (N, V, 4, 4)."""
+        return self.c2w[row[:, None], self.index[entry]]
+
+
 def all_overlaps(
     query: Tensor,  # (B, F, 4, 4) float64
-    history: Tensor,  # (B, E, V, 4, 4) float64: the V views of each entry
+    history: Views,  # of E entries
     points: Tensor,  # (P, 3) float64, in the query's view
     *,
     fov_deg: tuple[float, float],
@@ -116,7 +133,8 @@ def all_overlaps(
     penalty: Tensor | None = None,  # (B, E) float64, subtracted from overlaps
 ) -> Tensor:
     """Count everything: the overlap of every entry, mean over queries and views, less the penalty; (B, E) float64."""
-    asked, stored = torch.broadcast_tensors(query[:, None, :, None], history[:, :, None])
+    views = history.c2w[:, history.index]
+    asked, stored = torch.broadcast_tensors(query[:, None, :, None], views[:, :, None])
     shape, features = stored.shape[:-2], polynomials(points)
     seen = count_seen(asked.reshape(-1, 4, 4), stored.reshape(-1, 4, 4), features, fov_deg=fov_deg, radius=radius)
     whole = shape[2] * shape[3] * len(points)
@@ -126,7 +144,7 @@ def all_overlaps(
 
 def best_overlaps(
     query: Tensor,  # (B, F, 4, 4) float64
-    history: Tensor,  # (B, E, V, 4, 4) float64: the V views of each entry
+    history: Views,  # of E entries
     count: Tensor,  # (B,) int64: entries of each row; later ones do not exist
     points: Tensor,  # (P, 3) float64, in the query's view
     table: BoundTable,
@@ -142,17 +160,17 @@ def best_overlaps(
         Entries, best first, -1 where there are none, and their overlap (mean over queries and views) less the penalty,
         each (B, keep) float64.
     """
-    pairs = query.shape[1] * history.shape[2]
+    pairs = query.shape[1] * history.index.shape[1]
     bound = (
         _bounds(query, history, count, table, radius)
         .double()
-        .masked_fill_(torch.arange(history.shape[1]) >= count[:, None], float("-inf"))
+        .masked_fill_(torch.arange(len(history.index)) >= count[:, None], float("-inf"))
     )
     entries, whole, features = bound.shape[1], pairs * len(points), polynomials(points)
     if penalty is not None:
         bound -= whole * penalty
     exact = torch.full(bound.shape, float("-inf"), dtype=torch.float64)
-    size = FIRST
+    size = max(2, FIRST // len(query))
     while True:
         # What is below the worst that would be kept cannot enter; the others are counted, most promising first.
         worst = exact.topk(min(keep, entries), dim=1).values[:, -1:]
@@ -162,7 +180,7 @@ def best_overlaps(
         if not len(row):
             break
         column = candidate[row, place]
-        asked, stored = torch.broadcast_tensors(query[row][:, :, None], history[row, column][:, None])
+        asked, stored = torch.broadcast_tensors(query[row][:, :, None], history.poses(row, column)[:, None])
         seen = count_seen(asked.reshape(-1, 4, 4), stored.reshape(-1, 4, 4), features, fov_deg=fov_deg, radius=radius)
         exact[row, column] = seen.view(len(row), pairs).sum(1).double()
         if penalty is not None:
@@ -182,22 +200,22 @@ def top(
     return torch.where(found, best, -1), value.where(found, 0)
 
 
-def _bounds(query: Tensor, history: Tensor, count: Tensor, table: BoundTable, radius: float) -> Tensor:
+def _bounds(query: Tensor, history: Views, count: Tensor, table: BoundTable, radius: float) -> Tensor:
     """Return the largest counts that entries can have over all queries and views, (B, E) int32."""
     middle = query[:, :, :3, 3].mean(1)
-    exists = torch.arange(history.shape[1]) < count[:, None]
+    exists = torch.arange(len(history.index)) < count[:, None]
     bound = torch.zeros(exists.shape, dtype=torch.int32)
     reach = 2 * radius + (query[:, :, :3, 3] - middle[:, None]).norm(dim=-1).amax(1) + 1e-3
-    apart = (history[..., :3, 3] - middle[:, None, None]).square_().sum(-1).amin(-1)
+    apart = (history.where - middle[:, None, None]).square_().sum(-1).amin(-1)
     row, column = (exists & (apart < reach.square()[:, None])).nonzero(as_tuple=True)
     if not len(row):
         return bound
-    views = history[row, column]  # (n, V, 4, 4)
+    views = history.poses(row, column)  # (n, V, 4, 4)
     where, ahead = (views[..., :3, 3] - middle[row, None]).float(), views[..., :3, 2].float()
     rotation = query[:, :, :3, :3].float()  # (B, F, 3, 3)
     turn = rotation.movedim(1, 2).flatten(2)[row]  # (n, 3, F 3): all query frames side by side
     origin = ((query[:, :, :3, 3] - middle[:, None]).float()[:, :, None] @ rotation)[row]  # (n, F, 1, 3)
-    shape = (len(row), history.shape[2], query.shape[1], 3)
+    shape = (len(row), views.shape[1], query.shape[1], 3)
     where, ahead = ((t @ turn).view(shape).transpose(1, 2) for t in (where, ahead))  # (n, F, V, 3)
     bound[row, column] = table.lookup(where - origin, ahead).sum((1, 2), dtype=torch.int32)
     return bound

@@ -12,7 +12,7 @@ from ..base.rng import derive_seed
 from .bank import MemoryBank
 from .config import Layout, MemoryConfig, num_slots
 from .retrieval import own_view, view_points
-from .search import all_overlaps, best_overlaps, bound_table, top
+from .search import Views, all_overlaps, best_overlaps, bound_table, top
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layo
         views = _views(bank, int(count.max()), layout)
         penalty = None
         if config.distance_weight:
-            apart = (views[..., :3, 3].mean(2) - query.c2w[:, None, :, :3, 3].mean(2)).norm(dim=-1)
+            apart = (views.where.mean(2) - query.c2w[:, None, :, :3, 3].mean(2)).norm(dim=-1)
             penalty = config.distance_weight * apart / radius
-        if views.shape[1] <= FEW or query.points is not None:
+        if len(views.index) <= FEW or query.points is not None:
             score = all_overlaps(query.c2w, views, points, fov_deg=fov_deg, radius=radius, penalty=penalty)
             return _best(score, count, config)
         table = bound_table(config.num_points, radius=radius, seed=config.seed, fov_deg=fov_deg)
@@ -98,11 +98,11 @@ def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layo
     return _retrieve(bank, config, layout, choose)
 
 
-def _views(bank: MemoryBank, num_entries: int, layout: Layout) -> Tensor:
-    """Return the poses of the first and the third latent of the first entries, (B, E, 2, 4, 4)."""
+def _views(bank: MemoryBank, num_entries: int, layout: Layout) -> Views:
+    """Let the first and the third latent stand for each of the first entries."""
     members = layout.members(torch.arange(num_entries))
     members = torch.where(members < 0, members.amax(-1, keepdim=True), members)  # entry 0 may be latent 0 alone
-    return bank.c2w[:, members[:, [0, layout.chunk_latents // 2]]]
+    return Views(bank.c2w, members[:, [0, layout.chunk_latents // 2]])
 
 
 def _best(score: Tensor, count: Tensor, config: MemoryConfig) -> tuple[Tensor, Tensor]:

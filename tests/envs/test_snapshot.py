@@ -1,0 +1,169 @@
+"""Forks, files and clips of vector environments."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import worldenv  # noqa: F401
+from worldenv.base.checkpoint import load_tensors, save_tensors
+from worldenv.engine.world import World
+
+PROGRAM = """
+import sys, gymnasium as gym, numpy as np, worldenv
+kwargs = {"world": sys.argv[1], "memory": sys.argv[2], "obs_mode": "chunk"}
+envs = gym.make_vec("worldenv/Revisit-v0", num_envs=2, **kwargs).unwrapped
+envs.load_state(sys.argv[3])
+rng = np.random.default_rng(1)
+np.save(sys.argv[4], np.stack([envs.step(rng.integers(0, 4, 2))[0] for _ in range(3)]))
+"""
+
+
+def make(world: World | Path, num_envs: int = 2, **kwargs: Any) -> Any:
+    world = str(world) if isinstance(world, Path) else world
+    return gym.make_vec("worldenv/Revisit-v0", num_envs=num_envs, world=world, obs_mode="chunk", **kwargs).unwrapped
+
+
+def walk(envs: Any, steps: int, seed: int = 0, *, same: bool = False) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    size = 1 if same else envs.num_envs
+    return np.stack([envs.step(np.broadcast_to(rng.integers(0, 4, size), envs.num_envs))[0] for _ in range(steps)])
+
+
+@pytest.mark.parametrize("memory", ["worldplay", "worldscape"])
+def test_a_saved_state_continues_in_another_process(tiny_world_dir: Path, tmp_path: Path, memory: str) -> None:
+    envs = make(tiny_world_dir, memory=memory, device="cpu")
+    envs.reset(seed=3)
+    walk(envs, 6)
+    envs.save_state(tmp_path / "state.safetensors")
+    command = [sys.executable, "-c", PROGRAM, str(tiny_world_dir), memory, str(tmp_path / "state.safetensors")]
+    subprocess.run([*command, str(tmp_path / "frames.npy")], check=True, env={"OMP_NUM_THREADS": "1"})
+    rng = np.random.default_rng(1)
+    wanted = np.stack([envs.step(rng.integers(0, 4, 2))[0] for _ in range(3)])
+    assert (np.load(tmp_path / "frames.npy") == wanted).all()
+
+
+def test_states_of_other_worlds_and_settings_are_refused(
+    tiny_world: World, tiny_world_dir: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    envs = make(tiny_world_dir, dtype="float32")
+    envs.reset(seed=0)
+    envs.save_state(path, [1])
+    other = World(tiny_world.config, starts=tiny_world.starts)
+    with pytest.raises(ValueError, match="saved with world"):
+        make(other).load_state(path)
+    with pytest.raises(ValueError, match="saved with memory"):
+        make(tiny_world_dir, memory="recent", dtype="float32").load_state(path)
+    with pytest.raises(ValueError, match="saved with chunk_latents"):
+        make(tiny_world_dir, chunk_latents=1, dtype="float32").load_state(path)
+    tensors, header = load_tensors(path)
+    save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 0})
+    with pytest.raises(ValueError, match="state format 0, this version reads 1"):
+        envs.load_state(tmp_path / "old.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        envs.load_state(path)
+    with pytest.raises(ValueError, match="no such file"):
+        envs.load_state(tmp_path / "nothing.safetensors")
+
+
+def test_simulators_have_no_state_to_save(maze_world: World, tmp_path: Path) -> None:
+    envs = gym.make_vec("worldenv/RevisitSim-v0", num_envs=1, world=maze_world).unwrapped
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="simulator"):
+        envs.save_state(tmp_path / "state.safetensors")  # type: ignore[attr-defined]
+    envs.close()
+
+
+@pytest.mark.parametrize("memory", ["worldplay", "worldscape"])
+def test_a_fork_repeats_its_trunk_through_resets_unless_reseeded(tiny_world: World, memory: str) -> None:
+    envs = make(tiny_world, 4, memory=memory, max_episode_steps=6)
+    envs.reset(seed=0)
+    walk(envs, 4)
+    envs.fork([0, 1], [2, 3])
+    frames = walk(envs, 4, same=True)  # over the time limit into the next episode
+    assert (frames[:, :2] == frames[:, 2:]).all()
+    envs.fork([0], [1], reseed=[77])
+    assert (walk(envs, 1, same=True)[:, 0] != walk(envs, 1, same=True)[:, 1]).any()
+    with pytest.raises(ValueError, match="cannot fork"):
+        envs.fork([0, 1], [1, 2])
+
+
+def test_video_continuation(tiny_world: World) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (33, 48, 64, 3), dtype=np.uint8)
+    c2w = np.tile(np.eye(4), (33, 1, 1))
+    c2w[:, 2, 3] = np.linspace(0, 2, 33)
+    envs = make(tiny_world, report_memory=True)
+    obs, info = envs.reset(seed=0, options={"clip": frames, "c2w": c2w, "K": tiny_world.spec.K})
+    assert (obs[:, -1] == frames[-1]).all()
+    assert info["memory_chunks"].tolist() == [3, 3], "the start view and two chunks"
+    np.testing.assert_allclose(info["c2w"][:, 2, 3], 2)
+    sparse, _ = envs.reset(seed=0, options={"clip": frames, "c2w": c2w[::4]})
+    assert (sparse == obs).all()
+    assert envs.step(np.zeros(2, np.int64))[0].shape == (2, 16, 48, 64, 3)
+    single = gym.make("worldenv/Revisit-v0", world=tiny_world)
+    assert (single.reset(seed=0, options={"clip": frames, "c2w": c2w})[0] == frames[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"c2w": np.eye(4)[None]}, "which is missing"),
+        ({"clip": np.zeros((17, 48, 64, 3), np.uint8)}, r"needs options\['c2w'\]"),
+        ({"clip": np.zeros((17, 48, 64, 3)), "c2w": np.eye(4)[None]}, "expected uint8"),
+        ({"clip": np.zeros((16, 48, 64, 3), np.uint8), "c2w": np.tile(np.eye(4), (4, 1, 1))}, r"1 \+ 16 N frames"),
+        ({"clip": np.zeros((17, 48, 64, 3), np.uint8), "c2w": np.eye(4)}, "expected"),
+        ({"clip": np.zeros((1, 48, 64, 3), np.uint8), "c2w": np.eye(4)[None], "K": np.eye(3)}, "camera"),
+        ({"clip": np.zeros((17, 48, 64, 3), np.uint8), "image": np.zeros((48, 64, 3), np.uint8)}, "one of them"),
+    ],
+)  # fmt: skip
+def test_clips_that_do_not_fit_are_refused(tiny_world: World, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(tiny_world).reset(seed=0, options=options)
+
+
+def test_info_tells_what_was_remembered(tiny_world: World) -> None:
+    for memory in ("worldplay", "worldscape", "recent"):
+        envs = make(tiny_world, memory=memory, report_memory=True)
+        envs.reset(seed=0)
+        for _ in range(7):
+            info = envs.step(np.array([0, 2]))[4]
+        entries, retrieved = info["memory_entries"], info["memory_retrieved"]
+        assert entries.max() == 6, "the newest chunk before this one"
+        assert retrieved.shape == info["memory_score"].shape == (2, 1)
+        assert info["memory_retrieved_c2w"].shape == (2, 1, 4, 4)
+        for row in range(2):
+            assert retrieved[row, 0] in entries[row] or retrieved[row, 0] == -1
+            if memory == "worldplay":
+                assert retrieved[row, 0] >= 0
+
+
+def test_history_past_its_budget_lies_in_a_file(tiny_world: World) -> None:
+    """Latents spill, and nothing changes; the file goes with the environment."""
+    plain, spilled = make(tiny_world), make(tiny_world, memory={"bank_bytes": 100_000})
+    for envs in (plain, spilled):
+        envs.reset(seed=0)
+    assert (walk(plain, 36) == walk(spilled, 36)).all()
+    bank = spilled.core.dynamics.history.bank
+    assert bank.latents.numel() * 4 > 100_000
+    maps = Path("/proc/self/maps").read_text()
+    assert "worldenv-memory-" in maps
+    assert torch.equal(bank.latents[:, :140], plain.core.dynamics.history.bank.latents[:, :140])
+
+
+def test_a_full_disk_is_named(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    envs = make(tiny_world, memory={"bank_bytes": 100_000})
+    envs.reset(seed=0)
+    with pytest.raises(OSError, match=r"the memory needs .* MiB under .*; point TMPDIR"):
+        walk(envs, 36)

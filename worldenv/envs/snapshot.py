@@ -1,0 +1,46 @@
+"""Snapshots: cloned episodes as a file that another process continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ..base.checkpoint import load_tensors, save_tensors
+from ..base.config import to_dict
+from ..engine.engine import Engine
+from .core import EnvCore
+
+FORMAT = 1
+
+
+def save_snapshot(path: Path, core: EnvCore, state: dict[str, Tensor]) -> None:
+    """Write a cloned state with what it takes to continue it."""
+    save_tensors(path, state, header={"format": FORMAT, **_identity(core)})
+
+
+def load_snapshot(path: Path, core: EnvCore) -> dict[str, Tensor]:
+    """Read a cloned state.
+
+    Raises:
+        ValueError: if the file is broken, or its world, format or settings are not this environment's.
+    """
+    state, header = load_tensors(path)
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path}: state format {header.get('format')!r}, this version reads {FORMAT}")
+    for name, wanted in _identity(core).items():
+        if header.get(name) != wanted:
+            raise ValueError(f"{path}: saved with {name} {header.get(name)!r}, this environment has {wanted!r}")
+    return state
+
+
+def _identity(core: EnvCore) -> dict[str, object]:
+    if not isinstance(core.dynamics, Engine):
+        raise ValueError("a simulator's state cannot be saved; use dynamics='world'")
+    engine = core.dynamics
+    return {
+        "world": engine.world.fingerprint(),
+        "memory": to_dict(engine.memory),
+        "sampler": to_dict(engine.sampler),
+        "chunk_latents": engine.spec.chunk_latents,
+    }

@@ -1,0 +1,164 @@
+"""Is the thousandth chunk as fast as the tenth? Engines of different age, stepped in turn, and retrieval alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..base.dynamics import Actions
+from ..base.log import console, git_revision, hardware, track
+from ..engine.engine import Engine
+from ..engine.world import Starts, World, WorldConfig, shared_world
+from ..geometry.action import camera_to_c2w, keys_to_camera
+from ..memory.config import Layout, MemoryConfig, with_policy
+from ..memory.retrieval import view_points
+from ..memory.search import Views, all_overlaps, best_overlaps, bound_table
+from ..models.types import DiTConfig
+from ..models.vae import VAEConfig
+
+YOUNG = 200
+"""Chunks of the young engine."""
+BASIC = torch.tensor([[1, 0], [1, 0], [1, 0], [2, 0], [0, 1], [0, 2]])
+"""Keys of a random walk: ahead half of the time, else back or a turn."""
+BRUTE_ENVS = 2
+"""Envs for which everything is counted, to compare."""
+
+
+def tiny_world() -> World:
+    """Make the tiny preset: the packaged world's shape on a few thousand random weights."""
+    torch.manual_seed(0)
+    config = WorldConfig(
+        name="tiny",
+        vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
+        dit=DiTConfig(latent_channels=4, width=48, num_layers=2, num_heads=2, ffn_dim=96),
+    )
+    frames, eye = torch.zeros(1, 48, 64, 3, dtype=torch.uint8), torch.eye(4, dtype=torch.float64)[None]
+    world = World(config, starts=Starts(frames, eye, eye, torch.zeros(1, dtype=torch.long)))
+    for module in (world.dit, world.vae):
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.1)
+        module.eval().requires_grad_(False)
+    return world
+
+
+@torch.no_grad()
+def bench_memory(out: Path, *, name: str, num_chunks: int, num_steps: int) -> None:
+    """Time both policies on engines ``num_chunks`` and 200 chunks old, and retrieval among 2,500; write JSON."""
+    if num_chunks <= YOUNG:
+        raise ValueError(f"chunks={num_chunks} must be more than the {YOUNG} of the young engine")
+    world = tiny_world() if name == "tiny" else shared_world(name, device=torch.device("cpu"), dtype=torch.float32)
+    policies = {policy: _age(world, policy, num_chunks, num_steps) for policy in ("worldplay", "worldscape")}
+    retrieval = [_retrieval(num_envs, 2500, num_steps) for num_envs in (1, 64)]
+    report = {
+        "hardware": hardware(), "git": git_revision(), "world": world.config.name, "chunks": num_chunks,
+        "young_chunks": YOUNG, "steps": num_steps, "policies": policies, "retrieval_ms": retrieval[1],
+        "retrieval_ms_one_env": retrieval[0],
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1))
+    for policy, row in policies.items():
+        console.print(
+            f"{policy:>10}: chunk {num_chunks} takes {row['chunk_time_ratio']:.3f} of chunk {YOUNG} "
+            f"({row['chunk_ms']:.1f} ms), {row['tokens_attended']} tokens attended, memory grows by "
+            f"{row['rss_mb_per_1000_chunks']:.2f} MB per 1,000 chunks beyond the latents"
+        )
+    for row in retrieval:
+        console.print(
+            f"retrieval: {row['envs']} envs x {row['chunks']} chunks in {row['median']:.1f} ms; counting every point "
+            f"{row['brute_force']:.0f} ms, same choice"
+        )
+    console.print(f"wrote {out}")
+
+
+def _age(world: World, policy: str, num_chunks: int, num_steps: int) -> dict[str, Any]:
+    """Walk an engine to its age, then step it and a young one in turn."""
+    memory = with_policy(world.config.memory, policy)
+    young, old = (Engine(world, 1, memory=memory, decode=False) for _ in range(2))
+    for engine in (young, old):
+        engine.reset(seeds=[0], starts=[0])
+    rng = np.random.default_rng(0)
+    for _ in range(YOUNG):
+        _step(young, rng)
+    half, before = num_chunks // 2, 0.0
+    for i in track(range(num_chunks), f"{policy}: {num_chunks} chunks", total=num_chunks):
+        if i == half:
+            before = _resident() - _stored(old)
+        _step(old, rng)
+    grown = _resident() - _stored(old) - before
+    seconds: dict[str, list[float]] = {"young": [], "old": []}
+    for _ in range(num_steps):
+        seconds["young"].append(_step(young, rng))
+        seconds["old"].append(_step(old, rng))
+    medians = {age: float(np.median(values)) for age, values in seconds.items()}
+    tokens = world.dit.tokens(torch.empty(0, 0, *world.latent_shape))
+    return {
+        "chunk_time_ratio": round(medians["old"] / medians["young"], 4),
+        "chunk_ms": round(1000 * medians["old"], 3),
+        "rss_mb_per_1000_chunks": round(grown / 1e6 / (num_chunks - half) * 1000, 3),
+        "tokens_attended": (old.history.slots + old.spec.chunk_latents) * tokens,
+        "entries_kept": int(old.memory_chunks[0]) if old.history.store is None else int(old.history.store.count[0]),
+    }
+
+
+def _step(engine: Engine, rng: np.random.Generator) -> float:
+    """Take one random step; return its seconds."""
+    keys = BASIC[rng.integers(len(BASIC), size=engine.num_envs)][:, None].expand(-1, engine.spec.chunk_latents, -1)
+    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
+    start = time.perf_counter()
+    engine.generate(Actions(keys, c2w))
+    return time.perf_counter() - start
+
+
+def _resident() -> float:
+    """Return this process's resident memory in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _stored(engine: Engine) -> float:
+    """Return the bytes of what the bank holds: latents, poses, labels."""
+    used = int(engine.history.bank.length.sum())
+    return float(sum(used * part[0, 0].numel() * part.element_size() for part in engine.history.bank.parts()))
+
+
+def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]:
+    """Time the choice among ``num_chunks`` chunks of random walks; all points counted for a few envs must agree."""
+    config, layout = MemoryConfig(num_points=50_000), Layout(4)
+    radius, fov_deg, rng = config.radius, config.fov_deg, np.random.default_rng(1)
+    keys = BASIC[rng.integers(len(BASIC), size=(num_envs, num_chunks + 1))].repeat_interleave(4, 1)
+    start = torch.eye(4, dtype=torch.float64).expand(num_envs, 4, 4)
+    path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, World(WorldConfig()).spec.steps)], 1)
+    members = layout.members(torch.arange(num_chunks))
+    views = Views(path, torch.where(members < 0, 0, members)[:, [0, 2]])
+    query, count = path[:, -4:], torch.full((num_envs,), num_chunks)
+    points = view_points(config.num_points, radius=radius, seed=0, fov_deg=fov_deg)
+    table = bound_table(config.num_points, radius=radius, seed=0, fov_deg=fov_deg)
+
+    def search() -> Tensor:
+        return best_overlaps(query, views, count, points, table, keep=1, fov_deg=fov_deg, radius=radius)[0]
+
+    found, seconds, threads = search(), [], torch.get_num_threads()
+    if num_envs == 1:
+        torch.set_num_threads(1)  # so little work is not worth sharing
+    for _ in range(num_steps):
+        began = time.perf_counter()
+        search()
+        seconds.append(time.perf_counter() - began)
+    used = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    few = min(BRUTE_ENVS, num_envs)
+    began = time.perf_counter()
+    every = all_overlaps(query[:few], Views(path[:few], views.index), points, fov_deg=fov_deg, radius=radius)
+    brute = (time.perf_counter() - began) * num_envs / few
+    assert torch.equal(every.argmax(1), found[:few, 0]), "the search chose another chunk than counting everything"
+    return {
+        "envs": num_envs, "chunks": num_chunks, "median": round(1000 * float(np.median(seconds)), 3),
+        "brute_force": round(1000 * brute, 1), "points": config.num_points, "threads": used,
+    }  # fmt: skip
