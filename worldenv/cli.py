@@ -156,7 +156,7 @@ def rollout(arguments: list[str]) -> None:
 
     def run(
         *, pose: str, out: Path, world: str = "maze", start: int = 0, image: Path | None = None, prompt: str = "",
-        seed: int = 0, memory: str = "auto",
+        seed: int = 0, memory: str = "auto", explain: bool = False,
     ) -> None:  # fmt: skip
         """Generate a video along a pose string such as "w-8, right-8, left-8, s-8", or along a camera path.
 
@@ -171,10 +171,13 @@ def rollout(arguments: list[str]) -> None:
             prompt: text, or the path of its embedding (.safetensors), in worlds that take one.
             seed: seed of the noise.
             memory: memory policy; auto is the world's own.
+            explain: also draw from above what each chunk retrieved, beside the video (.memory.png).
         """
         from .eval.rollout import run_rollout
 
-        run_rollout(world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt)
+        run_rollout(
+            world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt, explain=explain
+        )
 
     tyro.cli(run, args=arguments, prog="worldenv rollout")
 

@@ -1,13 +1,18 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.base.dynamics import Actions, WorldSpec
+from worldenv.engine.engine import Engine
 from worldenv.engine.world import World
 from worldenv.eval.image import frame_psnr
-from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score, swap_memory
+from worldenv.eval.memory import run_memory
+from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score, swap_memory, true_overlap
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
-from worldenv.memory.config import MemoryConfig
+from worldenv.memory.config import Layout, MemoryConfig, with_policy
 from worldenv.memory.context import Context
 
 
@@ -55,7 +60,10 @@ def test_arms_share_start_noise_and_path(tiny_world: World) -> None:
     c2w = camera_to_c2w(keys_to_camera(keys), start, spec.steps)
     frames = torch.randint(0, 256, (2, 65, 48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     cases = Cases([1, 2], start, c2w, keys, frames)
-    one, again, other = (run_arm(tiny_world, cases, policy) for policy in ("worldplay", "worldplay", "none"))
+    memory = tiny_world.config.memory
+    one, again, other = (
+        run_arm(tiny_world, cases, with_policy(memory, policy)) for policy in ("worldplay", "worldplay", "none")
+    )
     assert one.shape == frames.shape
     assert torch.equal(one, again)
     assert torch.equal(one[:, 0], frames[:, 0])
@@ -64,6 +72,50 @@ def test_arms_share_start_noise_and_path(tiny_world: World) -> None:
     arms = dict(controls(cases))
     assert torch.equal(arms["simulator"], frames)
     assert (arms["frozen"] == frames[:, :1]).all()
+
+
+def test_the_true_overlap_counts_what_the_window_does_not_show() -> None:
+    """Nine latents, two points each: chunk 2 sees both; entry 0 shows one of them, entry 1 the other."""
+    seen = torch.zeros(9, 9, 2, dtype=torch.bool)
+    seen[5:9, 0, 0] = True
+    seen[5:9, 2, 1] = True
+    layout = Layout(4)
+    gain = true_overlap(seen, layout, window_latents=2)
+    assert gain.shape == (2, 3)
+    assert gain[1].tolist() == pytest.approx([0.5005, 0.5005, 0])
+    recent = true_overlap(seen, layout, window_latents=4)  # entry 1 is the window itself
+    assert recent[1].tolist() == pytest.approx([0.5005, 0.0005, 0])
+    assert gain[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.sim
+def test_an_oracle_retrieves_what_the_simulator_says_was_seen(sims: None, tiny_world: World) -> None:
+    cases = make_cases(WorldSpec(), [900_000], 5, window_latents=12)
+    assert cases.overlap is not None
+    assert cases.overlap.shape == (1, 10, 11)
+    engine = Engine(tiny_world, 1, memory=with_policy(tiny_world.config.memory, "oracle"), decode=False)
+    engine.history.oracle = lambda length: cases.overlap[:, (int(length[0]) - 1) // 4]  # type: ignore[index]
+    chosen = []
+    engine.reset(seeds=[0], starts=[None], images=cases.frames[:, 0], c2w=cases.start_c2w)
+    for keys, c2w in zip(cases.keys.split(4, 1), cases.c2w.split(4, 1), strict=True):
+        engine.generate(Actions(keys, c2w))
+        assert engine.history.selection is not None
+        chosen.append(engine.history.selection.retrieved[0].tolist())
+    for chunk in range(5, 10):
+        best = cases.overlap[0, chunk, : chunk - 2].max()
+        assert float(cases.overlap[0, chunk, chosen[chunk][0]]) == pytest.approx(float(best))
+    assert cases.overlap[0, 9, :3].max() > 0.2, "the last chunk sees again what the first ones showed"
+
+
+@pytest.mark.sim
+def test_the_memory_suite_compares_every_policy(sims: None, tiny_world: World, tmp_path: Path) -> None:
+    run_memory(tiny_world, tmp_path, num_worlds=2, first_seed=900_000)
+    report = json.loads((tmp_path / "report.json").read_text())
+    arms = {"worldplay", "recent", "random", "none", "oracle"} | {f"worldscape_{n}" for n in (2, 4, 8, 16, "unlimited")}
+    assert set(report["arms"]) == arms
+    assert "worldscape_unlimited - worldplay" in report["differences"]
+    assert "return_psnr_gt_far" in report["differences"]["oracle - recent"]
+    assert (tmp_path / "memory.png").stat().st_size > 10_000
 
 
 @pytest.mark.sim

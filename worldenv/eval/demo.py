@@ -12,7 +12,7 @@ from ..base.log import Stopwatch, console
 from ..engine.engine import default_dtype, resolve_device
 from ..engine.world import World, shared_world
 from ..envs.wrappers import tile
-from ..memory.config import num_slots
+from ..memory.config import num_slots, with_policy
 from .image import Array
 from .report import paired, write_report
 from .revisit import PROTOCOL, controls, make_cases, mirror, run_arm, score, swap_memory
@@ -34,12 +34,14 @@ def run_revisit(
     out.mkdir(parents=True, exist_ok=True)
     cases = make_cases(world.spec, list(range(first_seed, first_seed + num_worlds)), num_chunks)
     watch = Stopwatch()
-    videos = {arm: run_arm(world, cases, arm) for arm in ARMS}
+    memory = world.config.memory
+    videos = {arm: run_arm(world, cases, with_policy(memory, arm)) for arm in ARMS}
     seconds = watch.seconds()
     if num_worlds > 1:
-        videos["swapped"] = run_arm(world, cases, "worldplay", edit=swap_memory(world.config.memory))
+        edit = swap_memory(memory)
+        videos["swapped"] = run_arm(world, cases, with_policy(memory, "worldplay"), edit=edit, label="swapped")
     videos |= dict(controls(cases))
-    window = 4 * num_slots(world.config.memory, world.spec.chunk_latents)
+    window = 4 * num_slots(memory, world.spec.chunk_latents)
     metrics = {arm: score(frames, cases.frames, window_frames=window).metrics for arm, frames in videos.items()}
     made = len(ARMS) * num_worlds * (cases.frames.shape[1] - 1)
     write_report(

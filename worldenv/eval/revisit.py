@@ -15,15 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..base.dynamics import Actions, WorldSpec
+from ..base.dynamics import FRAMES_PER_LATENT, Actions, WorldSpec
 from ..base.log import track
 from ..base.rng import derive_seed
+from ..data.visibility import visibility
 from ..engine.engine import Engine
 from ..engine.world import World
 from ..geometry.action import c2w_to_keys, camera_to_c2w
 from ..geometry.path import FreeSpace, Walker, plan_path
 from ..geometry.pose import yaw_pitch
-from ..memory.config import MemoryConfig, with_policy
+from ..memory.config import Layout, MemoryConfig
 from ..memory.context import Context
 from .image import Array, contrast_ratio, frame_psnr, motion_ratio
 
@@ -39,15 +40,19 @@ class Cases:
     c2w: Tensor  # (B, 2N n, 4, 4)
     keys: Tensor  # (B, 2N n, 2)
     frames: Tensor  # (B, 1 + T, H, W, 3) uint8, the start view first
+    overlap: Tensor | None = None  # (B, 2N, 1 + 2N) what each chunk would gain from each entry, by true visibility
 
 
-def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int) -> Cases:
-    """Plan an out-and-back path on each maze and let the simulator show it."""
+def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int, *, window_latents: int | None = None) -> Cases:
+    """Plan an out-and-back path on each maze and let the simulator show it.
+
+    With ``window_latents``, the length of the memory's recent window, also what an oracle would retrieve.
+    """
     from ..sims.doom import DoomDynamics
 
     num_latents = 2 * num_chunks * spec.chunk_latents
-    dynamics = DoomDynamics(1, spec=spec, depth=False)
-    starts, paths, frames = [], [], []
+    dynamics = DoomDynamics(1, spec=spec, depth=window_latents is not None)
+    starts, paths, frames, overlaps = [], [], [], []
     for seed in track(seeds, "simulator", total=len(seeds)):
         first = dynamics.reset(seeds=[derive_seed(PROTOCOL, seed)], starts=[seed])
         maze = dynamics.mazes[0]
@@ -61,13 +66,41 @@ def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int) -> Cases:
         c2w = camera_to_c2w(camera, start, spec.steps)
         starts.append(start)
         paths.append(c2w)
-        frames.append(torch.cat([first.frames[0, -1:], dynamics.follow(c2w[None]).frames[0]]))
+        shown = dynamics.follow(c2w[None])
+        frames.append(torch.cat([first.frames[0, -1:], shown.frames[0]]))
+        if window_latents is not None:
+            assert first.depth is not None
+            assert shown.depth is not None
+            depth = torch.cat([first.depth[0, -1:], shown.depth[0, FRAMES_PER_LATENT - 1 :: FRAMES_PER_LATENT]])
+            seen = visibility(depth.float(), torch.cat([start[None], c2w]), spec.K)
+            overlaps.append(true_overlap(seen, Layout(spec.chunk_latents), window_latents))
     dynamics.close()
     start, path = torch.stack(starts), torch.stack(paths)
     steps = spec.steps
     whole = torch.cat([start[:, None], path], 1)
     keys = c2w_to_keys(whole, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
-    return Cases(seeds, start, path, keys, torch.stack(frames))
+    return Cases(seeds, start, path, keys, torch.stack(frames), torch.stack(overlaps) if overlaps else None)
+
+
+def true_overlap(
+    seen: Tensor,  # (F, F, P) bool from ``visibility``, of latent 0 and whole chunks
+    layout: Layout,
+    window_latents: int,
+) -> Tensor:
+    """Return what each chunk would gain from each entry, (chunks, 1 + chunks): the share of its surface that the entry
+    shows and the recent window does not; among equals, the share that the entry shows.
+    """
+    chunk, count = layout.chunk_latents, (len(seen) - 1) // layout.chunk_latents
+    gain = torch.zeros(count, 1 + count)
+    for c in range(count):
+        first = 1 + chunk * c
+        wanted = seen[first : first + chunk]
+        recent = wanted[:, max(0, first - window_latents) : first].any(1)
+        for entry in range(c + 1):
+            members = layout.members(torch.tensor(entry))
+            shown = wanted[:, members[members >= 0]].any(1)
+            gain[c, entry] = (shown & ~recent).float().mean() + 1e-3 * shown.float().mean()
+    return gain
 
 
 ContextEdit = Callable[[Context], Context]
@@ -89,15 +122,21 @@ def swap_memory(memory: MemoryConfig) -> ContextEdit:
     return edit
 
 
-def run_arm(world: World, cases: Cases, policy: str, *, edit: ContextEdit | None = None) -> Tensor:
-    """Generate every case under one memory policy; (B, 1 + T, H, W, 3) uint8. Noise is the same in every arm."""
+def run_arm(
+    world: World, cases: Cases, memory: MemoryConfig, *, edit: ContextEdit | None = None, label: str = ""
+) -> Tensor:
+    """Generate every case under one memory; (B, 1 + T, H, W, 3) uint8. Noise is the same in every arm."""
     batch, chunk = len(cases.seeds), world.spec.chunk_latents
-    engine = Engine(world, batch, memory=with_policy(world.config.memory, policy))
+    engine = Engine(world, batch, memory=memory)
+    if memory.policy == "oracle":
+        overlap = cases.overlap
+        assert overlap is not None
+        engine.history.oracle = lambda length: overlap[:, (int(length[0]) - 1) // chunk]
     seeds = [derive_seed(PROTOCOL, seed, "noise") for seed in cases.seeds]
     engine.reset(seeds=seeds, starts=[None] * batch, images=cases.frames[:, 0], c2w=cases.start_c2w)
     frames = [cases.frames[:, :1]]
     pieces = list(zip(cases.keys.split(chunk, 1), cases.c2w.split(chunk, 1), strict=True))
-    for i, (keys, c2w) in enumerate(track(pieces, f"memory: {policy}", total=len(pieces))):
+    for i, (keys, c2w) in enumerate(track(pieces, f"memory: {label or memory.policy}", total=len(pieces))):
         engine.history.edit = edit if 2 * i >= len(pieces) else None
         frames.append(engine.step(Actions(keys, c2w)).frames)
     return torch.cat(frames, 1)

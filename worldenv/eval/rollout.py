@@ -19,12 +19,16 @@ from ..geometry.action import c2w_to_keys, camera_to_c2w, keys_to_camera
 from ..geometry.pose import relative
 from ..geometry.pose_string import parse_pose_string
 from ..geometry.trajectory_file import Trajectory, read_trajectory
+from .explain import MemoryTrace
 
 
 def run_rollout(
-    name: str, pose: str, out: Path, *, start: int, seed: int, memory: str, image: Path | None = None, prompt: str = ""
-) -> None:
+    name: str, pose: str, out: Path, *, start: int, seed: int, memory: str, image: Path | None = None, prompt: str = "",
+    explain: bool = False,
+) -> None:  # fmt: skip
     """Generate along ``pose`` from a start view, a picture or a prompt, and write every frame.
+
+    With ``explain`` a picture beside the video shows from above what each chunk retrieved.
 
     Raises:
         ValueError: on a bad pose string or file, world, start, picture, prompt or policy; nothing is written then.
@@ -40,9 +44,10 @@ def run_rollout(
     frames = [engine.reset(seeds=[seed], starts=[None if images is not None else start], images=images).frames[0]]
     c2w = _along(path, engine) if keys is None else camera_to_c2w(keys_to_camera(keys), engine.c2w[0], world.spec.steps)
     actions = _whole_chunks(engine, c2w, keys)
-    watch, count = Stopwatch(), 0
+    watch, count, trace = Stopwatch(), 0, MemoryTrace()
     for action in track(actions, "chunks", total=len(actions)):
         chunk = engine.step(action)
+        trace.add(engine, chunk.c2w[0])
         new = chunk.frames.shape[1] if chunk.n_frames is None else int(chunk.n_frames[0])
         frames.append(chunk.frames[0, -new:])
         count += new
@@ -51,6 +56,10 @@ def run_rollout(
     scale = max(1, 256 // world.spec.width)
     iio.imwrite(out, video.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps, macro_block_size=1, quality=8)
     console.print(f"{len(video)} frames, {count / watch.seconds():.0f} frames/s; wrote {out}")
+    if explain:
+        picture = out.with_suffix(".memory.png")
+        trace.draw(picture, title=f"{world.config.name}, {engine.memory.policy}")
+        console.print(f"wrote {picture}")
 
 
 def _along(path: Trajectory | None, engine: Engine) -> Tensor:

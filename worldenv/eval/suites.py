@@ -19,6 +19,7 @@ from .action import obedience, turn_shifts
 from .demo import run_revisit
 from .geometry import run_geometry
 from .image import contrast_ratio, motion_ratio, psnr, ssim
+from .memory import run_memory
 from .report import write_report
 from .revisit import PROTOCOL, make_cases
 
@@ -81,6 +82,7 @@ def _geometry(world: World, out: Path, *, num_worlds: int, first_seed: int) -> N
 
 SUITES: dict[str, Callable[..., None]] = {
     "revisit": run_revisit,
+    "memory": run_memory,
     "action": run_action,
     "reconstruction": run_reconstruction,
     "geometry": _geometry,
