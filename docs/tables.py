@@ -49,6 +49,39 @@ def revisit_table() -> list[str]:
     return lines
 
 
+def memory_table() -> list[str]:
+    """Both memories and their budgets, and what great age costs."""
+    report, bench = load("memory"), load("bench-memory")
+    columns = ("return_psnr_self_far", "return_psnr_gt_far", "return_psnr_gt")
+    lines = [
+        f"**Both memories** (`worldenv eval memory --worlds {len(report['seeds'])} --out DIR`, {report['hardware']}; "
+        "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by true visibility)",
+        "",
+        "| arm | " + " | ".join(columns) + " | against recent: self, far | ground truth, far |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for arm, metrics in report["arms"].items():
+        difference = report["differences"].get(f"{arm} - recent")
+        gains = [cell(difference[c]) if difference else "" for c in columns[:2]]
+        lines.append(f"| `{arm}` | " + " | ".join([*(cell(metrics[c]) for c in columns), *gains]) + " |")
+    lines += [
+        "",
+        f"**Age** (`worldenv bench memory --chunks {bench['chunks']} --out FILE`, {bench['hardware']}, tiny preset; "
+        f"stepped in turn with a young engine, {bench['young_chunks']} chunks old)",
+        "",
+        "| policy | chunk time, old over young | tokens attended | memory grown per 1,000 chunks, beyond the latents |",
+        "|---|---|---|---|",
+    ]
+    for name, row in bench["policies"].items():
+        grown = f"{row['rss_mb_per_1000_chunks']:.2f} MB"
+        lines.append(f"| `{name}` | {row['chunk_time_ratio']:.3f} | {row['tokens_attended']} | {grown} |")
+    lines += ["", "| retrieval among 2,500 chunks, 50,000 points | by bounds | counting every point |", "|---|---|---|"]
+    for row in (bench["retrieval_ms_one_env"], bench["retrieval_ms"]):
+        what = f"envs: {row['envs']}, threads: {row['threads']}"
+        lines.append(f"| {what} | {row['median']:.1f} ms | {row['brute_force']:,.0f} ms |")
+    return lines
+
+
 def figures_table() -> list[str]:
     """Single figures, each with the command that wrote it."""
     vae, action, geometry = (load(name) for name in ("reconstruction", "action", "geometry"))
@@ -90,7 +123,7 @@ def render() -> str:
     text = (ROOT / "README.md").read_text()
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    parts = [revisit_table(), figures_table(), speed_table()]
+    parts = [revisit_table(), memory_table(), figures_table(), speed_table()]
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 
 

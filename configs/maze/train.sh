@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packaged world `maze`, from nothing: record, train, and leave the world in runs/memory_final.
+# The packaged world `maze`, from nothing: record, train, and leave the world in runs/memory_cached.
 # Every command goes on where it stopped, so run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,8 +8,10 @@ processes=$(python -c 'import os; print(max(n for n in (1, 2, 4, 8) if n <= (os.
 worldenv record --config configs/maze/heldout.toml --out runs/heldout
 worldenv record --config configs/maze/record.toml --out runs/train
 worldenv train vae --config configs/maze/vae.toml --out runs/vae --resume
-worldenv train bidirectional --processes "$processes" --config configs/maze/bidirectional.toml --init runs/vae --out runs/bidirectional --resume
+worldenv train decoder --config configs/maze/decoder.toml --init runs/vae --out runs/decoder --resume
+worldenv train bidirectional --processes "$processes" --config configs/maze/bidirectional.toml --init runs/decoder --out runs/bidirectional --resume
 worldenv train causal --processes "$processes" --config configs/maze/causal.toml --init runs/bidirectional --out runs/causal --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_final.toml --init runs/memory --out runs/memory_final --resume
-worldenv export --world runs/memory_final --weights worldenv/worlds/maze
+worldenv train memory --processes "$processes" --config configs/maze/memory_cached.toml --init runs/memory_final --out runs/memory_cached --resume
+worldenv export --world runs/memory_cached --weights worldenv/worlds/maze

@@ -216,6 +216,22 @@ def test_a_new_prompt_makes_keys_and_values_anew_and_keeps_the_place(told_world:
     assert_same_pages((kept[0][:, :, :1], kept[1][:, :, :1]), store.pool.gather(store.pages[1, :1, 3:]))
 
 
+def test_a_clone_and_a_fork_take_their_prompt_along(told_world: World) -> None:
+    engine = Engine(told_world, 2, memory=SMALL, decode=False)
+    engine.set_prompt("a hall", [0])
+    engine.set_prompt("a cave in the rain", [1])
+    engine.reset(seeds=[1, 2], starts=[0, 0])
+    walk(engine, 3)
+    other = Engine(told_world, 2, memory=SMALL, decode=False)
+    other.set_prompt("nothing")
+    other.reset(seeds=[7, 8], starts=[0, 0])
+    other.restore_state(engine.clone_state([0, 1]), [0, 1])
+    assert torch.equal(walk(engine, 3, seed=3), walk(other, 3, seed=3))
+    other.fork([0], [1])
+    made = walk(other, 2, seed=4)
+    assert torch.equal(made[0], made[1])
+
+
 def test_a_prompt_that_comes_back_brings_its_keys_back(told_world: World) -> None:
     """Making everything anew twice, for another prompt and for the old one, ends where once would have ended."""
     engine = Engine(told_world, 1, memory=replace(SMALL, gain=-1.0, pool_entries=0), decode=False)

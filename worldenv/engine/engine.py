@@ -175,10 +175,9 @@ class Engine:
         """
         if isinstance(prompt, str):
             prompt = self.world.require_prompts()(prompt)
-        encoded = self.world.dit.encode_text(prompt.to(self.device))
-        for row in range(self.num_envs) if rows is None else rows:
-            self._state.text[row] = encoded
-            self._stale.add(row)
+        chosen = list(range(self.num_envs) if rows is None else rows)
+        self._state.describe(chosen, prompt.to(self.device))
+        self._stale |= set(chosen)
 
     def step(self, actions: Actions) -> Chunk:
         """Generate the next chunk of every env and decode it."""
@@ -320,22 +319,6 @@ class Engine:
         self._stale |= {fork for trunk, fork in zip(source, rows, strict=True) if trunk in self._stale}
 
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
-        """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""
+        """Continue cloned episodes in these rows, exactly as they would have gone on."""
         self._state.restore(tensors, rows, device=self.device)
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it, else float32."""
-    if device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
-
-
-def resolve_device(name: str) -> torch.device:
-    """Turn ``auto`` into the best device there is."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+        self._stale -= set(rows)

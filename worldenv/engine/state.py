@@ -27,7 +27,8 @@ class EngineState:
     frames: Tensor  # (B, H, W, 3) uint8: newest frame
     origin: Tensor  # (B, 4, 4) float64: where the episode began
     noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
-    text: list[TextCache | None] = field(default_factory=list)  # the prompt of each env, encoded
+    prompts: list[Tensor | None] = field(default_factory=list)  # (1, L, text_dim) embedding of each env's prompt
+    text: list[TextCache | None] = field(default_factory=list)  # the same, as keys and values
 
     @classmethod
     def empty(cls, num_envs: int, spec: WorldSpec, history: History) -> EngineState:
@@ -39,6 +40,7 @@ class EngineState:
             seeds=[0] * num_envs,
             frames=torch.zeros(num_envs, spec.height, spec.width, 3, dtype=torch.uint8),
             origin=torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1),
+            prompts=[None] * num_envs,
             text=[None] * num_envs,
         )
 
@@ -99,6 +101,16 @@ class EngineState:
             parts.append(self.generators.normal([row], shape)[0] if drawn is None else drawn)
         return torch.stack(parts)
 
+    def describe(
+        self,
+        rows: Sequence[int],
+        prompt: Tensor,  # (1, L, text_dim)
+    ) -> None:
+        """Give rows a prompt; its keys and values are computed once for all of them."""
+        encoded = self.history.dit.encode_text(prompt)
+        for row in rows:
+            self.prompts[row], self.text[row] = prompt, encoded
+
     def write_decoder(self, rows: Tensor, part: VAECache) -> None:
         """Overwrite the decoder's past in these rows."""
         if not self.decoder.tensors:
@@ -123,7 +135,9 @@ class EngineState:
             device = self.decoder.tensors[0].device
             self.decoder.write(b.to(device), self.decoder.select(a.to(device)))
         for i, (trunk, fork) in enumerate(zip(source, rows, strict=True)):
-            self.seeds[fork], self.text[fork] = self.seeds[trunk], self.text[trunk]
+            self.seeds[fork], self.prompts[fork], self.text[fork] = (
+                self.seeds[trunk], self.prompts[trunk], self.text[trunk]
+            )  # fmt: skip
             self.generators.restore(fork, self.generators.state(trunk))
             if reseed is not None:
                 self.seeds[fork] = reseed[i]
@@ -140,11 +154,15 @@ class EngineState:
         }
         if self.noise is not None:
             tensors["noise"] = self.noise[index]
+        prompts = [p[0].cpu() for r in rows if (p := self.prompts[r]) is not None]
+        if prompts:
+            tensors["prompt"] = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+            tensors["prompt_length"] = torch.tensor([len(p) for p in prompts])
         tensors |= {f"decoder.{i:02d}": t[index.to(t.device)] for i, t in enumerate(self.decoder.tensors)}
         return {key: value.clone() for key, value in tensors.items()}
 
     def restore(self, tensors: dict[str, Tensor], rows: Sequence[int], *, device: torch.device) -> None:
-        """Continue cloned episodes in these rows, exactly as they would have gone on (under the rows' own prompts)."""
+        """Continue cloned episodes in these rows, exactly as they would have gone on."""
         index = torch.tensor(list(rows))
         self.history.restore(index, tensors)
         for i, row in enumerate(rows):
@@ -153,6 +171,8 @@ class EngineState:
         self.frames[index], self.origin[index] = tensors["frames"], tensors["origin"]
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])
+        for i, row in enumerate(rows if "prompt" in tensors else ()):
+            self.describe([row], tensors["prompt"][i, : int(tensors["prompt_length"][i])][None].to(device))
         saved = VAECache([tensors[key] for key in sorted(tensors) if key.startswith("decoder.")])
         if saved.tensors:
             self.write_decoder(index.to(device), saved)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ..base.config import from_dict, to_dict
+from ..base.device import default_dtype, resolve_device
 from ..base.dynamics import Dynamics
-from ..engine.engine import Engine, default_dtype, resolve_device
+from ..engine.engine import Engine
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig
 from ..tasks.registry import make_task

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..base.device import default_dtype, resolve_device
 from ..base.dynamics import Actions
 from ..base.log import console, git_revision, hardware, track
-from ..engine.engine import Engine, default_dtype, resolve_device
+from ..engine.engine import Engine
 from ..engine.world import shared_world
 from ..geometry.action import camera_to_c2w, keys_to_camera
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.device import default_dtype, resolve_device
 from ..base.log import console, git_revision, hardware, track
-from ..engine.engine import default_dtype, resolve_device
 from ..engine.rollout import new_cache, to_device
 from ..engine.worldplay import random_worldplay
 from ..geometry.action import camera_to_c2w, keys_to_camera

@@ -8,8 +8,8 @@ import imageio.v3 as iio
 import numpy as np
 from torch import Tensor
 
+from ..base.device import default_dtype, resolve_device
 from ..base.log import Stopwatch, console
-from ..engine.engine import default_dtype, resolve_device
 from ..engine.world import World, shared_world
 from ..envs.wrappers import tile
 from ..memory.config import num_slots, with_policy

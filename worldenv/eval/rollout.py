@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..base.device import default_dtype, resolve_device
 from ..base.dynamics import Actions, WorldSpec
 from ..base.log import Stopwatch, console, track
-from ..engine.engine import Engine, default_dtype, resolve_device
+from ..engine.engine import Engine
 from ..engine.world import shared_world
 from ..envs.make import memory_config
 from ..geometry.action import c2w_to_keys, camera_to_c2w, keys_to_camera

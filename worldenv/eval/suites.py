@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..base.device import default_dtype, resolve_device
 from ..base.log import Stopwatch, console, track
-from ..engine.engine import default_dtype, resolve_device
 from ..engine.world import World, shared_world
 from ..models.vae import to_frames, to_pixels
 from .action import obedience, turn_shifts
