@@ -7,7 +7,7 @@ import torch
 from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.cli import main
 from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
-from worldenv.eval.reference import fitted_sampler, verify_reference
+from worldenv.eval.reference import approximation, fitted_sampler, verify_reference
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared/fixtures/worldplay_reference"
 
@@ -31,6 +31,15 @@ def test_ours_is_the_reference_s_function(golden: Path) -> None:
 def test_schedules_are_read_off_their_timesteps(num_steps: int, shift: float) -> None:
     timesteps = 1000 * inference_sigmas(SamplerConfig(num_steps=num_steps, shift=shift))
     torch.testing.assert_close(1000 * inference_sigmas(fitted_sampler(timesteps.tolist())), timesteps)
+
+
+def test_the_approximate_memory_is_exact_while_nothing_was_encoded_twice(golden: Path) -> None:
+    """Keys and values of the first chunk are those of its own time; what follows drifts, and is reported."""
+    off = approximation(golden)
+    assert len(off) == 9
+    assert off[0] < 1e-5
+    assert max(off[1:]) > 1e-3
+    assert all(value < 1.5 for value in off)
 
 
 def test_a_wrong_tensor_fails_its_rung(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from ..engine.world import World
 from ..engine.worldplay import SAMPLER, load_worldplay
 from ..geometry.action import label_to_keys
 from ..geometry.pose import invert_se3
+from ..memory.config import MemoryConfig, with_policy
 from ..models.kv_cache import KVCache
 from ..models.pretrained.release import read_json
 from ..models.pretrained.worldplay import component_order, released_state
@@ -140,13 +141,15 @@ def _forward(world: World, golden: dict[str, Tensor], tolerance: float) -> Itera
 
 
 @torch.no_grad()
-def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, tolerance: float) -> Iterator[Rung]:
-    """Step the engine along the reference's path with its noise; compare selections, latents and frames."""
-    noise, wanted = (golden[n].transpose(1, 2) for n in ("initial_latents", "latents"))
+def _run(
+    world: World, golden: dict[str, Tensor], sampler: SamplerConfig, memory: MemoryConfig
+) -> tuple[list[Tensor], dict[int, Tensor], list[float]]:
+    """Step an engine along the reference's path with its noise; return latents, selections and seconds by chunk."""
+    noise = golden["initial_latents"].transpose(1, 2)
     c2w = invert_se3(golden["w2c"].double())
     keys = label_to_keys(golden["action"].view(1, -1).long())
     chunk = world.spec.chunk_latents
-    engine = Engine(world, 1, sampler=sampler, decode=False)
+    engine = Engine(world, 1, memory=memory, sampler=sampler, decode=False)
     if not torch.equal(golden["K"], golden["K"][:, :1].expand_as(golden["K"])):
         raise ValueError("the rollout's K changes from frame to frame; a world has one camera, so it cannot be stepped")
     engine.K, engine.history.points = golden["K"][0, 0], golden["memory_points"].double()
@@ -154,7 +157,7 @@ def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, to
     engine.begin(torch.zeros(1, dtype=torch.long), golden["first_image_latent"].transpose(1, 2), c2w[:, 0], [0],
                  noise=noise)  # fmt: skip
     made, chosen, seconds = [], {}, []
-    for start in range(0, wanted.shape[1], chunk):
+    for start in range(0, golden["latents"].shape[2], chunk):
         before = max(start, 1)  # the first chunk contains the start view
         window = slice(before, before + chunk)
         began = time.perf_counter()
@@ -162,6 +165,13 @@ def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, to
         seconds.append(time.perf_counter() - began)
         assert engine.history.selection is not None
         chosen[start] = engine.history.selection.index[0]
+    return made, chosen, seconds
+
+
+def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, tolerance: float) -> Iterator[Rung]:
+    """Compare selections, latents and frames of the reference's rollout."""
+    made, chosen, seconds = _run(world, golden, sampler, world.config.memory)
+    wanted = golden["latents"].transpose(1, 2)
     asked = zip(golden["selected_at"].tolist(), golden["selected"], strict=True)
     equal = [torch.equal(chosen[start], row) for start, row in asked]
     different = float(equal.count(False))
@@ -171,8 +181,22 @@ def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, to
     yield _compare("rollout latents", latents, wanted, tolerance, detail)
     video = golden["video"].transpose(1, 2)
     num_latents = (video.shape[1] - 1) // 4 + 1
-    pixels = world.vae.decode(latents[:, :num_latents])
+    with torch.no_grad():
+        pixels = world.vae.decode(latents[:, :num_latents])
     yield _compare("decoded frames", pixels, video, tolerance, f"{video.shape[1]} frames, one latent at a time")
+
+
+def approximation(folder: Path) -> list[float]:
+    """Return how far latents are off, chunk by chunk, if nothing is encoded anew (``worldscape`` memory).
+
+    The root mean square of the difference from the exact memory over that of the latents, on the reference's rollout.
+    """
+    world = load_worldplay(folder)
+    golden, _ = load_tensors(folder / "rollout.safetensors")
+    sampler = fitted_sampler(read_json(folder / "config.json").get("timesteps", SAMPLER_TIMESTEPS))
+    policies = (world.config.memory, with_policy(world.config.memory, "worldscape"))
+    exact, kept = (_run(world, golden, sampler, memory)[0] for memory in policies)
+    return [float((a - b).square().mean().sqrt() / a.square().mean().sqrt()) for a, b in zip(exact, kept, strict=True)]
 
 
 def _padded(values: Tensor, count: int) -> Tensor:
