@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
@@ -231,6 +232,7 @@ def train(
         seed=config.seed,
         device=config.device,
     )
+    model.set_logger(Logger(None, []))  # the default makes a folder of temporary files
     callback = _Progress(config.steps, None if out is None else JsonlLog(out / LOG_FILE), show=progress)
     try:
         model.learn(config.steps, callback=callback)

@@ -65,9 +65,11 @@ def test_other_environments_are_refused(tiny_world: World) -> None:
 
 def test_ppo_learns_a_few_steps(tiny_world: World) -> None:
     from stable_baselines3 import PPO
+    from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.vec_env import VecMonitor
 
     venv = VecMonitor(SB3VecEnv(make(tiny_world, max_episode_steps=2)))
     model = PPO("MultiInputPolicy", venv, n_steps=4, batch_size=4, n_epochs=1, seed=0, device="cpu")
+    model.set_logger(Logger(None, []))
     model.learn(8)
     assert len(model.ep_info_buffer or []) == 4

@@ -19,7 +19,18 @@ from worldenv.geometry.action import keys_to_c2w
 from worldenv.geometry.pose_string import parse_pose_string
 from worldenv.geometry.trajectory_file import Trajectory, write_worldplay
 
-ARMS = {"worldplay", "recent", "none", "random", "swapped", "frozen", "simulator"}
+ARMS = {
+    "shuffled_actions",
+    "last_frame",
+    "blur",
+    "worldplay",
+    "recent",
+    "none",
+    "random",
+    "swapped",
+    "frozen",
+    "simulator",
+}
 
 
 @pytest.mark.usefixtures("sims")

@@ -10,7 +10,17 @@ from worldenv.engine.engine import Engine
 from worldenv.engine.world import World
 from worldenv.eval.image import frame_psnr
 from worldenv.eval.memory import run_memory
-from worldenv.eval.revisit import Cases, controls, make_cases, mirror, run_arm, score, swap_memory, true_overlap
+from worldenv.eval.revisit import (
+    Cases,
+    controls,
+    make_cases,
+    mirror,
+    run_arm,
+    score,
+    swap_memory,
+    true_overlap,
+    with_other_actions,
+)
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import Layout, MemoryConfig, with_policy
 from worldenv.memory.context import Context
@@ -69,8 +79,14 @@ def test_arms_share_start_noise_and_path(tiny_world: World) -> None:
     assert torch.equal(one[:, 0], frames[:, 0])
     assert torch.equal(one[:, :17], other[:, :17]), "nothing to remember yet"
     assert not torch.equal(one, other)
-    arms = dict(controls(cases))
+    arms = dict(controls(cases, 16))
     assert torch.equal(arms["simulator"], frames)
+    assert torch.equal(arms["last_frame"][:, 1:17], frames[:, :1].expand(-1, 16, -1, -1, -1))
+    assert torch.equal(arms["last_frame"][:, 17:33], frames[:, 16:17].expand(-1, 16, -1, -1, -1))
+    assert arms["blur"].float().std() < 0.5 * frames.float().std()
+    assert arms["blur"].float().mean() == pytest.approx(float(frames.float().mean()), abs=1)
+    other = with_other_actions(cases)
+    torch.testing.assert_close(other.c2w[0], cases.start_c2w[0] @ torch.linalg.inv(cases.start_c2w[1]) @ c2w[1])
     assert (arms["frozen"] == frames[:, :1]).all()
 
 

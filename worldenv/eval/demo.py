@@ -15,7 +15,7 @@ from ..envs.wrappers import tile
 from ..memory.config import num_slots, with_policy
 from .image import Array
 from .report import paired, write_report
-from .revisit import PROTOCOL, controls, make_cases, mirror, run_arm, score, swap_memory
+from .revisit import PROTOCOL, controls, make_cases, mirror, run_arm, score, swap_memory, with_other_actions
 
 ARMS = ("worldplay", "recent", "none", "random")
 
@@ -40,7 +40,11 @@ def run_revisit(
     if num_worlds > 1:
         edit = swap_memory(memory)
         videos["swapped"] = run_arm(world, cases, with_policy(memory, "worldplay"), edit=edit, label="swapped")
-    videos |= dict(controls(cases))
+        if suite == "revisit":
+            own = with_policy(memory, "worldplay")
+            videos["shuffled_actions"] = run_arm(world, with_other_actions(cases), own, label="shuffled_actions")
+    shown = {"frozen", "simulator"} if suite == "demo" else {"frozen", "last_frame", "blur", "simulator"}
+    videos |= {arm: frames for arm, frames in controls(cases, world.spec.chunk_frames) if arm in shown}
     window = 4 * num_slots(memory, world.spec.chunk_latents)
     metrics = {arm: score(frames, cases.frames, window_frames=window).metrics for arm, frames in videos.items()}
     made = len(ARMS) * num_worlds * (cases.frames.shape[1] - 1)

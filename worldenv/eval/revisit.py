@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..base.dynamics import FRAMES_PER_LATENT, Actions, WorldSpec
 from ..base.log import track
@@ -27,6 +28,7 @@ from ..geometry.pose import yaw_pitch
 from ..memory.config import Layout, MemoryConfig
 from ..memory.context import Context
 from .image import Array, contrast_ratio, frame_psnr, motion_ratio
+from .symmetry import memory_symmetry
 
 PROTOCOL = "revisit-v2"
 
@@ -166,6 +168,8 @@ def score(frames: Tensor, truth: Tensor, *, window_frames: int) -> Scores:
     metrics = {
         "return_psnr_self": own.mean(1),
         "return_psnr_gt": real.mean(1),
+        "memory_symmetry": np.asarray(memory_symmetry(frames)),
+        "memory_symmetry_engine": np.asarray(memory_symmetry(frames, variant="engine")),
         "motion_ratio": np.asarray(motion_ratio(frames, truth)),
         "contrast_ratio_return": np.asarray(contrast_ratio(back, true_back)),
         "contrast_ratio_out": np.asarray(contrast_ratio(frames[:, 1 : half + 1], truth[:, 1 : half + 1])),
@@ -176,7 +180,31 @@ def score(frames: Tensor, truth: Tensor, *, window_frames: int) -> Scores:
     return Scores(metrics)
 
 
-def controls(cases: Cases) -> Iterator[tuple[str, Tensor]]:
-    """Yield control arms that need no model: the start view frozen, and the simulator itself."""
-    yield "frozen", cases.frames[:, :1].expand_as(cases.frames)
-    yield "simulator", cases.frames
+def controls(cases: Cases, chunk_frames: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield control arms that need no model, which show what each metric is worth.
+
+    The start view frozen; each chunk the last true frame before it; the simulator blurred; the simulator itself.
+    """
+    frames, count = cases.frames, cases.frames.shape[1]
+    yield "frozen", frames[:, :1].expand_as(frames)
+    before = (torch.arange(count) - 1).clamp(min=0) // chunk_frames * chunk_frames
+    yield "last_frame", torch.cat([frames[:, :1], frames[:, before[1:]]], 1)
+    yield "blur", blurred(frames)
+    yield "simulator", frames
+
+
+def blurred(
+    frames: Tensor,  # (B, T, H, W, 3) uint8
+    factor: int = 4,
+) -> Tensor:
+    """Average blocks of pixels and enlarge them smoothly."""
+    pixels = frames.flatten(0, 1).movedim(-1, 1).float()
+    small = functional.avg_pool2d(pixels, factor)
+    large = functional.interpolate(small, size=pixels.shape[2:], mode="bicubic", align_corners=False)
+    return large.clamp(0, 255).round().to(torch.uint8).movedim(1, -1).view(frames.shape)
+
+
+def with_other_actions(cases: Cases) -> Cases:
+    """Give every case the path and keys of the next one, at its own start: actions that do not fit the truth."""
+    relative_path = torch.linalg.solve(cases.start_c2w[:, None], cases.c2w).roll(1, 0)
+    return replace(cases, c2w=cases.start_c2w[:, None] @ relative_path, keys=cases.keys.roll(1, 0))
