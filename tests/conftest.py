@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from worldenv.engine.world import Starts, World, WorldConfig
-from worldenv.models.types import DiTConfig
-from worldenv.models.vae import VAEConfig
+from worldenv.models.presets import PRESETS
 
 torch.set_num_threads(1)
 
@@ -20,11 +19,7 @@ torch.set_num_threads(1)
 def make_tiny_world() -> World:
     """Build a world of the packaged one's shape with a few thousand random weights and 64 start views."""
     torch.manual_seed(0)
-    config = WorldConfig(
-        name="tiny",
-        vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
-        dit=DiTConfig(latent_channels=4, width=48, num_layers=2, num_heads=2, ffn_dim=96),
-    )
+    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit)
     c2w = torch.eye(4, dtype=torch.float64).repeat(64, 1, 1)
     goals = c2w.clone()
     goals[:, 2, 3] = 3.0

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -58,3 +59,18 @@ def test_nan_is_refused_and_leaves_no_report(tmp_path: Path) -> None:
 
 def test_summaries_count_their_cases() -> None:
     assert summarise(np.arange(5.0))["n"] == 5
+
+
+def test_every_trajectory_is_a_row_and_the_page_holds_every_figure(tmp_path: Path) -> None:
+    arms = {"a": {"psnr": np.array([10.0, 12.0])}, "b": {"psnr": np.array([1.0, 2.0]), "gap": np.array([0.5, 0.25])}}
+    differences = {"a - b": paired(arms["a"], arms["b"])}
+    report(tmp_path / "report.json", arms=arms, differences=differences, skipped={"lpips": "no weights"})
+    with (tmp_path / "trajectories.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["arm"], row["seed"]) for row in rows] == [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
+    assert [row["psnr"] for row in rows] == ["10.0", "12.0", "1.0", "2.0"]
+    assert [row["gap"] for row in rows] == ["", "", "0.5", "0.25"]
+    page = (tmp_path / "report.md").read_text()
+    assert "| a | 11 [10, 12] |  |" in page
+    assert "| a - b | 9.5 [9, 10] |" in page
+    assert "lpips was skipped: no weights" in page

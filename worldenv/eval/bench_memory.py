@@ -20,8 +20,7 @@ from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..memory.config import Layout, MemoryConfig, with_policy
 from ..memory.retrieval import view_points
 from ..memory.search import Views, all_overlaps, best_overlaps, bound_table
-from ..models.types import DiTConfig
-from ..models.vae import VAEConfig
+from ..models.presets import PRESETS
 
 YOUNG = 200
 """Chunks of the young engine."""
@@ -34,11 +33,7 @@ BRUTE_ENVS = 2
 def tiny_world() -> World:
     """Make the tiny preset: the packaged world's shape on a few thousand random weights."""
     torch.manual_seed(0)
-    config = WorldConfig(
-        name="tiny",
-        vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
-        dit=DiTConfig(latent_channels=4, width=48, num_layers=2, num_heads=2, ffn_dim=96),
-    )
+    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit)
     frames, eye = torch.zeros(1, 48, 64, 3, dtype=torch.uint8), torch.eye(4, dtype=torch.float64)[None]
     world = World(config, starts=Starts(frames, eye, eye, torch.zeros(1, dtype=torch.long)))
     for module in (world.dit, world.vae):

@@ -94,11 +94,16 @@ def write_contact(path: Path, videos: dict[str, Tensor], truth: Tensor, *, count
     iio.imwrite(path, np.concatenate(rows).repeat(2, 0).repeat(2, 1))
 
 
+SHOWN = ("return_psnr_self", "return_psnr_self_far", "return_psnr_gt", "return_psnr_gt_far", "contrast_ratio_return",
+         "motion_ratio")  # fmt: skip
+"""Columns of the table on the console; the report has all."""
+
+
 def _print_table(metrics: dict[str, dict[str, Array]]) -> None:
     from rich.table import Table
 
-    names = list(metrics["worldplay"])
-    table = Table("metric", *metrics, title="held-out mazes, means")
-    for name in names:
-        table.add_row(name, *(f"{values[name].mean():.2f}" if name in values else "" for values in metrics.values()))
+    names = [name for name in SHOWN if name in metrics["worldplay"]]
+    table = Table("arm", *(name.replace("_", " ") for name in names), title="held-out mazes, means")
+    for arm, values in metrics.items():
+        table.add_row(arm, *(f"{values[name].mean():.2f}" for name in names))
     console.print(table)

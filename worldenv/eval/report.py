@@ -1,7 +1,8 @@
-"""Reports: means with bootstrap intervals, JSON without NaN, timings apart from results."""
+"""Reports: means with bootstrap intervals as JSON and as a page, trajectories as CSV; timings apart from results."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +51,7 @@ def write_report(
     differences: Mapping[str, Any] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write report.json (format 1) and return it."""
+    """Write report.json (format 1) and return it; beside it trajectories.csv and report.md."""
     report = {
         "format": 1,
         "suite": suite,
@@ -66,4 +67,45 @@ def write_report(
         "skipped": dict(skipped or {}),
     }
     path.write_text(json.dumps(report, indent=1, allow_nan=False))
+    _write_trajectories(path.with_name("trajectories.csv"), seeds, arms)
+    path.with_name("report.md").write_text(as_page(report))
     return report
+
+
+def _write_trajectories(path: Path, seeds: list[int], arms: Mapping[str, Mapping[str, Array]]) -> None:
+    """Write one row per trajectory and arm."""
+    names = list(dict.fromkeys(name for metrics in arms.values() for name in metrics))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["arm", "seed", *names])
+        writer.writeheader()
+        for arm, metrics in arms.items():
+            for i, seed in enumerate(seeds):
+                row = {name: round(float(values[i]), 6) for name, values in metrics.items()}
+                writer.writerow({"arm": arm, "seed": seed, **row})
+
+
+def as_page(report: Mapping[str, Any]) -> str:
+    """Render a report as Markdown: arms, paired differences, what was skipped."""
+    world = report["world"]
+    lines = [
+        f"# {report['suite']}: {world['name']}", "",
+        f"{len(report['seeds'])} trajectories, protocol {report['protocol']}, {report['hardware']}, git "
+        f"{report['git']}. Means with {report['ci']}.",
+    ]  # fmt: skip
+    for title, rows in (("arm", report["arms"]), ("difference, paired", report["differences"])):
+        if rows:
+            names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+            lines += ["", f"| {title} | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+            lines += [
+                f"| {arm} | " + " | ".join(_cell(metrics.get(name)) for name in names) + " |"
+                for arm, metrics in rows.items()
+            ]
+    lines += [f"\n{name} was skipped: {reason}" for name, reason in report["skipped"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return ""
+    low, high = summary["ci95"]
+    return f"{summary['mean']:.3g} [{low:.3g}, {high:.3g}]"
