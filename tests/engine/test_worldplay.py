@@ -64,6 +64,11 @@ def test_the_first_chunk_contains_the_start_view(world: World, text: torch.Tenso
     assert engine._state.bank.length.tolist() == [8, 8]
 
 
+def test_chunks_of_one_latent_cannot_hold_the_start_view(release_dir: Path) -> None:
+    with pytest.raises(ValueError, match="chunk_latents must be at least 2"):
+        Engine(World.from_worldplay(release_dir), 1, chunk_latents=1)
+
+
 def test_the_start_view_itself_stays_as_it_is(world: World, text: torch.Tensor) -> None:
     engine = begin(world, text, 1, images=picture(1))
     start = engine._state.bank.latents[:, 0].clone()

@@ -62,6 +62,8 @@ def test_states_of_other_worlds_and_settings_are_refused(
         make(tiny_world_dir, memory="recent", dtype="float32").load_state(path)
     with pytest.raises(ValueError, match="saved with chunk_latents"):
         make(tiny_world_dir, chunk_latents=1, dtype="float32").load_state(path)
+    with pytest.raises(ValueError, match="saved with max_episode_steps"):
+        make(tiny_world_dir, max_episode_steps=3, dtype="float32").load_state(path)
     tensors, header = load_tensors(path)
     save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 0})
     with pytest.raises(ValueError, match="state format 0, this version reads 1"):
@@ -71,6 +73,23 @@ def test_states_of_other_worlds_and_settings_are_refused(
         envs.load_state(path)
     with pytest.raises(ValueError, match="no such file"):
         envs.load_state(tmp_path / "nothing.safetensors")
+
+
+def test_rows_that_do_not_exist_are_refused_before_anything_changes(tiny_world_dir: Path, tmp_path: Path) -> None:
+    many, few, plain = make(tiny_world_dir, 4), make(tiny_world_dir), make(tiny_world_dir)
+    for envs in (many, few, plain):
+        envs.reset(seed=1)
+    many.save_state(tmp_path / "four.safetensors")
+    with pytest.raises(ValueError, match="must be different ones of"):
+        few.load_state(tmp_path / "four.safetensors")
+    state = few.clone_state([0, 1])
+    with pytest.raises(ValueError, match="must be different ones of"):
+        few.restore_state(state, [1, 1])
+    with pytest.raises(ValueError, match="must be different ones of"):
+        few.clone_state([2])
+    with pytest.raises(ValueError, match="reseed holds 0 seeds"):
+        few.fork([0], [1], reseed=[])
+    assert (walk(few, 2) == walk(plain, 2)).all()
 
 
 def test_simulators_have_no_state_to_save(maze_world: World, tmp_path: Path) -> None:
@@ -90,7 +109,8 @@ def test_a_fork_repeats_its_trunk_through_resets_unless_reseeded(tiny_world: Wor
     frames = walk(envs, 4, same=True)  # over the time limit into the next episode
     assert (frames[:, :2] == frames[:, 2:]).all()
     envs.fork([0], [1], reseed=[77])
-    assert (walk(envs, 1, same=True)[:, 0] != walk(envs, 1, same=True)[:, 1]).any()
+    apart = walk(envs, 1, same=True)
+    assert (apart[:, 0] != apart[:, 1]).any()
     with pytest.raises(ValueError, match="cannot fork"):
         envs.fork([0, 1], [1, 2])
 
@@ -116,6 +136,8 @@ def test_video_continuation(tiny_world: World) -> None:
     ("options", "message"),
     [
         ({"c2w": np.eye(4)[None]}, "which is missing"),
+        ({"clip": np.zeros((1, 48, 64, 3), np.uint8), "c2w": np.full((1, 4, 4), np.nan)}, "no rigid motions"),
+        ({"clip": np.zeros((1, 48, 64, 3), np.uint8), "c2w": 2 * np.eye(4)[None]}, "no rigid motions"),
         ({"clip": np.zeros((17, 48, 64, 3), np.uint8)}, r"needs options\['c2w'\]"),
         ({"clip": np.zeros((17, 48, 64, 3)), "c2w": np.eye(4)[None]}, "expected uint8"),
         ({"clip": np.zeros((16, 48, 64, 3), np.uint8), "c2w": np.tile(np.eye(4), (4, 1, 1))}, r"1 \+ 16 N frames"),
@@ -139,10 +161,19 @@ def test_info_tells_what_was_remembered(tiny_world: World) -> None:
         assert entries.max() == 6, "the newest chunk before this one"
         assert retrieved.shape == info["memory_score"].shape == (2, 1)
         assert info["memory_retrieved_c2w"].shape == (2, 1, 4, 4)
+        bank = envs.core.dynamics.history.bank
         for row in range(2):
-            assert retrieved[row, 0] in entries[row] or retrieved[row, 0] == -1
+            found = retrieved[row, 0]
+            assert found in entries[row] or found == -1
             if memory == "worldplay":
-                assert retrieved[row, 0] >= 0
+                assert found >= 0
+                assert 0 < info["memory_score"][row, 0] <= 1
+            if found >= 0:
+                middle = max(0, 4 * found - 1)
+                np.testing.assert_array_equal(info["memory_retrieved_c2w"][row, 0], bank.c2w[row, middle])
+        info = envs.reset(seed=5, options={"reset_mask": np.array([True, False])})[1]
+        assert (info["memory_entries"][0] == -1).all(), "a new episode has attended to nothing yet"
+        assert (info["memory_entries"][1] == entries[1]).all()
 
 
 def test_history_past_its_budget_lies_in_a_file(tiny_world: World) -> None:

@@ -90,23 +90,21 @@ def test_arms_share_start_noise_and_path(tiny_world: World) -> None:
     assert (arms["frozen"] == frames[:, :1]).all()
 
 
-def test_the_true_overlap_counts_what_the_window_does_not_show() -> None:
-    """Nine latents, two points each: chunk 2 sees both; entry 0 shows one of them, entry 1 the other."""
+def test_the_true_overlap_is_the_share_that_an_entry_shows() -> None:
+    """Nine latents, two points each: chunk 2 sees both; entry 0 shows one of them, entry 1 the other in two latents."""
     seen = torch.zeros(9, 9, 2, dtype=torch.bool)
     seen[5:9, 0, 0] = True
-    seen[5:9, 2, 1] = True
-    layout = Layout(4)
-    gain = true_overlap(seen, layout, window_latents=2)
-    assert gain.shape == (2, 3)
-    assert gain[1].tolist() == pytest.approx([0.5005, 0.5005, 0])
-    recent = true_overlap(seen, layout, window_latents=4)  # entry 1 is the window itself
-    assert recent[1].tolist() == pytest.approx([0.5005, 0.0005, 0])
-    assert gain[0].tolist() == [0, 0, 0]
+    seen[5:9, 2:4, 1] = True
+    seen[5:7, 4, 0] = True
+    share = true_overlap(seen, Layout(4))
+    assert share.shape == (2, 3)
+    assert share[1].tolist() == [0.5, 0.75, 0]
+    assert share[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.sim
 def test_an_oracle_retrieves_what_the_simulator_says_was_seen(sims: None, tiny_world: World) -> None:
-    cases = make_cases(WorldSpec(), [900_000], 5, window_latents=12)
+    cases = make_cases(WorldSpec(), [900_000], 5, oracle=True)
     assert cases.overlap is not None
     assert cases.overlap.shape == (1, 10, 11)
     engine = Engine(tiny_world, 1, memory=with_policy(tiny_world.config.memory, "oracle"), decode=False)

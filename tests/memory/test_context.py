@@ -1,8 +1,10 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from worldenv.base.dynamics import WorldSpec
 from worldenv.geometry.camera import intrinsics, normalise_intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
@@ -152,6 +154,21 @@ def test_chunks_of_one_latent_work() -> None:
 def test_unknown_policies_are_refused_with_the_list() -> None:
     with pytest.raises(ValueError, match=r"worldplay, worldscape, recent, random, none"):
         MemoryConfig(policy="elephant")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"radius": 0.0}, {"num_points": 0}, {"temporal_latents": 0}, {"retrieved_chunks": -1}, {"fov_deg": (180.0, 35.0)},
+     {"combine": "x"}, {"scale_deg": 0.0}, {"pool_entries": -1}, {"radius": math.nan}],
+)  # fmt: skip
+def test_impossible_configurations_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        MemoryConfig(**changes)
+
+
+def test_the_scale_follows_from_the_world_s_step() -> None:
+    assert MemoryConfig().for_world(WorldSpec()).scale == 2.0
+    assert MemoryConfig(scale=1.5).for_world(WorldSpec()).scale == 1.5
 
 
 def test_gather_fetches_the_selected_latents() -> None:

@@ -15,7 +15,7 @@ from worldenv.models.kv_cache import PagePool
 
 CHUNK = 4
 LAYOUT = Layout(CHUNK)
-CONFIG = MemoryConfig(policy="worldscape")
+CONFIG = MemoryConfig(policy="worldscape", scale=2.0)
 STEPS = ActionSteps()
 ROW = torch.zeros(1, dtype=torch.long)
 

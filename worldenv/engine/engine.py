@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,12 +40,13 @@ class Engine:
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
+        if self.spec.start_in_chunk and self.spec.chunk_latents < 2:
+            raise ValueError("this world has its start view in the first chunk; chunk_latents must be at least 2")
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
         self.history = History(world, self.spec, self.memory, num_envs)
-        self._stale: set[int] = set()  # rows whose prompt has changed since their keys and values were made
         self._state = EngineState.empty(num_envs, self.spec, self.history)
 
     @property
@@ -54,7 +56,9 @@ class Engine:
 
     @property
     def memory_chunks(self) -> Tensor:
-        """Entries each env remembers, (B,) int64."""
+        """Entries each env remembers, (B,) int64: all of them, or those that ``worldscape`` keeps."""
+        if self.history.store is not None:
+            return self.history.store.count.clone()
         return (self._state.bank.length + self.spec.chunk_latents - 1) // self.spec.chunk_latents
 
     def reset(
@@ -143,7 +147,6 @@ class Engine:
         still = torch.zeros(len(rows), 1, 2, dtype=torch.long)
         labels = keys_to_label(torch.cat([still, self._keys_along(whole)], 1))
         whole, labels = whole[:, : latents.shape[1]], labels[:, : latents.shape[1]]
-        self._stale -= set(rows.tolist())
         text = state.text_batch(rows.tolist())
         self.history.begin(rows, latents, whole, labels, K=self.K, text=text)
         if noise is not None:
@@ -177,7 +180,7 @@ class Engine:
             prompt = self.world.require_prompts()(prompt)
         chosen = list(range(self.num_envs) if rows is None else rows)
         self._state.describe(chosen, prompt.to(self.device))
-        self._stale |= set(chosen)
+        self._state.stale |= set(chosen)
 
     def step(self, actions: Actions) -> Chunk:
         """Generate the next chunk of every env and decode it."""
@@ -245,9 +248,9 @@ class Engine:
         given = first & (state.bank.length > 0)
         placed = self._placed(actions, first)
         labels = keys_to_label(placed.keys)
-        for row in sorted(self._stale):
+        for row in sorted(state.stale):
             self.history.recache(row, K=self.K, text=state.text_batch([row]))
-        self._stale.clear()
+        state.stale.clear()
         prepared = self.history.prepare(
             placed.c2w, labels, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first
         )
@@ -262,10 +265,10 @@ class Engine:
             prepared, noise, self.sampler, known=known,
             renoise=lambda: state.generators.normal(range(self.num_envs), noise.shape[1:]).to(self.device),
         )  # fmt: skip
-        self.history.record(torch.arange(self.num_envs), prepared, latents, placed.c2w)
         for rows, new in ((given, slice(1, None)), (~given, slice(None))):
             index = rows.nonzero()[:, 0]
             state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
+        self.history.record(torch.arange(self.num_envs), prepared, latents, placed.c2w)
         return latents
 
     def newest_latents(self) -> Tensor:
@@ -295,10 +298,12 @@ class Engine:
 
     def _keys_along(self, path: Tensor) -> Tensor:
         steps = self.spec.steps
-        return c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
+        axes: Literal["old", "new"] = "old" if self.spec.start_in_chunk else "new"
+        return c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg, axes=axes)
 
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
+        self.check_rows(rows)
         return self._state.clone(rows)
 
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
@@ -312,13 +317,21 @@ class Engine:
         Raises:
             ValueError: if the numbers of rows differ, or a row would be both trunk and fork.
         """
-        if len(source) != len(rows) or set(source) & set(rows) or len(set(rows)) != len(rows):
+        if len(source) != len(rows) or set(source) & set(rows):
             raise ValueError(f"cannot fork rows {list(source)} onto {list(rows)}; name as many others, each once")
+        if reseed is not None and len(reseed) != len(rows):
+            raise ValueError(f"reseed holds {len(reseed)} seeds for {len(rows)} rows")
+        self.check_rows(rows)
+        for row in source:
+            self.check_rows([row])
         self._state.fork(source, rows, reseed)
-        self._stale -= set(rows)
-        self._stale |= {fork for trunk, fork in zip(source, rows, strict=True) if trunk in self._stale}
 
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on."""
+        self.check_rows(rows)
         self._state.restore(tensors, rows, device=self.device)
-        self._stale -= set(rows)
+
+    def check_rows(self, rows: Sequence[int]) -> None:
+        """Refuse rows that do not exist or are named twice."""
+        if len(set(rows)) != len(rows) or any(not 0 <= row < self.num_envs for row in rows):
+            raise ValueError(f"rows {list(rows)} must be different ones of 0..{self.num_envs - 1}")

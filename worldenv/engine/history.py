@@ -31,7 +31,7 @@ class History:
 
     def __init__(self, world: World, spec: WorldSpec, config: MemoryConfig, num_envs: int) -> None:
         self.dit, self.unit, self.latent_shape = world.dit, spec.unit, world.latent_shape
-        self.config, self.layout = config, Layout(spec.chunk_latents, not spec.start_in_chunk)
+        self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
         self.device = world.vae.latent_mean.device
         self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes)
         self.store: WorldScapeMemory | None = None
@@ -39,7 +39,8 @@ class History:
             dit, tokens = world.dit.config, world.dit.tokens(torch.empty(0, 0, *world.latent_shape))
             page = (tokens, dit.num_heads, dit.head_dim)
             pool = PagePool(dit.num_layers, page, dtype=world.dit.dtype, device=self.device)
-            self.store = WorldScapeMemory(config, self.layout, num_envs, pool=pool)
+            self.store = WorldScapeMemory(self.config, self.layout, num_envs, pool=pool)
+            self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
@@ -53,7 +54,7 @@ class History:
         batch, keep = len(self.bank.length), self.config.retrieved_chunks
         entries = torch.full((batch, self.slots), -1)
         retrieved, score = torch.full((batch, keep), -1), torch.zeros(batch, keep, dtype=torch.float64)
-        if self.selection is not None and len(self.selection.index) == batch:
+        if self.selection is not None:
             entries = self.layout.entry_of(self.selection.index)
             found = self.selection.retrieved.shape[1]
             retrieved[:, :found], score[:, :found] = self.selection.retrieved, self.selection.score
@@ -78,7 +79,7 @@ class History:
     ) -> Prepared:
         """Choose and encode the context of every row's coming chunk."""
         if self.store is not None:
-            context = self._recorded(self.store, torch.arange(len(c2w)), c2w)
+            context, self.selection = self._recorded(self.store, torch.arange(len(c2w)), c2w)
         else:
             bank = self.bank if hidden is None else self.bank.with_length(self.bank.length.masked_fill(hidden, 0))
             given = None if self.oracle is None else self.oracle(bank.length)
@@ -115,6 +116,8 @@ class History:
         """Forget these rows and remember this instead."""
         self.bank.clear(rows)
         self.bank.append(rows, latents, c2w, labels)
+        if self.selection is not None:
+            self.selection = self.selection.without(rows)
         if self.store is None:
             return
         self.store.clear(rows)
@@ -122,7 +125,7 @@ class History:
         stop = 1 if self.layout.start_alone else chunk
         while stop <= latents.shape[1]:
             part = slice(start, stop)
-            context = self._recorded(self.store, rows, c2w[:, part])
+            context, _ = self._recorded(self.store, rows, c2w[:, part])
             prepared = self._prepare(context, c2w[:, part], labels[:, part], K, text)
             self.record(rows, prepared, latents[:, part].to(self.device), c2w[:, part])
             start, stop = stop, stop + chunk
@@ -186,25 +189,28 @@ class History:
         keep_all = replace(self.config, gain=-1.0, pool_entries=0, pool_bytes=0)
         scratch = WorldScapeMemory(keep_all, self.layout, 1, pool=self.store.pool)
         where, only = torch.tensor([row]), torch.zeros(1, dtype=torch.long)
+        made, radius = self.store.made[row].clone(), self.store.radius[row].clone()
         for entry in self.store.entry[row, : int(self.store.count[row])]:
             index = self.layout.members(entry)
             index = index[index >= 0][None]
             latents, c2w, labels = (t[where[:, None], index] for t in self.bank.parts())
-            context = self._recorded(scratch, only, c2w, bank_rows=where)
+            context, _ = self._recorded(scratch, only, c2w, bank_rows=where)
             recorded = self._prepare(context, c2w, labels, K, text).record(latents.to(self.device))
             scratch.made[0] = entry
             scratch.add(only, viewpoint(c2w), self._pages(scratch, recorded))
         self.store.take(where, scratch, only)
+        scratch.clear(only)
+        self.store.made[row], self.store.radius[row] = made, radius
 
     def _recorded(
         self, store: WorldScapeMemory, rows: Tensor, c2w: Tensor, *, bank_rows: Tensor | None = None
-    ) -> Context:
+    ) -> tuple[Context, Selection]:
         """Read a store's rows; poses and labels come from the bank."""
         assert store.pool is not None
         reading = store.read(rows, c2w)
-        self.selection = Selection(reading.index, reading.retrieved, reading.score)
         known = gather(self.bank, reading.index, self.layout, rows=rows if bank_rows is None else bank_rows)
-        return replace(known, recorded=store.pool.gather(reading.pages))
+        context = replace(known, recorded=store.pool.gather(reading.pages))
+        return context, Selection(reading.index, reading.retrieved, reading.score)
 
     def _prepare(
         self, context: Context, c2w: Tensor, labels: Tensor, K: Tensor, text: TextCache | None,

@@ -29,6 +29,7 @@ class EngineState:
     noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
     prompts: list[Tensor | None] = field(default_factory=list)  # (1, L, text_dim) embedding of each env's prompt
     text: list[TextCache | None] = field(default_factory=list)  # the same, as keys and values
+    stale: set[int] = field(default_factory=set)  # rows whose prompt has changed since the memory kept keys and values
 
     @classmethod
     def empty(cls, num_envs: int, spec: WorldSpec, history: History) -> EngineState:
@@ -68,6 +69,7 @@ class EngineState:
     ) -> None:
         """Begin episodes in these rows: where, and with which random numbers."""
         self.origin[rows] = origin
+        self.stale -= set(rows.tolist())
         for row, seed in zip(rows.tolist(), seeds, strict=True):
             self.seeds[row] = seed
             self.generators.seed(row, derive_seed(seed, "noise"))
@@ -119,9 +121,16 @@ class EngineState:
 
     def text_batch(self, rows: Sequence[int] | None = None) -> TextCache | None:
         """Return the prompts of some rows (default: all) as one batch; rows that share a prompt share its keys."""
-        text = self.text if rows is None else [self.text[row] for row in rows]
-        if not text or text[0] is None or all(p is text[0] for p in text):
+        chosen = range(self.num_envs) if rows is None else rows
+        text = [self.text[row] for row in chosen]
+        if not text or all(p is text[0] for p in text):
             return text[0] if text else None
+        silent = [row for row, p in zip(chosen, text, strict=True) if p is None]
+        if silent:
+            raise ValueError(f"rows {silent} have no prompt and the others have; call set_prompt for all")
+        lengths = sorted({int(p[0][0].shape[2]) for p in text if p is not None})
+        if len(lengths) > 1:
+            raise ValueError(f"prompts of {lengths} tokens cannot share a batch; encode them to one length")
         layers = zip(*(p for p in text if p is not None), strict=True)
         return tuple((torch.cat([k for k, _ in kv]), torch.cat([v for _, v in kv])) for kv in layers)
 
@@ -139,9 +148,13 @@ class EngineState:
                 self.seeds[trunk], self.prompts[trunk], self.text[trunk]
             )  # fmt: skip
             self.generators.restore(fork, self.generators.state(trunk))
+            self.stale = (self.stale - {fork}) | ({fork} if trunk in self.stale else set())
             if reseed is not None:
                 self.seeds[fork] = reseed[i]
                 self.generators.seed(fork, derive_seed(reseed[i], "noise"))
+        if reseed is not None and self.noise is not None:
+            horizon, *shape = self.noise.shape[1:]
+            self.draw_ahead(b, (shape[0], shape[1], shape[2]), horizon)
 
     def clone(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
@@ -151,6 +164,7 @@ class EngineState:
             "generators": torch.stack([self.generators.state(r) for r in rows]),
             "frames": self.frames[index],
             "origin": self.origin[index],
+            "stale": torch.tensor([r in self.stale for r in rows]),
         }
         if self.noise is not None:
             tensors["noise"] = self.noise[index]
@@ -167,12 +181,13 @@ class EngineState:
         self.history.restore(index, tensors)
         for i, row in enumerate(rows):
             self.seeds[row] = int(tensors["seeds"][i])
+            self.stale = (self.stale - {row}) | ({row} if bool(tensors["stale"][i]) else set())
             self.generators.restore(row, tensors["generators"][i])
         self.frames[index], self.origin[index] = tensors["frames"], tensors["origin"]
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])
         for i, row in enumerate(rows if "prompt" in tensors else ()):
             self.describe([row], tensors["prompt"][i, : int(tensors["prompt_length"][i])][None].to(device))
-        saved = VAECache([tensors[key] for key in sorted(tensors) if key.startswith("decoder.")])
+        saved = VAECache([tensors[key].to(device) for key in sorted(tensors) if key.startswith("decoder.")])
         if saved.tensors:
             self.write_decoder(index.to(device), saved)

@@ -119,13 +119,13 @@ class World:
 
     def fingerprint(self) -> str:
         """Return the hash of the world's files, or of its weights if it has none."""
-        if not self.sha256:
-            digest = hashlib.sha256()
-            for module in (self.vae, self.dit):
-                for name, tensor in sorted(module.state_dict().items()):
-                    digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
-            self.sha256 = digest.hexdigest()
-        return self.sha256
+        if self.sha256:
+            return self.sha256
+        digest = hashlib.sha256()
+        for module in (self.vae, self.dit):
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def require_starts(self) -> Starts:
         """Return the start views, or say that this world has none."""

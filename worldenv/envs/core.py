@@ -178,6 +178,10 @@ class EnvCore:
             info["n_frames"] = chunk.n_frames
         return Transition(self.observe(), outcome.reward, outcome.terminated, truncated & ~outcome.terminated, info)
 
+    def check_rows(self, rows: Sequence[int]) -> None:
+        """Refuse rows that do not exist or are named twice, and simulators."""
+        self._engine().check_rows(rows)
+
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows: memory, decoder, generators, task and clock.
 
@@ -210,6 +214,7 @@ class EnvCore:
             raise ValueError(f"the state is of another environment: {', '.join(sorted(wanted ^ found))} do not match")
         if any(len(value) != len(rows) for value in state.values()):
             raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
+        self.check_rows(rows)
         engine.restore_state({k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}, rows)
         for name, value in parts.items():
             changed = value.clone()  # what was handed out is never written again

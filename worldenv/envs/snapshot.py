@@ -43,4 +43,8 @@ def _identity(core: EnvCore) -> dict[str, object]:
         "memory": to_dict(engine.memory),
         "sampler": to_dict(engine.sampler),
         "chunk_latents": engine.spec.chunk_latents,
+        "spec": to_dict(engine.spec),
+        "dtype": str(engine.world.dit.dtype),
+        "task": repr(core.task),
+        "max_episode_steps": core.config.max_episode_steps,
     }

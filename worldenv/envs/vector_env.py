@@ -103,6 +103,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Copy the episodes of some rows, with their streams of episodes to come."""
         if self._seeds is None:
             raise gym.error.ResetNeeded("call reset() before clone_state()")
+        self.core.check_rows(rows)
         own = {"row.seed": self._seeds, "row.episode": self._episodes, "row.done": self._done.tolist()}
         kept = {key: torch.tensor([values[row] for row in rows]) for key, values in own.items()}
         return self.core.clone_state(rows) | kept
@@ -137,6 +138,8 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         for trunk, row in zip(source, rows, strict=True):
             self._seeds[row], self._episodes[row] = self._seeds[trunk], self._episodes[trunk]
             self._done[row] = self._done[trunk]
+        for row, seed in zip(rows, reseed or (), strict=False):
+            self._seeds[row] = seed
 
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write the episodes of some rows (all by default) to a safetensors file, to continue in another process."""

@@ -26,8 +26,6 @@ YOUNG = 200
 """Chunks of the young engine."""
 BASIC = torch.tensor([[1, 0], [1, 0], [1, 0], [2, 0], [0, 1], [0, 2]])
 """Keys of a random walk: ahead half of the time, else back or a turn."""
-BRUTE_ENVS = 2
-"""Envs for which everything is counted, to compare."""
 
 
 def tiny_world() -> World:
@@ -92,12 +90,12 @@ def _age(world: World, policy: str, num_chunks: int, num_steps: int) -> dict[str
         seconds["young"].append(_step(young, rng))
         seconds["old"].append(_step(old, rng))
     medians = {age: float(np.median(values)) for age, values in seconds.items()}
-    tokens = world.dit.tokens(torch.empty(0, 0, *world.latent_shape))
     return {
         "chunk_time_ratio": round(medians["old"] / medians["young"], 4),
         "chunk_ms": round(1000 * medians["old"], 3),
         "rss_mb_per_1000_chunks": round(grown / 1e6 / (num_chunks - half) * 1000, 3),
-        "tokens_attended": (old.history.slots + old.spec.chunk_latents) * tokens,
+        "tokens_attended": _attended(old),
+        "tokens_attended_young": _attended(young),
         "entries_kept": int(old.memory_chunks[0]) if old.history.store is None else int(old.history.store.count[0]),
     }
 
@@ -118,9 +116,16 @@ def _resident() -> float:
 
 
 def _stored(engine: Engine) -> float:
-    """Return the bytes of what the bank holds: latents, poses, labels."""
-    used = int(engine.history.bank.length.sum())
-    return float(sum(used * part[0, 0].numel() * part.element_size() for part in engine.history.bank.parts()))
+    """Return the bytes of the latents that the bank holds."""
+    bank = engine.history.bank
+    return float(int(bank.length.sum()) * bank.latents[0, 0].numel() * bank.latents.element_size())
+
+
+def _attended(engine: Engine) -> int:
+    """Return the tokens that the newest chunk attended to, its own included."""
+    assert engine.history.selection is not None
+    filled = int((engine.history.selection.index[0] >= 0).sum())
+    return (filled + engine.spec.chunk_latents) * engine.world.dit.tokens(torch.empty(0, 0, *engine.world.latent_shape))
 
 
 def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]:
@@ -148,12 +153,16 @@ def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]
         seconds.append(time.perf_counter() - began)
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
-    few = min(BRUTE_ENVS, num_envs)
-    began = time.perf_counter()
-    every = all_overlaps(query[:few], Views(path[:few], views.index), points, fov_deg=fov_deg, radius=radius)
-    brute = (time.perf_counter() - began) * num_envs / few
-    assert torch.equal(every.argmax(1), found[:few, 0]), "the search chose another chunk than counting everything"
+    brute = 0.0
+    for row in range(num_envs):
+        began = time.perf_counter()
+        every = all_overlaps(
+            query[row : row + 1], Views(path[row : row + 1], views.index), points, fov_deg=fov_deg, radius=radius
+        )
+        brute += time.perf_counter() - began
+        assert int(every.argmax()) == int(found[row]), "the search chose another chunk than counting everything"
     return {
         "envs": num_envs, "chunks": num_chunks, "median": round(1000 * float(np.median(seconds)), 3),
-        "brute_force": round(1000 * brute, 1), "points": config.num_points, "threads": used,
+        "brute_force": round(1000 * brute, 1), "points": config.num_points, "points_in_view": len(points),
+        "threads": used,
     }  # fmt: skip

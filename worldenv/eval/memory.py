@@ -33,7 +33,7 @@ def run_memory(world: World, out: Path, *, num_worlds: int, first_seed: int) -> 
     """Run every memory on the same cases and noise; write report.json and memory.png."""
     memory, spec, watch = world.config.memory, world.spec, Stopwatch()
     seeds = list(range(first_seed, first_seed + num_worlds))
-    cases = make_cases(spec, seeds, NUM_CHUNKS, window_latents=memory.temporal_latents)
+    cases = make_cases(spec, seeds, NUM_CHUNKS, oracle=True)
     window = FRAMES_PER_LATENT * num_slots(memory, spec.chunk_latents)
     metrics = {
         name: score(run_arm(world, cases, config, label=name), cases.frames, window_frames=window).metrics

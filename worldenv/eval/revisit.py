@@ -42,18 +42,18 @@ class Cases:
     c2w: Tensor  # (B, 2N n, 4, 4)
     keys: Tensor  # (B, 2N n, 2)
     frames: Tensor  # (B, 1 + T, H, W, 3) uint8, the start view first
-    overlap: Tensor | None = None  # (B, 2N, 1 + 2N) what each chunk would gain from each entry, by true visibility
+    overlap: Tensor | None = None  # (B, 2N, 1 + 2N) how much of each chunk each entry shows, by true visibility
 
 
-def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int, *, window_latents: int | None = None) -> Cases:
+def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int, *, oracle: bool = False) -> Cases:
     """Plan an out-and-back path on each maze and let the simulator show it.
 
-    With ``window_latents``, the length of the memory's recent window, also what an oracle would retrieve.
+    With ``oracle`` also what retrieval by true visibility would find.
     """
     from ..sims.doom import DoomDynamics
 
     num_latents = 2 * num_chunks * spec.chunk_latents
-    dynamics = DoomDynamics(1, spec=spec, depth=window_latents is not None)
+    dynamics = DoomDynamics(1, spec=spec, depth=oracle)
     starts, paths, frames, overlaps = [], [], [], []
     for seed in track(seeds, "simulator", total=len(seeds)):
         first = dynamics.reset(seeds=[derive_seed(PROTOCOL, seed)], starts=[seed])
@@ -70,12 +70,12 @@ def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int, *, window_lat
         paths.append(c2w)
         shown = dynamics.follow(c2w[None])
         frames.append(torch.cat([first.frames[0, -1:], shown.frames[0]]))
-        if window_latents is not None:
+        if oracle:
             assert first.depth is not None
             assert shown.depth is not None
             depth = torch.cat([first.depth[0, -1:], shown.depth[0, FRAMES_PER_LATENT - 1 :: FRAMES_PER_LATENT]])
             seen = visibility(depth.float(), torch.cat([start[None], c2w]), spec.K)
-            overlaps.append(true_overlap(seen, Layout(spec.chunk_latents), window_latents))
+            overlaps.append(true_overlap(seen, Layout(spec.chunk_latents)))
     dynamics.close()
     start, path = torch.stack(starts), torch.stack(paths)
     steps = spec.steps
@@ -87,22 +87,16 @@ def make_cases(spec: WorldSpec, seeds: list[int], num_chunks: int, *, window_lat
 def true_overlap(
     seen: Tensor,  # (F, F, P) bool from ``visibility``, of latent 0 and whole chunks
     layout: Layout,
-    window_latents: int,
 ) -> Tensor:
-    """Return what each chunk would gain from each entry, (chunks, 1 + chunks): the share of its surface that the entry
-    shows and the recent window does not; among equals, the share that the entry shows.
-    """
+    """Return the share of each chunk's surface that each earlier entry shows, (chunks, 1 + chunks)."""
     chunk, count = layout.chunk_latents, (len(seen) - 1) // layout.chunk_latents
-    gain = torch.zeros(count, 1 + count)
+    share = torch.zeros(count, 1 + count)
     for c in range(count):
-        first = 1 + chunk * c
-        wanted = seen[first : first + chunk]
-        recent = wanted[:, max(0, first - window_latents) : first].any(1)
+        wanted = seen[1 + chunk * c : 1 + chunk * (c + 1)]
         for entry in range(c + 1):
             members = layout.members(torch.tensor(entry))
-            shown = wanted[:, members[members >= 0]].any(1)
-            gain[c, entry] = (shown & ~recent).float().mean() + 1e-3 * shown.float().mean()
-    return gain
+            share[c, entry] = wanted[:, members[members >= 0]].any(1).float().mean()
+    return share
 
 
 ContextEdit = Callable[[Context], Context]

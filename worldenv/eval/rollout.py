@@ -48,7 +48,8 @@ def run_rollout(
     watch, count, trace = Stopwatch(), 0, MemoryTrace()
     for action in track(actions, "chunks", total=len(actions)):
         chunk = engine.step(action)
-        trace.add(engine, chunk.c2w[0])
+        if explain:
+            trace.add(engine, chunk.c2w[0])
         new = chunk.frames.shape[1] if chunk.n_frames is None else int(chunk.n_frames[0])
         frames.append(chunk.frames[0, -new:])
         count += new

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class MemoryBank:
         length: Tensor,  # (B,)
     ) -> MemoryBank:
         """Return the same history, ending elsewhere."""
-        return MemoryBank(*self.parts(), length)
+        return replace(self, length=length)
 
     def clear(
         self,
@@ -95,7 +95,11 @@ class MemoryBank:
         for row, used in enumerate(self.length.tolist()):
             latents[row, :used] = self.latents[row, :used]
         self.latents = latents
-        self.c2w, self.labels = (torch.cat([t, torch.zeros_like(t)], 1) for t in (self.c2w, self.labels))
+        c2w = torch.zeros(batch, 2 * capacity, 4, 4, dtype=torch.float64)  # untouched zeros take no memory
+        labels = torch.zeros(batch, 2 * capacity, dtype=torch.long)
+        for row, used in enumerate(self.length.tolist()):
+            c2w[row, :used], labels[row, :used] = self.c2w[row, :used], self.labels[row, :used]
+        self.c2w, self.labels = c2w, labels
 
 
 def _mapped(size: int) -> Tensor:

@@ -12,10 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..base.dynamics import WorldSpec
+
 POLICIES = ("worldplay", "worldscape", "recent", "random", "none", "oracle")
 """``worldplay`` looks past chunks up by what they show and encodes them anew for every chunk; ``worldscape`` keeps
 their keys and values, in a pool of selected viewpoints. For comparison, in the sizes of ``worldplay``: ``recent``,
 ``random``, ``none`` (the chunk before alone) and ``oracle`` (looked up by true visibility; evaluation only)."""
+
+
+STEPS_PER_SCALE = 8
+"""Steps of a world at which viewpoints begin to differ: two chunks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +50,8 @@ class MemoryConfig:
     """``worldscape``: entries beside sink and window that an env keeps; 0 is no limit."""
     pool_bytes: int = 0
     """``worldscape``: the same in bytes, over all envs; the smaller counts, 0 is no limit."""
-    scale: float = 2.0
-    """``worldscape``: metres at which viewpoints begin to differ."""
+    scale: float = 0.0
+    """``worldscape``: metres at which viewpoints begin to differ; 0 is eight steps of the world."""
     scale_deg: float = 37.5
     """``worldscape``: degrees at which they do."""
     gain: float = 0.75
@@ -60,6 +66,20 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"unknown memory policy {self.policy!r}; choose one of {', '.join(POLICIES)}")
+        if self.combine not in ("geo", "add"):
+            raise ValueError(f"combine={self.combine!r}; choose 'geo' or 'add'")
+        positive = ("temporal_latents", "radius", "num_points", "scale_deg")
+        natural = ("retrieved_chunks", "bank_bytes", "pool_entries", "pool_bytes", "scale", "distance_weight")
+        for names, least, says in ((positive, 1e-9, "positive"), (natural, 0, "0 or more")):
+            for name in names:
+                if not getattr(self, name) >= least:
+                    raise ValueError(f"{name}={getattr(self, name)!r} must be {says}")
+        if not all(0 < angle < 180 for angle in self.fov_deg):
+            raise ValueError(f"fov_deg={self.fov_deg} must be two angles between 0 and 180 degrees")
+
+    def for_world(self, spec: WorldSpec) -> MemoryConfig:
+        """Fill in what follows from the world's step."""
+        return self if self.scale else replace(self, scale=STEPS_PER_SCALE * spec.steps.move)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,13 @@ class Selection:
     retrieved: Tensor  # (B, k) int64: retrieved entries, best first, -1 for none
     score: Tensor  # (B, k) float64: their overlap, or likeness
 
+    def without(self, rows: Tensor) -> Selection:
+        """Return the same with nothing selected in these rows."""
+        fields = (self.index.clone(), self.retrieved.clone(), self.score.clone())
+        for tensor, nothing in zip(fields, (-1, -1, 0), strict=True):
+            tensor[rows] = nothing
+        return Selection(*fields)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -121,7 +128,8 @@ def _select_random(bank: MemoryBank, query: Query, config: MemoryConfig, layout:
         # Each row prefers one of its candidates: the closest from below to a uniform draw over them.
         favourite = (torch.cat(rows) * count).long()
         entries = torch.arange(int(count.max()))
-        return _best(-(entries - favourite[:, None]).abs(), count, config)
+        chosen, _ = _best(-(entries - favourite[:, None]).abs(), count, config)
+        return chosen, torch.zeros(chosen.shape, dtype=torch.float64)  # chance has no score
 
     return _retrieve(bank, config, layout, choose)
 

@@ -17,6 +17,9 @@ from ..models.kv_cache import PagePool
 from .config import Layout, MemoryConfig
 from .pool import MAX_GAIN, farthest_points, information_gain, offsets, pose_kernel, similarity
 
+RESERVED = 2**31
+"""Bytes up to which a pool's pages are allocated at once; larger pools grow as they fill."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -66,6 +69,14 @@ class WorldScapeMemory:
                 "raise it or step fewer envs"
             )
         return min(fits, config.pool_entries or fits)
+
+    def reserve(self) -> None:
+        """Make room for all pages that the budget allows, once, so that the pool's storage never moves."""
+        if self.pool is None or not self.budget:
+            return
+        num_pages = len(self.count) * (2 + self.window + self.budget) * self.layout.chunk_latents
+        if num_pages * self.pool.page_bytes <= RESERVED:
+            self.pool.reserve(num_pages)
 
     def clear(self, rows: Tensor) -> None:
         """Forget everything of these rows."""

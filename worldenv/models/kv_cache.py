@@ -102,7 +102,7 @@ class PagePool:
         self.keys, self.values = (torch.zeros(num_layers, 0, *page_shape, dtype=dtype, device=device) for _ in range(2))
         self.references = torch.zeros(0, dtype=torch.int32)
         self._free: list[int] = []
-        self._grow(64)
+        self._grow(1)
 
     @property
     def page_bytes(self) -> int:
@@ -115,16 +115,21 @@ class PagePool:
         """Pages that somebody holds."""
         return len(self.references) - len(self._free)
 
+    def reserve(self, num_pages: int) -> None:
+        """Make room for this many pages in all."""
+        if num_pages > len(self.references):
+            self._grow(num_pages - len(self.references))
+
     def store(self, keys: Tensor, values: Tensor) -> Tensor:
         """Write keys and values (L, ..., S, N, D) to new pages, each held once; return their numbers (...) int32."""
         shape = keys.shape[1:-3]
         count = shape.numel()
         while len(self._free) < count:
-            self._grow(max(64, count))
+            self._grow(max(64, count, len(self.references)))
         pages = torch.tensor([self._free.pop() for _ in range(count)], dtype=torch.int32)
         where = pages.long().to(self.keys.device)
-        self.keys[:, where] = keys.flatten(1, -4).to(self.keys.dtype)
-        self.values[:, where] = values.flatten(1, -4).to(self.values.dtype)
+        self.keys[:, where] = keys.flatten(1, -4).to(self.keys)
+        self.values[:, where] = values.flatten(1, -4).to(self.values)
         self.references[pages.long()] = 1
         return pages.view(shape)
 
@@ -149,9 +154,8 @@ class PagePool:
         assert not len(held) or int(self.references[held].min()) >= 0
         self._free += sorted(set(held[self.references[held] == 0].tolist()), reverse=True)
 
-    def _grow(self, count: int) -> None:
+    def _grow(self, new: int) -> None:
         old = len(self.references)
-        new = max(count, old)
         self.keys, self.values = (
             torch.cat([t, t.new_zeros(len(t), new, *t.shape[2:])], 1) for t in (self.keys, self.values)
         )

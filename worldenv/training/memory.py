@@ -33,7 +33,8 @@ class RecordedPast:
     """The past of a few clips as ``worldscape`` memory keeps it, with gradients; pages are places in one tensor."""
 
     def __init__(self, dit: WorldDiT, world: World, num_clips: int) -> None:
-        config, chunk = with_policy(world.config.memory, "worldscape"), world.spec.chunk_latents
+        config = with_policy(world.config.memory, "worldscape").for_world(world.spec)
+        chunk = world.spec.chunk_latents
         self.dit, self.world, self.layout, self.rows = dit, world, Layout(chunk), torch.arange(num_clips)
         self.store = WorldScapeMemory(config, self.layout, num_clips)
         tokens = dit.tokens(torch.empty(0, 0, *world.latent_shape))

@@ -70,7 +70,10 @@ class CodecStage:
     def pixels(self, generator: torch.Generator) -> Tensor:
         """Draw a batch of windows, (B, T, 3, H, W) in [-1, 1]."""
         frames = self.data.sample(self.optim.batch, self.config.num_frames, generator)
-        return to_pixels(frames.to(self.vae.latent_mean.device))
+        device = self.vae.decoder.head.conv.weight.device
+        if self.vae.latent_mean.device != device:
+            self.vae.to(device)  # the loop moves what is trained, which may be the decoder alone
+        return to_pixels(frames.to(device))
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Reconstruct held-out windows; report PSNR, contrast and motion, save truth above reconstruction."""

@@ -1,0 +1,97 @@
+"""The cached rule in training is the rule of inference: same pages, gradients through all of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldenv.data.dataset import LatentDataset
+from worldenv.engine.engine import Engine
+from worldenv.engine.world import World
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
+from worldenv.memory.config import MemoryConfig
+from worldenv.training.denoise import DenoiseConfig
+from worldenv.training.loop import OptimConfig
+from worldenv.training.memory import MemoryStage, RecordedPast
+
+MEMORY = MemoryConfig(policy="worldscape", temporal_latents=8, pool_entries=3, gain=0.3, num_points=512)
+LENGTH = 33
+
+
+@pytest.fixture
+def world(tiny_world: World) -> World:
+    config = replace(tiny_world.config, memory=MEMORY)
+    return World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
+
+
+def clips(world: World, count: int = 4) -> LatentDataset:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(0, 5, (count, LENGTH, 2), generator=generator)
+    keys[:, 0] = 0
+    start = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    moved = camera_to_c2w(keys_to_camera(keys[:, 1:]), start, world.spec.steps)
+    latents = torch.randn(count, LENGTH, *world.latent_shape, generator=generator)
+    need = torch.zeros(count, LENGTH)
+    need[:, 17:] = 1.0
+    return LatentDataset(latents.half(), torch.cat([start[:, None], moved], 1), keys_to_label(keys), need)
+
+
+def make_stage(world: World, data: LatentDataset, **changes: object) -> MemoryStage:
+    config = DenoiseConfig(forcing=0.0, cached=1.0, clean_context=1.0, label_dropout=0.0, **changes)  # type: ignore[arg-type]
+    return MemoryStage(world, config, OptimConfig(batch=8, mixed_precision="no"), data=data, heldout=None)
+
+
+@torch.no_grad()
+def test_training_holds_the_pages_that_the_engine_holds(world: World) -> None:
+    data = clips(world, 2)
+    engine = Engine(world, 2, decode=False)
+    labels = data.labels[:2]
+    engine.history.begin(torch.arange(2), data.latents.float(), data.c2w, labels, K=engine.K)
+    past, stop = RecordedPast(world.dit, world, 2), 1
+    while stop <= LENGTH:
+        part = slice(max(0, stop - 4), stop)
+        prepared = past.prepare(data.c2w, labels, part, K=engine.K)
+        clean = torch.full((2, part.stop - part.start), 14.0)
+        past.record(prepared, data.latents[:, part].float(), clean, data.c2w, part)
+        stop += 4
+    store = engine.history.store
+    assert store is not None
+    assert store.pool is not None
+    assert torch.equal(store.entry, past.store.entry)
+    for row in range(2):
+        ours, theirs = store.pages[row].flatten(), past.store.pages[row].flatten()
+        keys, values = store.pool.gather(ours[ours >= 0][None])
+        place = theirs[theirs >= 0].long()
+        torch.testing.assert_close(past.keys[:, row, place], keys[:, 0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(past.values[:, row, place], values[:, 0], atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_reach_every_weight_through_the_recorded_past(world: World) -> None:
+    stage = make_stage(world, clips(world))
+    module = stage.module.requires_grad_(True)
+    try:
+        loss, _ = stage.loss(torch.Generator().manual_seed(1))
+        loss.backward()
+        silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        assert silent == []
+        again, _ = stage.loss(torch.Generator().manual_seed(1))
+        assert float(again) == float(loss), "a step follows from its generator"
+    finally:
+        module.requires_grad_(False).zero_grad()
+
+
+def test_chunks_that_need_memory_weigh_their_share(world: World) -> None:
+    """Half of the chunks need memory; asked for 80 %, they weigh four times the others, and the mean stays 1."""
+    stage = make_stage(world, clips(world), necessary=0.8)
+    weights = stage._need_weights(torch.tensor([0, 1]), 8)
+    assert weights.shape == (2, 8)
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+    torch.testing.assert_close(weights[:, 4:], torch.full((2, 4), 1.6))
+    torch.testing.assert_close(weights[:, :4], torch.full((2, 4), 0.4))
+
+
+def test_the_stage_trains_and_previews_with_recorded_memory(world: World, tmp_path: Path) -> None:
+    stage = make_stage(world, clips(world))
+    figures = stage.preview(tmp_path, 0)
+    assert {"psnr_worldscape", "psnr_worldplay"} <= set(figures)
