@@ -517,7 +517,7 @@ def test_memory_by_name(tiny_world: World, policy: str) -> None:
 
 
 def test_memory_by_table(tiny_world: World) -> None:
-    envs = make(tiny_world, 1, memory={"policy": "recent", "temporal_latents": 4, "retrieved_chunks": 0})
+    envs = make(tiny_world, 1, "revisit", memory={"policy": "recent", "temporal_latents": 4, "retrieved_chunks": 0})
     envs.reset(seed=0)
     for _ in range(3):
         envs.step(np.array([0]))
