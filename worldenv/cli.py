@@ -98,22 +98,80 @@ def evaluate(arguments: list[str]) -> None:
     from .eval.suites import SUITES, run_suite
 
     suite = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if suite == "compare":
+        return compare_reports(arguments[1:])
     if suite not in SUITES and not {"-h", "--help"} & set(arguments):
         raise ValueError(f"unknown suite {suite!r}: worldenv eval SUITE ..., SUITE one of {', '.join(SUITES)}")
 
-    def run(*, out: Path, world: str = "maze", worlds: int = 64, first_seed: int | None = None) -> None:
-        """Run a suite and write report.json (and pictures) to a folder.
+    def run(
+        *, out: Path, world: str = "maze", worlds: int = 64, first_seed: int | None = None, videos: Path | None = None,
+        manifest: Path | None = None, dynamics: str = "",
+    ) -> None:  # fmt: skip
+        """Run a suite and write report.json, report.md, trajectories.csv (and pictures) to a folder.
 
         Args:
             out: folder to write to.
             world: packaged name, directory or hub id.
             worlds: number of held-out mazes (revisit) or start views (action).
             first_seed: first map seed (default 900,000), or first start view (action, default 0).
+            videos: revisit: folder of clips made elsewhere, to score instead of a world.
+            manifest: revisit: the cases they were made for, from worldenv bench-data.
+            dynamics: revisit: package.module:Class of any Dynamics, to step instead of a world.
         """
+        if videos is not None or dynamics:
+            if suite != "revisit":
+                raise ValueError(f"--videos and --dynamics are scored by suite revisit, not {suite}")
+            from .base.dynamics import WorldSpec
+            from .eval.demo import run_foreign
+
+            run_foreign(
+                out, videos=videos, manifest=manifest, dynamics=dynamics, num_worlds=worlds,
+                first_seed=900_000 if first_seed is None else first_seed, spec=WorldSpec(),
+            )  # fmt: skip
+            return
         first = first_seed if first_seed is not None else (0 if suite == "action" else 900_000)
         run_suite(suite, world, out, num_worlds=worlds, first_seed=first)
 
     tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")
+
+
+def compare_reports(arguments: list[str]) -> None:
+    """Put two reports side by side."""
+
+    def run(first: tyro.conf.Positional[Path], second: tyro.conf.Positional[Path], /) -> None:
+        """Put two reports of one suite side by side.
+
+        Args:
+            first: report.json, or the folder that holds it.
+            second: the other one.
+        """
+        from .eval.external import compare
+
+        compare(first, second)
+
+    tyro.cli(run, args=arguments, prog="worldenv eval compare")
+
+
+def bench_data(arguments: list[str]) -> None:
+    """hand out a suite's start images, actions, poses and ground truth"""
+
+    def run(
+        suite: tyro.conf.Positional[Literal["revisit"]], /, *, out: Path, worlds: int = 64, first_seed: int = 900_000
+    ) -> None:
+        """Write a suite's cases to a folder, for people with their own model (see --videos of eval).
+
+        Args:
+            suite: revisit.
+            out: folder to write to.
+            worlds: number of held-out mazes.
+            first_seed: first map seed.
+        """
+        from .base.dynamics import WorldSpec
+        from .eval.external import write_cases
+
+        write_cases(out, WorldSpec(), num_worlds=worlds, first_seed=first_seed)
+
+    tyro.cli(run, args=arguments, prog="worldenv bench-data")
 
 
 def bench(arguments: list[str]) -> None:
@@ -250,6 +308,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "eval": evaluate,
     "rollout": rollout,
     "bench": bench,
+    "bench-data": bench_data,
     "export": export,
     "info": info,
     "verify-reference": verify_reference,

@@ -9,10 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device
+from ..base.dynamics import WorldSpec
 from ..base.log import Stopwatch, console
 from ..engine.world import World, shared_world
 from ..envs.wrappers import tile
-from ..memory.config import num_slots, with_policy
+from ..memory.config import MemoryConfig, num_slots, with_policy
+from .external import NUM_CHUNKS, load_dynamics, read_manifest, read_videos, run_dynamics
 from .image import Array
 from .report import paired, write_report
 from .revisit import PROTOCOL, controls, make_cases, mirror, run_arm, score, swap_memory, with_other_actions
@@ -28,7 +30,7 @@ def run_demo(name: str, out: Path, *, num_worlds: int, first_seed: int, num_chun
 
 
 def run_revisit(
-    world: World, out: Path, *, num_worlds: int, first_seed: int, num_chunks: int = 6, suite: str = "revisit"
+    world: World, out: Path, *, num_worlds: int, first_seed: int, num_chunks: int = NUM_CHUNKS, suite: str = "revisit"
 ) -> None:
     """Run every arm on the same cases and noise; write demo.mp4, contact.png and report.json to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,33 @@ def run_revisit(
     console.print(f"{made / seconds:.0f} frames/s; wrote {out}/demo.mp4, contact.png, report.json")
 
 
+def run_foreign(
+    out: Path, *, videos: Path | None, manifest: Path | None, dynamics: str, num_worlds: int, first_seed: int,
+    spec: WorldSpec,
+) -> None:  # fmt: skip
+    """Score clips made elsewhere, or any ``Dynamics``, on suite ``revisit``, beside the controls."""
+    out.mkdir(parents=True, exist_ok=True)
+    if videos is not None and manifest is None:
+        raise ValueError("--videos needs --manifest, the manifest.json that worldenv bench-data wrote")
+    seeds = list(range(first_seed, first_seed + num_worlds)) if manifest is None else read_manifest(manifest)
+    make = None if videos is not None else load_dynamics(dynamics)
+    cases = make_cases(spec, seeds, NUM_CHUNKS)
+    if videos is not None:
+        name, frames = videos.name, read_videos(videos, cases)
+    else:
+        assert make is not None
+        name, frames = dynamics.rpartition(":")[2], run_dynamics(make(len(seeds), spec=spec), cases)
+    arms = {name: frames, **dict(controls(cases, spec.chunk_frames))}
+    window = 4 * num_slots(MemoryConfig(), spec.chunk_latents)
+    metrics = {arm: score(shown, cases.frames, window_frames=window).metrics for arm, shown in arms.items()}
+    write_report(
+        out / "report.json", suite="revisit", protocol=PROTOCOL, world={"name": name, "sha256": ""}, seeds=seeds,
+        arms=metrics, timing={}, differences={f"{name} - frozen": paired(metrics[name], metrics["frozen"])},
+    )  # fmt: skip
+    _print_table(metrics)
+    console.print(f"wrote {out}/report.json, report.md, trajectories.csv")
+
+
 def write_video(path: Path, videos: dict[str, Tensor], truth: Tensor, *, fps: int, count: int = 6) -> None:
     """Write a grid: a column per maze; rows simulator, with memory, without."""
     rows = [tile(v[:count].numpy(), count) for v in (truth, videos["worldplay"], videos["none"])]
@@ -102,7 +131,7 @@ SHOWN = ("return_psnr_self", "return_psnr_self_far", "return_psnr_gt", "return_p
 def _print_table(metrics: dict[str, dict[str, Array]]) -> None:
     from rich.table import Table
 
-    names = [name for name in SHOWN if name in metrics["worldplay"]]
+    names = [name for name in SHOWN if name in next(iter(metrics.values()))]
     table = Table("arm", *(name.replace("_", " ") for name in names), title="held-out mazes, means")
     for arm, values in metrics.items():
         table.add_row(arm, *(f"{values[name].mean():.2f}" for name in names))

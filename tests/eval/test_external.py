@@ -1,0 +1,112 @@
+"""Models from elsewhere stand in the same table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from worldenv.base.dynamics import WorldSpec
+from worldenv.cli import main
+from worldenv.eval import external
+from worldenv.eval.external import read_manifest, write_cases
+
+pytestmark = pytest.mark.usefixtures("sims")
+SEEDS = (900_000, 900_001)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("vizdoom")
+    folder = tmp_path_factory.mktemp("cases")
+    write_cases(folder, WorldSpec(), num_worlds=2, first_seed=SEEDS[0])
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", ["worldenv", *map(str, arguments)])
+    main()
+
+
+def truths(cases: Path) -> dict[int, np.ndarray]:
+    return {seed: np.load(cases / str(seed) / "truth.npz")["frames"] for seed in SEEDS}
+
+
+def score(monkeypatch: pytest.MonkeyPatch, cases: Path, clips: Path, out: Path) -> dict[str, Any]:
+    run(monkeypatch, "eval", "revisit", "--videos", clips, "--manifest", cases / "manifest.json", "--out", out)
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+def test_cases_hold_what_a_model_needs(cases: Path) -> None:
+    assert read_manifest(cases / "manifest.json") == list(SEEDS)
+    path, truth = np.load(cases / "900000" / "path.npz"), truths(cases)[900_000]
+    assert truth.shape == (1 + 4 * len(path["keys"]), 48, 64, 3)
+    assert (iio.imread(cases / "900000" / "start.png") == truth[0]).all()
+    np.testing.assert_allclose(path["c2w"][-1], path["c2w_start"], atol=1e-6)
+    np.testing.assert_allclose(path["K"], WorldSpec().K.numpy())
+
+
+def test_clips_from_elsewhere_are_scored_beside_the_controls(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The truth handed back scores as the simulator does; a picture that never moves as the frozen control."""
+    for name, still in (("perfect", False), ("still", True)):
+        (tmp_path / name).mkdir()
+        for seed, frames in truths(cases).items():
+            made = np.broadcast_to(frames[:1], frames.shape) if still else frames
+            np.savez(tmp_path / name / f"{seed}.npz", frames=made)
+    perfect = score(monkeypatch, cases, tmp_path / "perfect", tmp_path / "a")["arms"]
+    assert perfect["perfect"] == perfect["simulator"]
+    assert set(perfect) == {"perfect", "frozen", "last_frame", "blur", "simulator"}
+    still = score(monkeypatch, cases, tmp_path / "still", tmp_path / "b")["arms"]
+    assert still["still"] == still["frozen"]
+    run(monkeypatch, "eval", "compare", tmp_path / "a", tmp_path / "b" / "report.json")
+
+
+def test_clips_that_are_missing_or_wrong_are_all_named(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "900001.npz", frames=np.zeros((3, 48, 64, 3), np.uint8))
+    with pytest.raises(SystemExit) as error:
+        score(monkeypatch, cases, tmp_path, tmp_path / "out")
+    assert error.value.code
+    with pytest.raises(ValueError, match=r"900000: no 900000.npz or .mp4; 900001.npz: uint8 \(3,"):
+        external.read_videos(tmp_path, external.make_cases(WorldSpec(), list(SEEDS), external.NUM_CHUNKS))
+    (tmp_path / "m.json").write_text('{"suite": "revisit", "protocol": "revisit-v0", "cases": []}')
+    with pytest.raises(ValueError, match="this version scores"):
+        read_manifest(tmp_path / "m.json")
+    (tmp_path / "m.json").write_text("[]")
+    with pytest.raises(ValueError, match="no manifest of cases"):
+        read_manifest(tmp_path / "m.json")
+
+
+def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator as a foreign model: it goes the way it is told, collisions apart, and forgets nothing."""
+    run(
+        monkeypatch,
+        "eval",
+        "revisit",
+        "--dynamics",
+        "worldenv.sims.doom:DoomDynamics",
+        "--worlds",
+        2,
+        "--out",
+        tmp_path,
+    )
+    arms = json.loads((tmp_path / "report.json").read_text())["arms"]
+    assert arms["DoomDynamics"]["return_psnr_gt"]["mean"] > 30
+    assert arms["DoomDynamics"]["motion_ratio"]["mean"] == pytest.approx(1, abs=0.1)
+    with pytest.raises(ValueError, match=r"pass package.module:Class"):
+        external.load_dynamics("worldenv.sims.doom:Nothing")
+    with pytest.raises(ValueError, match=r"pass package.module:Class"):
+        external.load_dynamics("nothing")
+
+
+def test_reports_of_other_suites_are_not_compared(tmp_path: Path) -> None:
+    for name, suite in (("a", "revisit"), ("b", "action")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"suite": suite, "protocol": "v", "arms": {}, "seeds": []}))
+    with pytest.raises(ValueError, match=r"is revisit v, .* is action v"):
+        external.compare(tmp_path / "a.json", tmp_path / "b.json")
