@@ -44,11 +44,11 @@ def test_mirrored_frames_have_the_same_pose(half: int) -> None:
 
 def test_an_exact_return_scores_the_cap_and_a_frozen_one_does_not() -> None:
     frames = out_and_back_frames(16)
-    exact = score(frames, frames, window_frames=8).metrics
+    exact = score(frames, frames, window_frames=8)
     np.testing.assert_allclose(exact["return_psnr_self"], 60)
     np.testing.assert_allclose(exact["return_psnr_gt"], 60)
     np.testing.assert_allclose(exact["motion_ratio"], 1)
-    frozen = score(frames[:, :1].expand_as(frames), frames, window_frames=8).metrics
+    frozen = score(frames[:, :1].expand_as(frames), frames, window_frames=8)
     np.testing.assert_allclose(frozen["return_psnr_self"], 60)
     assert (frozen["return_psnr_gt"] < 20).all()
     np.testing.assert_allclose(frozen["motion_ratio"], 0)
@@ -58,8 +58,8 @@ def test_far_frames_are_those_beyond_the_window() -> None:
     frames = out_and_back_frames(16)
     made = frames.clone()
     made[:, -4:] = 255 - made[:, -4:]  # the last four return frames, gaps 26 to 32
-    assert "return_psnr_gt_far" not in score(made, frames, window_frames=32).metrics
-    far = score(made, frames, window_frames=24).metrics["return_psnr_gt_far"]
+    assert "return_psnr_gt_far" not in score(made, frames, window_frames=32)
+    far = score(made, frames, window_frames=24)["return_psnr_gt_far"]
     np.testing.assert_allclose(far, frame_psnr(made[:, -4:], frames[:, -4:]).mean(1))
 
 
@@ -140,7 +140,7 @@ def test_cases_return_to_their_start_and_the_simulator_mirrors(sims: None) -> No
     torch.testing.assert_close(cases.c2w[:, -1], cases.start_c2w, atol=1e-6, rtol=0)
     whole = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
     torch.testing.assert_close(whole, whole.flip(1), atol=1e-6, rtol=0)
-    perfect = score(cases.frames, cases.frames, window_frames=64).metrics
+    perfect = score(cases.frames, cases.frames, window_frames=64)
     assert (perfect["return_psnr_self"] > 30).all()
     moved = (cases.c2w[:, :12, :3, 3] - cases.start_c2w[:, None, :3, 3]).norm(dim=-1).amax(1)
     turned = torch.linalg.norm(cases.c2w[:, :12, :3, :3] - cases.start_c2w[:, None, :3, :3], dim=(-2, -1)).amax(1)

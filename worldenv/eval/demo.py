@@ -48,7 +48,7 @@ def run_revisit(
     shown = {"frozen", "simulator"} if suite == "demo" else {"frozen", "last_frame", "blur", "simulator"}
     videos |= {arm: frames for arm, frames in controls(cases, world.spec.chunk_frames) if arm in shown}
     window = 4 * num_slots(memory, world.spec.chunk_latents)
-    metrics = {arm: score(frames, cases.frames, window_frames=window).metrics for arm, frames in videos.items()}
+    metrics = {arm: score(frames, cases.frames, window_frames=window) for arm, frames in videos.items()}
     made = len(ARMS) * num_worlds * (cases.frames.shape[1] - 1)
     write_report(
         out / "report.json",
@@ -91,7 +91,7 @@ def run_foreign(
         name, frames = dynamics.rpartition(":")[2], run_dynamics(make(len(seeds), spec=spec), cases)
     arms = {name: frames, **dict(controls(cases, spec.chunk_frames))}
     window = 4 * num_slots(MemoryConfig(), spec.chunk_latents)
-    metrics = {arm: score(shown, cases.frames, window_frames=window).metrics for arm, shown in arms.items()}
+    metrics = {arm: score(shown, cases.frames, window_frames=window) for arm, shown in arms.items()}
     write_report(
         out / "report.json", suite="revisit", protocol=PROTOCOL, world={"name": name, "sha256": ""}, seeds=seeds,
         arms=metrics, timing={}, differences={f"{name} - frozen": paired(metrics[name], metrics["frozen"])},

@@ -36,7 +36,7 @@ def run_memory(world: World, out: Path, *, num_worlds: int, first_seed: int) -> 
     cases = make_cases(spec, seeds, NUM_CHUNKS, oracle=True)
     window = FRAMES_PER_LATENT * num_slots(memory, spec.chunk_latents)
     metrics = {
-        name: score(run_arm(world, cases, config, label=name), cases.frames, window_frames=window).metrics
+        name: score(run_arm(world, cases, config, label=name), cases.frames, window_frames=window)
         for name, config in memory_arms(memory).items()
     }
     differences = {f"{arm} - recent": paired(m, metrics["recent"]) for arm, m in metrics.items() if arm != "recent"}

@@ -106,14 +106,9 @@ def swap_memory(memory: MemoryConfig) -> ContextEdit:
     """Put the next row's pictures into the retrieved slots, with this row's poses: what memory is worth."""
 
     def edit(context: Context) -> Context:
-        retrieved = context.entry.shape[1] - memory.temporal_latents
-
-        def swap(tensor: Tensor, axis: int) -> Tensor:
-            part = tensor.narrow(axis + 1, 0, retrieved).roll(1, axis)
-            return torch.cat([part, tensor.narrow(axis + 1, retrieved, memory.temporal_latents)], axis + 1)
-
-        recorded = None if context.recorded is None else tuple(swap(t, 1) for t in context.recorded)
-        return replace(context, latents=swap(context.latents, 0), recorded=recorded)  # type: ignore[arg-type]
+        latents, retrieved = context.latents.clone(), context.latents.shape[1] - memory.temporal_latents
+        latents[:, :retrieved] = latents[:, :retrieved].roll(1, 0)
+        return replace(context, latents=latents)
 
     return edit
 
@@ -144,15 +139,12 @@ def mirror(num_frames: int) -> npt.NDArray[np.int64]:
     return np.arange(half - 1, -1, -1)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Figures of each case in one arm."""
+def score(frames: Tensor, truth: Tensor, *, window_frames: int) -> dict[str, Array]:
+    """Compare return frames with the own way out and with the truth; ``_far`` beyond the memory's window.
 
-    metrics: dict[str, Array]  # name -> (B,)
-
-
-def score(frames: Tensor, truth: Tensor, *, window_frames: int) -> Scores:
-    """Compare return frames with the own way out and with the truth; ``_far`` beyond the memory's window."""
+    Returns:
+        Each metric's values, (B,).
+    """
     half = (frames.shape[1] - 1) // 2
     back, out = frames[:, half + 1 :], frames[:, mirror(frames.shape[1]).copy()]
     true_back = truth[:, half + 1 :]
@@ -171,7 +163,7 @@ def score(frames: Tensor, truth: Tensor, *, window_frames: int) -> Scores:
     if far.any():
         metrics["return_psnr_self_far"] = own[:, far].mean(1)
         metrics["return_psnr_gt_far"] = real[:, far].mean(1)
-    return Scores(metrics)
+    return metrics
 
 
 def controls(cases: Cases, chunk_frames: int) -> Iterator[tuple[str, Tensor]]:
