@@ -41,7 +41,7 @@ def test_the_search_chooses_what_counting_everything_chooses(seed: int, tilt: fl
     rng = np.random.default_rng(seed)
     history, query = cameras(rng, 2, 60, 2, tilt=tilt), cameras(rng, 2, 4, extent=1.0, tilt=tilt)
     history[:, 30:] = history[:, :30]  # ties, which go to the earliest
-    stored = Views(history.flatten(1, 2), torch.arange(120).view(60, 2))
+    stored = Views(history.flatten(1, 2), torch.arange(120).view(60, 2), spread=100.0)
     count = torch.tensor([60, int(rng.integers(1, 60))])
     penalty = torch.from_numpy(rng.random((2, 60))) * weight if weight else None
     shared = {"fov_deg": FOV, "radius": RADIUS, "penalty": penalty}

@@ -136,7 +136,7 @@ def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]
     start = torch.eye(4, dtype=torch.float64).expand(num_envs, 4, 4)
     path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, World(WorldConfig()).spec.steps)], 1)
     members = layout.members(torch.arange(num_chunks))
-    views = Views(path, torch.where(members < 0, 0, members)[:, [0, 2]])
+    views = Views(path, torch.where(members < 0, 0, members)[:, [0, 2]], spread=1.0)
     query, count = path[:, -4:], torch.full((num_envs,), num_chunks)
     points = view_points(config.num_points, radius=radius, seed=0, fov_deg=fov_deg)
     table = bound_table(config.num_points, radius=radius, seed=0, fov_deg=fov_deg)
@@ -157,7 +157,11 @@ def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]
     for row in range(num_envs):
         began = time.perf_counter()
         every = all_overlaps(
-            query[row : row + 1], Views(path[row : row + 1], views.index), points, fov_deg=fov_deg, radius=radius
+            query[row : row + 1],
+            Views(path[row : row + 1], views.index, spread=1.0),
+            points,
+            fov_deg=fov_deg,
+            radius=radius,
         )
         brute += time.perf_counter() - began
         assert int(every.argmax()) == int(found[row]), "the search chose another chunk than counting everything"

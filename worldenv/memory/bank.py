@@ -6,8 +6,10 @@ Past a budget the latents lie in a file that is mapped into memory: what is look
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +26,8 @@ class MemoryBank:
     length: Tensor  # (B,) int64
     max_bytes: int = 0
     """Bytes of latents in memory; more lie in a file. 0 is no limit."""
+    longest_step: float = math.inf
+    """Metres of the longest way from one latent to the next, in any row; infinite where nobody took note."""
 
     @classmethod
     def empty(
@@ -36,6 +40,7 @@ class MemoryBank:
             labels=torch.zeros(num_envs, capacity, dtype=torch.long),
             length=torch.zeros(num_envs, dtype=torch.long),
             max_bytes=max_bytes,
+            longest_step=0.0,
         )
 
     def append(
@@ -52,6 +57,10 @@ class MemoryBank:
         while int(self.length[rows].max()) + count > self.latents.shape[1]:
             self._grow()
         slots = self.length[rows, None] + torch.arange(count)
+        before = (slots[:, :1] - 1).clamp(min=0)
+        path = torch.cat([self.c2w[rows[:, None], before], c2w.to("cpu", torch.float64)], 1)[..., :3, 3]
+        moves = path.diff(dim=1)[self.length[rows] == 0, 1:], path.diff(dim=1)[self.length[rows] > 0]
+        self.longest_step = max([self.longest_step, *(float(m.norm(dim=-1).max()) for m in moves if m.numel())])
         self.latents[rows[:, None], slots] = latents.detach().to("cpu", torch.float32)
         self.c2w[rows[:, None], slots] = c2w.to("cpu", torch.float64)
         self.labels[rows[:, None], slots] = labels.to("cpu")
@@ -91,15 +100,20 @@ class MemoryBank:
         wider = (batch, 2 * capacity, *rest)
         size = math.prod(wider)
         spill = self.max_bytes and 4 * size > self.max_bytes
-        latents = _mapped(size).view(wider) if spill else torch.zeros(wider)
+        latents = _mapped(size).view(wider) if spill else _untouched(wider, torch.float32)
         for row, used in enumerate(self.length.tolist()):
             latents[row, :used] = self.latents[row, :used]
         self.latents = latents
-        c2w = torch.zeros(batch, 2 * capacity, 4, 4, dtype=torch.float64)  # untouched zeros take no memory
-        labels = torch.zeros(batch, 2 * capacity, dtype=torch.long)
+        c2w = _untouched((batch, 2 * capacity, 4, 4), torch.float64)
+        labels = _untouched((batch, 2 * capacity), torch.long)
         for row, used in enumerate(self.length.tolist()):
             c2w[row, :used], labels[row, :used] = self.c2w[row, :used], self.labels[row, :used]
         self.c2w, self.labels = c2w, labels
+
+
+def _untouched(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Make zeros that take memory only where they are written, and give all of it back when they go."""
+    return torch.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype=dtype).view(*shape)
 
 
 def _mapped(size: int) -> Tensor:

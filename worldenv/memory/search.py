@@ -10,7 +10,7 @@ everything.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -112,11 +112,7 @@ class Views:
 
     c2w: Tensor  # (B, M, 4, 4) float64
     index: Tensor  # (E, V) int64
-
-    @property
-    def where(self) -> Tensor:
-        """Positions, (B, E, V, 3)."""
-        return self.c2w[:, self.index, :3, 3]
+    spread: float  # metres that the views of an entry are apart at most
 
     def poses(self, row: Tensor, entry: Tensor) -> Tensor:
         """Return the views of some entries, (N, V, 4, 4)."""
@@ -160,13 +156,15 @@ def best_overlaps(
         Entries, best first, -1 where there are none, and their overlap (mean over queries and views) less the penalty,
         each (B, keep) float64.
     """
+    near = _near(query, history, count, radius)
+    columns = near.any(0).nonzero()[:, 0]  # what no row could see is not looked at again
+    if not len(columns):
+        columns = torch.arange(min(keep, int(count.max())))
+    near, history = near[:, columns], replace(history, index=history.index[columns])
+    penalty = None if penalty is None else penalty[:, columns]
     pairs = query.shape[1] * history.index.shape[1]
-    bound = (
-        _bounds(query, history, count, table, radius)
-        .double()
-        .masked_fill_(torch.arange(len(history.index)) >= count[:, None], float("-inf"))
-    )
-    entries, whole, features = bound.shape[1], pairs * len(points), polynomials(points)
+    bound = _bounds(query, history, near, table).double().masked_fill_(columns >= count[:, None], float("-inf"))
+    entries, whole, features = len(columns), pairs * len(points), polynomials(points)
     if penalty is not None:
         bound -= whole * penalty
     exact = torch.full(bound.shape, float("-inf"), dtype=torch.float64)
@@ -186,7 +184,8 @@ def best_overlaps(
         if penalty is not None:
             exact[row, column] -= whole * penalty[row, column]
         size *= 2
-    return top(exact / whole, keep)
+    best, value = top(exact / whole, keep)
+    return torch.where(best >= 0, columns[best.clamp(min=0)], -1), value
 
 
 def top(
@@ -200,14 +199,19 @@ def top(
     return torch.where(found, best, -1), value.where(found, 0)
 
 
-def _bounds(query: Tensor, history: Views, count: Tensor, table: BoundTable, radius: float) -> Tensor:
+def _near(query: Tensor, history: Views, count: Tensor, radius: float) -> Tensor:
+    """Tell which entries have a view close enough to share any point with any query, (B, E) bool."""
+    middle = query[:, :, :3, 3].mean(1)
+    reach = 2 * radius + history.spread + (query[:, :, :3, 3] - middle[:, None]).norm(dim=-1).amax(1) + 1e-3
+    apart = (history.c2w[:, history.index[:, 0], :3, 3] - middle[:, None]).square_().sum(-1)
+    return (apart < reach.square()[:, None]) & (torch.arange(len(history.index)) < count[:, None])
+
+
+def _bounds(query: Tensor, history: Views, near: Tensor, table: BoundTable) -> Tensor:
     """Return the largest counts that entries can have over all queries and views, (B, E) int32."""
     middle = query[:, :, :3, 3].mean(1)
-    exists = torch.arange(len(history.index)) < count[:, None]
-    bound = torch.zeros(exists.shape, dtype=torch.int32)
-    reach = 2 * radius + (query[:, :, :3, 3] - middle[:, None]).norm(dim=-1).amax(1) + 1e-3
-    apart = (history.where - middle[:, None, None]).square_().sum(-1).amin(-1)
-    row, column = (exists & (apart < reach.square()[:, None])).nonzero(as_tuple=True)
+    bound = torch.zeros(near.shape, dtype=torch.int32)
+    row, column = near.nonzero(as_tuple=True)
     if not len(row):
         return bound
     views = history.poses(row, column)  # (n, V, 4, 4)

@@ -92,7 +92,7 @@ def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layo
         views = _views(bank, int(count.max()), layout)
         penalty = None
         if config.distance_weight:
-            apart = (views.where.mean(2) - query.c2w[:, None, :, :3, 3].mean(2)).norm(dim=-1)
+            apart = (bank.c2w[:, views.index, :3, 3].mean(2) - query.c2w[:, None, :, :3, 3].mean(2)).norm(dim=-1)
             penalty = config.distance_weight * apart / radius
         if len(views.index) <= FEW or query.points is not None:
             score = all_overlaps(query.c2w, views, points, fov_deg=fov_deg, radius=radius, penalty=penalty)
@@ -107,9 +107,10 @@ def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layo
 
 def _views(bank: MemoryBank, num_entries: int, layout: Layout) -> Views:
     """Let the first and the third latent stand for each of the first entries."""
-    members = layout.members(torch.arange(num_entries))
-    members = torch.where(members < 0, members.amax(-1, keepdim=True), members)  # entry 0 may be latent 0 alone
-    return Views(bank.c2w, members[:, [0, layout.chunk_latents // 2]])
+    first = torch.arange(num_entries)[:, None] * layout.chunk_latents - layout.shift
+    places = first + torch.tensor([0, layout.chunk_latents // 2])
+    places.clamp_(min=0)  # entry 0 may be latent 0 alone
+    return Views(bank.c2w, places, spread=layout.chunk_latents // 2 * bank.longest_step)
 
 
 def _best(score: Tensor, count: Tensor, config: MemoryConfig) -> tuple[Tensor, Tensor]:
