@@ -66,7 +66,7 @@ def memory_table() -> list[str]:
         lines.append(f"| `{arm}` | " + " | ".join([*(cell(metrics[c]) for c in columns), *gains]) + " |")
     lines += [
         "",
-        "![The same as a plot: means with intervals, way back against the own way out and the simulator](docs/memory.png)",
+        "![The same as a plot: the way back against the own way out and against the simulator](docs/memory.png)",
         "",
         f"**Age** (`worldenv bench memory --chunks {bench['chunks']} --out FILE`, {bench['hardware']}, tiny preset; "
         f"stepped in turn with a young engine, {bench['young_chunks']} chunks old)",
