@@ -10,7 +10,7 @@ everything.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -113,6 +113,7 @@ class Views:
     c2w: Tensor  # (B, M, 4, 4) float64
     index: Tensor  # (E, V) int64
     spread: float  # metres that the views of an entry are apart at most
+    first: Tensor | None = None  # (B, E, 3) positions of the first views, where they are at hand without looking up
 
     def poses(self, row: Tensor, entry: Tensor) -> Tensor:
         """Return the views of some entries, (N, V, 4, 4)."""
@@ -160,7 +161,7 @@ def best_overlaps(
     columns = near.any(0).nonzero()[:, 0]  # what no row could see is not looked at again
     if not len(columns):
         columns = torch.arange(min(keep, int(count.max())))
-    near, history = near[:, columns], replace(history, index=history.index[columns])
+    near, history = near[:, columns], Views(history.c2w, history.index[columns], history.spread)
     penalty = None if penalty is None else penalty[:, columns]
     pairs = query.shape[1] * history.index.shape[1]
     bound = _bounds(query, history, near, table).double().masked_fill_(columns >= count[:, None], float("-inf"))
@@ -203,7 +204,8 @@ def _near(query: Tensor, history: Views, count: Tensor, radius: float) -> Tensor
     """Tell which entries have a view close enough to share any point with any query, (B, E) bool."""
     middle = query[:, :, :3, 3].mean(1)
     reach = 2 * radius + history.spread + (query[:, :, :3, 3] - middle[:, None]).norm(dim=-1).amax(1) + 1e-3
-    apart = (history.c2w[:, history.index[:, 0], :3, 3] - middle[:, None]).square_().sum(-1)
+    first = history.c2w[:, history.index[:, 0], :3, 3] if history.first is None else history.first
+    apart = (first - middle[:, None]).square_().sum(-1)
     return (apart < reach.square()[:, None]) & (torch.arange(len(history.index)) < count[:, None])
 
 

@@ -110,7 +110,10 @@ def _views(bank: MemoryBank, num_entries: int, layout: Layout) -> Views:
     first = torch.arange(num_entries)[:, None] * layout.chunk_latents - layout.shift
     places = first + torch.tensor([0, layout.chunk_latents // 2])
     places.clamp_(min=0)  # entry 0 may be latent 0 alone
-    return Views(bank.c2w, places, spread=layout.chunk_latents // 2 * bank.longest_step)
+    chunk, where = layout.chunk_latents, bank.c2w[:, :, :3, 3]
+    later = where[:, chunk - layout.shift :: chunk][:, : num_entries - 1]
+    firsts = torch.cat([where[:, :1], later], 1)
+    return Views(bank.c2w, places, spread=chunk // 2 * bank.longest_step, first=firsts)
 
 
 def _best(score: Tensor, count: Tensor, config: MemoryConfig) -> tuple[Tensor, Tensor]:
