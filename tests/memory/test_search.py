@@ -55,6 +55,26 @@ def test_the_search_chooses_what_counting_everything_chooses(seed: int, tilt: fl
         assert (found[row, len(wanted) :] == -1).all()
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 3), st.sampled_from([0, 0.5]))
+def test_rows_that_see_nothing_again_take_the_earliest(seed: int, keep: int, weight: float) -> None:
+    """One row far from all its views, one among them, one with a single view in reach: as when counting everything."""
+    rng = np.random.default_rng(seed)
+    history, query = cameras(rng, 3, 40, 2, extent=1.0), cameras(rng, 3, 4, extent=1.0)
+    history[:, :10, :, 0, 3] += 400
+    history[0, ..., 0, 3] += 200
+    history[2, ..., 0, 3] += 200
+    history[2, 25] = query[2, 0]
+    stored, count = Views(history.flatten(1, 2), torch.arange(80).view(40, 2), spread=1.0), torch.tensor([40, 40, 40])
+    penalty = torch.from_numpy(rng.random((3, 40))) * weight if weight else None
+    shared = {"fov_deg": FOV, "radius": RADIUS, "penalty": penalty}
+    score = all_overlaps(query, stored, POINTS, **shared)  # type: ignore[arg-type]
+    found, value = best_overlaps(query, stored, count, POINTS, TABLE, keep=keep, **shared)  # type: ignore[arg-type]
+    wanted = score.argsort(dim=1, descending=True, stable=True)[:, :keep]
+    assert torch.equal(found, wanted)
+    torch.testing.assert_close(value, score.gather(1, wanted), atol=0, rtol=0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 1.0]))
 def test_bounds_hold(seed: int, tilt: float) -> None:

@@ -158,9 +158,9 @@ def best_overlaps(
         each (B, keep) float64.
     """
     near = _near(query, history, count, radius)
-    columns = near.any(0).nonzero()[:, 0]  # what no row could see is not looked at again
-    if not len(columns):
-        columns = torch.arange(min(keep, int(count.max())))
+    wanted = near.any(0) if penalty is None else torch.ones(near.shape[1], dtype=torch.bool)
+    wanted[:keep] = True  # what nobody could see scores 0, and of those the earliest are taken
+    columns = wanted.nonzero()[:, 0]
     near, history = near[:, columns], Views(history.c2w, history.index[columns], history.spread)
     penalty = None if penalty is None else penalty[:, columns]
     pairs = query.shape[1] * history.index.shape[1]
