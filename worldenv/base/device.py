@@ -1,8 +1,13 @@
-"""Which device, and which precision on it."""
+"""Which device, which precision on it, and memory that is only taken when it is written."""
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -20,3 +25,10 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+
+
+def untouched_zeros(shape: Sequence[int], *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """Make zeros that on a CPU take memory only where they are written, and give all of it back when they go."""
+    if torch.device(device).type != "cpu" or not math.prod(shape):
+        return torch.zeros(*shape, dtype=dtype, device=device)
+    return torch.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype=dtype).view(*shape)

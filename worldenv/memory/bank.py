@@ -6,14 +6,14 @@ Past a budget the latents lie in a file that is mapped into memory: what is look
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from ..base.device import untouched_zeros
 
 
 @dataclass
@@ -100,20 +100,15 @@ class MemoryBank:
         wider = (batch, 2 * capacity, *rest)
         size = math.prod(wider)
         spill = self.max_bytes and 4 * size > self.max_bytes
-        latents = _mapped(size).view(wider) if spill else _untouched(wider, torch.float32)
+        latents = _mapped(size).view(wider) if spill else untouched_zeros(wider, dtype=torch.float32)
         for row, used in enumerate(self.length.tolist()):
             latents[row, :used] = self.latents[row, :used]
         self.latents = latents
-        c2w = _untouched((batch, 2 * capacity, 4, 4), torch.float64)
-        labels = _untouched((batch, 2 * capacity), torch.long)
+        c2w = untouched_zeros((batch, 2 * capacity, 4, 4), dtype=torch.float64)
+        labels = untouched_zeros((batch, 2 * capacity), dtype=torch.long)
         for row, used in enumerate(self.length.tolist()):
             c2w[row, :used], labels[row, :used] = self.c2w[row, :used], self.labels[row, :used]
         self.c2w, self.labels = c2w, labels
-
-
-def _untouched(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Make zeros that take memory only where they are written, and give all of it back when they go."""
-    return torch.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype=dtype).view(*shape)
 
 
 def _mapped(size: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..base.device import untouched_zeros
 from .types import KeysValues
 
 
@@ -156,8 +157,13 @@ class PagePool:
 
     def _grow(self, new: int) -> None:
         old = len(self.references)
-        self.keys, self.values = (
-            torch.cat([t, t.new_zeros(len(t), new, *t.shape[2:])], 1) for t in (self.keys, self.values)
-        )
+        self.keys, self.values = (_widened(t, old + new) for t in (self.keys, self.values))
         self.references = torch.cat([self.references, torch.zeros(new, dtype=torch.int32)])
         self._free = [*range(old + new - 1, old - 1, -1), *self._free]
+
+
+def _widened(pages: Tensor, count: int) -> Tensor:
+    """Return the same pages with room for ``count``."""
+    wider = untouched_zeros((len(pages), count, *pages.shape[2:]), dtype=pages.dtype, device=pages.device)
+    wider[:, : pages.shape[1]] = pages
+    return wider

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldenv.base.device import resolve_device, untouched_zeros
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_zeros_take_memory_only_where_they_are_written() -> None:
+    before = resident()
+    zeros = untouched_zeros((64, 2**20), dtype=torch.float32)
+    assert resident() - before < 2**24, "a quarter of a gigabyte was asked for"
+    zeros[3] = 1
+    assert 2**21 < resident() - before < 2**25
+    assert float(zeros[2:5].sum()) == 2**20
+    assert untouched_zeros((0, 3), dtype=torch.bfloat16).shape == (0, 3)
+
+
+def test_unknown_devices_are_refused_with_a_list() -> None:
+    with pytest.raises(ValueError, match="choose auto, cpu, cuda"):
+        resolve_device("toaster")
