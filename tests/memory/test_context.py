@@ -171,6 +171,15 @@ def test_the_scale_follows_from_the_world_s_step() -> None:
     assert MemoryConfig(scale=1.5).for_world(WorldSpec()).scale == 1.5
 
 
+@pytest.mark.parametrize(("alone", "slices"), [(True, [(0, 1), (1, 5), (5, 9)]), (False, [(0, 4), (4, 8)])])
+def test_clips_are_cut_into_the_entries_of_their_latents(alone: bool, slices: list[tuple[int, int]]) -> None:
+    layout = Layout(4, start_alone=alone)
+    parts = list(layout.parts(11))
+    assert [(part.start, part.stop) for part in parts] == slices
+    for entry, part in enumerate(parts):
+        assert set(layout.entry_of(torch.arange(part.start, part.stop)).tolist()) == {entry}
+
+
 def test_gather_fetches_the_selected_latents() -> None:
     bank = make_bank([sweep(9, special=2), sweep(1)])
     index = pick(bank, query(0, 0))

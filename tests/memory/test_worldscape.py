@@ -29,16 +29,13 @@ def walk(keys: list[tuple[int, int]]) -> torch.Tensor:
 
 def fill(memory: WorldScapeMemory, path: torch.Tensor, rows: torch.Tensor = ROW) -> None:
     """Remember the start view and every whole chunk of a path; a page has its latent's number."""
-    stop = 1
-    while stop <= len(path):
-        start = max(0, stop - CHUNK)
-        number = torch.arange(start, stop, dtype=torch.int32).expand(len(rows), -1)
+    for part in LAYOUT.parts(len(path)):
+        count = part.stop - part.start
+        number = torch.arange(part.start, part.stop, dtype=torch.int32).expand(len(rows), -1)
         if memory.pool is not None:
-            new = torch.zeros(1, len(rows), stop - start, 1, 1, 4)
+            new = torch.zeros(1, len(rows), count, 1, 1, 4)
             number = memory.pool.store(new, new)
-        number = torch.nn.functional.pad(number, (CHUNK - (stop - start), 0), value=-1)
-        memory.add(rows, path[(start + stop) // 2 if stop > 1 else 0].expand(len(rows), 4, 4), number)
-        stop += CHUNK
+        memory.add(rows, path[part].expand(len(rows), -1, 4, 4), number)
 
 
 def loop(laps: int) -> torch.Tensor:

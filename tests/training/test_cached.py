@@ -48,13 +48,11 @@ def test_training_holds_the_pages_that_the_engine_holds(world: World) -> None:
     engine = Engine(world, 2, decode=False)
     labels = data.labels[:2]
     engine.history.begin(torch.arange(2), data.latents.float(), data.c2w, labels, K=engine.K)
-    past, stop = RecordedPast(world.dit, world, 2), 1
-    while stop <= LENGTH:
-        part = slice(max(0, stop - 4), stop)
+    past = RecordedPast(world.dit, world, 2)
+    for part in engine.history.layout.parts(LENGTH):
         prepared = past.prepare(data.c2w, labels, part, K=engine.K)
         clean = torch.full((2, part.stop - part.start), 14.0)
         past.record(prepared, data.latents[:, part].float(), clean, data.c2w, part)
-        stop += 4
     store = engine.history.store
     assert store is not None
     assert store.pool is not None

@@ -19,7 +19,7 @@ from ..memory.context import Context, gather
 from ..memory.select import Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import KVCache, PagePool
-from ..models.types import KeysValues, TextCache
+from ..models.types import TextCache
 from .rollout import Prepared, new_cache, prepare
 from .world import World
 
@@ -101,7 +101,8 @@ class History:
     ) -> None:
         """Keep the keys and values of a clean chunk, if the policy does."""
         if self.store is not None:
-            self.store.add(rows, viewpoint(c2w), self._pages(self.store, prepared.record(latents)))
+            assert self.store.pool is not None
+            self.store.add(rows, c2w, self.store.pool.store(*prepared.record(latents)))
 
     def begin(
         self,
@@ -121,14 +122,10 @@ class History:
         if self.store is None:
             return
         self.store.clear(rows)
-        start, chunk = 0, self.layout.chunk_latents
-        stop = 1 if self.layout.start_alone else chunk
-        while stop <= latents.shape[1]:
-            part = slice(start, stop)
+        for part in self.layout.parts(latents.shape[1]):
             context, _ = self._recorded(self.store, rows, c2w[:, part])
             prepared = self._prepare(context, c2w[:, part], labels[:, part], K, text)
             self.record(rows, prepared, latents[:, part].to(self.device), c2w[:, part])
-            start, stop = stop, stop + chunk
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:
         """Copy what some rows remember as a dictionary of tensors, each with a leading row axis."""
@@ -187,7 +184,9 @@ class History:
         if self.store is None or not int(self.store.count[row]):
             return
         keep_all = replace(self.config, gain=-1.0, pool_entries=0, pool_bytes=0)
-        scratch = WorldScapeMemory(keep_all, self.layout, 1, pool=self.store.pool)
+        pool = self.store.pool
+        assert pool is not None
+        scratch = WorldScapeMemory(keep_all, self.layout, 1, pool=pool)
         where, only = torch.tensor([row]), torch.zeros(1, dtype=torch.long)
         made, radius = self.store.made[row].clone(), self.store.radius[row].clone()
         for entry in self.store.entry[row, : int(self.store.count[row])]:
@@ -197,7 +196,7 @@ class History:
             context, _ = self._recorded(scratch, only, c2w, bank_rows=where)
             recorded = self._prepare(context, c2w, labels, K, text).record(latents.to(self.device))
             scratch.made[0] = entry
-            scratch.add(only, viewpoint(c2w), self._pages(scratch, recorded))
+            scratch.add(only, c2w, pool.store(*recorded))
         self.store.take(where, scratch, only)
         scratch.clear(only)
         self.store.made[row], self.store.radius[row] = made, radius
@@ -220,16 +219,3 @@ class History:
             self.dit, context, c2w=c2w, labels=labels, latent_shape=self.latent_shape, K=K, unit=self.unit, cache=cache,
             text=text,
         )  # fmt: skip
-
-    def _pages(self, store: WorldScapeMemory, recorded: KeysValues) -> Tensor:
-        """Write a chunk's keys and values to pages, (R, chunk) int32, -1 where it has fewer latents."""
-        assert store.pool is not None
-        pages = store.pool.store(*recorded)
-        return torch.nn.functional.pad(pages, (self.layout.chunk_latents - pages.shape[1], 0), value=-1)
-
-
-def viewpoint(
-    c2w: Tensor,  # (R, F, 4, 4)
-) -> Tensor:
-    """Return the pose that stands for a chunk, that of its middle latent; (R, 4, 4)."""
-    return c2w[:, c2w.shape[1] // 2]

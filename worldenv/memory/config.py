@@ -6,6 +6,7 @@ first chunk begins with the start view (``start_alone=False``, WorldPlay's relea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -102,6 +103,13 @@ class Layout:
     ) -> Tensor:
         """Return the entry that a latent belongs to; -1 stays -1."""
         return torch.where(index < 0, -1, (index + self.shift) // self.chunk_latents)
+
+    def parts(self, num_latents: int) -> Iterator[slice]:
+        """Cut a clip into its entries: the start view if it stands alone, then whole chunks; a rest is left out."""
+        start, stop = 0, 1 if self.start_alone else self.chunk_latents
+        while stop <= num_latents:
+            yield slice(start, stop)
+            start, stop = stop, stop + self.chunk_latents
 
     def members(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.kv_cache import PagePool
 from .config import Layout, MemoryConfig
@@ -117,16 +117,19 @@ class WorldScapeMemory:
     def add(
         self,
         rows: Tensor,  # (R,) int64
-        c2w: Tensor,  # (R, 4, 4) where the entry was seen from
-        pages: Tensor,  # (R, C) int32, held by the caller until now; -1 for latents that it lacks
+        c2w: Tensor,  # (R, F, 4, 4) poses of the entry's latents; the middle one stands for it
+        pages: Tensor,  # (R, F) int32, held by the caller until now
     ) -> None:
         """Append an entry to each row and decide what happens to the one that leaves the window."""
         if not len(rows):
             return
+        pages = nn.functional.pad(pages, (self.layout.chunk_latents - pages.shape[1], 0), value=-1)
         if int(self.count[rows].max()) == self.entry.shape[1]:
             self._grow()
         at = self.count[rows]
-        self.entry[rows, at], self.c2w[rows, at], self.pages[rows, at] = self.made[rows], c2w.double(), pages
+        self.entry[rows, at], self.c2w[rows, at], self.pages[rows, at] = (
+            self.made[rows], c2w[:, c2w.shape[1] // 2].double(), pages
+        )  # fmt: skip
         self.count[rows] += 1
         self.made[rows] += 1
         offered = self.count[rows] - 1 - self.window

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..base.log import console
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
-from ..engine.history import viewpoint
 from ..engine.rollout import Prepared, prepare, to_device
 from ..engine.world import World
 from ..memory.bank import MemoryBank
@@ -61,8 +60,7 @@ class RecordedPast:
         self.keys = torch.cat([self.keys, keys.to(self.keys.dtype)], 2)
         self.values = torch.cat([self.values, values.to(self.values.dtype)], 2)
         pages = torch.arange(1 + part.start, 1 + part.stop, dtype=torch.int32).expand(len(latents), -1)
-        pages = nn.functional.pad(pages, (self.layout.chunk_latents - pages.shape[1], 0), value=-1)
-        self.store.add(self.rows, viewpoint(c2w[:, part]), pages)
+        self.store.add(self.rows, c2w[:, part], pages)
 
     def _gather(self, whole: Tensor, table: Tensor) -> Tensor:
         flat = table.clamp(min=0).long() + whole.shape[2] * self.rows[:, None]
@@ -172,14 +170,12 @@ class MemoryStage(CausalStage):
         latents, c2w, labels = *parts[:2], self._drop_labels(parts[2], generator)
         inputs, levels = self._noised_chunks(latents, generator)
         past = RecordedPast(self.module, self.world, count)
-        errors, stop = [], 1
-        while stop <= latents.shape[1]:
-            part = slice(max(0, stop - self.chunk), stop)
+        errors = []
+        for part in self.layout.parts(latents.shape[1]):
             prepared = past.prepare(c2w, labels, part, K=self.K)
-            if stop > 1:
+            if part.start:
                 errors.append(self._chunk_error(prepared, latents[:, part], generator))
             past.record(prepared, inputs[:, part], levels[:, part], c2w, part)
-            stop += self.chunk
         weight = self._need_weights(clips, len(errors))
         return (torch.stack(errors, 1) * weight.to(errors[0].device)).mean(), {}
 
