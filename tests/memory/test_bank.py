@@ -1,6 +1,8 @@
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from worldenv.memory.bank import MemoryBank
+from worldenv.memory.bank import REGION, MemoryBank
 
 SHAPE = (2, 3, 4)
 
@@ -59,3 +61,34 @@ def test_stored_without_graph_in_fixed_types() -> None:
     assert bank.latents.dtype == torch.float32
     assert not bank.latents.requires_grad
     assert bank.c2w.dtype == torch.float64
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_no_latent_within_reach_is_outside_the_near_regions(seed: int) -> None:
+    """Whatever rows were appended to, cleared and forked onto before."""
+    generator = torch.Generator().manual_seed(seed)
+    bank = MemoryBank.empty(3, (1, 1, 1), capacity=2)
+    for _ in range(12):
+        rows = torch.randperm(3, generator=generator)[: int(torch.randint(1, 4, (1,), generator=generator))]
+        count = int(torch.randint(1, REGION, (1,), generator=generator))
+        c2w = 20 * torch.randn(len(rows), count, 4, 4, generator=generator, dtype=torch.float64)
+        bank.append(rows, torch.zeros(len(rows), count, 1, 1, 1), c2w, torch.zeros(len(rows), count).long())
+        if torch.rand(1, generator=generator) < 0.2:
+            bank.clear(rows[:1])
+        if torch.rand(1, generator=generator) < 0.2 and len(rows) > 1:
+            bank.fork(rows[:1], rows[1:2])
+    where = 20 * torch.randn(3, 2, 3, generator=generator, dtype=torch.float64)
+    near = bank.near(where, 15.0)
+    for row, length in enumerate(bank.length.tolist()):
+        close = (torch.cdist(bank.c2w[row, :length, :3, 3], where[row]) < 15).any(1)
+        assert near[row, close.nonzero()[:, 0] // REGION].all()
+    assert torch.equal(MemoryBank(*bank.parts(), bank.length).near(where, 15.0), torch.ones_like(near))
+
+
+def test_far_regions_are_left_out() -> None:
+    bank, path = MemoryBank.empty(1, (1, 1, 1)), torch.eye(4, dtype=torch.float64).repeat(1, 10 * REGION, 1, 1)
+    path[..., 0, 3] = torch.arange(10 * REGION) * 0.25
+    bank.append(torch.zeros(1).long(), torch.zeros(1, 10 * REGION, 1, 1, 1), path, torch.zeros(1, 10 * REGION).long())
+    near = bank.near(path[:, -1:, :3, 3], REGION * 0.25)
+    assert near.tolist() == [[False] * 8 + [True] * 2]

@@ -41,7 +41,7 @@ def test_the_search_chooses_what_counting_everything_chooses(seed: int, tilt: fl
     rng = np.random.default_rng(seed)
     history, query = cameras(rng, 2, 60, 2, tilt=tilt), cameras(rng, 2, 4, extent=1.0, tilt=tilt)
     history[:, 30:] = history[:, :30]  # ties, which go to the earliest
-    stored = Views(history.flatten(1, 2), torch.arange(120).view(60, 2), spread=100.0)
+    stored = Views(history.flatten(1, 2), torch.arange(120).view(60, 2), torch.arange(60))
     count = torch.tensor([60, int(rng.integers(1, 60))])
     penalty = torch.from_numpy(rng.random((2, 60))) * weight if weight else None
     shared = {"fov_deg": FOV, "radius": RADIUS, "penalty": penalty}
@@ -65,7 +65,10 @@ def test_rows_that_see_nothing_again_take_the_earliest(seed: int, keep: int, wei
     history[0, ..., 0, 3] += 200
     history[2, ..., 0, 3] += 200
     history[2, 25] = query[2, 0]
-    stored, count = Views(history.flatten(1, 2), torch.arange(80).view(40, 2), spread=1.0), torch.tensor([40, 40, 40])
+    stored, count = (
+        Views(history.flatten(1, 2), torch.arange(80).view(40, 2), torch.arange(40)),
+        torch.tensor([40, 40, 40]),
+    )
     penalty = torch.from_numpy(rng.random((3, 40))) * weight if weight else None
     shared = {"fov_deg": FOV, "radius": RADIUS, "penalty": penalty}
     score = all_overlaps(query, stored, POINTS, **shared)  # type: ignore[arg-type]

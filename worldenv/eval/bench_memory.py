@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from ..base.log import console, git_revision, hardware, track
 from ..engine.engine import Engine
 from ..engine.world import Starts, World, WorldConfig, shared_world
 from ..geometry.action import camera_to_c2w, keys_to_camera
+from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig, with_policy
 from ..memory.retrieval import view_points
-from ..memory.search import Views, all_overlaps, best_overlaps, bound_table
+from ..memory.search import Views, all_overlaps
+from ..memory.select import Query, select
 from ..models.presets import PRESETS
 
 YOUNG = 200
@@ -104,9 +107,7 @@ def _step(engine: Engine, rng: np.random.Generator) -> float:
     """Take one random step; return its seconds."""
     keys = BASIC[rng.integers(len(BASIC), size=engine.num_envs)][:, None].expand(-1, engine.spec.chunk_latents, -1)
     c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
-    start = time.perf_counter()
-    engine.generate(Actions(keys, c2w))
-    return time.perf_counter() - start
+    return _seconds(lambda: engine.generate(Actions(keys, c2w)))
 
 
 def _resident() -> float:
@@ -129,44 +130,45 @@ def _attended(engine: Engine) -> int:
 
 
 def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]:
-    """Time the choice among ``num_chunks`` chunks of random walks; all points counted for a few envs must agree."""
+    """Time the choice among ``num_chunks`` candidates on random walks; counting every point must choose the same."""
     config, layout = MemoryConfig(num_points=50_000), Layout(4)
-    radius, fov_deg, rng = config.radius, config.fov_deg, np.random.default_rng(1)
-    keys = BASIC[rng.integers(len(BASIC), size=(num_envs, num_chunks + 1))].repeat_interleave(4, 1)
-    start = torch.eye(4, dtype=torch.float64).expand(num_envs, 4, 4)
-    path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, World(WorldConfig()).spec.steps)], 1)
-    members = layout.members(torch.arange(num_chunks))
-    views = Views(path, torch.where(members < 0, 0, members)[:, [0, 2]], spread=1.0)
-    query, count = path[:, -4:], torch.full((num_envs,), num_chunks)
-    points = view_points(config.num_points, radius=radius, seed=0, fov_deg=fov_deg)
-    table = bound_table(config.num_points, radius=radius, seed=0, fov_deg=fov_deg)
+    bank, query = _walked_bank(num_envs, num_chunks + config.temporal_latents // layout.chunk_latents - 1)
 
     def search() -> Tensor:
-        return best_overlaps(query, views, count, points, table, keep=1, fov_deg=fov_deg, radius=radius)[0]
+        return select(bank, Query(query), config, layout).retrieved[:, 0]
 
-    found, seconds, threads = search(), [], torch.get_num_threads()
+    found, threads = search(), torch.get_num_threads()
     if num_envs == 1:
         torch.set_num_threads(1)  # so little work is not worth sharing
-    for _ in range(num_steps):
-        began = time.perf_counter()
-        search()
-        seconds.append(time.perf_counter() - began)
-    used = torch.get_num_threads()
+    seconds, used = [_seconds(search) for _ in range(num_steps)], torch.get_num_threads()
     torch.set_num_threads(threads)
-    brute = 0.0
+    points = view_points(config.num_points, radius=config.radius, seed=config.seed, fov_deg=config.fov_deg)
+    entries, brute = torch.arange(num_chunks), 0.0
     for row in range(num_envs):
+        views = Views(bank.c2w[row : row + 1], layout.members(entries)[:, [0, 2]].clamp(min=0), entries)
         began = time.perf_counter()
-        every = all_overlaps(
-            query[row : row + 1],
-            Views(path[row : row + 1], views.index, spread=1.0),
-            points,
-            fov_deg=fov_deg,
-            radius=radius,
-        )
+        score = all_overlaps(query[row : row + 1], views, points, fov_deg=config.fov_deg, radius=config.radius)
         brute += time.perf_counter() - began
-        assert int(every.argmax()) == int(found[row]), "the search chose another chunk than counting everything"
+        assert int(score.argmax()) == int(found[row]), "the search chose another chunk than counting everything"
     return {
         "envs": num_envs, "chunks": num_chunks, "median": round(1000 * float(np.median(seconds)), 3),
         "brute_force": round(1000 * brute, 1), "points": config.num_points, "points_in_view": len(points),
         "threads": used,
     }  # fmt: skip
+
+
+def _walked_bank(num_envs: int, num_chunks: int) -> tuple[MemoryBank, Tensor]:
+    """Fill a bank with random walks after a start view; return it and the poses of the next chunk, (B, 4, 4, 4)."""
+    rng, start = np.random.default_rng(1), torch.eye(4, dtype=torch.float64).expand(num_envs, 4, 4)
+    keys = BASIC[rng.integers(len(BASIC), size=(num_envs, num_chunks + 1))].repeat_interleave(4, 1)
+    path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, World(WorldConfig()).spec.steps)], 1)
+    past = path[:, :-4]
+    bank = MemoryBank.empty(num_envs, (1, 1, 1))
+    bank.append(torch.arange(num_envs), torch.zeros(*past.shape[:2], 1, 1, 1), past, torch.zeros(past.shape[:2]).long())
+    return bank, path[:, -4:]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from ..base.device import untouched_zeros
 
+REGION = 64
+"""Latents in a row that share a box: all that is looked at of what lies far away."""
+
 
 @dataclass
 class MemoryBank:
@@ -26,8 +29,9 @@ class MemoryBank:
     length: Tensor  # (B,) int64
     max_bytes: int = 0
     """Bytes of latents in memory; more lie in a file. 0 is no limit."""
-    longest_step: float = math.inf
-    """Metres of the longest way from one latent to the next, in any row; infinite where nobody took note."""
+    boxes: Tensor | None = None
+    """(B, M / REGION, 2, 3) float64: smallest and largest coordinates that REGION latents in a row were taken at; may
+    be larger than need be. None where nobody took note."""
 
     @classmethod
     def empty(
@@ -40,7 +44,7 @@ class MemoryBank:
             labels=torch.zeros(num_envs, capacity, dtype=torch.long),
             length=torch.zeros(num_envs, dtype=torch.long),
             max_bytes=max_bytes,
-            longest_step=0.0,
+            boxes=torch.zeros(num_envs, math.ceil(capacity / REGION), 2, 3, dtype=torch.float64),
         )
 
     def append(
@@ -57,14 +61,25 @@ class MemoryBank:
         while int(self.length[rows].max()) + count > self.latents.shape[1]:
             self._grow()
         slots = self.length[rows, None] + torch.arange(count)
-        before = (slots[:, :1] - 1).clamp(min=0)
-        path = torch.cat([self.c2w[rows[:, None], before], c2w.to("cpu", torch.float64)], 1)[..., :3, 3]
-        moves = path.diff(dim=1)[self.length[rows] == 0, 1:], path.diff(dim=1)[self.length[rows] > 0]
-        self.longest_step = max([self.longest_step, *(float(m.norm(dim=-1).max()) for m in moves if m.numel())])
         self.latents[rows[:, None], slots] = latents.detach().to("cpu", torch.float32)
         self.c2w[rows[:, None], slots] = c2w.to("cpu", torch.float64)
         self.labels[rows[:, None], slots] = labels.to("cpu")
+        if self.boxes is not None:
+            _enclose(self.boxes, rows, slots, self.c2w[rows[:, None], slots][..., :3, 3])
         self.length[rows] += count
+
+    def near(
+        self,
+        where: Tensor,  # (B, F, 3) positions
+        reach: float,
+    ) -> Tensor:
+        """Tell which regions may hold a latent within ``reach`` metres of any of the positions, (B, R) bool."""
+        used = math.ceil(int(self.length.max()) / REGION)
+        if self.boxes is None:
+            return torch.ones(len(where), used, dtype=torch.bool)
+        low, high = self.boxes[:, :used, None].unbind(3)  # (B, R, 1, 3)
+        outside = torch.maximum(low - where[:, None], where[:, None] - high).clamp_(min=0)
+        return (outside.square_().sum(-1) < reach**2).any(-1)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents, poses and labels."""
@@ -93,6 +108,8 @@ class MemoryBank:
         longest = int(self.length[source].max())
         for part in self.parts():
             part[rows, :longest] = part[source, :longest]
+        if self.boxes is not None:
+            self.boxes[rows] = self.boxes[source]
         self.length[rows] = self.length[source]
 
     def _grow(self) -> None:
@@ -109,6 +126,19 @@ class MemoryBank:
         for row, used in enumerate(self.length.tolist()):
             c2w[row, :used], labels[row, :used] = self.c2w[row, :used], self.labels[row, :used]
         self.c2w, self.labels = c2w, labels
+        if self.boxes is not None:
+            more = math.ceil(2 * capacity / REGION) - self.boxes.shape[1]
+            self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(batch, more, 2, 3)], 1)
+
+
+def _enclose(boxes: Tensor, rows: Tensor, slots: Tensor, where: Tensor) -> None:
+    """Widen the boxes (B, R, 2, 3) of the slots (N, F) that were filled with positions (N, F, 3)."""
+    region = slots.div(REGION, rounding_mode="floor")
+    env, column = (slots % REGION == 0).nonzero(as_tuple=True)
+    boxes[rows[env], region[env, column]] = boxes.new_tensor([math.inf, -math.inf])[:, None]
+    index = (rows[:, None] * boxes.shape[1] + region).flatten()[:, None].expand(-1, 3)
+    for side, reduce in ((0, "amin"), (1, "amax")):
+        boxes.flatten(0, 1)[:, side].scatter_reduce_(0, index, where.flatten(0, 1), reduce)
 
 
 def _mapped(size: int) -> Tensor:

@@ -108,16 +108,15 @@ def _by_yaw(azimuth: Tensor, half: Tensor, seen: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Views:
-    """The V views that stand for each entry, by their places in a history: long histories are looked at in part."""
+    """The V views that stand for each of some entries, by their places in a history."""
 
     c2w: Tensor  # (B, M, 4, 4) float64
     index: Tensor  # (E, V) int64
-    spread: float  # metres that the views of an entry are apart at most
-    first: Tensor | None = None  # (B, E, 3) positions of the first views, where they are at hand without looking up
+    entry: Tensor  # (E,) int64, ascending: which entries these are
 
-    def poses(self, row: Tensor, entry: Tensor) -> Tensor:
+    def poses(self, row: Tensor, column: Tensor) -> Tensor:
         """Return the views of some entries, (N, V, 4, 4)."""
-        return self.c2w[row[:, None], self.index[entry]]
+        return self.c2w[row[:, None], self.index[column]]
 
 
 def all_overlaps(
@@ -141,7 +140,7 @@ def all_overlaps(
 
 def best_overlaps(
     query: Tensor,  # (B, F, 4, 4) float64
-    history: Views,  # of E entries
+    history: Views,  # of E entries: all that may share a point with a query, and the first ``keep``
     count: Tensor,  # (B,) int64: entries of each row; later ones do not exist
     points: Tensor,  # (P, 3) float64, in the query's view
     table: BoundTable,
@@ -150,6 +149,7 @@ def best_overlaps(
     fov_deg: tuple[float, float],
     radius: float,
     penalty: Tensor | None = None,  # (B, E) float64, subtracted from overlaps
+    near: Tensor | None = None,  # (B, E) bool: no other entry can share a point with its row's queries
 ) -> tuple[Tensor, Tensor]:
     """Find the ``keep`` entries of every row that overlap most, ties to the earliest.
 
@@ -157,15 +157,11 @@ def best_overlaps(
         Entries, best first, -1 where there are none, and their overlap (mean over queries and views) less the penalty,
         each (B, keep) float64.
     """
-    near = _near(query, history, count, radius)
-    wanted = near.any(0) if penalty is None else torch.ones(near.shape[1], dtype=torch.bool)
-    wanted[:keep] = True  # what nobody could see scores 0, and of those the earliest are taken
-    columns = wanted.nonzero()[:, 0]
-    near, history = near[:, columns], Views(history.c2w, history.index[columns], history.spread)
-    penalty = None if penalty is None else penalty[:, columns]
-    pairs = query.shape[1] * history.index.shape[1]
-    bound = _bounds(query, history, near, table).double().masked_fill_(columns >= count[:, None], float("-inf"))
-    entries, whole, features = len(columns), pairs * len(points), polynomials(points)
+    exists = history.entry < count[:, None]
+    bound = _bounds(query, history, exists if near is None else exists & near, table, radius)
+    bound = bound.double().masked_fill_(~exists, float("-inf"))
+    pairs, entries = query.shape[1] * history.index.shape[1], len(history.entry)
+    whole, features = pairs * len(points), polynomials(points)
     if penalty is not None:
         bound -= whole * penalty
     exact = torch.full(bound.shape, float("-inf"), dtype=torch.float64)
@@ -186,7 +182,7 @@ def best_overlaps(
             exact[row, column] -= whole * penalty[row, column]
         size *= 2
     best, value = top(exact / whole, keep)
-    return torch.where(best >= 0, columns[best.clamp(min=0)], -1), value
+    return torch.where(best >= 0, history.entry[best.clamp(min=0)], -1), value
 
 
 def top(
@@ -200,20 +196,15 @@ def top(
     return torch.where(found, best, -1), value.where(found, 0)
 
 
-def _near(query: Tensor, history: Views, count: Tensor, radius: float) -> Tensor:
-    """Tell which entries have a view close enough to share any point with any query, (B, E) bool."""
-    middle = query[:, :, :3, 3].mean(1)
-    reach = 2 * radius + history.spread + (query[:, :, :3, 3] - middle[:, None]).norm(dim=-1).amax(1) + 1e-3
-    first = history.c2w[:, history.index[:, 0], :3, 3] if history.first is None else history.first
-    apart = (first - middle[:, None]).square_().sum(-1)
-    return (apart < reach.square()[:, None]) & (torch.arange(len(history.index)) < count[:, None])
-
-
-def _bounds(query: Tensor, history: Views, near: Tensor, table: BoundTable) -> Tensor:
+def _bounds(query: Tensor, history: Views, near: Tensor, table: BoundTable, radius: float) -> Tensor:
     """Return the largest counts that entries can have over all queries and views, (B, E) int32."""
     middle = query[:, :, :3, 3].mean(1)
+    reach = 2 * radius + (query[:, :, :3, 3] - middle[:, None]).norm(dim=-1).amax(1) + 1e-3
     bound = torch.zeros(near.shape, dtype=torch.int32)
     row, column = near.nonzero(as_tuple=True)
+    where = history.c2w[row[:, None], history.index[column], :3, 3]  # (n, V, 3)
+    close = ((where - middle[row, None]).square_().sum(-1) < reach[row, None].square()).any(-1)
+    row, column = row[close], column[close]
     if not len(row):
         return bound
     views = history.poses(row, column)  # (n, V, 4, 4)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base.rng import derive_seed
-from .bank import MemoryBank
+from .bank import REGION, MemoryBank
 from .config import Layout, MemoryConfig, num_slots
 from .retrieval import own_view, view_points
 from .search import Views, all_overlaps, best_overlaps, bound_table, top
@@ -89,31 +89,43 @@ def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layo
         points = own_view(query.points, fov_deg)
 
     def choose(count: Tensor) -> tuple[Tensor, Tensor]:
-        views = _views(bank, int(count.max()), layout)
-        penalty = None
+        near, penalty = None, None
+        if int(count.max()) <= FEW or query.points is not None or config.distance_weight:
+            views = _views(bank, torch.arange(int(count.max())), layout)
+        else:
+            views, near = _views_near(bank, query.c2w, count, config, layout)
         if config.distance_weight:
             apart = (bank.c2w[:, views.index, :3, 3].mean(2) - query.c2w[:, None, :, :3, 3].mean(2)).norm(dim=-1)
             penalty = config.distance_weight * apart / radius
-        if len(views.index) <= FEW or query.points is not None:
+        if int(count.max()) <= FEW or query.points is not None:
             score = all_overlaps(query.c2w, views, points, fov_deg=fov_deg, radius=radius, penalty=penalty)
             return _best(score, count, config)
         table = bound_table(config.num_points, radius=radius, seed=config.seed, fov_deg=fov_deg)
         return best_overlaps(
-            query.c2w, views, count, points, table, keep=keep, fov_deg=fov_deg, radius=radius, penalty=penalty
-        )
+            query.c2w, views, count, points, table, keep=keep, fov_deg=fov_deg, radius=radius, penalty=penalty,
+            near=near,
+        )  # fmt: skip
 
     return _retrieve(bank, config, layout, choose)
 
 
-def _views(bank: MemoryBank, num_entries: int, layout: Layout) -> Views:
-    """Let the first and the third latent stand for each of the first entries."""
-    first = torch.arange(num_entries)[:, None] * layout.chunk_latents - layout.shift
-    places = first + torch.tensor([0, layout.chunk_latents // 2])
-    places.clamp_(min=0)  # entry 0 may be latent 0 alone
-    chunk, where = layout.chunk_latents, bank.c2w[:, :, :3, 3]
-    later = where[:, chunk - layout.shift :: chunk][:, : num_entries - 1]
-    firsts = torch.cat([where[:, :1], later], 1)
-    return Views(bank.c2w, places, spread=chunk // 2 * bank.longest_step, first=firsts)
+def _views(bank: MemoryBank, entries: Tensor, layout: Layout) -> Views:
+    """Let the first and the third latent stand for each of the entries (E,)."""
+    places = entries[:, None] * layout.chunk_latents - layout.shift + torch.tensor([0, layout.chunk_latents // 2])
+    return Views(bank.c2w, places.clamp_(min=0), entries)  # entry 0 may be latent 0 alone
+
+
+def _views_near(
+    bank: MemoryBank, query: Tensor, count: Tensor, config: MemoryConfig, layout: Layout
+) -> tuple[Views, Tensor]:
+    """Return the views of entries that any row may see again, and which row may, (B, E) bool; work follows the map."""
+    regions = bank.near(query[:, :, :3, 3], 2 * config.radius + 1e-3)
+    latents = regions.any(0).nonzero() * REGION + torch.arange(REGION)
+    wanted = torch.zeros(int(count.max()) + REGION, dtype=torch.bool)
+    wanted[: config.retrieved_chunks] = True  # what nobody can see scores 0, and of those the earliest are taken
+    wanted[layout.entry_of(latents).clamp_(max=len(wanted) - 1)] = True
+    views = _views(bank, wanted[: int(count.max())].nonzero()[:, 0], layout)
+    return views, regions[:, views.index // REGION].any(-1)
 
 
 def _best(score: Tensor, count: Tensor, config: MemoryConfig) -> tuple[Tensor, Tensor]:
