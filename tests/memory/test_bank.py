@@ -90,5 +90,5 @@ def test_far_regions_are_left_out() -> None:
     bank, path = MemoryBank.empty(1, (1, 1, 1)), torch.eye(4, dtype=torch.float64).repeat(1, 10 * REGION, 1, 1)
     path[..., 0, 3] = torch.arange(10 * REGION) * 0.25
     bank.append(torch.zeros(1).long(), torch.zeros(1, 10 * REGION, 1, 1, 1), path, torch.zeros(1, 10 * REGION).long())
-    near = bank.near(path[:, -1:, :3, 3], REGION * 0.25)
+    near = bank.near(path[:, -1:, :3, 3], REGION * 0.25 + 0.1)
     assert near.tolist() == [[False] * 8 + [True] * 2]
