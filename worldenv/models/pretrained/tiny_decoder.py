@@ -6,16 +6,16 @@ before (zeros before the first). Several times faster than the full decoder, at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...base.checkpoint import load_module, load_tensors
+from ...base.checkpoint import load_module
 from ...base.dynamics import FRAMES_PER_LATENT
 from ..vae import Codec, VAECache
+from .archive import read_archive
 
 _STAGES = ((3, 1), (9, 2), (15, 2))
 """Place of each stage's first block in TAEHV's list of layers, and by how much it multiplies frames."""
@@ -138,7 +138,7 @@ def load_tiny_vae(
     Raises:
         ValueError: if the file is unreadable, or its decoder fits neither the architecture nor the VAE.
     """
-    tensors = {k.removeprefix("decoder."): v for k, v in _read(file).items() if k.startswith("decoder.")}
+    tensors = {k.removeprefix("decoder."): v for k, v in read_archive(file).items() if k.startswith("decoder.")}
     convolutions = [f"{place}.weight" for place in ("1", "8", "14", "20", "22")]
     missing = [name for name in convolutions if name not in tensors]
     if missing:
@@ -155,16 +155,6 @@ def load_tiny_vae(
     decoder = TinyDecoder(channels, widths, patch=patch)  # type: ignore[arg-type]
     load_module(decoder, {_own_name(name): tensor for name, tensor in tensors.items()}, where=str(file))
     return TinyVAE(full, decoder.to(device, dtype).eval().requires_grad_(False))
-
-
-def _read(file: Path) -> Mapping[str, Tensor]:
-    if file.suffix == ".safetensors":
-        return load_tensors(file)[0]
-    try:
-        loaded: Mapping[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{file}: cannot be read as a checkpoint of tensors ({error})") from None
-    return loaded
 
 
 def _own_name(name: str) -> str:
