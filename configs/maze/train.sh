@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packaged world `maze`, from nothing: record, train, and leave the world in runs/memory_cached.
+# The packaged world `maze`, from nothing: record, train, and leave the world in runs/memory_fine.
 # Every command goes on where it stopped, so run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,4 +14,5 @@ worldenv train causal --processes "$processes" --config configs/maze/causal.toml
 worldenv train memory --processes "$processes" --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_final.toml --init runs/memory --out runs/memory_final --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_cached.toml --init runs/memory_final --out runs/memory_cached --resume
-worldenv export --world runs/memory_cached --weights worldenv/worlds/maze
+worldenv train memory --processes "$processes" --config configs/maze/memory_fine.toml --init runs/memory_cached --out runs/memory_fine --resume
+worldenv export --world runs/memory_fine --weights worldenv/worlds/maze

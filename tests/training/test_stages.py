@@ -109,6 +109,14 @@ def test_previews_report_held_out_figures(chain: dict[str, Path]) -> None:
     assert "heldout_psnr" in {key for line in JsonlLog.read(chain["vae"] / "log.jsonl") for key in line}
 
 
+def test_a_trained_world_can_go_on_with_finer_tokens(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    config = config_for(recording, chain["memory"], steps=1)
+    train("memory", dataclasses.replace(config, dit=dataclasses.replace(config.dit, patch=1)), tmp_path / "fine")
+    before, after = (World.load(folder) for folder in (chain["memory"], tmp_path / "fine"))
+    assert (before.config.dit.patch, after.config.dit.patch) == (2, 1)
+    assert [p.stage for p in after.config.provenance] == [*(p.stage for p in before.config.provenance), "memory"]
+
+
 @pytest.mark.parametrize("stage", ["vae", "causal", "memory"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -45,3 +46,29 @@ def save_sheet(
     sheet = torch.cat(lines, 0).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     iio.imwrite(path, np.asarray(sheet))
+
+
+def plot_tracks(
+    path: Path,
+    truth: Tensor,  # (N, F, 4, 4)
+    tracks: Mapping[str, Tensor],  # each (N, F, 4, 4)
+    *,
+    num_shown: int = 8,
+) -> None:
+    """Draw camera tracks from above, each beside the true one."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    count = min(num_shown, len(truth))
+    figure, axes = plt.subplots(1, count, figsize=(2.6 * count, 2.8), squeeze=False)
+    for i, axis in enumerate(axes[0]):
+        for name, track in ({"true": truth} | dict(tracks)).items():
+            axis.plot(track[i, :, 0, 3], track[i, :, 2, 3], linewidth=1, label=name)
+        axis.set_aspect("equal")
+    axes[0, 0].legend(fontsize=6)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +16,7 @@ from ..base.rng import derive_seed
 from ..diffusion.schedule import SamplerConfig
 from ..engine.world import Provenance, World, WorldConfig
 from ..memory.config import MemoryConfig
+from ..models.refine import with_finer_tokens
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
 from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
@@ -26,8 +28,8 @@ from .vae import DecoderStage, VAELossConfig, VAEStage
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything a stage reads; a TOML file of ``configs/`` holds the same names."""
+class RunConfig:
+    """What every stage reads."""
 
     data: Path = Path("data/train")
     """Recording to train on (from ``worldenv record``)."""
@@ -35,10 +37,18 @@ class TrainConfig:
     """Recording of other maps, for the previews."""
     init: Path | None = None
     """World to start from: the output of the stage before."""
-    name: str = "world"
-    """Name of the world."""
     max_clips: int | None = None
     """Use only this many clips."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimizer and loop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """Everything a world's stage reads; a TOML file of ``configs/`` holds the same names."""
+
+    name: str = "world"
+    """Name of the world."""
     num_starts: int = 0
     """Start views to make on held-out mazes, if the world has none yet (needs the sims extra)."""
     spec: WorldSpec = field(default_factory=WorldSpec)
@@ -51,16 +61,20 @@ class TrainConfig:
     """How chunks are denoised in previews and in the world."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     """The world's memory."""
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    """Optimizer and loop."""
     vae_loss: VAELossConfig = field(default_factory=VAELossConfig)
     """Losses and windows of stages ``vae`` and ``decoder``."""
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     """Windows and noise of the transformer stages."""
 
 
+ConfigT = TypeVar("ConfigT", bound=RunConfig)
+
+
 def _start_world(stage: str, config: TrainConfig) -> World:
-    """Load the world of the stage before, or make the first one, with reproducible initial weights."""
+    """Load the world of the stage before, or make the first one, with reproducible initial weights.
+
+    A transformer trained before keeps its sizes, except for ``patch``: a smaller one gives it finer tokens.
+    """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
         return World(
@@ -80,6 +94,10 @@ def _start_world(stage: str, config: TrainConfig) -> World:
     dit_config = replace(config.dit, latent_channels=world.config.vae.latent_channels)
     if not set(stages) & {"bidirectional", "causal", "memory"} and dit_config != world.config.dit:
         world = World(replace(world.config, dit=dit_config), vae=world.vae, starts=world.starts)
+    finer = dit_config.patch < world.config.dit.patch
+    if finer and dit_config == replace(world.config.dit, patch=dit_config.patch):
+        dit = with_finer_tokens(world.dit, dit_config.patch)
+        world = World(replace(world.config, dit=dit_config), vae=world.vae, dit=dit, starts=world.starts)
     world.config = replace(world.config, name=config.name)
     if stage not in ("vae", "decoder"):
         world.config = replace(world.config, sampler=config.sampler, memory=config.memory)
@@ -119,6 +137,35 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
 }
 
 
+def run_stage(
+    stage: str, config: ConfigT, make: Callable[[ConfigT], Stage], out: Path, *, resume: bool
+) -> tuple[Stage, Provenance]:
+    """Train what ``make`` builds for this process's share of the batch; return it with the account of it."""
+    processes = process_state()
+    share, rest = divmod(config.optim.batch, processes.num_processes)
+    if rest:
+        raise ValueError(f"optim.batch={config.optim.batch} does not divide among {processes.num_processes} processes")
+    console.quiet = not processes.is_main_process
+    with processes.main_process_first():  # which encodes the recording for all
+        task = make(replace(config, optim=replace(config.optim, batch=share)))
+    task.module.requires_grad_(True).train()
+    settings = to_dict(config)
+    settings["optim"].pop("steps")
+    trainer = Trainer(task, config.optim, out, resume=resume, run={"stage": stage, "config": settings})
+    console.print(f"{stage}: {sum(p.numel() for p in task.module.parameters()) / 1e6:.2f} M parameters")
+    trainer.train()
+    done = Provenance(
+        stage=stage,
+        steps=trainer.step,
+        data=recording_name(config.data),
+        hardware=hardware(),
+        hours=round(trainer.hours, 3),
+        git=git_revision(),
+        seed=config.optim.seed,
+    )
+    return task, done
+
+
 def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -> World:
     """Run one stage and write the resulting world to ``out``.
 
@@ -132,32 +179,11 @@ def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -
         from .starts import make_starts  # the simulator is an extra
 
         world.starts = make_starts(world.spec, config.num_starts)
-    processes = process_state()
-    share, rest = divmod(config.optim.batch, processes.num_processes)
-    if rest:
-        raise ValueError(f"optim.batch={config.optim.batch} does not divide among {processes.num_processes} processes")
-    console.quiet = not processes.is_main_process
-    with processes.main_process_first():  # which encodes the recording for all
-        task = STAGES[stage](world, replace(config, optim=replace(config.optim, batch=share)), out)
-    task.module.requires_grad_(True).train()
-    settings = to_dict(config)
-    settings["optim"].pop("steps")
-    trainer = Trainer(task, config.optim, out, resume=resume, run={"stage": stage, "config": settings})
-    console.print(f"{stage}: {sum(p.numel() for p in task.module.parameters()) / 1e6:.2f} M parameters")
-    trainer.train()
+    task, done = run_stage(stage, config, lambda shared: STAGES[stage](world, shared, out), out, resume=resume)
     if isinstance(task, VAEStage):
         task.measure_latents()
-    done = Provenance(
-        stage=stage,
-        steps=trainer.step,
-        data=recording_name(config.data),
-        hardware=hardware(),
-        hours=round(trainer.hours, 3),
-        git=git_revision(),
-        seed=config.optim.seed,
-    )
     world.config = world.with_stage(done)
-    if processes.is_main_process:
+    if process_state().is_main_process:
         world.save_pretrained(out)
     console.print(f"wrote {out}")
     return world
