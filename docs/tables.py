@@ -9,6 +9,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
+STILL = 0.5
+"""Share of the true motion below which an arm is no world."""
 BEGIN, END = "<!-- results: written by docs/tables.py from docs/results -->", "<!-- /results -->"
 
 
@@ -24,29 +26,55 @@ def cell(summary: dict[str, Any], digits: int = 1) -> str:
     return f"{summary['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def revisit_table() -> list[str]:
-    """Arms of the revisit suite."""
-    report = load("revisit")
-    columns = ("return_psnr_self", "return_psnr_self_far", "return_psnr_gt", "return_psnr_gt_far",
-               "contrast_ratio_return", "motion_ratio")  # fmt: skip
-    digits = (1, 1, 1, 1, 2, 2)
+def arms_table(name: str, columns: dict[str, int], title: str) -> list[str]:
+    """Arms of a suite, some of their metrics with so many digits; arms that stand still are marked."""
+    report = load(name)
+    seeds = len(report["seeds"])
     lines = [
-        f"**Memory** (`worldenv eval revisit --worlds {len(report['seeds'])} --out DIR`, {report['hardware']}; means "
-        "over held-out mazes with 95 % bootstrap intervals; PSNR in dB of the way back against the world's own way out "
-        "and against the simulator; `far`: more than the 64 frames of the recent window ago)",
+        f"**{title}** (`worldenv eval {name} --out DIR`, {seeds} trajectories of {report['cases']}, "
+        f"{report['hardware']}; means with 95 % intervals)",
         "",
         "| arm | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for arm, metrics in report["arms"].items():
-        cells = [cell(metrics[c], d) if c in metrics else "" for c, d in zip(columns, digits, strict=True)]
-        lines.append(f"| `{arm}` | " + " | ".join(cells) + " |")
+        cells = [cell(metrics[c], d) if c in metrics else "" for c, d in columns.items()]
+        still = " (stands still: invalid)" if metrics["motion_ratio"]["mean"] < STILL else ""
+        lines.append(f"| `{arm}`{still} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def revisit_table() -> list[str]:
+    """Arms of the revisit suite, and what they differ by."""
+    columns = {
+        "return_psnr_self": 1, "return_psnr_self_far": 1, "return_psnr_gt": 1, "return_psnr_gt_far": 1, "seen_psnr": 1,
+        "contrast_ratio_return": 2, "motion_ratio": 2, "memory_symmetry": 3, "action_score": 2,
+    }  # fmt: skip
+    lines = arms_table("revisit", columns, "Does a place look the same when one comes back?")
     lines += ["", "| paired difference | self, far | ground truth, far |", "|---|---|---|"]
-    for name, metrics in report["differences"].items():
+    for name, metrics in load("revisit")["differences"].items():
         if name.endswith(("recent", "none", "random", "swapped")):
             far = (metrics["return_psnr_self_far"], metrics["return_psnr_gt_far"])
             lines.append(f"| {name} | " + " | ".join(cell(m) for m in far) + " |")
     return lines
+
+
+def short_term_table() -> list[str]:
+    """61 frames against the simulator."""
+    columns = {
+        "psnr": 1, "ssim": 2, "seen_psnr": 1, "unseen_psnr": 1, "r_dist_deg": 1, "t_dist": 2, "traj_acc_signed": 2,
+        "action_score": 2, "frechet_pose_features": 2,
+    }  # fmt: skip
+    return arms_table("short_term", columns, "61 frames against the simulator")
+
+
+def drift_table() -> list[str]:
+    """Early against late chunks."""
+    columns = {
+        "contrast_ratio_early": 2, "contrast_ratio_late": 2, "sharpness_early": 2, "sharpness_late": 2,
+        "frechet_pose_features_early": 2, "frechet_pose_features_late": 2, "return_psnr_self_gap64": 1,
+    }  # fmt: skip
+    return arms_table("drift", columns, "The first and the last eighth of 64 chunks")
 
 
 def memory_table() -> list[str]:
@@ -54,7 +82,7 @@ def memory_table() -> list[str]:
     report, bench = load("memory"), load("bench-memory")
     columns = ("return_psnr_self_far", "return_psnr_gt_far", "return_psnr_gt")
     lines = [
-        f"**Both memories** (`worldenv eval memory --worlds {len(report['seeds'])} --out DIR`, {report['hardware']}; "
+        f"**Both memories** (`worldenv eval memory --out DIR`, {report['hardware']}; "
         "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by true visibility)",
         "",
         "| arm | " + " | ".join(columns) + " | against recent: self, far | ground truth, far |",
@@ -125,7 +153,7 @@ def render() -> str:
     text = (ROOT / "README.md").read_text()
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    parts = [revisit_table(), memory_table(), figures_table(), speed_table()]
+    parts = [revisit_table(), short_term_table(), drift_table(), memory_table(), figures_table(), speed_table()]
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 
 

@@ -14,22 +14,24 @@ Flat = tyro.conf.arg(name="")  # a nested configuration whose fields become flag
 def demo(arguments: list[str]) -> None:
     """step the packaged world out and back on held-out mazes: video, contact sheet, report"""
 
-    def run(*, out: Path, world: str = "maze", worlds: int = 24, first_seed: int = 900_000, chunks: int = 6) -> None:
+    def run(
+        *, out: Path, world: str = "maze", worlds: int = 24, first_seed: int | None = None, chunks: int = 12
+    ) -> None:  # fmt: skip
         """Step a world along out-and-back paths on held-out mazes, with memory and without.
 
-        Writes demo.mp4, contact.png (the way out above the mirrored way back) and report.json. Needs the sims extra,
-        for the true frames that everything is compared with.
+        Writes demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json. Needs
+        the sims extra, for the true frames that everything is compared with.
 
         Args:
             out: folder to write to.
             world: packaged name, directory or hub id.
             worlds: number of mazes.
-            first_seed: map seed of the first; held-out mazes have seeds from 900,000 on.
-            chunks: chunks on the way out, and as many on the way back.
+            first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
+            chunks: chunks of a path, half of them on the way out.
         """
-        from .eval.demo import run_demo
+        from .eval.evaluate import run_suite
 
-        run_demo(world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
+        run_suite("demo", world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
 
     tyro.cli(run, args=arguments, prog="worldenv demo")
 
@@ -61,15 +63,17 @@ def record(arguments: list[str]) -> None:
 
 
 def train(arguments: list[str]) -> None:
-    """train one stage: vae, bidirectional, causal or memory"""
+    """train one stage: vae, decoder, bidirectional, causal, memory, or pose (for measuring)"""
     from .base.config import load_toml
     from .training.parallel import is_launched, launch, leave
     from .training.stages import STAGES, TrainConfig
     from .training.stages import train as train_stage
 
     stage = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if stage == "pose":
+        return train_pose(arguments[1:])
     if stage not in STAGES and not {"-h", "--help"} & set(arguments):
-        raise ValueError(f"unknown stage {stage!r}: worldenv train STAGE ..., STAGE one of {', '.join(STAGES)}")
+        raise ValueError(f"unknown stage {stage!r}: worldenv train STAGE ..., STAGE one of {', '.join(STAGES)} or pose")
     path, rest = split_config(arguments[1:] if stage else arguments)
     default = load_toml(TrainConfig, path) if path else TrainConfig()
 
@@ -93,9 +97,31 @@ def train(arguments: list[str]) -> None:
     tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")
 
 
+def train_pose(arguments: list[str]) -> None:
+    """Train what measures camera motion in pictures, for ``worldenv eval``."""
+    from .base.config import load_toml
+    from .training.pose import PoseTrainConfig
+    from .training.pose import train_pose as train_network
+
+    path, rest = split_config(arguments)
+    default = load_toml(PoseTrainConfig, path) if path else PoseTrainConfig()
+
+    def run(*, out: Path, resume: bool = False, config: Annotated[PoseTrainConfig, Flat] = default) -> None:
+        """Train the network that measures camera motion and write pose.safetensors. --config F.toml gives defaults.
+
+        Args:
+            out: folder for checkpoints, logs, samples and the network.
+            resume: go on from the checkpoint in the folder.
+            config: on what, with the artefacts of which world's VAE.
+        """
+        train_network(config, out, resume=resume)
+
+    tyro.cli(run, args=rest, prog="worldenv train pose")
+
+
 def evaluate(arguments: list[str]) -> None:
-    """score a world: revisit (does a place stay the same), action (does it obey), geometry (is the simulator exact)"""
-    from .eval.suites import SUITES, run_suite
+    """score a world: revisit (does a place stay the same), short_term, drift, memory, action (does it obey), ..."""
+    from .eval.evaluate import SUITES, run_suite
 
     suite = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if suite == "compare":
@@ -104,33 +130,36 @@ def evaluate(arguments: list[str]) -> None:
         raise ValueError(f"unknown suite {suite!r}: worldenv eval SUITE ..., SUITE one of {', '.join(SUITES)}")
 
     def run(
-        *, out: Path, world: str = "maze", worlds: int = 64, first_seed: int | None = None, videos: Path | None = None,
-        manifest: Path | None = None, dynamics: str = "",
+        *, out: Path, world: str = "maze", worlds: int | None = None, first_seed: int | None = None,
+        videos: Path | None = None, manifest: Path | None = None, dynamics: str = "", weights: Path | None = None,
     ) -> None:  # fmt: skip
-        """Run a suite and write report.json, report.md, trajectories.csv (and pictures) to a folder.
+        """Run a suite and write report.json, report.md, trajectories.csv and pictures to a folder.
+
+        Suites: revisit (out and back, circles, turns: is a place the same when one returns), short_term (61 frames
+        against ground truth), drift (64 chunks), memory (both papers' memories at several budgets), action (turns
+        obeyed), reconstruction (the VAE alone), geometry (the simulator). An interrupted run goes on when the same
+        command is given again.
 
         Args:
             out: folder to write to.
             world: packaged name, directory or hub id.
-            worlds: number of held-out mazes (revisit) or start views (action).
-            first_seed: first map seed (default 900,000), or first start view (action, default 0).
-            videos: revisit: folder of clips made elsewhere, to score instead of a world.
-            manifest: revisit: the cases they were made for, from worldenv bench-data.
-            dynamics: revisit: package.module:Class of any Dynamics, to step instead of a world.
+            worlds: number of held-out mazes, or of start views for action; by default all that are published.
+            first_seed: draw other cases, from this map seed on (or start view, for action).
+            videos: folder of clips made elsewhere, to score instead of a world.
+            manifest: the cases they were made for, from worldenv bench-data.
+            dynamics: package.module:Class of any Dynamics, to step instead of a world.
+            weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists
+                the files. Without them those metrics are named as skipped.
         """
         if videos is not None or dynamics:
-            if suite != "revisit":
-                raise ValueError(f"--videos and --dynamics are scored by suite revisit, not {suite}")
-            from .base.dynamics import WorldSpec
-            from .eval.demo import run_foreign
+            from .eval.external import score_dynamics, score_videos
 
-            run_foreign(
-                out, videos=videos, manifest=manifest, dynamics=dynamics, num_worlds=worlds,
-                first_seed=900_000 if first_seed is None else first_seed, spec=WorldSpec(),
-            )  # fmt: skip
+            if videos is not None:
+                score_videos(suite, videos, manifest, out, weights=weights)
+            else:
+                score_dynamics(suite, dynamics, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
             return
-        first = first_seed if first_seed is not None else (0 if suite == "action" else 900_000)
-        run_suite(suite, world, out, num_worlds=worlds, first_seed=first)
+        run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
 
     tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")
 
@@ -145,7 +174,7 @@ def compare_reports(arguments: list[str]) -> None:
             first: report.json, or the folder that holds it.
             second: the other one.
         """
-        from .eval.external import compare
+        from .eval.report import compare
 
         compare(first, second)
 
@@ -156,20 +185,20 @@ def bench_data(arguments: list[str]) -> None:
     """hand out a suite's start images, actions, poses and ground truth"""
 
     def run(
-        suite: tyro.conf.Positional[Literal["revisit"]], /, *, out: Path, worlds: int = 64, first_seed: int = 900_000
-    ) -> None:
+        suite: tyro.conf.Positional[Literal["revisit", "short_term", "drift", "memory"]], /, *, out: Path,
+        worlds: int | None = None, first_seed: int | None = None,
+    ) -> None:  # fmt: skip
         """Write a suite's cases to a folder, for people with their own model (see --videos of eval).
 
         Args:
-            suite: revisit.
+            suite: whose cases.
             out: folder to write to.
-            worlds: number of held-out mazes.
-            first_seed: first map seed.
+            worlds: number of held-out mazes; by default all that are published.
+            first_seed: draw other cases, from this map seed on.
         """
-        from .base.dynamics import WorldSpec
         from .eval.external import write_cases
 
-        write_cases(out, WorldSpec(), num_worlds=worlds, first_seed=first_seed)
+        write_cases(suite, out, num_worlds=worlds, first_seed=first_seed)
 
     tyro.cli(run, args=arguments, prog="worldenv bench-data")
 

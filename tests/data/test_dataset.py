@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from worldenv.base.checkpoint import save_tensors
-from worldenv.data.dataset import LatentDataset, PixelDataset, clip_pose_arrays
+from worldenv.data.dataset import LatentDataset, MotionDataset, PixelDataset, clip_pose_arrays
 from worldenv.data.schema import Clip, write_shard
 
 
@@ -62,3 +62,25 @@ def test_clips_without_poses_are_refused() -> None:
         clip_pose_arrays(Clip(frames=frames))
     _, labels = clip_pose_arrays(Clip(frames=frames, c2w=np.zeros((2, 4, 4)), keys=np.array([[0, 0], [5, 3]])))
     assert labels.tolist() == [0, 48]
+
+
+def test_motion_is_read_at_the_ends_of_latents(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clips = [
+        Clip(frames=rng.integers(0, 256, (9, 8, 12, 3), dtype=np.uint8), c2w=rng.normal(size=(3, 4, 4)),
+             depth=rng.uniform(1, 4, (9, 8, 12)).astype(np.float16))
+        for _ in range(3)
+    ]  # fmt: skip
+    for k in range(3):
+        write_shard(tmp_path / f"shard-{k:05d}.h5", clips[k : k + 1], attributes={})
+    data = MotionDataset.load(tmp_path, cell=4, max_clips=2, through=lambda frames: 255 - frames)
+    assert len(data) == 2
+    assert torch.equal(data.frames[1], 255 - torch.from_numpy(clips[1].frames[[0, 4, 8]]))
+    assert data.inverse_depth.shape == (2, 3, 2, 3)
+    expected = (1 / clips[1].depth[4, 5:7, 9:11].astype(np.float32)).mean()
+    assert float(data.inverse_depth[1, 1, 1, 2]) == pytest.approx(float(expected), rel=1e-5)
+    frames, c2w, near = data.sample(32, 2, torch.Generator().manual_seed(0))
+    for i in range(32):
+        clip, start = next((n, t) for n in range(2) for t in range(2) if torch.equal(data.c2w[n, t], c2w[i, 0]))
+        assert torch.equal(frames[i], data.frames[clip, start : start + 2])
+        assert torch.equal(near[i], data.inverse_depth[clip, start : start + 2])

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from worldenv.engine.world import World
-from worldenv.eval.action import horizontal_shift, obedience, turn_shifts
-from worldenv.eval.suites import run_action, run_suite, sheet
+from worldenv.eval.action import horizontal_shift, obedience, run_action, turn_shifts
+from worldenv.eval.evaluate import run_suite
+from worldenv.eval.pictures import sheet
 
 
 @pytest.mark.parametrize("shift", [-12, -5, 0, 1, 7, 12])

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from worldenv.cli import main
 from worldenv.eval import bench_memory as bench
+from worldenv.memory.select import Selection
 
 
 def test_bench_memory_writes_the_contract_s_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,8 +27,13 @@ def test_bench_memory_writes_the_contract_s_keys(tmp_path: Path, monkeypatch: py
 
 
 def test_a_search_that_chooses_otherwise_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    search = bench.best_overlaps
-    monkeypatch.setattr(bench, "best_overlaps", lambda *a, **k: (search(*a, **k)[0] + 1, search(*a, **k)[1]))
+    search = bench.select
+
+    def wrong(*arguments: object) -> Selection:
+        found: Selection = search(*arguments)  # type: ignore[arg-type]
+        return replace(found, retrieved=found.retrieved + 1)
+
+    monkeypatch.setattr(bench, "select", wrong)
     with pytest.raises(AssertionError, match="chose another chunk"):
         bench._retrieval(1, 40, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -12,48 +13,112 @@ import torch
 
 from worldenv.engine.world import World
 from worldenv.eval.bench import bench_engine
-from worldenv.eval.demo import run_revisit
+from worldenv.eval.evaluate import run_suite, run_world
+from worldenv.eval.pose import PoseEstimator
+from worldenv.eval.reconstruction import run_reconstruction
 from worldenv.eval.rollout import run_rollout
-from worldenv.eval.suites import run_reconstruction
 from worldenv.geometry.action import keys_to_c2w
 from worldenv.geometry.pose_string import parse_pose_string
 from worldenv.geometry.trajectory_file import Trajectory, write_worldplay
 
-ARMS = {
-    "shuffled_actions",
-    "last_frame",
-    "blur",
-    "worldplay",
-    "recent",
-    "none",
-    "random",
-    "swapped",
-    "frozen",
-    "simulator",
-}
+CONTROLS = {"frozen", "last_frame", "blur", "vae", "simulator"}
+ARMS = {"worldplay", "recent", "random", "none", "swapped", "shuffled_actions", *CONTROLS}
+
+
+def run(world: World, suite: str, out: Path, **options: int) -> dict[str, Any]:
+    """Run a suite at its smallest."""
+    out.mkdir()
+    run_world(suite, world, out, **{"num_worlds": 2, **options})
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    assert (out / "trajectories.csv").read_text().count("\n") == 1 + 2 * len(report["arms"])
+    assert not (out / "parts").exists()
+    return report
 
 
 @pytest.mark.usefixtures("sims")
 def test_revisit_writes_a_report_that_repeats(tiny_world: World, tmp_path: Path) -> None:
-    reports = []
-    for name in ("a", "b"):
-        run_revisit(tiny_world, tmp_path / name, num_worlds=2, first_seed=900_000, num_chunks=3)
-        reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+    reports = [run(tiny_world, "revisit", tmp_path / name, num_chunks=10) for name in ("a", "b")]
     assert reports[0]["arms"] == reports[1]["arms"]
+    assert reports[0]["differences"] == reports[1]["differences"]
     arms = reports[0]["arms"]
     assert set(arms) == ARMS
     for metrics in arms.values():
-        assert {"return_psnr_self", "return_psnr_gt", "motion_ratio"} <= set(metrics)
-        assert all(m["n"] == 2 and m["ci95"][0] <= m["mean"] <= m["ci95"][1] for m in metrics.values())
+        assert {"return_psnr_self", "return_psnr_gt", "motion_ratio", "seen_psnr", "memory_symmetry"} <= set(metrics)
+        assert all(m["ci95"][0] <= m["mean"] <= m["ci95"][1] for m in metrics.values())
     # The simulator shows the same place the same way; a frozen picture is always like itself and never moves.
     assert arms["simulator"]["return_psnr_gt"]["mean"] == 60
     assert arms["simulator"]["return_psnr_self"]["mean"] > 33
     assert arms["frozen"]["return_psnr_self"]["mean"] == 60
+    assert arms["frozen"]["memory_symmetry"]["mean"] == 1
     assert arms["frozen"]["motion_ratio"]["mean"] == 0
+    # The camera's motion is there in true frames, and only there with the commands that made it.
+    assert arms["simulator"]["action_score"]["mean"] > 0.85
+    assert arms["frozen"]["action_score"]["mean"] < 0.1
+    assert arms["simulator"]["frechet_pose_features"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 1}
+    assert reports[0]["floor"]["pose"]["truth"]["latent_rotation_deg_median"] < 0.5
+    assert "lpips" in reports[0]["skipped"]
+    page = (tmp_path / "a" / "report.md").read_text()
+    assert "frozen (invalid)" in page
+    assert "simulator (invalid)" not in page
     assert reports[0]["seeds"] == [900_000, 900_001]
-    assert iio.imread(tmp_path / "a" / "contact.png").ndim == 3
-    video = iio.imread(tmp_path / "a" / "demo.mp4")
-    assert len(video) == 1 + 2 * 3 * 16
+    assert reports[0]["cases"] == "maps of revisit-v1, other paths"
+    assert {"frames_per_s", "pixel_throughput", "latency_ms_p95", "num_envs"} <= set(reports[0]["timing"])
+    for name in ("contact.png", "over_time.png", "means.png", "memory_map.png"):
+        assert iio.imread(tmp_path / "a" / name).ndim == 3, name
+    assert len(iio.imread(tmp_path / "a" / "revisit.mp4")) == 1 + 10 * 16
+
+
+@pytest.mark.usefixtures("sims")
+def test_the_short_term_suite_scores_61_frames_of_published_cases(tiny_world: World, tmp_path: Path) -> None:
+    report = run(tiny_world, "short_term", tmp_path / "out")
+    assert report["cases"] == "revisit-v1"
+    assert set(report["arms"]) == {"worldplay", "none", "shuffled_actions", *CONTROLS}
+    assert report["arms"]["simulator"]["ssim"]["mean"] == 1
+    assert {"psnr", "ssim", "seen_psnr", "unseen_psnr"} <= set(report["arms"]["worldplay"])
+    assert "return_psnr_self" not in report["arms"]["worldplay"]
+
+
+@pytest.mark.usefixtures("sims")
+def test_the_drift_suite_compares_early_and_late_chunks(tiny_world: World, tmp_path: Path) -> None:
+    arms = run(tiny_world, "drift", tmp_path / "out", num_chunks=10, first_seed=930_000)["arms"]
+    assert set(arms) == {"worldplay", "worldscape", "none", "frozen", "simulator"}
+    assert arms["simulator"]["sharpness_drift"]["mean"] == pytest.approx(0, abs=0.5)
+    assert arms["simulator"]["contrast_ratio_drift"]["mean"] == 0
+    assert "contrast_ratio_late" in arms["worldplay"]
+
+
+@pytest.mark.usefixtures("sims")
+def test_the_memory_suite_compares_every_policy(
+    tiny_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with frames that the pose network was not made for: its metrics are named as skipped, with the reason."""
+
+    def refuse(**_: object) -> None:
+        raise ValueError("the pose network needs other frames")
+
+    monkeypatch.setattr(PoseEstimator, "load", refuse)
+    report = run(tiny_world, "memory", tmp_path / "out", num_chunks=10)
+    pools = {f"worldscape_{n}" for n in (2, 4, 8, 16, "unlimited")}
+    assert set(report["arms"]) == {"worldplay", "worldscape", "recent", "random", "none", "oracle", "simulator"} | pools
+    assert "return_psnr_gt_far" in report["differences"]["oracle - recent"]
+    assert "recent - recent" not in report["differences"]
+    assert report["skipped"]["action_score"] == "the pose network needs other frames"
+    assert "action_score" not in report["arms"]["worldplay"]
+
+
+@pytest.mark.usefixtures("sims")
+def test_the_demo_leaves_what_it_promises(tiny_world_dir: Path, tmp_path: Path) -> None:
+    run_suite("demo", str(tiny_world_dir), tmp_path, num_worlds=2, num_chunks=6)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {"worldplay", "recent", "none", "random", "frozen"} <= set(report["arms"])
+    for metrics in report["arms"].values():
+        assert {"return_psnr_self", "return_psnr_gt", "motion_ratio"} <= set(metrics)
+    assert {"demo.mp4", "contact.png", "report.json", "report.md"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_more_cases_than_are_published_are_refused(tiny_world: World, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lists 64 cases of revisit; draw others with --first-seed"):
+        run_world("revisit", tiny_world, tmp_path, num_worlds=65)
 
 
 @pytest.mark.usefixtures("sims")

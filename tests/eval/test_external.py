@@ -12,16 +12,18 @@ from worldenv.base.dynamics import WorldSpec
 from worldenv.cli import main
 from worldenv.eval import external
 from worldenv.eval.external import read_manifest, write_cases
+from worldenv.eval.report import compare
 
 pytestmark = pytest.mark.usefixtures("sims")
 SEEDS = (900_000, 900_001)
+NAMES = ("900000-out_and_back", "900001-circle")
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("vizdoom")
     folder = tmp_path_factory.mktemp("cases")
-    write_cases(folder, WorldSpec(), num_worlds=2, first_seed=SEEDS[0])
+    write_cases("revisit", folder, num_worlds=2, first_seed=None)
     return folder
 
 
@@ -30,8 +32,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     main()
 
 
-def truths(cases: Path) -> dict[int, np.ndarray]:
-    return {seed: np.load(cases / str(seed) / "truth.npz")["frames"] for seed in SEEDS}
+def truths(cases: Path) -> dict[str, np.ndarray]:
+    return {name: np.load(cases / name / "truth.npz")["frames"] for name in NAMES}
 
 
 def score(monkeypatch: pytest.MonkeyPatch, cases: Path, clips: Path, out: Path) -> dict[str, Any]:
@@ -41,10 +43,12 @@ def score(monkeypatch: pytest.MonkeyPatch, cases: Path, clips: Path, out: Path) 
 
 
 def test_cases_hold_what_a_model_needs(cases: Path) -> None:
-    assert read_manifest(cases / "manifest.json") == list(SEEDS)
-    path, truth = np.load(cases / "900000" / "path.npz"), truths(cases)[900_000]
+    again = read_manifest(cases / "manifest.json", "revisit")
+    assert (again.seeds, again.kinds) == (list(SEEDS), ["out_and_back", "circle"])
+    path, truth = np.load(cases / NAMES[0] / "path.npz"), truths(cases)[NAMES[0]]
+    assert (again.frames[0].numpy() == truth).all()
     assert truth.shape == (1 + 4 * len(path["keys"]), 48, 64, 3)
-    assert (iio.imread(cases / "900000" / "start.png") == truth[0]).all()
+    assert (iio.imread(cases / NAMES[0] / "start.png") == truth[0]).all()
     np.testing.assert_allclose(path["c2w"][-1], path["c2w_start"], atol=1e-6)
     np.testing.assert_allclose(path["K"], WorldSpec().K.numpy())
 
@@ -55,9 +59,9 @@ def test_clips_from_elsewhere_are_scored_beside_the_controls(
     """The truth handed back scores as the simulator does; a picture that never moves as the frozen control."""
     for name, still in (("perfect", False), ("still", True)):
         (tmp_path / name).mkdir()
-        for seed, frames in truths(cases).items():
+        for case, frames in truths(cases).items():
             made = np.broadcast_to(frames[:1], frames.shape) if still else frames
-            np.savez(tmp_path / name / f"{seed}.npz", frames=made)
+            np.savez(tmp_path / name / f"{case}.npz", frames=made)
     perfect = score(monkeypatch, cases, tmp_path / "perfect", tmp_path / "a")["arms"]
     assert perfect["perfect"] == perfect["simulator"]
     assert set(perfect) == {"perfect", "frozen", "last_frame", "blur", "simulator"}
@@ -69,18 +73,20 @@ def test_clips_from_elsewhere_are_scored_beside_the_controls(
 def test_clips_that_are_missing_or_wrong_are_all_named(
     cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    np.savez(tmp_path / "900001.npz", frames=np.zeros((3, 48, 64, 3), np.uint8))
+    np.savez(tmp_path / f"{NAMES[1]}.npz", frames=np.zeros((3, 48, 64, 3), np.uint8))
     with pytest.raises(SystemExit) as error:
         score(monkeypatch, cases, tmp_path, tmp_path / "out")
     assert error.value.code
-    with pytest.raises(ValueError, match=r"900000: no 900000.npz or .mp4; 900001.npz: uint8 \(3,"):
-        external.read_videos(tmp_path, external.make_cases(WorldSpec(), list(SEEDS), external.NUM_CHUNKS))
-    (tmp_path / "m.json").write_text('{"suite": "revisit", "protocol": "revisit-v0", "cases": []}')
+    with pytest.raises(ValueError, match=r"no 900000-out_and_back.npz or .mp4; 900001-circle.npz: uint8 \(3,"):
+        external.read_videos(tmp_path, read_manifest(cases / "manifest.json", "revisit"))
+    (tmp_path / "m.json").write_text(
+        '{"suite": "revisit", "protocol": "revisit-v0", "chunks": 1, "cases": [{"seed": 1, "path": "turn"}]}'
+    )
     with pytest.raises(ValueError, match="this version scores"):
-        read_manifest(tmp_path / "m.json")
+        read_manifest(tmp_path / "m.json", "revisit")
     (tmp_path / "m.json").write_text("[]")
     with pytest.raises(ValueError, match="no manifest of cases"):
-        read_manifest(tmp_path / "m.json")
+        read_manifest(tmp_path / "m.json", "revisit")
 
 
 def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,4 +115,4 @@ def test_reports_of_other_suites_are_not_compared(tmp_path: Path) -> None:
     for name, suite in (("a", "revisit"), ("b", "action")):
         (tmp_path / f"{name}.json").write_text(json.dumps({"suite": suite, "protocol": "v", "arms": {}, "seeds": []}))
     with pytest.raises(ValueError, match=r"is revisit v, .* is action v"):
-        external.compare(tmp_path / "a.json", tmp_path / "b.json")
+        compare(tmp_path / "a.json", tmp_path / "b.json")

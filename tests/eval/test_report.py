@@ -5,31 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldenv.eval.report import bootstrap_ci, paired, summarise, write_report
-
-
-def test_intervals_cover_the_true_mean_about_95_percent_of_the_time() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(100):
-        low, high = bootstrap_ci(rng.normal(3, 2, 24))
-        hits += low <= 3 <= high
-    assert 86 <= hits <= 100
-
-
-def test_intervals_shrink_with_cases_and_are_reproducible() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-    few, many = bootstrap_ci(values[:25]), bootstrap_ci(values)
-    assert few[1] - few[0] > 2 * (many[1] - many[0])
-    assert many == bootstrap_ci(values)
-    assert many[1] - many[0] == pytest.approx(2 * 1.96 / 20, rel=0.2)
-    assert bootstrap_ci(np.full(5, 2.0)) == (2.0, 2.0)
-
-
-def test_pairs_are_compared_case_by_case() -> None:
-    a = {"x": np.array([1.0, 5.0]), "only": np.zeros(2)}
-    found = paired(a, {"x": np.array([0.0, 4.0])})
-    assert found == {"x": {"mean": 1.0, "ci95": [1.0, 1.0], "n": 2}}
+from worldenv.eval.report import as_page, write_report
 
 
 def report(path: Path, **changes: object) -> dict[str, object]:
@@ -51,26 +27,39 @@ def test_reports_hold_the_contracts_keys(tmp_path: Path) -> None:
     assert loaded["arms"]["none"]["psnr"]["n"] == 2
 
 
-def test_nan_is_refused_and_leaves_no_report(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"(?i)nan|compliant"):
-        report(tmp_path / "report.json", arms={"none": {"psnr": np.array([1.0, np.nan])}})
+def test_a_case_without_a_metric_is_left_out_and_counted_so(tmp_path: Path) -> None:
+    arms = {"none": {"psnr": np.array([1.0, np.nan])}, "recent": {"psnr": np.array([0.0, 4.0])}}
+    made = report(tmp_path / "report.json", arms=arms, against=[("none", "recent")])
+    assert made["arms"]["none"]["psnr"] == {"mean": 1.0, "ci95": [1.0, 1.0], "n": 1}  # type: ignore[index]
+    assert made["differences"]["none - recent"]["psnr"]["n"] == 1  # type: ignore[index]
+    rows = (tmp_path / "trajectories.csv").read_text().splitlines()
+    assert rows[2] == "none,2,"
+
+
+def test_no_number_at_all_is_refused_and_leaves_no_report(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="all NaN"):
+        report(tmp_path / "report.json", arms={"none": {"psnr": np.full(2, np.nan)}})
     assert not (tmp_path / "report.json").exists()
 
 
-def test_summaries_count_their_cases() -> None:
-    assert summarise(np.arange(5.0))["n"] == 5
+def test_an_arm_that_stands_still_is_marked_invalid(tmp_path: Path) -> None:
+    arms = {name: {"memory_symmetry": np.ones(2), "motion_ratio": np.full(2, m)} for name, m in (("a", 0.9), ("b", 0))}
+    page = as_page(report(tmp_path / "report.json", arms=arms))
+    assert "| metric | a | b (invalid) |" in page
+    assert "invalid as worlds, however consistent: b." in page
 
 
 def test_every_trajectory_is_a_row_and_the_page_holds_every_figure(tmp_path: Path) -> None:
     arms = {"a": {"psnr": np.array([10.0, 12.0])}, "b": {"psnr": np.array([1.0, 2.0]), "gap": np.array([0.5, 0.25])}}
-    differences = {"a - b": paired(arms["a"], arms["b"])}
-    report(tmp_path / "report.json", arms=arms, differences=differences, skipped={"lpips": "no weights"})
+    report(tmp_path / "report.json", arms=arms, against=[("a", "b")], skipped={"lpips": "no weights"}, kinds=["x", "y"])
     with (tmp_path / "trajectories.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["arm"], row["seed"]) for row in rows] == [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
     assert [row["psnr"] for row in rows] == ["10.0", "12.0", "1.0", "2.0"]
+    assert [row["path"] for row in rows] == ["x", "y"] * 2
     assert [row["gap"] for row in rows] == ["", "", "0.5", "0.25"]
     page = (tmp_path / "report.md").read_text()
-    assert "| a | 11 [10, 12] |  |" in page
-    assert "| a - b | 9.5 [9, 10] |" in page
+    assert "| psnr | 11 [10, 12] | 1.5 [1, 2] |" in page
+    assert "| gap |  | 0.375 [0.25, 0.5] |" in page
+    assert "| psnr | 9.5 [9, 10] |" in page
     assert "lpips was skipped: no weights" in page

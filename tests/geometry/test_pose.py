@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worldenv.geometry.pose import (
+    chain,
     compose,
     interpolate,
     invert_se3,
@@ -103,3 +104,11 @@ def test_interpolation_ends_exactly_and_moves_evenly(a: torch.Tensor, b: torch.T
 def test_interpolation_turns_the_short_way_round() -> None:
     path = interpolate(upright(0, 0, 0, 3.0, 0), upright(0, 0, 0, -3.0, 0), 2)
     assert abs(float(yaw_pitch(path[0])[0])) == pytest.approx(math.pi, abs=1e-9)
+
+
+@given(st.lists(cameras, min_size=2, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_chained_motions_are_the_track_they_were_taken_from(track: list[torch.Tensor]) -> None:
+    c2w = torch.stack(track)
+    motions = relative(c2w[:-1], c2w[1:])
+    torch.testing.assert_close(chain(c2w[0], motions), c2w, atol=1e-9, rtol=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..base.checkpoint import load_tensors
+from ..base.dynamics import FRAMES_PER_LATENT
 from ..base.log import track
 from .schema import Clip, read_shard, shard_paths
 
@@ -79,6 +82,72 @@ class LatentDataset:
         mean = self.need[:, 1 : 1 + num_entries * chunk_latents].unflatten(1, (num_entries, chunk_latents)).mean(2)
         every = torch.cartesian_prod(torch.arange(num_clips), torch.arange(1, num_entries + 1))
         return every[mean.flatten() >= need], every
+
+
+@dataclass(frozen=True)
+class MotionDataset:
+    """The frames that have a pose, the last of each latent, in memory."""
+
+    frames: Tensor  # (N, F, H, W, 3) uint8
+    c2w: Tensor  # (N, F, 4, 4) float64
+    inverse_depth: Tensor  # (N, F, H / cell, W / cell) float32: 1 / metres at cells' centres
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, cell: int, max_clips: int | None = None, through: Callable[[Tensor], Tensor] | None = None
+    ) -> MotionDataset:
+        """Read a recording, with every clip (T, H, W, 3) uint8 put ``through`` something first.
+
+        Raises:
+            ValueError: if the recording has no camera poses or no depth.
+        """
+        paths = shard_paths(folder)
+        rows: list[tuple[Tensor, Tensor, Tensor]] = []
+        for path in track(paths, "reading motion", total=len(paths)):
+            if len(rows) == max_clips:
+                break
+            clips = read_shard(path, arrays=("frames", "depth", "c2w"))
+            wanted = None if max_clips is None else max_clips - len(rows)
+            rows += [_motion_row(clip, cell, through) for clip in islice(clips, wanted)]
+        return cls(*(torch.stack(part) for part in zip(*rows, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def sample(self, batch: int, num_latents: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw windows of consecutive entries: frames, c2w and inverse depth, each (batch, num_latents, ...)."""
+        clip = torch.randint(len(self), (batch,), generator=generator)
+        start = torch.randint(self.frames.shape[1] - num_latents + 1, (batch,), generator=generator)
+        return self.windows(torch.stack([clip, start], 1), num_latents)
+
+    def windows(
+        self,
+        places: Tensor,  # (B, 2): clip and first entry
+        num_latents: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return windows of consecutive entries: frames, c2w and inverse depth, each (B, num_latents, ...)."""
+        clip, entry = places[:, :1], places[:, 1:] + torch.arange(num_latents)
+        return self.frames[clip, entry], self.c2w[clip, entry], self.inverse_depth[clip, entry]
+
+
+def _motion_row(clip: Clip, cell: int, through: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return one clip's frames (F, H, W, 3), c2w (F, 4, 4) and inverse depth (F, H / cell, W / cell)."""
+    if clip.c2w is None or clip.depth is None:
+        raise ValueError("this recording has no camera poses or no depth; motion is learned from both")
+    frames = torch.from_numpy(clip.frames)
+    shown = frames if through is None else through(frames)
+    depth = torch.from_numpy(clip.depth[::FRAMES_PER_LATENT]).float()
+    return shown[::FRAMES_PER_LATENT], torch.from_numpy(clip.c2w), _at_centres(1 / depth, cell)
+
+
+def _at_centres(
+    values: Tensor,  # (F, H, W)
+    cell: int,
+) -> Tensor:
+    """Average the four pixels around the centre of each cell; (F, H / cell, W / cell)."""
+    cells = values.unflatten(2, (-1, cell)).unflatten(1, (-1, cell))
+    middle = slice(cell // 2 - 1, cell // 2 + 1)
+    return cells[:, :, middle, :, middle].mean((2, 4))
 
 
 def clip_pose_arrays(clip: Clip) -> tuple[np.ndarray, np.ndarray]:

@@ -301,6 +301,11 @@ class Engine:
         axes: Literal["old", "new"] = "old" if self.spec.start_in_chunk else "new"
         return c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg, axes=axes)
 
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """Let every row's noise go on from a new seed: a suite does so before each chunk, to keep its arms paired."""
+        for row, seed in enumerate(seeds):
+            self._state.generators.seed(row, seed)
+
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
         self.check_rows(rows)

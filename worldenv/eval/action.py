@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..base.dynamics import Actions
+from ..base.log import Stopwatch, console
 from ..base.rng import derive_seed
 from ..engine.engine import Engine
 from ..engine.world import World
 from ..geometry.action import camera_to_c2w, keys_to_camera
 from .image import Array, as_unit
+from .report import write_report
 
 TURN_RIGHT, TURN_LEFT = 1, 2
 
@@ -56,3 +60,24 @@ def turn_shifts(world: World, starts: list[int], *, num_frames: int = 4) -> tupl
 def obedience(right: Array, left: Array) -> Array:
     """Tell for each state whether right moved the picture left and left moved it right; (N,) of 0 and 1."""
     return ((right < 0) & (left > 0)).astype(np.float64)
+
+
+def run_action(world: World, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
+    """Turn left and right from ``num_worlds`` held-out start views, from ``first_seed`` on (all, at most 200)."""
+    starts = world.require_starts()
+    num_worlds, first_seed = num_worlds or min(200, len(starts)), first_seed or 0
+    if first_seed + num_worlds > len(starts):
+        raise ValueError(
+            f"start views {first_seed}..{first_seed + num_worlds - 1} asked for, the world has {len(starts)}"
+        )
+    watch = Stopwatch()
+    right, left = turn_shifts(world, list(range(first_seed, first_seed + num_worlds)))
+    obeyed = obedience(right, left)
+    seeds = starts.map_seeds[first_seed : first_seed + num_worlds].tolist()
+    arms = {world.config.memory.policy: {"obeyed": obeyed, "shift_right": right, "shift_left": left}}
+    write_report(
+        out / "report.json", suite="action", protocol="action-v1",
+        world={"name": world.config.name, "sha256": world.sha256}, seeds=seeds,
+        arms=arms, timing={"seconds": watch.seconds()},
+    )  # fmt: skip
+    console.print(f"turns obeyed in {100 * obeyed.mean():.1f} % of {len(obeyed)} states; wrote {out / 'report.json'}")

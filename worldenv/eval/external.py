@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,26 @@ from torch import Tensor
 
 from ..base.config import to_dict
 from ..base.dynamics import Actions, Dynamics, WorldSpec
-from ..base.log import console, track
+from ..base.log import console
 from ..base.rng import derive_seed
-from .revisit import PROTOCOL, Cases, make_cases
+from .arms import Progress
+from .cases import PROTOCOL, Cases, make_cases
+from .evaluate import run_foreign
+from .suites import RUNS, Suite, suite_cases
 
-NUM_CHUNKS = 6
-"""Chunks out, and as many back, of suite ``revisit``."""
 
-
-def write_cases(out: Path, spec: WorldSpec, *, num_worlds: int, first_seed: int) -> None:
-    """Write the cases of suite ``revisit``: ``manifest.json`` and a folder each.
+def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
+    """Write the cases of a suite: ``manifest.json`` and a folder each.
 
     A folder holds ``start.png``, ``path.npz`` (``keys`` (F, 2) WorldPlay's codes and ``c2w`` (F, 4, 4) OpenCV, metres,
     of every latent of 4 frames; ``c2w_start``; ``K`` in pixels) and ``truth.npz`` (``frames`` (1 + 4 F, H, W, 3) uint8,
     the start view first).
     """
-    cases = make_cases(spec, list(range(first_seed, first_seed + num_worlds)), NUM_CHUNKS)
+    spec, suite = WorldSpec(), _suite(name)
+    cases, _ = suite_cases(suite, spec, num_worlds, first_seed)
     listed = []
-    for i, seed in enumerate(cases.seeds):
-        folder = out / str(seed)
+    for i, (seed, kind) in enumerate(zip(cases.seeds, cases.kinds, strict=True)):
+        folder = out / f"{seed}-{kind}"
         folder.mkdir(parents=True, exist_ok=True)
         iio.imwrite(folder / "start.png", cases.frames[i, 0].numpy())
         np.savez(
@@ -42,33 +44,70 @@ def write_cases(out: Path, spec: WorldSpec, *, num_worlds: int, first_seed: int)
             c2w_start=cases.start_c2w[i].numpy(), K=spec.K.numpy(),
         )  # fmt: skip
         np.savez_compressed(folder / "truth.npz", frames=cases.frames[i].numpy())
-        listed.append({"id": str(seed), "seed": seed, "num_frames": int(cases.frames.shape[1])})
-    manifest = {"format": 1, "suite": "revisit", "protocol": PROTOCOL, "spec": to_dict(spec), "cases": listed}
+        listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
+    manifest = {"format": 1, "suite": name, "protocol": PROTOCOL, "chunks": suite.chunks, "spec": to_dict(spec),
+                "cases": listed}  # fmt: skip
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
     console.print(
         f"wrote {len(listed)} cases to {out}; make a clip of {listed[0]['num_frames']} frames for each, the start view "
-        "first, as <id>.npz (frames) or <id>.mp4, and score them with eval revisit --videos DIR --manifest "
+        f"first, as <id>.npz (frames) or <id>.mp4, and score them with eval {name} --videos DIR --manifest "
         f"{out / 'manifest.json'}"
     )
 
 
-def read_manifest(path: Path) -> list[int]:
-    """Return the map seeds of a manifest's cases.
+def read_manifest(path: Path, name: str) -> Cases:
+    """Make the cases of a manifest once more.
 
     Raises:
         ValueError: if it is no manifest of this suite and protocol.
     """
     try:
         values = json.loads(path.read_text())
-        found = values["suite"], values["protocol"]
-        seeds = [int(case["seed"]) for case in values["cases"]]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: no manifest of cases ({error}); write one with worldenv bench-data revisit"
-        ) from None
-    if found != ("revisit", PROTOCOL):
-        raise ValueError(f"{path}: suite and protocol {found}, this version scores {('revisit', PROTOCOL)}")
-    return seeds
+        found, chunks = (values["suite"], values["protocol"]), int(values["chunks"])
+        seeds, kinds = zip(*((int(case["seed"]), str(case["path"])) for case in values["cases"]), strict=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no manifest of cases ({error}); write one with worldenv bench-data {name}") from None
+    if found != (name, PROTOCOL):
+        raise ValueError(f"{path}: suite and protocol {found}, this version scores {(name, PROTOCOL)}")
+    return make_cases(WorldSpec(), list(seeds), list(kinds), chunks, depth=_suite(name).depth)
+
+
+def _suite(name: str) -> Suite:
+    if name not in RUNS:
+        raise ValueError(f"suite {name!r} has no cases to hand out; choose one of {', '.join(RUNS)}")
+    return RUNS[name]
+
+
+def score_videos(name: str, folder: Path, manifest: Path | None, out: Path, *, weights: Path | None = None) -> None:
+    """Score clips made elsewhere for a suite's cases, beside the controls."""
+    if manifest is None:
+        raise ValueError("--videos needs --manifest, the manifest.json that worldenv bench-data wrote")
+    out.mkdir(parents=True, exist_ok=True)
+    cases = read_manifest(manifest, name)
+    clips = dict(zip(_names(cases), read_videos(folder, cases), strict=True))
+
+    def show(cases: Cases, progress: Progress) -> Tensor:
+        return torch.stack([clips[case] for case in _names(cases)])
+
+    run_foreign(name, folder.resolve().name, show, cases, out, spec=WorldSpec(), weights=weights)
+
+
+def score_dynamics(
+    name: str, dynamics: str, out: Path, *, num_worlds: int | None, first_seed: int | None, weights: Path | None = None
+) -> None:
+    """Step any ``Dynamics`` along a suite's cases and score it beside the controls."""
+    make, spec = load_dynamics(dynamics), WorldSpec()
+    out.mkdir(parents=True, exist_ok=True)
+    cases, _ = suite_cases(_suite(name), spec, num_worlds, first_seed)
+
+    def show(cases: Cases, progress: Progress) -> Tensor:
+        return run_dynamics(make(len(cases), spec=spec), cases, progress)
+
+    run_foreign(name, dynamics.rpartition(":")[2], show, cases, out, spec=spec, weights=weights)
+
+
+def _names(cases: Cases) -> list[str]:
+    return [f"{seed}-{kind}" for seed, kind in zip(cases.seeds, cases.kinds, strict=True)]
 
 
 def read_videos(folder: Path, cases: Cases) -> Tensor:
@@ -78,10 +117,10 @@ def read_videos(folder: Path, cases: Cases) -> Tensor:
         ValueError: naming every clip that is missing or of another shape.
     """
     wanted, clips, wrong = tuple(cases.frames.shape[1:]), [], []
-    for seed in cases.seeds:
-        files = [folder / f"{seed}{suffix}" for suffix in (".npz", ".mp4") if (folder / f"{seed}{suffix}").is_file()]
+    for name in _names(cases):
+        files = [folder / f"{name}{suffix}" for suffix in (".npz", ".mp4") if (folder / f"{name}{suffix}").is_file()]
         if not files:
-            wrong.append(f"{seed}: no {seed}.npz or .mp4")
+            wrong.append(f"no {name}.npz or .mp4")
             continue
         frames = _read_clip(files[0])
         if frames.shape != wanted or frames.dtype != np.uint8:
@@ -118,7 +157,7 @@ def load_dynamics(name: str) -> Callable[..., Dynamics]:
     return made
 
 
-def run_dynamics(dynamics: Dynamics, cases: Cases) -> Tensor:
+def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor:
     """Step any ``Dynamics`` along the cases; (B, 1 + T, H, W, 3) uint8.
 
     It is reset with the suite's seeds, the map seeds as starts, and, if its ``reset`` takes them, the start views and
@@ -135,25 +174,8 @@ def run_dynamics(dynamics: Dynamics, cases: Cases) -> Tensor:
         raise ValueError(f"reset returned frames {tuple(first.frames.shape)}, expected {batch} rows of the cases' size")
     frames = [first.frames[:, -1:]]
     pieces = list(zip(cases.keys.split(chunk, 1), cases.c2w.split(chunk, 1), strict=True))
-    for keys, c2w in track(pieces, type(dynamics).__name__, total=len(pieces)):
+    for keys, c2w in pieces:
+        began = time.perf_counter()
         frames.append(dynamics.step(Actions(keys, c2w)).frames)
+        progress.chunk(time.perf_counter() - began)
     return torch.cat(frames, 1)
-
-
-def compare(first: Path, second: Path) -> None:
-    """Print two reports side by side: what both measured, with intervals, and which differ beyond them."""
-    from rich.table import Table
-
-    a, b = (json.loads((p / "report.json" if p.is_dir() else p).read_text()) for p in (first, second))
-    if (a["suite"], a["protocol"]) != (b["suite"], b["protocol"]):
-        raise ValueError(f"{first} is {a['suite']} {a['protocol']}, {second} is {b['suite']} {b['protocol']}")
-    table = Table("arm", "metric", str(first), str(second), "", title=f"{a['suite']}, {a['protocol']}")
-    for arm in (x for x in a["arms"] if x in b["arms"]):
-        for metric in (x for x in a["arms"][arm] if x in b["arms"][arm]):
-            x, y = a["arms"][arm][metric], b["arms"][arm][metric]
-            apart = x["ci95"][1] < y["ci95"][0] or y["ci95"][1] < x["ci95"][0]
-            cells = [f"{v['mean']:.3g} [{v['ci95'][0]:.3g}, {v['ci95'][1]:.3g}]" for v in (x, y)]
-            table.add_row(arm, metric, *cells, ("higher" if y["mean"] > x["mean"] else "lower") if apart else "")
-    same = a["seeds"] == b["seeds"]
-    console.print(table)
-    console.print("the same cases" if same else "other cases: compare means with care")

@@ -46,11 +46,11 @@ def frame_psnr(a: Any, b: Any) -> Array:
 
 def psnr(a: Any, b: Any) -> Any:
     """Return the mean over frames of the PSNR in dB (each capped at 60)."""
-    return _mean(frame_psnr(a, b))
+    return mean_over_frames(frame_psnr(a, b))
 
 
-def ssim(a: Any, b: Any) -> Any:
-    """Return the mean structural similarity: Gaussian window 11 (sigma 1.5), K1 .01, K2 .03, per channel."""
+def frame_ssim(a: Any, b: Any) -> Array:
+    """Return the structural similarity of each frame: Gaussian window 11 (sigma 1.5), K1 .01, K2 .03; (..., T)."""
     x, y = _pair(a, b)
     flat_x, flat_y = (v.reshape(-1, *v.shape[-3:]) for v in (x, y))
     values = [
@@ -59,13 +59,18 @@ def ssim(a: Any, b: Any) -> Any:
         )
         for p, q in zip(flat_x, flat_y, strict=True)
     ]
-    return _mean(np.asarray(values).reshape(x.shape[:-3]))
+    return np.asarray(values).reshape(x.shape[:-3])
+
+
+def ssim(a: Any, b: Any) -> Any:
+    """Return the mean over frames of the structural similarity."""
+    return mean_over_frames(frame_ssim(a, b))
 
 
 def contrast_ratio(a: Any, b: Any) -> Any:
     """Return how much of the reference's contrast is there: mean over frames of std(a) / std(b); blur is below 1."""
     x, y = _pair(a, b)
-    return _mean(x.std((-3, -2, -1)) / np.maximum(y.std((-3, -2, -1)), 1e-6))
+    return mean_over_frames(x.std((-3, -2, -1)) / np.maximum(y.std((-3, -2, -1)), 1e-6))
 
 
 def motion_ratio(a: Any, b: Any) -> Any:
@@ -82,6 +87,9 @@ def _pair(a: Any, b: Any) -> tuple[Array, Array]:
     return x, y
 
 
-def _mean(values: Array) -> Any:
+def mean_over_frames(
+    values: Array,  # (..., T)
+) -> Any:
+    """Return the mean over the last axis; a float for one clip."""
     result = values.mean(-1)
     return float(result) if np.ndim(result) == 0 else result

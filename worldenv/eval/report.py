@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..base.log import git_revision, hardware
+from ..base.log import console, git_revision, hardware
 from .image import Array
+from .statistics import DESCRIPTION, paired, summarise
 
-NUM_DRAWS = 10_000
-
-
-def bootstrap_ci(
-    values: Array,  # (N,)
-    *,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean over resampled cases."""
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(values), size=(NUM_DRAWS, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def summarise(values: Array) -> dict[str, Any]:
-    """Return mean, interval and number of cases."""
-    low, high = bootstrap_ci(values)
-    return {"mean": round(float(values.mean()), 4), "ci95": [round(low, 4), round(high, 4)], "n": len(values)}
-
-
-def paired(a: Mapping[str, Array], b: Mapping[str, Array]) -> dict[str, Any]:
-    """Summarise the difference a - b of every metric both have, case by case."""
-    return {key: summarise(a[key] - b[key]) for key in a if key in b}
+LEAST_MOTION = 0.5
+"""Share of the true motion below which an arm's consistency says nothing: it stands still."""
 
 
 def write_report(
@@ -48,10 +27,22 @@ def write_report(
     seeds: list[int],
     arms: Mapping[str, Mapping[str, Array]],
     timing: Mapping[str, float],
-    differences: Mapping[str, Any] | None = None,
+    against: Sequence[tuple[str, str]] = (),
+    kinds: Sequence[str] = (),
+    totals: Mapping[str, Mapping[str, float]] | None = None,
     skipped: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Write report.json (format 1) and return it; beside it trajectories.csv and report.md."""
+    """Write report.json (format 1) and return it; beside it trajectories.csv and report.md.
+
+    ``seeds`` are the maps of the cases: what intervals are drawn over. ``against`` names the pairs of arms whose
+    differences are reported, ``totals`` figures of an arm as a whole (one value, no interval), ``skipped`` the metrics
+    that could not be computed and why.
+    """
+    groups = [np.asarray(seeds)]
+    summaries = {arm: {k: summarise(v, groups) for k, v in metrics.items()} for arm, metrics in arms.items()}
+    for arm, values in (totals or {}).items():
+        summaries[arm] |= {k: {"mean": round(v, 4), "ci95": [round(v, 4)] * 2, "n": 1} for k, v in values.items()}
     report = {
         "format": 1,
         "suite": suite,
@@ -60,48 +51,66 @@ def write_report(
         "git": git_revision(),
         "hardware": hardware(),
         "seeds": seeds,
-        "ci": "95 % bootstrap percentile interval over worlds, 10,000 draws",
-        "arms": {arm: {k: summarise(v) for k, v in metrics.items()} for arm, metrics in arms.items()},
-        "differences": dict(differences or {}),
+        "ci": DESCRIPTION,
+        "arms": summaries,
+        "differences": {f"{a} - {b}": paired(arms[a], arms[b], groups) for a, b in against},
         "timing": {k: round(v, 3) for k, v in timing.items()},
         "skipped": dict(skipped or {}),
+        **more,
     }
     path.write_text(json.dumps(report, indent=1, allow_nan=False))
-    _write_trajectories(path.with_name("trajectories.csv"), seeds, arms)
+    _write_trajectories(path.with_name("trajectories.csv"), seeds, list(kinds), arms)
     path.with_name("report.md").write_text(as_page(report))
     return report
 
 
-def _write_trajectories(path: Path, seeds: list[int], arms: Mapping[str, Mapping[str, Array]]) -> None:
-    """Write one row per trajectory and arm."""
+def _write_trajectories(
+    path: Path, seeds: list[int], kinds: list[str], arms: Mapping[str, Mapping[str, Array]]
+) -> None:
+    """Write one row per trajectory and arm; a metric that a trajectory lacks stays empty."""
     names = list(dict.fromkeys(name for metrics in arms.values() for name in metrics))
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["arm", "seed", *names])
+        writer = csv.DictWriter(file, ["arm", "seed", *(["path"] if kinds else []), *names])
         writer.writeheader()
         for arm, metrics in arms.items():
             for i, seed in enumerate(seeds):
-                row = {name: round(float(values[i]), 6) for name, values in metrics.items()}
-                writer.writerow({"arm": arm, "seed": seed, **row})
+                row = {name: round(float(v[i]), 6) for name, v in metrics.items() if not np.isnan(v[i])}
+                writer.writerow({"arm": arm, "seed": seed, **({"path": kinds[i]} if kinds else {}), **row})
 
 
 def as_page(report: Mapping[str, Any]) -> str:
-    """Render a report as Markdown: arms, paired differences, what was skipped."""
+    """Render a report as Markdown: a row per metric; arms, paired differences, what was skipped, timing."""
     world = report["world"]
     lines = [
         f"# {report['suite']}: {world['name']}", "",
         f"{len(report['seeds'])} trajectories, protocol {report['protocol']}, {report['hardware']}, git "
         f"{report['git']}. Means with {report['ci']}.",
     ]  # fmt: skip
-    for title, rows in (("arm", report["arms"]), ("difference, paired", report["differences"])):
-        if rows:
-            names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
-            lines += ["", f"| {title} | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    still = stands_still(report)
+    if still:
+        lines += ["", f"Arms that move less than {LEAST_MOTION:.0%} of the truth are invalid as worlds, however "
+                  f"consistent: {', '.join(still)}."]  # fmt: skip
+    for title, columns in (("metric", report["arms"]), ("paired difference", report["differences"])):
+        if columns:
+            names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
+            heads = [f"{arm} (invalid)" if title == "metric" and arm in still else arm for arm in columns]
+            lines += ["", f"| {title} | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
             lines += [
-                f"| {arm} | " + " | ".join(_cell(metrics.get(name)) for name in names) + " |"
-                for arm, metrics in rows.items()
+                f"| {name} | " + " | ".join(_cell(metrics.get(name)) for metrics in columns.values()) + " |"
+                for name in names
             ]
+    if report["timing"]:
+        lines += ["", "| timing | |", "|---|---|", *(f"| {k} | {v:g} |" for k, v in report["timing"].items())]
     lines += [f"\n{name} was skipped: {reason}" for name, reason in report["skipped"].items()]
     return "\n".join(lines) + "\n"
+
+
+def stands_still(report: Mapping[str, Any]) -> list[str]:
+    """Name the arms whose pictures move too little for their consistency to mean anything."""
+    motion = {
+        arm: metrics["motion_ratio"]["mean"] for arm, metrics in report["arms"].items() if "motion_ratio" in metrics
+    }
+    return [arm for arm, ratio in motion.items() if ratio < LEAST_MOTION]
 
 
 def _cell(summary: Mapping[str, Any] | None) -> str:
@@ -109,3 +118,46 @@ def _cell(summary: Mapping[str, Any] | None) -> str:
         return ""
     low, high = summary["ci95"]
     return f"{summary['mean']:.3g} [{low:.3g}, {high:.3g}]"
+
+
+RETURNING = {"self": "return_psnr_self", "far": "return_psnr_self_far", "truth": "return_psnr_gt"}
+ANYWHERE = {"psnr": "psnr", "ssim": "ssim", "new": "unseen_psnr"}
+ALWAYS = {"seen": "seen_psnr", "contrast": "contrast_ratio", "motion": "motion_ratio", "action": "action_score"}
+"""Metrics of the table on the console, by its headings; the report has all."""
+
+
+def print_arms(report: Mapping[str, Any]) -> None:
+    """Print the arms as a table, invalid ones marked."""
+    from rich.table import Table
+
+    arms, still = report["arms"], stands_still(report)
+    there = {name for metrics in arms.values() for name in metrics}
+    wanted = (RETURNING if "return_psnr_self" in there else ANYWHERE) | ALWAYS
+    shown = {head: name for head, name in wanted.items() if name in there}
+    table = Table(title=f"{report['suite']}, means (dB: self, far, truth, psnr, new, seen; * stands still)")
+    table.add_column("arm", no_wrap=True)
+    for head in shown:
+        table.add_column(head, justify="right", no_wrap=True)
+    for arm, metrics in arms.items():
+        cells = [f"{metrics[name]['mean']:.2f}" if name in metrics else "" for name in shown.values()]
+        table.add_row(f"{arm} *" if arm in still else arm, *cells)
+    console.print(table)
+
+
+def compare(first: Path, second: Path) -> None:
+    """Print two reports side by side: what both measured, with intervals, and which differ beyond them."""
+    from rich.table import Table
+
+    a, b = (json.loads((p / "report.json" if p.is_dir() else p).read_text()) for p in (first, second))
+    if (a["suite"], a["protocol"]) != (b["suite"], b["protocol"]):
+        raise ValueError(f"{first} is {a['suite']} {a['protocol']}, {second} is {b['suite']} {b['protocol']}")
+    table = Table("arm", "metric", str(first), str(second), "", title=f"{a['suite']}, {a['protocol']}")
+    for arm in (x for x in a["arms"] if x in b["arms"]):
+        for metric in (x for x in a["arms"][arm] if x in b["arms"][arm]):
+            x, y = a["arms"][arm][metric], b["arms"][arm][metric]
+            apart = x["ci95"][1] < y["ci95"][0] or y["ci95"][1] < x["ci95"][0]
+            table.add_row(
+                arm, metric, _cell(x), _cell(y), ("higher" if y["mean"] > x["mean"] else "lower") if apart else ""
+            )
+    console.print(table)
+    console.print("the same cases" if a["seeds"] == b["seeds"] else "other cases: compare means with care")

@@ -1,99 +1,81 @@
-"""Suites: what ``worldenv eval SUITE`` runs on a world."""
+"""The suites: which cases, which arms, which comparisons. A new one is a line in ``RUNS``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import itertools
+from dataclasses import dataclass, field
 
-import imageio.v3 as iio
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from ..base.dynamics import WorldSpec
+from ..base.log import console
+from .cases import KINDS, PROTOCOL, Cases, digests, make_cases, published
 
-from ..base.device import default_dtype, resolve_device
-from ..base.log import Stopwatch, console, track
-from ..engine.world import World, shared_world
-from ..models.vae import to_frames, to_pixels
-from .action import obedience, turn_shifts
-from .demo import run_revisit
-from .geometry import run_geometry
-from .image import contrast_ratio, motion_ratio, psnr, ssim
-from .memory import run_memory
-from .report import write_report
-from .revisit import PROTOCOL, make_cases
+BUDGETS = (2, 4, 8, 16, "unlimited")
+"""Entries of WorldScape's pool in suite ``memory``, besides the world's own."""
 
 
-def run_action(world: World, out: Path, *, num_worlds: int, first_seed: int) -> None:
-    """Turn left and right from ``num_worlds`` held-out start views, from ``first_seed`` on."""
-    starts = world.require_starts()
-    if first_seed + num_worlds > len(starts):
-        raise ValueError(
-            f"start views {first_seed}..{first_seed + num_worlds - 1} asked for, the world has {len(starts)}"
-        )
-    watch = Stopwatch()
-    right, left = turn_shifts(world, list(range(first_seed, first_seed + num_worlds)))
-    obeyed = obedience(right, left)
-    seeds = starts.map_seeds[first_seed : first_seed + num_worlds].tolist()
-    arms = {world.config.memory.policy: {"obeyed": obeyed, "shift_right": right, "shift_left": left}}
-    write_report(
-        out / "report.json", suite="action", protocol="action-v1",
-        world={"name": world.config.name, "sha256": world.sha256}, seeds=seeds,
-        arms=arms, timing={"seconds": watch.seconds()},
-    )  # fmt: skip
-    console.print(f"turns obeyed in {100 * obeyed.mean():.1f} % of {len(obeyed)} states; wrote {out / 'report.json'}")
+@dataclass(frozen=True)
+class Suite:
+    """Which cases, which arms, which comparisons."""
+
+    listed: str
+    """Name of the published list."""
+    chunks: int
+    policies: tuple[str, ...]
+    controls: tuple[str, ...] = ("frozen", "last_frame", "blur", "vae", "simulator")
+    doubts: tuple[str, ...] = ()
+    """Arms that take memory or actions away: ``swapped``, ``shuffled_actions``."""
+    depth: bool = True
+    """Whether visibility is needed: for seen and unseen ground, and for the oracle."""
+    against: tuple[str, ...] = ("recent", "random", "none", "swapped", "shuffled_actions", "frozen")
+    """Arms that the first one is compared with."""
+    baseline: str = ""
+    """Arm that all others are compared with."""
+    kinds: tuple[str, ...] = KINDS
+    num_frames: int | None = None
+    """Frames that are scored, the start view included; None is all."""
+    ssim_step: int = 4
+    """Every how manieth frame SSIM is computed on."""
+    ages: bool = False
+    """Whether early and late chunks are compared."""
+    panels: dict[str, str] = field(default_factory=dict)
+    """Titles and metrics of a plot of means."""
 
 
-@torch.no_grad()
-def run_reconstruction(world: World, out: Path, *, num_worlds: int, first_seed: int) -> None:
-    """Encode and decode the simulator's frames along the revisit paths: the VAE's ceiling on everything else."""
-    cases = make_cases(world.spec, list(range(first_seed, first_seed + num_worlds)), num_chunks=4)
-    vae, watch = world.vae, Stopwatch()
-    made = torch.stack([
-        to_frames(vae.decode(vae.encode(to_pixels(clip)[None].to(vae.latent_mean.device, vae.dtype))))[0].cpu()
-        for clip in track(cases.frames, "reconstructing", total=num_worlds)
-    ])  # fmt: skip
-    arms = {"vae": {
-        "psnr": np.asarray(psnr(made, cases.frames)),
-        "ssim": np.asarray(ssim(made, cases.frames)),
-        "contrast_ratio": np.asarray(contrast_ratio(made, cases.frames)),
-        "motion_ratio": np.asarray(motion_ratio(made, cases.frames)),
-    }}  # fmt: skip
-    write_report(
-        out / "report.json", suite="reconstruction", protocol=PROTOCOL,
-        world={"name": world.config.name, "sha256": world.sha256}, seeds=cases.seeds, arms=arms,
-        timing={"frames_per_s": made.shape[0] * made.shape[1] / watch.seconds()},
-    )  # fmt: skip
-    iio.imwrite(out / "reconstruction.png", sheet(cases.frames[:6, ::16], made[:6, ::16]))
-    console.print("  ".join(f"{key} {value.mean():.3f}" for key, value in arms["vae"].items()))
+POLICIES = ("worldplay", "recent", "random", "none")
+RETURNS = {"way back, far, against its own way out": "return_psnr_self_far",
+           "way back, far, against the simulator": "return_psnr_gt_far"}  # fmt: skip
+RUNS: dict[str, Suite] = {
+    "revisit": Suite("revisit", 16, POLICIES, doubts=("swapped", "shuffled_actions"), panels=RETURNS),
+    "demo": Suite("revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False),
+    "short_term": Suite("short_term", 4, ("worldplay", "none"), doubts=("shuffled_actions",), kinds=("explore",),
+                        num_frames=61, ssim_step=1, panels={"against the simulator": "psnr", "seen before": "seen_psnr",
+                                             "new ground": "unseen_psnr"}),
+    "drift": Suite("drift", 64, ("worldplay", "worldscape", "none"), ("frozen", "simulator"), depth=False, ages=True),
+    "memory": Suite("revisit", 20, ("worldplay", "worldscape", *(f"worldscape_{n}" for n in BUDGETS), "recent",
+                                    "random", "none", "oracle"), ("simulator",), against=("oracle",), baseline="recent",
+                    kinds=("out_and_back",), panels=RETURNS),
+}  # fmt: skip
+"""Suites that step worlds along cases."""
 
 
-def sheet(truth: Tensor, made: Tensor, *, scale: int = 2) -> npt.NDArray[np.uint8]:
-    """Lay out clips (N, T, H, W, 3) as rows, the truth above what was made of it."""
-    rows = [np.concatenate(list(clip.numpy()), 1) for pair in zip(truth, made, strict=True) for clip in pair]
-    grid: npt.NDArray[np.uint8] = np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)
-    return grid
-
-
-def _geometry(world: World, out: Path, *, num_worlds: int, first_seed: int) -> None:
-    """Check the simulator that the world was learned from."""
-    run_geometry(out, spec=world.spec, num_worlds=num_worlds, first_seed=first_seed)
-
-
-SUITES: dict[str, Callable[..., None]] = {
-    "revisit": run_revisit,
-    "memory": run_memory,
-    "action": run_action,
-    "reconstruction": run_reconstruction,
-    "geometry": _geometry,
-}
-
-
-def run_suite(suite: str, name: str, out: Path, *, num_worlds: int, first_seed: int) -> None:
-    """Run a suite on a world and write its report."""
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite {suite!r}; choose one of {', '.join(SUITES)}")
-    device = resolve_device("auto")
-    world = shared_world(name, device=device, dtype=default_dtype(device))
-    out.mkdir(parents=True, exist_ok=True)
-    SUITES[suite](world, out, num_worlds=num_worlds, first_seed=first_seed)
+def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_seed: int | None) -> tuple[Cases, str]:
+    """Return a suite's cases, and whether they are the published ones or others."""
+    listed = published(suite.listed)
+    if first_seed is None:
+        seeds = listed["seeds"][:num_worlds]
+        if num_worlds is not None and num_worlds > len(seeds):
+            raise ValueError(f"{PROTOCOL} lists {len(seeds)} cases of {suite.listed}; draw others with --first-seed")
+    else:
+        seeds = list(range(first_seed, first_seed + (num_worlds or len(listed["seeds"]))))
+    offered = listed["kinds"] if len(suite.kinds) > 1 else suite.kinds
+    kinds = list(itertools.islice(itertools.cycle(offered), len(seeds)))
+    cases = make_cases(spec, seeds, kinds, suite.chunks, depth=suite.depth)
+    if first_seed is not None:
+        return cases, "other seeds"
+    own = WorldSpec(unit=spec.unit, fps=spec.fps)  # which no path depends on
+    if (suite.chunks, spec) != (listed["chunks"], own) or kinds != listed["kinds"][: len(kinds)]:
+        return cases, f"maps of {PROTOCOL}, other paths"
+    wrong = sum(a != b for a, b in zip(digests(cases), listed["digests"], strict=False))
+    if wrong:
+        console.print(f"{wrong} of {len(cases)} cases differ from the published ones: another simulator or version?")
+    return cases, f"{PROTOCOL}, {wrong} differ" if wrong else PROTOCOL

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .image import Array, frame_psnr
+from .image import Array, frame_psnr, mean_over_frames
 
 STILL = 1e-9
 """Motion below this counts as none."""
@@ -21,7 +21,7 @@ def r_dist(c2w: Any, c2w_ref: Any) -> Any:
     The angle of R R_ref^T, mean over all T frames.
     """
     a, b = (_relative(t) for t in _pair(c2w, c2w_ref))
-    return _mean(_angle(a[..., :3, :3] @ np.swapaxes(b[..., :3, :3], -1, -2)))
+    return mean_over_frames(_angle(a[..., :3, :3] @ np.swapaxes(b[..., :3, :3], -1, -2)))
 
 
 def t_dist(c2w: Any, c2w_ref: Any) -> Any:
@@ -31,14 +31,14 @@ def t_dist(c2w: Any, c2w_ref: Any) -> Any:
         ValueError: if the reference does not move; a turn on the spot has no T_dist.
     """
     a, b = (_relative(t)[..., :3, 3] for t in _pair(c2w, c2w_ref))
-    return _mean(np.linalg.norm(a - b, axis=-1) / _extent(b)[..., None])
+    return mean_over_frames(np.linalg.norm(a - b, axis=-1) / _extent(b)[..., None])
 
 
 def t_dist_scaled(c2w: Any, c2w_ref: Any) -> Any:
     """Return ``t_dist`` after the one scale that fits the track's translations to the reference best."""
     a, b = (_relative(t)[..., :3, 3] for t in _pair(c2w, c2w_ref))
     scale = (a * b).sum((-2, -1)) / np.maximum((a * a).sum((-2, -1)), STILL)
-    return _mean(np.linalg.norm(scale[..., None, None] * a - b, axis=-1) / _extent(b)[..., None])
+    return mean_over_frames(np.linalg.norm(scale[..., None, None] * a - b, axis=-1) / _extent(b)[..., None])
 
 
 def rpe(c2w: Any, c2w_ref: Any) -> tuple[Any, Any]:
@@ -48,7 +48,7 @@ def rpe(c2w: Any, c2w_ref: Any) -> tuple[Any, Any]:
     """
     a, b = (_steps(t) for t in _pair(c2w, c2w_ref))
     error = np.linalg.inv(b) @ a
-    return _mean(np.linalg.norm(error[..., :3, 3], axis=-1)), _mean(_angle(error[..., :3, :3]))
+    return mean_over_frames(np.linalg.norm(error[..., :3, 3], axis=-1)), mean_over_frames(_angle(error[..., :3, :3]))
 
 
 def traj_acc(c2w: Any, c2w_ref: Any, *, variant: Literal["iworld", "signed"] = "iworld") -> Any:
@@ -169,8 +169,3 @@ def _extent(translations: Array) -> Array:
     if (extent < STILL).any():
         raise ValueError("the reference does not move, so T_dist has no unit; leave it out for turns on the spot")
     return extent
-
-
-def _mean(values: Array) -> Any:
-    result = values.mean(-1)
-    return float(result) if np.ndim(result) == 0 else result

@@ -31,6 +31,17 @@ def relative(
     return invert_se3(c2w_from) @ c2w_to
 
 
+def chain(
+    c2w_start: Tensor,  # (..., 4, 4)
+    motions: Tensor,  # (..., F, 4, 4), each in the frame of the camera before it, as ``relative`` gives them
+) -> Tensor:
+    """Follow motions from a first camera; shape (..., 1 + F, 4, 4)."""
+    poses = [c2w_start]
+    for motion in motions.unbind(-3):
+        poses.append(poses[-1] @ motion)
+    return torch.stack(poses, -3)
+
+
 def rotation_yaw(
     angle: Tensor,  # (...)
 ) -> Tensor:

@@ -1,0 +1,88 @@
+"""Metrics of cases against what they must be by construction and by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from worldenv.eval.image import frame_psnr
+from worldenv.eval.score import by_age, curves, score
+from worldenv.eval.symmetry import memory_symmetry
+
+KINDS = ["out_and_back", "circle"]
+
+
+def measure(frames, cases, window=64):  # type: ignore[no-untyped-def]
+    return score(frames, cases, chunk_frames=16, window_frames=window, ssim_step=8)
+
+
+def test_the_truth_scores_the_cap_and_a_frozen_picture_only_by_itself(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    cases = noise_cases(KINDS, 16, size=(16, 16))
+    exact = measure(cases.frames, cases)
+    for name in ("psnr", "return_psnr_self", "return_psnr_gt", "return_psnr_self_far", "return_psnr_gt_gap16"):
+        assert_allclose(exact[name], 60, err_msg=name)
+    for name in ("motion_ratio", "contrast_ratio", "contrast_ratio_return", "contrast_ratio_new", "ssim"):
+        assert_allclose(exact[name], 1, err_msg=name)
+    frozen = measure(cases.frames[:, :1].expand_as(cases.frames), cases)
+    assert_allclose(frozen["return_psnr_self"], 60)
+    assert (frozen["return_psnr_gt"] < 20).all()
+    assert_allclose(frozen["motion_ratio"], 0)
+    assert_allclose(frozen["memory_symmetry"], [1, np.nan])
+    assert_allclose(frozen["nmr"], [0, np.nan], atol=1e-6)
+    assert abs(exact["nmr"][0]) > 5
+    assert np.isnan(exact["nmr"][1]), "on a circle every pair of a gap is a revisit: there is no chance to compare with"
+
+
+def test_metrics_are_left_out_where_they_mean_nothing(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    """A circle does not mirror in time; exploring returns nowhere; without depth nobody knows what was seen."""
+    cases = noise_cases(["explore", "explore"], 4, size=(16, 16))
+    found = measure(cases.frames, cases)
+    assert not {k for k in found if "return" in k or "symmetry" in k or "seen" in k or k == "nmr"}
+    mixed = noise_cases(KINDS, 16, size=(16, 16))
+    symmetry = measure(mixed.frames, mixed)["memory_symmetry"]
+    assert symmetry[0] == pytest.approx(memory_symmetry(mixed.frames[0]))
+    assert np.isnan(symmetry[1])
+
+
+def test_gaps_sort_return_frames_into_classes(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    """Out and back over 8 chunks: gaps of 2, 4, ... 128 frames; 32 of 64 frames returned lie within 4 chunks."""
+    cases = noise_cases(["out_and_back"], 8, size=(16, 16))
+    made = cases.frames.clone()
+    made[:, -16:] = 255 - made[:, -16:]  # the last 16 return frames: gaps 98 to 128
+    found = measure(made, cases, window=96)
+    per_frame = frame_psnr(made, cases.frames)[0]
+    assert found["return_psnr_gt_gap4"] == pytest.approx(60)
+    assert found["return_psnr_gt_gap16"] == pytest.approx(per_frame[97:].mean())
+    assert found["return_psnr_gt_far"] == pytest.approx(per_frame[-16:].mean())
+    assert "return_psnr_gt_gap64" not in found
+
+
+def test_seen_and_unseen_ground_are_scored_apart(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    """The left half of every view was seen; there the pictures are right, on the right side they are wrong by 51."""
+    cases = noise_cases(["explore"], 1, size=(16, 16))
+    seen = torch.zeros(1, 4, 8, 8, dtype=torch.bool)
+    seen[..., :4] = True
+    cases = replace(cases, seen=seen.flatten(2), frames=torch.full_like(cases.frames, 100))
+    made = cases.frames.clone()
+    made[..., 8:, :] += 51
+    found = measure(made, cases)
+    assert found["seen_psnr"] == pytest.approx(60)
+    assert found["unseen_psnr"] == pytest.approx(-20 * np.log10(51 / 255))
+    unseen = measure(made, replace(cases, seen=torch.zeros_like(cases.seen)))
+    assert "seen_psnr" not in unseen
+
+
+def test_curves_have_a_value_per_chunk_and_show_decay(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    cases = noise_cases(["explore"], 16, size=(16, 16))
+    fade = torch.linspace(1, 0.5, cases.frames.shape[1])[None, :, None, None, None]
+    made = (128 + (cases.frames.float() - 128) * fade).to(torch.uint8)
+    found = curves(made, cases, chunk_frames=16)
+    assert all(values.shape == (1, 16) for values in found.values())
+    assert (np.diff(found["contrast_ratio"]) < 0).all()
+    assert (np.diff(found["sharpness"]) < 0.02).all()
+    ages = by_age(found)
+    assert ages["contrast_ratio_early"] == pytest.approx(found["contrast_ratio"][:, :2].mean())
+    assert ages["contrast_ratio_drift"] == pytest.approx(ages["contrast_ratio_late"] - ages["contrast_ratio_early"])
+    assert ages["contrast_ratio_late"] == pytest.approx(0.53, abs=0.03)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from worldenv.eval.statistics import bootstrap_ci, bootstrap_means, holm, paired, summarise, verdict
+
+
+def test_intervals_cover_the_true_mean_about_95_percent_of_the_time() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(100):
+        low, high = bootstrap_ci(rng.normal(3, 2, 24))
+        hits += low <= 3 <= high
+    assert 86 <= hits <= 100
+
+
+def test_intervals_shrink_with_cases_and_are_reproducible() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    few, many = bootstrap_ci(values[:25]), bootstrap_ci(values)
+    assert few[1] - few[0] > 2 * (many[1] - many[0])
+    assert many == bootstrap_ci(values)
+    assert many[1] - many[0] == pytest.approx(2 * 1.96 / 20, rel=0.2)
+    assert bootstrap_ci(np.full(5, 2.0)) == (2.0, 2.0)
+
+
+def test_pairs_are_compared_case_by_case() -> None:
+    a = {"x": np.array([1.0, 5.0]), "only": np.zeros(2)}
+    found = paired(a, {"x": np.array([0.0, 4.0])})
+    assert found == {"x": {"mean": 1.0, "ci95": [1.0, 1.0], "n": 2}}
+
+
+def nested(rng: np.random.Generator, seeds: int, worlds: int, paths: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Trajectories around their worlds' means around their seeds' means around 3."""
+    groups = [np.repeat(np.arange(seeds), worlds * paths), np.tile(np.repeat(np.arange(worlds), paths), seeds)]
+    effects = rng.normal(0, 1, seeds)[groups[0]] + rng.normal(0, 0.5, (seeds, worlds))[groups[0], groups[1]]
+    return 3 + effects + rng.normal(0, 0.2, len(groups[0])), groups
+
+
+def test_nested_intervals_cover_where_plain_ones_do_not() -> None:
+    """Ten seeds are what there is to learn from, whatever the number of trajectories."""
+    rng = np.random.default_rng(1)
+    hits = {"nested": 0, "plain": 0}
+    for _ in range(60):
+        values, groups = nested(rng, 10, 4, 4)
+        for name, levels in (("nested", groups), ("plain", [])):
+            low, high = np.percentile(bootstrap_means(values, levels, num_draws=1000), [2.5, 97.5])
+            hits[name] += low <= 3 <= high
+    assert hits["nested"] >= 50
+    assert hits["plain"] <= 35
+
+
+def test_nested_draws_against_a_transcription() -> None:
+    """Draw seeds, then worlds of each, then paths of each, in plain loops: the same spread of means."""
+    rng = np.random.default_rng(2)
+    values, groups = nested(rng, 4, 3, 2)
+    table = {(s, w): values[(groups[0] == s) & (groups[1] == w)] for s in range(4) for w in range(3)}
+    means = []
+    for _ in range(4000):
+        drawn = [rng.choice(table[s, w], 2) for s in rng.integers(4, size=4) for w in rng.integers(3, size=3)]
+        means.append(np.mean(drawn))
+    fast = bootstrap_means(values, groups, num_draws=4000)
+    assert fast.std() == pytest.approx(np.std(means), rel=0.06)
+    assert fast.mean() == pytest.approx(np.mean(means), abs=4 * np.std(means) / np.sqrt(4000) * 2)
+
+
+def test_groups_of_one_are_the_plain_bootstrap() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    plain, grouped = (bootstrap_means(values, g, num_draws=5000).std() for g in ([], [np.arange(30)]))
+    assert grouped == pytest.approx(plain, rel=0.05)
+
+
+def test_a_claim_needs_the_interval_and_the_seeds() -> None:
+    rng = np.random.default_rng(0)
+    seeds, worlds = np.repeat(np.arange(5), 20), np.tile(np.arange(20), 5)
+    clear = rng.normal(1, 0.5, 100)
+    assert verdict(clear, seeds, worlds)[0] == "reproduced in direction"
+    assert verdict(-clear, seeds, worlds)[0] == "not reproduced"
+    assert verdict(rng.normal(0, 1, 100), seeds, worlds)[0] == "inconclusive"
+    assert verdict(clear[:60], seeds[:60], worlds[:60])[0] == "inconclusive", "three seeds are not five"
+    split = clear + np.where(seeds < 2, -1.5, 3)[: len(clear)]
+    assert "3 of 5 training seeds agree" in verdict(split, seeds, worlds)[1]
+
+
+def test_secondary_metrics_are_corrected_for_their_number() -> None:
+    """Holm's step-down by hand: 0.01 x 3, then 0.02 x 2, then 0.04 x 1, never falling."""
+    found = holm({"a": 0.04, "b": 0.01, "c": 0.02})
+    assert found == {"a": 0.04, "b": pytest.approx(0.03), "c": pytest.approx(0.04)}
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+
+
+def test_summaries_count_their_cases() -> None:
+    assert summarise(np.arange(5.0))["n"] == 5
+    assert summarise(np.array([1.0, np.nan, 3.0]))["mean"] == 2

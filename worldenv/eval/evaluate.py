@@ -1,0 +1,191 @@
+"""Run a suite from its cases to its report: on a world, on someone else's clips, or on any ``Dynamics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..base.device import default_dtype, resolve_device
+from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..base.log import console, git_revision
+from ..engine.world import World, shared_world
+from ..memory.config import MemoryConfig, num_slots
+from .action import run_action
+from .arms import Make, control_arms, doubted, memory_arms, percentiles, vae_arm
+from .cases import PROTOCOL, Cases
+from .frechet import frechet_distance
+from .geometry import run_geometry
+from .learned import UsableMetric, available
+from .learned import score as learned_scores
+from .pictures import draw_curves, draw_means, draw_memory_map, write_contact, write_video
+from .pose import PoseEstimator, measure_floor
+from .reconstruction import run_reconstruction
+from .report import print_arms, write_report
+from .run import NUM_SHOWN, ArmResult, finish, run_arms
+from .score import Judge
+from .suites import RUNS, Suite, suite_cases
+
+POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
+"""Metrics that need the pose network."""
+
+
+def run_suite(
+    name: str, world: str, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
+    num_chunks: int | None = None, weights: Path | None = None,
+) -> None:  # fmt: skip
+    """Run a suite on a world by name and write its report, page, table and pictures."""
+    if name not in SUITES:
+        raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
+    device = resolve_device("auto")
+    loaded = shared_world(world, device=device, dtype=default_dtype(device))
+    out.mkdir(parents=True, exist_ok=True)
+    if name in RUNS:
+        run_world(name, loaded, out, num_worlds=num_worlds, first_seed=first_seed, num_chunks=num_chunks,
+                  weights=weights)  # fmt: skip
+    else:
+        OTHERS[name](loaded, out, num_worlds=num_worlds, first_seed=first_seed)
+
+
+def run_world(
+    name: str, world: World, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
+    num_chunks: int | None = None, weights: Path | None = None,
+) -> None:  # fmt: skip
+    """Run every arm of a suite on the same cases and noise."""
+    suite = RUNS[name] if num_chunks is None else replace(RUNS[name], chunks=num_chunks)
+    cases, source = suite_cases(suite, world.spec, num_worlds, first_seed)
+    arms = memory_arms(world, suite.policies)
+    if len(cases) > 1:  # they take from the next case
+        arms |= {arm: make for arm, make in doubted(world).items() if arm in suite.doubts}
+    controls = control_arms(world.spec)
+    controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
+    arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
+    _run(name, suite, arms, cases, out, spec=world.spec, memory=world.config.memory, source=source,
+         world={"name": world.config.name, "sha256": world.sha256}, weights=weights)  # fmt: skip
+    if name in ("revisit", "demo"):
+        draw_memory_map(out / "memory_map.png", world, cases)
+
+
+def run_foreign(
+    name: str, label: str, make: Make, cases: Cases, out: Path, *, spec: WorldSpec, weights: Path | None
+) -> None:
+    """Score clips or dynamics from elsewhere beside the controls."""
+    suite = RUNS[name]
+    arms = {label: make, **control_arms(spec)}
+    _run(name, suite, arms, cases, out, spec=spec, memory=MemoryConfig(), source="given",
+         world={"name": label, "sha256": ""}, weights=weights)  # fmt: skip
+
+
+def _run(
+    name: str, suite: Suite, arms: dict[str, Make], cases: Cases, out: Path, *, spec: WorldSpec, memory: MemoryConfig,
+    source: str, world: dict[str, str], weights: Path | None,
+) -> None:  # fmt: skip
+    judge = Judge(
+        spec, FRAMES_PER_LATENT * num_slots(memory, spec.chunk_latents), suite.num_frames, suite.ssim_step, suite.ages
+    )
+    usable, skipped = available(weights)
+    try:
+        judge = replace(judge, estimator=PoseEstimator.load(spec=spec))
+    except ValueError as error:  # frames of another size or camera
+        skipped |= dict.fromkeys(POSE_METRICS, str(error))
+    results = run_arms(
+        arms, cases, judge, out, num_chunks=suite.chunks, keep=len(cases) if usable else NUM_SHOWN,
+        key=f"{name} {PROTOCOL} {suite} {world} {source} {git_revision()}",
+    )  # fmt: skip
+    cut = cases.cut(suite.num_frames)
+    totals = {
+        arm: _learned(usable, result, cut, skipped) | _distances(result, results) for arm, result in results.items()
+    }
+    report = write_report(
+        out / "report.json", suite=name, protocol=PROTOCOL, world=world, seeds=cases.seeds, kinds=cases.kinds,
+        arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
+        totals=totals, timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
+        weights={metric: one.sha256 for metric, one in usable.items()},
+    )  # fmt: skip
+    _draw(name, suite, results, cases, out, fps=spec.fps)
+    finish(out)
+    print_arms(report)
+    console.print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} to {out}")
+
+
+def _distances(result: ArmResult, results: dict[str, ArmResult]) -> dict[str, float]:
+    """Return the Frechet distances between an arm's features and the simulator's: all, early and late ones."""
+    truth, found = results["simulator"].features, dict[str, float]()
+    for name, mine in result.features.items():
+        eighth = max(1, mine.shape[1] // 8)
+        for suffix, part in (("", slice(None)), ("_early", slice(eighth)), ("_late", slice(-eighth, None))):
+            a, b = (x[:, part].reshape(-1, x.shape[-1]) for x in (mine, truth[name]))
+            found[name + suffix] = frechet_distance(a, b)
+    return found
+
+
+def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
+    """Return what the estimator makes of true frames: medians and 95th percentiles."""
+    if judge.estimator is None or len(cases) < 2:
+        return {}
+    path = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
+    return {"pose": measure_floor(judge.estimator, cases.frames, path, spec=judge.spec)}
+
+
+def _learned(
+    usable: dict[str, UsableMetric], result: ArmResult, cases: Cases, skipped: dict[str, str]
+) -> dict[str, float]:
+    """Add the metrics that need weights to an arm; return those of the arm as a whole."""
+    if not usable:
+        return {}
+    assert result.shown is not None
+    each, whole, failed = learned_scores(usable, result.shown[:, : cases.frames.shape[1]], cases.frames)
+    result.metrics |= each
+    skipped |= failed
+    return whole
+
+
+def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:
+    """Name the arms that are compared: the first with what takes something from it, all with the baseline."""
+    pairs = [(arms[0], other) for other in suite.against if other in arms]
+    return pairs + [(arm, suite.baseline) for arm in arms if suite.baseline in arms and arm != suite.baseline]
+
+
+def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dict[str, float]:
+    """Return throughput and latency of the arms that a world made, decoding included."""
+    seconds = [s for result in results.values() for s in result.seconds]
+    if not seconds:
+        return {}
+    chunks = sum(len(r.seconds) > 0 for r in results.values()) * cases.c2w.shape[1] // spec.chunk_latents
+    steps = chunks * len(cases)
+    frames = steps * spec.chunk_frames
+    return {
+        "frames_per_s": frames / sum(seconds), "env_steps_per_s": steps / sum(seconds),
+        "num_envs": round(steps / len(seconds)), "frames_per_step": spec.chunk_frames,
+        "pixel_throughput": frames * spec.width * spec.height / 1e6 / sum(seconds), **percentiles(seconds),
+    }  # fmt: skip
+
+
+def _draw(name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, out: Path, *, fps: int) -> None:
+    first = next(iter(results))
+    wanted = [arm for arm in ("simulator", first, "none") if arm in results]
+    rows = {arm: shown for arm in wanted if (shown := results[arm].shown) is not None}
+    write_video(out / f"{name}.mp4", rows, fps=fps)
+    if (cases.first >= 0).any():
+        write_contact(out / "contact.png", rows, cases.rows(slice(0, len(rows[first]))))
+    draw_curves(out / "over_time.png", {arm: result.curves for arm, result in results.items()})
+    if suite.panels:
+        draw_means(out / "means.png", {arm: result.metrics for arm, result in results.items()}, suite.panels)
+
+
+def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
+    """Check the simulator that the world was learned from."""
+    run_geometry(out, spec=world.spec, num_worlds=num_worlds or 64, first_seed=_held_out(first_seed))
+
+
+def _held_out(first_seed: int | None) -> int:
+    return 900_000 if first_seed is None else first_seed
+
+
+OTHERS: dict[str, Callable[..., None]] = {
+    "action": run_action, "reconstruction": run_reconstruction, "geometry": _geometry
+}  # fmt: skip
+SUITES = (*RUNS, *OTHERS)

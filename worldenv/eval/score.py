@@ -1,0 +1,229 @@
+"""Score what a world showed along a suite's cases, per trajectory; NaN where a metric has no meaning for one.
+
+``_gt`` compares with the simulator, ``_self`` with the world's own first pass over the same pose. Metrics of the return
+path are also split by gap, the chunks since that pass: ``_gap4`` (up to 4), ``_gap16`` (5 to 16), ``_gap64`` (17 to
+64), and ``_far`` for all gaps beyond the memory's recent window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..geometry.pose import chain, relative
+from .cases import STRIDE, Cases
+from .image import Array, as_unit, frame_psnr, frame_ssim, motion_ratio
+from .pose import PoseEstimator, action_score
+from .run import Scores
+from .symmetry import memory_symmetry
+from .trajectory import nmr, r_dist, rpe, t_dist, t_dist_scaled, traj_acc
+
+GAPS = (4, 16, 64)
+"""Upper ends, in chunks, of the classes of gaps."""
+LEAST_SHARE = 0.02
+"""Share of a view that must be seen (or unseen) for its PSNR to count."""
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Everything that a suite measures on a batch of cases."""
+
+    spec: WorldSpec
+    window_frames: int
+    """Frames that the memory's recent window holds anyway."""
+    num_frames: int | None = None
+    """Frames that are scored; None is all."""
+    ssim_step: int = 1
+    """Every how manieth frame SSIM is computed on."""
+    ages: bool = False
+    """Whether early and late chunks are compared."""
+    estimator: PoseEstimator | None = None
+    """Measures camera motion; without one there are no pose metrics."""
+
+    def __call__(self, frames: Tensor, cases: Cases) -> Scores:
+        """Score frames (B, T, H, W, 3) uint8."""
+        chunk = self.spec.chunk_frames
+        plotted = curves(frames, cases, chunk_frames=chunk)
+        frames, cases = frames[:, : self.num_frames], cases.cut(self.num_frames)
+        metrics = score(frames, cases, chunk_frames=chunk, window_frames=self.window_frames, ssim_step=self.ssim_step)
+        if self.ages:
+            metrics |= by_age(plotted)
+        if self.estimator is None:
+            return Scores(metrics, plotted)
+        ends = frames[:, FRAMES_PER_LATENT::FRAMES_PER_LATENT]
+        features = self.estimator.features(ends.flatten(0, 1)).reshape(*ends.shape[:2], -1)
+        return Scores(
+            metrics | pose_scores(frames, cases, self.estimator, self.spec),
+            plotted,
+            {"frechet_pose_features": features},
+        )
+
+
+def score(
+    frames: Tensor, cases: Cases, *, chunk_frames: int, window_frames: int, ssim_step: int = 1
+) -> dict[str, Array]:
+    """Return every metric of frames (B, T, H, W, 3) uint8 that needs no weights, each (B,).
+
+    ``window_frames`` is what the memory holds anyway; SSIM is computed on every ``ssim_step``-th frame.
+    """
+    truth = cases.frames
+    gap = _gaps(cases)
+    contrast = _contrast(frames, truth)
+    metrics = {
+        "psnr": frame_psnr(frames, truth)[:, 1:].mean(1),
+        "ssim": frame_ssim(frames[:, ssim_step::ssim_step], truth[:, ssim_step::ssim_step]).mean(1),
+        "motion_ratio": np.asarray(motion_ratio(frames, truth)),
+        "contrast_ratio": contrast[:, 1:].mean(1),
+        "contrast_ratio_new": _mean_where(contrast[:, 1:], gap[:, 1:] == 0),
+        "contrast_ratio_return": _mean_where(contrast, gap > 0),
+        **_memory_symmetry(frames, cases),
+        **_nmr(frames, cases),
+        **_seen(frames, cases),
+    }
+    back = {
+        "return_psnr_self": frame_psnr(_first_pass(frames, cases), frames),
+        "return_psnr_gt": frame_psnr(frames, truth),
+    }
+    for name, values in back.items():
+        metrics[name] = _mean_where(values, gap > 0)
+        metrics[f"{name}_far"] = _mean_where(values, gap > window_frames)
+        for low, high in zip((0, *GAPS[:-1]), GAPS, strict=True):
+            metrics[f"{name}_gap{high}"] = _mean_where(
+                values, (gap > low * chunk_frames) & (gap <= high * chunk_frames)
+            )
+    return {name: values for name, values in metrics.items() if not np.isnan(values).all()}
+
+
+def pose_scores(frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: WorldSpec) -> dict[str, Array]:
+    """Compare the camera motion measured in the frames with the one commanded, each metric (B,).
+
+    The simulator's row of the same table is the estimator's own error: measured motions are chained over the whole
+    clip, and their errors with them.
+    """
+    commanded = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
+    motions = estimator.steps(frames)
+    track = chain(cases.start_c2w, motions)
+    scored = action_score(motions, relative(commanded[:, :-1], commanded[:, 1:]), units=spec.steps)
+    values = {
+        "r_dist": np.asarray(r_dist(track, commanded)),
+        "t_dist": _where_it_moves(t_dist, track, commanded),
+        "t_dist_scaled": _where_it_moves(t_dist_scaled, track, commanded),
+        "rpe_translation": np.asarray(rpe(track, commanded)[0]),
+        "rpe_rotation": np.asarray(rpe(track, commanded)[1]),
+        "traj_acc_iworld": np.asarray(traj_acc(track, commanded)),
+        "traj_acc_signed": np.asarray(traj_acc(track, commanded, variant="signed")),
+        "action_score": scored.score,
+    }
+    return {**values, **{f"{name}_deg": np.degrees(values[name]) for name in ("r_dist", "rpe_rotation")}}
+
+
+def _where_it_moves(metric: Callable[[Tensor, Tensor], Any], track: Tensor, commanded: Tensor) -> Array:
+    """Apply a metric that turns on the spot do not have."""
+    moves = (commanded[:, :, :3, 3] - commanded[:, :1, :3, 3]).norm(dim=-1).amax(1) > 1e-6
+    return np.array([metric(a, b) if m else np.nan for a, b, m in zip(track, commanded, moves, strict=True)])
+
+
+def curves(frames: Tensor, cases: Cases, *, chunk_frames: int) -> dict[str, Array]:
+    """Return what can be plotted against the chunk's index, each (B, chunks)."""
+    truth = cases.frames
+    per_frame = {
+        "psnr": frame_psnr(frames, truth)[:, 1:],
+        "contrast_ratio": _contrast(frames, truth)[:, 1:],
+        "motion": np.abs(np.diff(as_unit(frames), axis=1)).mean((2, 3, 4)),
+        "sharpness": _gradient(frames)[:, 1:] / np.maximum(_gradient(truth)[:, 1:].mean(1, keepdims=True), 1e-6),
+    }
+    return {name: values.reshape(len(values), -1, chunk_frames).mean(2) for name, values in per_frame.items()}
+
+
+def by_age(values: Mapping[str, Array]) -> dict[str, Array]:
+    """Summarise curves as figures: the first and the last eighth of the chunks, and their difference; each (B,)."""
+    result: dict[str, Array] = {}
+    for name, curve in values.items():
+        part = max(1, curve.shape[1] // 8)
+        early, late = curve[:, :part].mean(1), curve[:, -part:].mean(1)
+        result |= {f"{name}_early": early, f"{name}_late": late, f"{name}_drift": late - early}
+    return result
+
+
+def _gaps(cases: Cases) -> npt.NDArray[np.int64]:
+    """Return the frames since the first pass, 0 on new ground; (B, T)."""
+    first = cases.first.numpy()
+    return np.where(first >= 0, np.arange(first.shape[1]) - first, 0)
+
+
+def _first_pass(frames: Tensor, cases: Cases) -> Tensor:
+    """Return for every frame the one that showed its pose first, itself on new ground."""
+    first = cases.first.where(cases.first >= 0, _arange_like(cases.first))
+    return frames.gather(1, first[..., None, None, None].expand_as(frames))
+
+
+def _arange_like(index: Tensor) -> Tensor:
+    return index.new_ones(index.shape).cumsum(1) - 1
+
+
+def _mean_where(values: Array, chosen: Mask) -> Array:
+    """Average over the chosen frames, NaN where there are none; (B,)."""
+    count = chosen.sum(1)
+    total = np.where(chosen, values, 0).sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _contrast(frames: Tensor, truth: Tensor) -> Array:
+    a, b = (as_unit(x).std((-3, -2, -1)) for x in (frames, truth))
+    result: Array = a / np.maximum(b, 1e-6)
+    return result
+
+
+def _gradient(frames: Tensor) -> Array:
+    """Return the mean absolute difference of neighbouring pixels; (B, T)."""
+    x = as_unit(frames)
+    across, down = np.abs(np.diff(x, axis=-2)).mean((-3, -2, -1)), np.abs(np.diff(x, axis=-3)).mean((-3, -2, -1))
+    result: Array = (across + down) / 2
+    return result
+
+
+def _memory_symmetry(frames: Tensor, cases: Cases) -> dict[str, Array]:
+    """Score the clips whose paths mirror in time, which is what the metric is defined for."""
+    mirrors = np.array([kind == "out_and_back" for kind in cases.kinds])
+    variants = {"memory_symmetry": "paper", "memory_symmetry_engine": "engine"}
+    return {
+        name: np.where(mirrors, np.asarray(memory_symmetry(frames, variant=variant)), np.nan)  # type: ignore[arg-type]
+        for name, variant in variants.items()
+    }
+
+
+def _nmr(frames: Tensor, cases: Cases) -> dict[str, Array]:
+    """Return the normalised memory ratio of one frame per latent, of clips that revisit."""
+    values = np.full(len(cases), np.nan)
+    for i, clip in enumerate(frames[:, FRAMES_PER_LATENT::FRAMES_PER_LATENT]):
+        if cases.kinds[i] != "explore":
+            try:
+                values[i] = nmr(clip, cases.c2w[i], short=1)
+            except ValueError:
+                continue  # no pair of views far enough apart in time, or none that differ
+    return {"nmr": values}
+
+
+def _seen(frames: Tensor, cases: Cases) -> dict[str, Array]:
+    """PSNR of the points that the start view showed, which is all a world was given, by depth; and of the others."""
+    if cases.seen is None:
+        return {}
+    offset, step = STRIDE // 2, FRAMES_PER_LATENT
+    a, b = (as_unit(x[:, step::step, offset::STRIDE, offset::STRIDE]) for x in (frames, cases.frames))
+    error = ((a - b) ** 2).mean(-1).reshape(*a.shape[:2], -1)  # (B, F, P)
+    seen = cases.seen.numpy()
+    result: dict[str, Array] = {}
+    for name, chosen in (("seen_psnr", seen), ("unseen_psnr", ~seen)):
+        count = chosen.sum(2)
+        mse = (error * chosen).sum(2) / np.maximum(count, 1)
+        decibels = np.minimum(60, -10 * np.log10(np.maximum(mse, 1e-12)))
+        result[name] = _mean_where(decibels, count > LEAST_SHARE * chosen.shape[2])
+    return result
