@@ -31,6 +31,8 @@ from .suites import RUNS, Suite, suite_cases
 
 POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
 """Metrics that need the pose network."""
+NUM_FLOOR = 16
+"""Cases that its floor is measured on."""
 
 
 def run_suite(
@@ -84,11 +86,12 @@ def _run(
     source: str, world: dict[str, str], weights: Path | None,
 ) -> None:  # fmt: skip
     judge = Judge(
-        spec, FRAMES_PER_LATENT * num_slots(memory, spec.chunk_latents), suite.num_frames, suite.ssim_step, suite.ages
-    )
+        spec, FRAMES_PER_LATENT * num_slots(memory, spec.chunk_latents), suite.num_frames, suite.ssim_step, suite.ages,
+        pose_step=suite.pose_step,
+    )  # fmt: skip
     usable, skipped = available(weights)
     try:
-        judge = replace(judge, estimator=PoseEstimator.load(spec=spec))
+        judge = replace(judge, estimator=PoseEstimator.load(spec=spec, quick=suite.quick))
     except ValueError as error:  # frames of another size or camera
         skipped |= dict.fromkeys(POSE_METRICS, str(error))
     results = run_arms(
@@ -123,11 +126,12 @@ def _distances(result: ArmResult, results: dict[str, ArmResult]) -> dict[str, fl
 
 
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
-    """Return what the estimator makes of true frames: medians and 95th percentiles."""
-    if judge.estimator is None or len(cases) < 2:
+    """Return what the estimator makes of true frames: medians and 95th percentiles, over some cases."""
+    if judge.estimator is None or not judge.pose_step or len(cases) < 2:
         return {}
-    path = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
-    return {"pose": measure_floor(judge.estimator, cases.frames, path, spec=judge.spec)}
+    some = cases.rows(slice(0, NUM_FLOOR))
+    path = torch.cat([some.start_c2w[:, None], some.c2w], 1)
+    return {"pose": measure_floor(judge.estimator, some.frames, path, spec=judge.spec)}
 
 
 def _learned(

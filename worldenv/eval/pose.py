@@ -38,18 +38,20 @@ class ActionScore:
 class PoseEstimator:
     """Measures camera motion per latent; frames have to be of the size and camera that it was trained on."""
 
-    def __init__(self, net: PoseNet) -> None:
-        self.net = net
+    def __init__(self, net: PoseNet, *, quick: bool = False) -> None:
+        self.net, self.quick = net, quick
 
     @classmethod
-    def load(cls, path: Path | None = None, *, spec: WorldSpec | None = None) -> PoseEstimator:
+    def load(cls, path: Path | None = None, *, spec: WorldSpec | None = None, quick: bool = False) -> PoseEstimator:
         """Load the packaged network, or another one; refuse a world whose camera it was not trained on.
+
+        ``quick`` looks at each pair of frames once, in a quarter of the time and with a tenth more error.
 
         Raises:
             ValueError: if the file is no such network, or the camera of ``spec`` is another one.
         """
         packaged = Path(str(resources.files("worldenv") / "eval" / "pose.safetensors"))
-        estimator = cls(load_pose(packaged if path is None else path))
+        estimator = cls(load_pose(packaged if path is None else path), quick=quick)
         if spec is not None:
             config = estimator.net.config
             if (spec.width, spec.height) != (config.width, config.height) or not torch.allclose(spec.K, config.K):
@@ -79,7 +81,8 @@ class PoseEstimator:
             raise ValueError(f"a clip has 1 + 4 F frames, F >= 1, got {frames.shape[1]}; cut it to whole latents")
         ends = frames[:, ::FRAMES_PER_LATENT]
         rows = ends.split(max(1, BATCH // ends.shape[1]))
-        motion = torch.cat([self._four_ways(to_pixels(part).to(self.net.rays.device)).cpu() for part in rows])
+        look = self.net if self.quick else self._four_ways
+        motion = torch.cat([look(to_pixels(part).to(self.net.rays.device)).double().cpu() for part in rows])
         return compose(orthonormal(motion[..., :3, :3]), motion[..., :3, 3])
 
     def _four_ways(

@@ -46,7 +46,9 @@ class Judge:
     ages: bool = False
     """Whether early and late chunks are compared."""
     estimator: PoseEstimator | None = None
-    """Measures camera motion; without one there are no pose metrics."""
+    """Measures camera motion and describes frames; without one there are no such metrics."""
+    pose_step: int = 1
+    """Every how manieth case's motion is measured; 0 is none."""
 
     def __call__(self, frames: Tensor, cases: Cases) -> Scores:
         """Score frames (B, T, H, W, 3) uint8."""
@@ -58,13 +60,15 @@ class Judge:
             metrics |= by_age(plotted)
         if self.estimator is None:
             return Scores(metrics, plotted)
+        if self.pose_step:
+            some = slice(None, None, self.pose_step)
+            measured = pose_scores(frames[some], cases.rows(some), self.estimator, self.spec)
+            for name, values in measured.items():
+                metrics[name] = np.full(len(cases), np.nan)
+                metrics[name][some] = values
         ends = frames[:, FRAMES_PER_LATENT::FRAMES_PER_LATENT]
         features = self.estimator.features(ends.flatten(0, 1)).reshape(*ends.shape[:2], -1)
-        return Scores(
-            metrics | pose_scores(frames, cases, self.estimator, self.spec),
-            plotted,
-            {"frechet_pose_features": features},
-        )
+        return Scores(metrics, plotted, {"frechet_pose_features": features})
 
 
 def score(

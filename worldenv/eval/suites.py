@@ -35,6 +35,10 @@ class Suite:
     """Frames that are scored, the start view included; None is all."""
     ssim_step: int = 4
     """Every how manieth frame SSIM is computed on."""
+    pose_step: int = 0
+    """Every how manieth case's camera motion is measured; 0 is none."""
+    quick: bool = True
+    """Whether it is measured in a quarter of the time, less precisely."""
     ages: bool = False
     """Whether early and late chunks are compared."""
     panels: dict[str, str] = field(default_factory=dict)
@@ -45,11 +49,12 @@ POLICIES = ("worldplay", "recent", "random", "none")
 RETURNS = {"way back, far, against its own way out": "return_psnr_self_far",
            "way back, far, against the simulator": "return_psnr_gt_far"}  # fmt: skip
 RUNS: dict[str, Suite] = {
-    "revisit": Suite("revisit", 16, POLICIES, doubts=("swapped", "shuffled_actions"), panels=RETURNS),
+    "revisit": Suite("revisit", 16, POLICIES, doubts=("swapped", "shuffled_actions"), pose_step=2, panels=RETURNS),
     "demo": Suite("revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False),
     "short_term": Suite("short_term", 4, ("worldplay", "none"), doubts=("shuffled_actions",), kinds=("explore",),
-                        num_frames=61, ssim_step=1, panels={"against the simulator": "psnr", "seen before": "seen_psnr",
-                                             "new ground": "unseen_psnr"}),
+                        num_frames=61, ssim_step=1, pose_step=4, quick=False,
+                        panels={"against the simulator": "psnr", "seen before": "seen_psnr",
+                                "new ground": "unseen_psnr"}),
     "drift": Suite("drift", 64, ("worldplay", "worldscape", "none"), ("frozen", "simulator"), depth=False, ages=True),
     "memory": Suite("revisit", 20, ("worldplay", "worldscape", *(f"worldscape_{n}" for n in BUDGETS), "recent",
                                     "random", "none", "oracle"), ("simulator",), against=("oracle",), baseline="recent",
