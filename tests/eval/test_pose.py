@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from worldenv.eval.revisit import Cases, blurred, make_cases
 
 from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
+from worldenv.eval.arms import blurred
+from worldenv.eval.cases import Cases, make_cases
 from worldenv.eval.pose import PoseEstimator, action_score, measure_floor, orthonormal
 from worldenv.geometry.action import ActionSteps
 from worldenv.geometry.pose import invert_se3, relative
@@ -23,7 +24,7 @@ def estimator() -> PoseEstimator:
 
 @pytest.fixture(scope="module")
 def cases(sims: None) -> Cases:
-    return make_cases(SPEC, [900_200, 900_201, 900_202, 900_203], 2)
+    return make_cases(SPEC, [900_200, 900_201, 900_202, 900_203], ["out_and_back"] * 4, 4)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,14 @@ def test_true_clips_of_held_out_mazes_are_measured_closely(
     assert noise["score_truth"] < 0.5, "a codec of random weights shows no motion"
     with pytest.raises(ValueError, match="2 trajectories"):
         measure_floor(estimator, cases.frames[:1], whole[:1], spec=SPEC)
+
+
+@pytest.mark.sim
+def test_one_look_is_nearly_as_good(cases: Cases, true: torch.Tensor) -> None:
+    quick = PoseEstimator.load(spec=SPEC, quick=True)
+    scores = action_score(quick.steps(cases.frames), true, units=UNITS)
+    assert scores.score.mean() > 0.85
+    assert np.degrees(np.median(scores.rotation)) < 0.5
 
 
 @pytest.mark.sim
