@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,16 @@ POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "actio
 """Metrics that need the pose network."""
 NUM_FLOOR = 16
 """Cases that its floor is measured on."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose frames are scored."""
+
+    name: str
+    sha256: str
+    spec: WorldSpec
+    memory: MemoryConfig
 
 
 def run_suite(
@@ -65,10 +75,11 @@ def run_world(
     controls = control_arms(world.spec)
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
-    _run(name, suite, arms, cases, out, spec=world.spec, memory=world.config.memory, source=source,
-         world={"name": world.config.name, "sha256": world.sha256}, weights=weights)  # fmt: skip
+    subject = Subject(world.config.name, world.sha256, world.spec, world.config.memory)
+    report = _measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
     if name in ("revisit", "demo"):
         draw_memory_map(out / "memory_map.png", world, cases)
+    _conclude(report, out)
 
 
 def run_foreign(
@@ -77,17 +88,19 @@ def run_foreign(
     """Score clips or dynamics from elsewhere beside the controls."""
     suite = RUNS[name]
     arms = {label: make, **control_arms(spec)}
-    _run(name, suite, arms, cases, out, spec=spec, memory=MemoryConfig(), source="given",
-         world={"name": label, "sha256": ""}, weights=weights)  # fmt: skip
+    subject = Subject(label, "", spec, MemoryConfig())
+    _conclude(_measure(name, suite, arms, cases, out, subject=subject, source="given", weights=weights), out)
 
 
-def _run(
-    name: str, suite: Suite, arms: dict[str, Make], cases: Cases, out: Path, *, spec: WorldSpec, memory: MemoryConfig,
-    source: str, world: dict[str, str], weights: Path | None,
-) -> None:  # fmt: skip
+def _measure(
+    name: str, suite: Suite, arms: dict[str, Make], cases: Cases, out: Path, *, subject: Subject, source: str,
+    weights: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run and score the arms, write the report and the pictures."""
+    spec, world = subject.spec, {"name": subject.name, "sha256": subject.sha256}
     judge = Judge(
-        spec, FRAMES_PER_LATENT * num_slots(memory, spec.chunk_latents), suite.num_frames, suite.ssim_step, suite.ages,
-        pose_step=suite.pose_step,
+        spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
+        suite.ages, pose_step=suite.pose_step,
     )  # fmt: skip
     usable, skipped = available(weights)
     try:
@@ -109,6 +122,11 @@ def _run(
         weights={metric: one.sha256 for metric, one in usable.items()},
     )  # fmt: skip
     _draw(name, suite, results, cases, out, fps=spec.fps)
+    return report
+
+
+def _conclude(report: Mapping[str, Any], out: Path) -> None:
+    """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
     console.print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} to {out}")
