@@ -43,7 +43,7 @@ format: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,worldplay,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,worldplay,kernels,dev]"
 	touch $(STAMP)
 
 clean:

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
+    "worldenv_kernels": -2,
     "geometry": -1, "base": 0,
     "sims": 1, "diffusion": 1,
     "data": 2,
@@ -49,7 +50,8 @@ LIBRARIES = {
 
 def sources() -> Iterator[tuple[str, bool, Path]]:
     """Yield (module name, whether it is a package, path) of every source file."""
-    for base, package in ((ROOT, "worldenv"), (ROOT / "agents", "worldenv_agents")):
+    folders = {"worldenv": ROOT, "worldenv_kernels": ROOT / "kernels", "worldenv_agents": ROOT / "agents"}
+    for package, base in folders.items():
         for path in sorted((base / package).rglob("*.py")):
             parts = path.relative_to(base).with_suffix("").parts
             is_package = parts[-1] == "__init__"
@@ -76,7 +78,7 @@ def imported(module: str, is_package: bool, source: str) -> set[str]:
 def layer(name: str) -> str | None:
     """Return the key of LAYERS that a dotted name belongs to, None for the root and foreign packages."""
     parts = name.split(".")
-    if parts[0] == "worldenv_agents":
+    if parts[0] in ("worldenv_agents", "worldenv_kernels"):
         return parts[0]
     return parts[1] if parts[0] == "worldenv" and len(parts) > 1 and parts[1] in LAYERS else None
 
@@ -112,6 +114,7 @@ def test_imports_go_downwards_only() -> None:
         ("worldenv.engine.engine", "def f():\n    from ..envs import core"),  # upwards, lazily
         ("worldenv.models.vae", "import worldenv.memory.bank"),
         ("worldenv.envs.core", "import worldenv_agents"),
+        ("worldenv_kernels.pages", "from worldenv.models import kv_cache"),
     ],
 )
 def test_the_checker_sees_a_forbidden_import(module: str, source: str) -> None:
@@ -131,6 +134,14 @@ def test_libraries_are_imported_only_where_they_belong() -> None:
             if allowed is not None and not any(module == a or module.startswith(a + ".") for a in allowed):
                 found.append(f"{module} imports {name}; only {', '.join(allowed)} may")
     assert not found, "\n".join(found)
+
+
+def test_kernels_need_torch_and_triton_only() -> None:
+    known = {"torch", "triton", "worldenv_kernels", *sys.stdlib_module_names}
+    for module, is_package, path in sources():
+        if module.split(".")[0] == "worldenv_kernels":
+            names = {name.split(".")[0] for name in imported(module, is_package, path.read_text())}
+            assert names <= known, f"{module} imports {names - known}"
 
 
 def test_package_inits_only_re_export() -> None:

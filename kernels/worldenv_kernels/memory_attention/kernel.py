@@ -1,0 +1,208 @@
+"""Attention straight over pages: the query tile is placed anew for every page, keys and values stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from ..pages import SCALE_BLOCK, Pages
+from ..places import Reframing
+from ..quarters import join_quarters, load_quarters, mix_quarters, split_quarters, turn_quarters
+
+LOG2_E = 1.4426950408889634
+DOT_TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
+
+
+@triton.jit
+def _branch(
+    p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
+    i_tile, i_frame, i_head, i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
+    CAMERA: tl.constexpr, HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr,
+    SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    G: tl.constexpr = HEAD_DIM // 4
+    FORM: tl.constexpr = FORMS - 1 if CAMERA else 0
+    o_g = tl.arange(0, G)
+    o_n = tl.arange(0, BN)
+    o_d = tl.arange(0, HEAD_DIM)
+    o_s = i_tile * BM + tl.arange(0, BM)
+    m_s = o_s < num_tokens
+    i_query = i_env.to(tl.int64) * num_frames + i_frame
+    i_row = i_query * num_tokens + o_s
+    o_q = (i_row * FORMS + FORM) * num_heads * HEAD_DIM + i_head * HEAD_DIM
+    i_column = (FORM * num_heads + i_head) * HEAD_DIM
+
+    acc = tl.zeros((BM, HEAD_DIM), dtype=tl.float32)
+    peak = tl.full((BM,), float("-inf"), dtype=tl.float32)
+    total = tl.zeros((BM,), dtype=tl.float32)
+    for i_slot in range(num_slots):
+        i_page = tl.load(p_table + i_env * num_slots + i_slot)
+        if i_page >= 0:
+            i_seen = i_query * num_slots + i_slot
+            if CAMERA:
+                # (BM, G) each: from the frame of the last page to this one's
+                a, b, c, d = split_quarters(acc, BM, G)
+                a, b, c, d = mix_quarters(a, b, c, d, p_change + (i_env.to(tl.int64) * num_slots + i_slot) * 16)
+                acc = join_quarters(a, b, c, d, BM, G)
+            # (BM, G) each
+            a, b, c, d = load_quarters(p_q, o_q, m_s, o_g, G)
+            if CAMERA:
+                a, b, c, d = mix_quarters(a, b, c, d, p_relative + i_seen * 16)
+            else:
+                # (1, G) each
+                o_angle = i_seen * (2 * G) + o_g[None, :]
+                a, b, c, d = turn_quarters(
+                    a, b, c, d, tl.load(p_cos + o_angle), tl.load(p_sin + o_angle),
+                    tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G),
+                )  # fmt: skip
+            q = join_quarters(a, b, c, d, BM, G) * scale_log2
+            if INT8:
+                # (1, G) each: the page's mean enters once, exactly
+                o_mean = (i_page.to(tl.int64) * FORMS + FORM) * num_heads * HEAD_DIM + i_head * HEAD_DIM + o_g[None, :]
+                along = a * tl.load(p_mean + o_mean) + b * tl.load(p_mean + o_mean + G)
+                along += c * tl.load(p_mean + o_mean + 2 * G) + d * tl.load(p_mean + o_mean + 3 * G)
+                q_mean = tl.sum(along, 1) * scale_log2
+                q_scale = tl.maximum(tl.max(tl.abs(q), 1), 1e-12) / 127
+                q_tile = tl.floor(q / q_scale[:, None] + 0.5).to(tl.int8)
+            else:
+                q_tile = q.to(DOT)
+
+            for i_token in range(0, num_tokens, BN):
+                m_n = i_token + o_n < num_tokens
+                if TMA:
+                    # (BN, HEAD_DIM) each, zeros beyond the page
+                    k = tl.reshape(p_k.load([i_page, i_token, i_column]), (BN, HEAD_DIM))
+                    v = tl.reshape(p_v.load([i_page, i_token, i_head * HEAD_DIM]), (BN, HEAD_DIM))
+                else:
+                    i_kv = i_page.to(tl.int64) * num_tokens + i_token + o_n
+                    o_k = i_kv[:, None] * (FORMS * num_heads * HEAD_DIM) + i_column + o_d[None, :]
+                    o_v = (i_kv[:, None] * num_heads + i_head) * HEAD_DIM + o_d[None, :]
+                    k = tl.load(p_k + o_k, mask=m_n[:, None], other=0)
+                    v = tl.load(p_v + o_v, mask=m_n[:, None], other=0)
+                if INT8:
+                    # (BN,)
+                    i_block = i_page.to(tl.int64) * tl.cdiv(num_tokens, SCALE_BLOCK) + (i_token + o_n) // SCALE_BLOCK
+                    o_scale = (i_block * FORMS + FORM) * num_heads + i_head
+                    k_scale = tl.load(p_scale + o_scale, mask=m_n, other=0.0)
+                    scores = tl.dot(q_tile, tl.trans(k)).to(tl.float32)
+                    scores = scores * (q_scale[:, None] * k_scale[None, :]) + q_mean[:, None]
+                else:
+                    scores = tl.dot(q_tile, tl.trans(k.to(DOT)))
+                scores = tl.where(m_n[None, :], scores, float("-inf"))
+                higher = tl.maximum(peak, tl.max(scores, 1))
+                weights = tl.exp2(scores - higher[:, None])
+                fade = tl.exp2(peak - higher)
+                total = total * fade + tl.sum(weights, 1)
+                acc = tl.dot(weights.to(DOT), v.to(DOT), acc * fade[:, None])
+                peak = higher
+
+    acc = acc / tl.where(total > 0, total, 1.0)[:, None]
+    if CAMERA:
+        a, b, c, d = split_quarters(acc, BM, G)
+        a, b, c, d = mix_quarters(a, b, c, d, p_last + i_query * 16)
+        acc = join_quarters(a, b, c, d, BM, G)
+        o_out = (i_row * BRANCHES + BRANCHES - 1) * num_heads * HEAD_DIM + i_head * HEAD_DIM
+    else:
+        o_out = i_row * BRANCHES * num_heads * HEAD_DIM + i_head * HEAD_DIM
+    tl.store(p_out + o_out[:, None] + o_d[None, :], acc.to(p_out.dtype.element_ty), mask=m_s[:, None])
+
+
+@triton.jit
+def _memory_attention_fwd_kernel(
+    p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
+    num_slots, num_frames, num_tokens, num_heads, scale_log2,
+    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr,
+    SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Grid (latents x query tiles, heads, envs x branches); queries (B, F, S, FORMS, N, D), out (B, F, S, R, N, D)."""
+    i_env = tl.program_id(2) // BRANCHES
+    i_frame = tl.program_id(0) % num_frames
+    i_tile = tl.program_id(0) // num_frames
+    if tl.program_id(2) % BRANCHES == 0:
+        _branch(
+            p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
+            i_tile, i_frame, tl.program_id(1), i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
+            False, HEAD_DIM, FORMS, BRANCHES, INT8, SCALE_BLOCK, TMA, DOT, BM, BN,
+        )  # fmt: skip
+    elif BRANCHES == 2:
+        _branch(
+            p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
+            i_tile, i_frame, tl.program_id(1), i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
+            True, HEAD_DIM, FORMS, BRANCHES, INT8, SCALE_BLOCK, TMA, DOT, BM, BN,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """How a program is cut and pipelined."""
+
+    block_m: int
+    """Query tokens of a program, all of one latent."""
+    block_n: int
+    """Tokens of a page taken at once."""
+    num_warps: int = 4
+    """Warps of a program."""
+    num_stages: int = 2
+    """Loads in flight."""
+
+
+def tile_for(tokens: int, head_dim: int, *, quantised: bool, tma: bool) -> Tile:
+    """Return a tile that fits Hopper's registers without spills, for latents of this many tokens."""
+    block_n = max(32 if quantised else 16, min(64, triton.next_power_of_2(tokens)))
+    if quantised and head_dim == 128:
+        return Tile(block_m=64, block_n=block_n, num_warps=8)
+    if tokens <= 64:
+        return Tile(block_m=64, block_n=block_n)
+    return Tile(block_m=128, block_n=block_n, num_warps=8, num_stages=3 if tma else 2)
+
+
+def descriptor(
+    pages: Tensor,  # (P, S, ...)
+    block_n: int,
+    head_dim: int,
+) -> TensorDescriptor:
+    """Describe pages to the tensor memory accelerator: (1, block_n, head_dim) boxes of (P, S, all channels)."""
+    flat = pages.flatten(2)
+    return TensorDescriptor(flat, list(flat.shape), list(flat.stride()), [1, block_n, head_dim])
+
+
+def memory_attention_fwd(
+    q: Tensor,  # (B, F, S, forms, N, D)
+    pages: Pages,
+    reframing: Reframing,
+    out: Tensor,  # (B, F, S, R, N, D), written
+    *,
+    tma: bool,
+    tile: Tile | None = None,
+) -> Tensor:
+    """Launch the kernel; everything contiguous, shapes as checked by ``memory_attention``."""
+    batch, frames, tokens, forms, heads, head_dim = q.shape
+    branches, slots = reframing.num_branches, reframing.table.shape[1]
+    tile = tile or tile_for(tokens, head_dim, quantised=pages.quantised, tma=tma)
+    keys: Any = pages.keys
+    values: Any = pages.values
+    if tma:
+        keys, values = (descriptor(t, tile.block_n, head_dim) for t in (pages.keys, pages.values))
+    none = reframing.cosine  # stands in where a table is not read
+    optional = (reframing.relative, reframing.change, reframing.last, pages.mean, pages.scale)
+    grid = (frames * triton.cdiv(tokens, tile.block_m), heads, batch * branches)
+    _memory_attention_fwd_kernel[grid](
+        q, keys, values, out, reframing.table, reframing.cosine, reframing.sine,
+        *(none if t is None else t for t in optional),
+        slots, frames, tokens, heads, head_dim**-0.5 * LOG2_E,
+        HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised, SCALE_BLOCK=SCALE_BLOCK, TMA=tma,
+        DOT=tl.float32 if triton.knobs.runtime.interpret else DOT_TYPES[q.dtype],
+        BM=tile.block_m, BN=tile.block_n, num_warps=tile.num_warps, num_stages=tile.num_stages,
+    )  # fmt: skip
+    return out
+
+
+def has_tma(tensor: Tensor) -> bool:
+    """Tell whether the tensor's GPU has a tensor memory accelerator; the interpreter imitates one."""
+    return not tensor.is_cuda or torch.cuda.get_device_capability(tensor.device) >= (9, 0)
