@@ -34,6 +34,7 @@ class Reframing:
     """A chunk's view of its context: made once per chunk, used by every layer and step."""
 
     table: Tensor  # (B, M) int32: the page in each slot, -1 for none
+    full: bool  # whether every slot has a page, so that dense attention needs no mask
     queries: Places  # (B, F)
     slots: Places  # (B, M)
     frequencies: Tensor  # (D / 2) float64: of time
@@ -74,6 +75,7 @@ def reframe(
     angles = torch.where((table >= 0)[:, None], steps, 0.0)[..., None] * frequencies
     return Reframing(
         table=table.contiguous(),
+        full=bool((table >= 0).all()),
         queries=queries,
         slots=slots,
         frequencies=frequencies,

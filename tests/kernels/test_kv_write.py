@@ -27,16 +27,14 @@ def inputs(heads: int, head_dim: int, *, rows: int = ROWS, columns: int = COLUMN
 
 
 def poisoned(num_pages: int, tokens: int, heads: int, head_dim: int, *, forms: int, quantised: bool) -> Pages:
-    pages = make_pages(
-        num_pages, tokens, heads, head_dim, forms=forms, quantised=quantised, dtype=torch.float32
-    )  # fmt: skip
+    pages = make_pages(num_pages, tokens, heads, head_dim, forms=forms, quantised=quantised, dtype=torch.float32)
     for tensor in (pages.keys, pages.values, pages.mean, pages.scale):
         if tensor is not None:
             tensor.fill_(float("nan") if tensor.is_floating_point() else 77)
     return pages
 
 
-@pytest.mark.parametrize(("heads", "head_dim"), [(1, 32), (3, 64), (5, 128)])
+@pytest.mark.parametrize(("heads", "head_dim"), [(1, 32), (3, 128)])
 @pytest.mark.parametrize("forms", [1, 2])
 @pytest.mark.parametrize("quantised", [False, True])
 def test_the_kernel_equals_its_definition(triton: None, heads: int, head_dim: int, forms: int, quantised: bool) -> None:
@@ -68,19 +66,20 @@ def test_the_kernel_equals_its_definition(triton: None, heads: int, head_dim: in
 
 
 def test_int8_of_a_page_that_is_no_multiple_of_the_block(triton: None) -> None:
-    rows, columns, heads, head_dim = 7, 10, 2, 32
+    rows, columns, heads, head_dim = 6, 11, 1, 32
     assert rows * columns > SCALE_BLOCK
     assert rows * columns % SCALE_BLOCK
-    given, slots = inputs(heads, head_dim, rows=rows, columns=columns), torch.tensor([[1, 0], [3, 2]]).int()
-    space = space_table(rows, columns, head_dim=head_dim, theta=THETA)
-    found = poisoned(4, rows * columns, heads, head_dim, forms=1, quantised=True)
+    given = {name: t[:1, :1] if name == "qkv" else t for name, t in inputs(heads, head_dim, rows=6, columns=11).items()}
+    slots, space = torch.tensor([[1]]).int(), space_table(rows, columns, head_dim=head_dim, theta=THETA)
+    found, exact = (
+        poisoned(2, rows * columns, heads, head_dim, forms=1, quantised=quantised) for quantised in (True, False)
+    )
     kv_write(**given, pages=found, slots=slots, space=space, backend="triton")
-    exact = poisoned(4, rows * columns, heads, head_dim, forms=1, quantised=False)
     kv_write(**given, pages=exact, slots=slots, space=space, backend="torch")
-    back = read_keys(found, torch.arange(4), dtype=torch.float64)
+    back = read_keys(found, torch.tensor([1]), dtype=torch.float64)
     assert found.scale is not None
-    steps = found.scale.repeat_interleave(SCALE_BLOCK, 1)[:, : rows * columns, ..., None]
-    assert ((back - exact.keys).abs() <= 0.501 * steps).all()
+    steps = found.scale[1:].repeat_interleave(SCALE_BLOCK, 1)[:, : rows * columns, ..., None]
+    assert ((back - exact.keys[1:]).abs() <= 0.501 * steps).all()
 
 
 def test_bfloat16(triton: None) -> None:

@@ -6,21 +6,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-VIEWS = 8
-"""Views of a program; with 32 the registers spill."""
+VIEWS = 4
+"""Views of a program; with 8 in float64, or 32 in float32, the registers spill."""
 POINTS = 128
 """Points taken at once."""
 
 
 @triton.jit
 def _fov_score_fwd_kernel(
-    p_views, p_points, p_counts, num_views, num_points, reach, VIEWS: tl.constexpr, POINTS: tl.constexpr
+    p_views, p_points, p_counts, num_views, num_points, VIEWS: tl.constexpr, POINTS: tl.constexpr
 ):
-    """Grid (blocks of views); views are (views, 9), points (3, P), counts (views) int32."""
+    """Grid (blocks of views); views are (views, 10), points (3, P), counts (views) int32."""
     o_v = tl.program_id(0).to(tl.int64) * VIEWS + tl.arange(0, VIEWS)
     m_v = o_v < num_views
     # (VIEWS, 1) each
-    p_view = p_views + (o_v * 9)[:, None]
+    p_view = p_views + (o_v * 10)[:, None]
     x_view = tl.load(p_view, mask=m_v[:, None], other=0.0)
     y_view = tl.load(p_view + 1, mask=m_v[:, None], other=0.0)
     z_view = tl.load(p_view + 2, mask=m_v[:, None], other=0.0)
@@ -30,6 +30,7 @@ def _fov_score_fwd_kernel(
     cosine_r = tl.load(p_view + 6, mask=m_v[:, None], other=0.0)
     low = tl.load(p_view + 7, mask=m_v[:, None], other=0.0)
     high = tl.load(p_view + 8, mask=m_v[:, None], other=0.0)
+    reach = tl.load(p_view + 9, mask=m_v[:, None], other=0.0)
     counts = tl.zeros((VIEWS,), dtype=tl.int32)
     for i_point in range(0, num_points, POINTS):
         o_p = i_point + tl.arange(0, POINTS)
@@ -47,15 +48,13 @@ def _fov_score_fwd_kernel(
 
 
 def fov_score_fwd(
-    views: Tensor,  # (B, Q, M, 9)
+    views: Tensor,  # (B, Q, M, 10)
     points: Tensor,  # (3, P)
     counts: Tensor,  # (B, Q, M) int32, written
-    *,
-    radius: float,
 ) -> Tensor:
     """Launch the kernel; everything contiguous."""
     grid = (triton.cdiv(counts.numel(), VIEWS),)
     _fov_score_fwd_kernel[grid](
-        views, points, counts, counts.numel(), points.shape[1], radius * radius, VIEWS=VIEWS, POINTS=POINTS, num_warps=4
+        views, points, counts, counts.numel(), points.shape[1], VIEWS=VIEWS, POINTS=POINTS, num_warps=4
     )
     return counts

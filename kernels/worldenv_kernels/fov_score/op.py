@@ -43,7 +43,7 @@ def fov_score(
     else:
         from .kernel import fov_score_fwd
 
-        views = view_parameters(query_c2w, history_c2w, fov_deg=fov_deg).to(points.dtype).contiguous()
+        views = view_parameters(query_c2w, history_c2w, fov_deg=fov_deg, radius=radius).to(points.dtype).contiguous()
         counts = torch.empty(views.shape[:3], dtype=torch.int32, device=points.device)
-        fov_score_fwd(views, points.mT.contiguous(), counts, radius=radius)
+        fov_score_fwd(views, points.mT.contiguous(), counts)
     return counts.to(points.dtype) / len(points)

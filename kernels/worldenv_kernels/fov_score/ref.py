@@ -22,13 +22,13 @@ def fov_score_ref(
     radius: float,
 ) -> Tensor:
     """Count the points that each history view sees, (B, Q, M) int64."""
-    views = view_parameters(query_c2w, history_c2w, fov_deg=fov_deg).to(points.dtype)[..., None]
-    x, y, z, sine_l, cosine_l, sine_r, cosine_r, low, high = views.unbind(3)  # (B, Q, M, 1) each
+    views = view_parameters(query_c2w, history_c2w, fov_deg=fov_deg, radius=radius).to(points.dtype)[..., None]
+    x, y, z, sine_l, cosine_l, sine_r, cosine_r, low, high, reach = views.unbind(3)  # (B, Q, M, 1) each
     x, y, z = points[:, 0] - x, points[:, 1] - y, points[:, 2] - z
     flat = x * x + z * z
     distance = flat.sqrt()
     seen = (cosine_l * x - sine_l * z > 0) & (sine_r * z - cosine_r * x > 0)
-    seen &= (-y > distance * low) & (-y < distance * high) & (flat + y * y < radius * radius)
+    seen &= (-y > distance * low) & (-y < distance * high) & (flat + y * y < reach)
     return seen.sum(-1)
 
 
@@ -37,8 +37,10 @@ def view_parameters(
     history_c2w: Tensor,  # (B, M, 4, 4)
     *,
     fov_deg: tuple[float, float],
+    radius: float,
 ) -> Tensor:
-    """Return position, sine and cosine of the left and right border, slopes of the lower and upper; (B, Q, M, 9).
+    """Return (B, Q, M, 10): position, sine and cosine of the left and right border, slopes of the lower and upper,
+    squared reach.
 
     Everything is in the query's frame. A view is a box in yaw and pitch; roll is ignored.
     """
@@ -51,8 +53,8 @@ def view_parameters(
     pitch = torch.where(pitch.abs() > LEVEL, pitch, 0.0)
     half_h, half_v = (math.radians(angle) / 2 for angle in fov_deg)
     left, right = yaw - half_h, yaw + half_h
-    borders = [left.sin(), left.cos(), right.sin(), right.cos(), _slope(pitch - half_v), _slope(pitch + half_v)]
-    return torch.cat([where, torch.stack(borders, -1)], -1)
+    edges = [left.sin(), left.cos(), right.sin(), right.cos(), _slope(pitch - half_v), _slope(pitch + half_v)]
+    return torch.cat([where, torch.stack([*edges, torch.full_like(yaw, radius * radius)], -1)], -1)
 
 
 def _slope(angle: Tensor) -> Tensor:

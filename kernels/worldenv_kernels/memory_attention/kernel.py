@@ -158,7 +158,7 @@ def tile_for(tokens: int, head_dim: int, *, quantised: bool, tma: bool) -> Tile:
     if quantised and head_dim == 128:
         return Tile(block_m=64, block_n=block_n, num_warps=8)
     if tokens <= 64:
-        return Tile(block_m=64, block_n=block_n)
+        return Tile(block_m=64, block_n=block_n, num_warps=4 if tma or head_dim < 128 else 8)
     return Tile(block_m=128, block_n=block_n, num_warps=8, num_stages=3 if tma else 2)
 
 

@@ -68,8 +68,10 @@ def gathered_attention(
 ) -> Tensor:
     """Do the same through contiguous keys and values (``backend`` makes them) and PyTorch's dense attention."""
     keys, values = reframe_gather(pages, reframing, dtype=q.dtype, backend=backend)
-    empty = ~slot_tokens(reframing, pages.values.shape[1])[:, None, None]
-    bias = torch.zeros_like(empty, dtype=q.dtype).masked_fill(empty, torch.finfo(q.dtype).min)
+    bias = None
+    if not reframing.full:
+        there = slot_tokens(reframing, pages.values.shape[1])[:, None, None]
+        bias = torch.zeros_like(there, dtype=q.dtype).masked_fill(~there, torch.finfo(q.dtype).min)
     attended = F.scaled_dot_product_attention(place_queries(q, reframing), keys, values, attn_mask=bias)
     return merge(attended, reframing, tokens=q.shape[2])
 

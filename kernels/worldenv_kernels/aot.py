@@ -1,0 +1,206 @@
+"""Compile every shipped configuration for Hopper, on any machine: ``python -m worldenv_kernels.aot [name ...]``.
+
+Prints registers, spills, shared memory and matrix and TMA instructions of each, and exits 1 if one of them spills,
+takes more shared memory than a Hopper program has, or misses an instruction that it was written for.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from .fov_score import kernel as fov
+from .kv_write import kernel as kv
+from .memory_attention import kernel as attention
+from .pages import SCALE_BLOCK
+from .reframe_gather import kernel as gather
+
+SHARED_LIMIT = 227 * 1024
+"""Bytes of shared memory that one program may take on Hopper."""
+INSTRUCTIONS = ("HGMMA", "IGMMA", "UTMALDG")
+"""Warp-group products of bfloat16 and of int8, loads by the tensor memory accelerator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A kernel in one of its configurations."""
+
+    name: str
+    kernel: Any
+    types: dict[str, str]  # of the pointers and descriptors
+    constants: dict[str, Any]
+    num_warps: int = 4
+    num_stages: int = 2
+    wanted: tuple[str, ...] = ()  # instructions
+
+    @property
+    def signature(self) -> dict[str, str]:
+        """Types of all arguments: what is not a pointer or a constant is an int32, or a float32 by its name."""
+        scalars = {"scale_log2": "fp32", "eps": "fp32"}
+        names = self.kernel.arg_names
+        return {n: "constexpr" if n in self.constants else self.types.get(n, scalars.get(n, "i32")) for n in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a build came to."""
+
+    registers: int
+    spilled: int  # bytes stored and loaded
+    shared: int  # bytes
+    instructions: dict[str, int] = field(default_factory=dict)
+
+    def problems(self, wanted: tuple[str, ...]) -> list[str]:
+        """Say what is wrong with it."""
+        found = [f"no {name}" for name in wanted if not self.instructions.get(name)]
+        if self.spilled:
+            found.append(f"spills {self.spilled} bytes")
+        if self.shared > SHARED_LIMIT:
+            found.append(f"takes {self.shared} bytes of shared memory, there are {SHARED_LIMIT}")
+        return found
+
+
+def builds() -> Iterator[Build]:
+    """Yield what is shipped: every tile that launchers choose, with cameras, for the head widths in use."""
+    for head_dim in (64, 128):
+        for tokens in (12, 48, 880):
+            for quantised in (False, True):
+                for tma in (True, False):
+                    yield attention_build(tokens, head_dim, quantised=quantised, tma=tma)
+        yield from _page_builds(head_dim)
+    for dtype in ("fp32", "fp64"):
+        types = {"p_views": f"*{dtype}", "p_points": f"*{dtype}", "p_counts": "*i32"}
+        constants = {"VIEWS": fov.VIEWS, "POINTS": fov.POINTS}
+        yield Build(name=f"fov_score-{dtype}", kernel=fov._fov_score_fwd_kernel, types=types, constants=constants)
+
+
+def attention_build(tokens: int, head_dim: int, *, quantised: bool, tma: bool) -> Build:
+    """Return ``memory_attention`` with the tile that it takes for latents of this many tokens."""
+    tile = attention.tile_for(tokens, head_dim, quantised=quantised, tma=tma)
+    keys, box = "i8" if quantised else "bf16", f"[1, {tile.block_n}, {head_dim}]"
+    tables = ("p_cos", "p_sin", "p_relative", "p_change", "p_last", "p_mean", "p_scale")
+    return Build(
+        name=f"memory_attention-{tokens}x{head_dim}-{keys}-{'tma' if tma else 'pointers'}",
+        kernel=attention._memory_attention_fwd_kernel,
+        types={
+            "p_q": "*bf16", "p_out": "*bf16", "p_table": "*i32", **dict.fromkeys(tables, "*fp32"),
+            "p_k": f"tensordesc<{keys}{box}>" if tma else f"*{keys}",
+            "p_v": f"tensordesc<bf16{box}>" if tma else "*bf16",
+        },
+        constants={
+            "HEAD_DIM": head_dim, "FORMS": 2, "BRANCHES": 2, "INT8": quantised, "SCALE_BLOCK": SCALE_BLOCK,
+            "TMA": tma, "DOT": tl.bfloat16, "BM": tile.block_m, "BN": tile.block_n,
+        },
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+        wanted=("HGMMA", *(("IGMMA",) if quantised else ()), *(("UTMALDG",) if tma else ())),
+    )  # fmt: skip
+
+
+def _page_builds(head_dim: int) -> Iterator[Build]:
+    """Yield what writes pages and what gathers them."""
+    half, whole = {"p_cos": "*fp32", "p_sin": "*fp32"}, dict.fromkeys(("p_q", "p_k", "p_v"), "*bf16")
+    heads = {64: 4, 128: 32}[head_dim]  # of the packaged world and of WorldPlay's release (24)
+    for staged in (False, True):
+        yield Build(
+            name=f"kv_write-{head_dim}-{'staged' if staged else 'pages'}",
+            kernel=kv._kv_write_fwd_kernel,
+            types={**whole, **half, **dict.fromkeys(("p_qkv", "p_wq", "p_wk"), "*bf16"), "p_slots": "*i32"},
+            constants={"HEAD_DIM": head_dim, "FORMS": 2, "STAGED": staged, "HEADS": heads},
+            num_warps=8,
+        )
+    yield Build(
+        name=f"kv_write-{head_dim}-quantise",
+        kernel=kv._quantise_fwd_kernel,
+        types={"p_staged": "*bf16", "p_slots": "*i32", "p_k": "*i8", "p_mean": "*fp32", "p_scale": "*fp32"},
+        constants={"HEAD_DIM": head_dim, "SCALE_BLOCK": SCALE_BLOCK},
+    )
+    for quantised in (False, True):
+        keys = "i8" if quantised else "bf16"
+        tables = dict.fromkeys(("p_matrix", "p_mean", "p_scale"), "*fp32")
+        yield Build(
+            name=f"reframe_gather-{head_dim}-{keys}",
+            kernel=gather._reframe_gather_fwd_kernel,
+            types={
+                **half, **tables, "p_k": f"*{keys}", "p_v": "*bf16", "p_keys": "*bf16", "p_values": "*bf16",
+                "p_table": "*i32",
+            },
+            constants={
+                "HEAD_DIM": head_dim, "FORMS": 2, "BRANCHES": 2, "INT8": quantised, "SCALE_BLOCK": SCALE_BLOCK,
+                "BLOCK": gather.BLOCK,
+            },
+        )  # fmt: skip
+
+
+def compile_build(build: Build) -> Report:
+    """Compile for sm_90 and read registers and spills off ptxas, instructions off the machine code."""
+    names, signature = build.kernel.arg_names, build.signature
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if signature[n].startswith("*")}
+    constants = {(names.index(name),): value for name, value in build.constants.items()}
+    compiled = triton.compile(
+        ASTSource(build.kernel, signature, constexprs=constants, attrs=aligned),
+        target=GPUTarget("cuda", 90, 32),
+        options={"num_warps": build.num_warps, "num_stages": build.num_stages, "enable_fp_fusion": True},
+    )
+    tools = triton.knobs.nvidia
+    with tempfile.TemporaryDirectory() as folder:
+        ptx, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
+        ptx.write_text(compiled.asm["ptx"])
+        cubin.write_bytes(compiled.asm["cubin"])
+        log = _run(tools.ptxas.path, "-v", "-arch=sm_90a", str(ptx), "-o", str(Path(folder, "again"))).stderr
+        code = _run(tools.cuobjdump.path, "-sass", str(cubin)).stdout
+    return Report(
+        registers=int(_number(r"Used (\d+) registers", log)),
+        spilled=_number(r"(\d+) bytes spill stores", log) + _number(r"(\d+) bytes spill loads", log),
+        shared=compiled.metadata.shared,
+        instructions={name: len(re.findall(rf"\b{name}\b", code)) for name in INSTRUCTIONS},
+    )
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def _number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    assert found is not None, f"{pattern!r} not in {text!r}"
+    return int(found[1])
+
+
+def main(names: list[str]) -> int:
+    """Compile all builds, or those whose names begin with one of ``names``, and print a table; 1 if one is unfit."""
+    if triton.knobs.runtime.interpret:
+        print("TRITON_INTERPRET=1 is set and nothing can be compiled; unset it")
+        return 1
+    chosen = [build for build in builds() if not names or build.name.startswith(tuple(names))]
+    if not chosen:
+        print(f"no configuration begins with {', '.join(names)}; there are {', '.join(b.name for b in builds())}")
+        return 1
+    failed = 0
+    print(f"{'configuration':44} warps stages regs spill shared " + " ".join(INSTRUCTIONS))
+    for build in chosen:
+        report = compile_build(build)
+        problems = report.problems(build.wanted)
+        failed += bool(problems)
+        found = " ".join(f"{report.instructions[name]:{len(name)}}" for name in INSTRUCTIONS)
+        print(
+            f"{build.name:44} {build.num_warps:5} {build.num_stages:6} {report.registers:4} {report.spilled:5} "
+            f"{report.shared:6} {found}  {'; '.join(problems) or 'ok'}",
+            flush=True,
+        )
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""What is timed: workloads, and every way to do each op on them, with its check against the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .fov_score.op import fov_score
+from .kv_write.op import kv_write
+from .memory_attention.op import memory_attention
+from .memory_attention.ref import memory_attention_ref, merge, place_queries
+from .pages import Pages, make_pages, quantise, read_keys
+from .places import Places, reframe, space_table
+from .reframe_gather.op import reframe_gather
+
+THETA = 10000.0
+CHECKED_TOKENS = 64
+"""Query tokens of a latent that are compared with the definition."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A chunk that reads its memory."""
+
+    name: str
+    num_envs: int
+    frames: int
+    slots: int
+    rows: int
+    columns: int
+    heads: int
+    head_dim: int
+    num_views: int = 500  # candidates of the memory, per env
+    num_points: int = 2048  # that show how far views overlap
+
+    @property
+    def tokens(self) -> int:
+        """S, tokens of a latent."""
+        return self.rows * self.columns
+
+
+WORKLOADS = (
+    Workload(name="maze-64", num_envs=64, frames=4, slots=20, rows=3, columns=4, heads=4, head_dim=64),
+    Workload(name="maze-64-fine", num_envs=64, frames=4, slots=20, rows=6, columns=8, heads=4, head_dim=64),
+    Workload(name="5b-480p", num_envs=1, frames=4, slots=20, rows=15, columns=26, heads=24, head_dim=128),
+    Workload(name="5b-720p", num_envs=1, frames=4, slots=20, rows=22, columns=40, heads=24, head_dim=128),
+    Workload(name="5b-480p-4", num_envs=4, frames=4, slots=20, rows=15, columns=26, heads=24, head_dim=128),
+)
+"""The packaged world with many envs, and WorldPlay's release with few."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to do one thing."""
+
+    op: str
+    route: str
+    run: Callable[[], object]
+    error: Callable[[], float]  # relative, of its result
+    tolerance: float
+    flops: float = 0.0
+    moved: float = 0.0  # bytes
+
+
+def candidates(
+    work: Workload, *, device: str, dtype: torch.dtype, backend: str = "triton", flex: bool = True
+) -> Iterator[Candidate]:
+    """Yield all that is timed for a workload."""
+    scene = _Scene(work, device=device, dtype=dtype)
+    yield from _attentions(scene, backend=backend, flex=flex)
+    yield from _movers(scene, backend=backend)
+    query, history = (_cameras(work.num_envs, n, device=device) for n in (work.frames, work.num_views))
+    points = torch.rand(work.num_points, 3, device=device) + torch.tensor([-0.5, -0.5, 1.0], device=device)
+    exact = fov_score(query[:1], history[:1, :64], points, backend="torch").double()
+    yield Candidate(
+        op="fov_score", route=backend, run=lambda: fov_score(query, history, points, backend=backend),
+        error=lambda: _error(fov_score(query[:1], history[:1, :64], points, backend=backend), exact),
+        tolerance=1e-3, flops=20.0 * len(points) * work.num_envs * work.frames * work.num_views,
+    )  # fmt: skip
+
+
+class _Scene:
+    """Random tensors of a workload."""
+
+    def __init__(self, work: Workload, *, device: str, dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        self.work, self.dtype = work, dtype
+        batch, total, latents = work.num_envs, work.slots, work.num_envs * work.slots
+        self.pages = make_pages(latents, work.tokens, work.heads, work.head_dim, forms=2, dtype=dtype, device=device)
+        self.table = torch.arange(latents, dtype=torch.int32, device=device).view(batch, total)
+        self.space = space_table(work.rows, work.columns, head_dim=work.head_dim, theta=THETA, device=device)
+        width = work.heads * work.head_dim
+        self.weight = torch.ones(width, dtype=dtype, device=device)
+        self.qkv = torch.randn(batch, work.frames, work.tokens, 3, work.heads, work.head_dim, device=device).to(dtype)
+        self.written = self.table[:, -work.frames :].contiguous()
+        self.pages.keys.normal_()
+        self.pages.values.normal_()
+        self.q = self.write(self.pages, backend="torch")
+        c2w = _cameras(batch, total, device=device)
+        slots = Places(
+            positions=torch.arange(total, device=device).expand(batch, -1),
+            projection=torch.linalg.inv(c2w),
+            unprojection=c2w,
+        )
+        assert slots.projection is not None
+        queries = Places(
+            positions=slots.positions[:, -work.frames :],
+            projection=slots.projection[:, -work.frames :],
+            unprojection=c2w[:, -work.frames :],
+        )
+        self.reframing = reframe(queries, slots, self.table, head_dim=work.head_dim, theta=THETA)
+
+    def write(self, pages: Pages, *, backend: str, dtype: torch.dtype | None = None) -> Tensor:
+        """Write the chunk's keys and values and return its queries."""
+        qkv, weight = (t.to(dtype or self.dtype) for t in (self.qkv, self.weight))
+        return kv_write(qkv, weight, weight, pages, self.written, self.space, backend=backend)
+
+    def int8(self) -> Pages:
+        """Return the pages with int8 keys."""
+        keys, mean, scale = quantise(self.pages.keys)
+        return Pages(keys=keys, values=self.pages.values, mean=mean, scale=scale)
+
+
+def _attentions(scene: _Scene, *, backend: str, flex: bool) -> Iterator[Candidate]:
+    work, q, reframing = scene.work, scene.q, scene.reframing
+    checked = q[:, :, :CHECKED_TOKENS]
+    exact = memory_attention_ref(checked.float(), scene.pages, reframing)
+    keys, values = reframe_gather(scene.pages, reframing, backend="torch")
+    products = 4.0 * work.num_envs * 2 * work.heads * work.head_dim * work.tokens**2 * work.frames * work.slots
+    read = 2 * q.nbytes + scene.pages.keys.nbytes + scene.pages.values.nbytes
+
+    def candidate(route: str, attend: Callable[[Tensor], Tensor], *, tolerance: float = 0.02) -> Candidate:
+        return Candidate(
+            op="memory_attention", route=route, run=lambda: attend(q), flops=products, moved=read,
+            error=lambda: _error(attend(q)[:, :, :CHECKED_TOKENS], exact), tolerance=tolerance,
+        )  # fmt: skip
+
+    def dense(attention: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda x: merge(attention(place_queries(x, reframing), keys, values), reframing, tokens=work.tokens)
+
+    int8 = scene.int8()
+    yield candidate("pages", lambda x: memory_attention(x, scene.pages, reframing, backend=backend))
+    yield candidate("pages-int8", lambda x: memory_attention(x, int8, reframing, backend=backend), tolerance=0.05)
+    yield candidate("gather+sdpa", lambda x: memory_attention(x, scene.pages, reframing, backend="gather"))
+    yield candidate("sdpa, gathered before", dense(F.scaled_dot_product_attention))
+    if flex:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        yield candidate("flex, gathered before", dense(torch.compile(flex_attention)))
+
+
+def _movers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
+    """Yield what only moves bytes: the gather and the writer."""
+    pages, reframing, work = scene.pages, scene.reframing, scene.work
+    keys, values = reframe_gather(pages, reframing, dtype=torch.float32, backend="torch")
+    out = (keys.nbytes + values.nbytes) * scene.pages.values.element_size() / keys.element_size()
+    for route in (backend, "torch"):
+        yield Candidate(
+            op="reframe_gather", route=route, moved=out + pages.keys.nbytes + pages.values.nbytes, tolerance=0.02,
+            run=lambda route=route: reframe_gather(pages, reframing, backend=route),  # type: ignore[misc]
+            error=lambda route=route: max(  # type: ignore[misc]
+                map(_error, reframe_gather(pages, reframing, backend=route), (keys, values))
+            ),
+        )  # fmt: skip
+    for name, target in (("", pages), ("-int8", scene.int8())):
+        where, forms = scene.written.flatten().long(), 2
+        wide = make_pages(
+            len(pages.values), work.tokens, work.heads, work.head_dim, forms=forms, dtype=torch.float32,
+            device=scene.q.device,
+        )  # fmt: skip
+        scene.write(wide, backend="torch", dtype=torch.float32)
+
+        def write(target: Pages = target) -> Tensor:
+            return scene.write(target, backend=backend)
+
+        def error(target: Pages = target, wide: Pages = wide, where: Tensor = where) -> float:
+            write(target)
+            return _error(read_keys(target, where, dtype=torch.float32), wide.keys[where])
+
+        stored = len(where) * (target.keys[0].nbytes + target.values[0].nbytes)
+        yield Candidate(
+            op="kv_write", route=backend + name, run=write, error=error, tolerance=0.02,
+            moved=scene.qkv.nbytes + scene.q.nbytes + stored,
+        )  # fmt: skip
+
+
+def _cameras(*shape: int, device: str) -> Tensor:
+    """Return cameras (..., 4, 4) float64 that look around near the origin."""
+    yaw = torch.rand(*shape, dtype=torch.float64, device=device)
+    c2w = torch.eye(4, dtype=torch.float64, device=device).repeat(*shape, 1, 1)
+    c2w[..., 0, 0], c2w[..., 0, 2], c2w[..., 2, 0], c2w[..., 2, 2] = yaw.cos(), yaw.sin(), -yaw.sin(), yaw.cos()
+    c2w[..., :3, 3] = 0.3 * torch.randn(*shape, 3, dtype=torch.float64, device=device)
+    return c2w
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())

@@ -1,0 +1,82 @@
+"""The benchmark's harness: what it refuses, what it writes, what it says without a GPU."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldenv_kernels.bench import Ceilings, main, measure, measure_ceilings, write_rows
+from worldenv_kernels.candidates import Candidate, Workload, candidates
+
+CEILINGS = Ceilings(tflops=4.0, gb_per_s=8.0)
+TINY = Workload(
+    name="tiny", num_envs=1, frames=1, slots=2, rows=2, columns=3, heads=2, head_dim=32, num_views=7, num_points=300
+)
+
+
+def timer(run: Callable[[], object]) -> tuple[float, float, float]:
+    run()
+    return 2.0, 1.0, 3.0
+
+
+def candidate(error: float, *, flops: float = 0.0) -> Candidate:
+    return Candidate(
+        op="op", route="route", run=lambda: None, error=lambda: error, tolerance=0.1, flops=flops, moved=8e6
+    )  # fmt: skip
+
+
+def test_rates_and_their_ceilings() -> None:
+    row = measure("work", candidate(0.01, flops=4e9), timer=timer, ceilings=CEILINGS)
+    assert (row.status, row.median_ms, row.p20_ms, row.p80_ms) == ("ok", 2.0, 1.0, 3.0)
+    assert (row.tflops, row.gb_per_s, row.of_ceiling) == (2.0, 4.0, 0.5)
+    assert measure("work", candidate(0.01), timer=timer, ceilings=CEILINGS).of_ceiling == 4.0 / 8.0
+
+
+@pytest.mark.parametrize("error", [0.2, math.nan])
+def test_what_fails_its_check_is_not_timed(error: float) -> None:
+    def forbidden(run: Callable[[], object]) -> tuple[float, float, float]:
+        raise AssertionError("timed")
+
+    row = measure("work", candidate(error), timer=forbidden, ceilings=CEILINGS)
+    assert row.status == "refused: error above 0.1"
+    assert math.isnan(row.median_ms)
+
+
+def test_a_route_that_raises_does_not_stop_the_others() -> None:
+    def fail() -> float:
+        raise RuntimeError("out of memory\nand more")
+
+    broken = Candidate(op="op", route="route", run=lambda: None, error=fail, tolerance=0.1)
+    assert measure("w", broken, timer=timer, ceilings=CEILINGS).status == "refused: RuntimeError: out of memory"
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_every_candidate_passes_its_check(triton: None, tmp_path: Path, backend: str) -> None:
+    rows = [
+        measure(TINY.name, c, timer=timer, ceilings=CEILINGS)
+        for c in candidates(TINY, device="cpu", dtype=torch.float32, backend=backend, flex=False)
+    ]
+    assert {row.status for row in rows} == {"ok"}, rows
+    assert {row.op for row in rows} == {"memory_attention", "reframe_gather", "kv_write", "fov_score"}
+    write_rows(tmp_path / "results" / "gpu.csv", rows)
+    with (tmp_path / "results" / "gpu.csv").open() as file:
+        assert [line["route"] for line in csv.DictReader(file)] == [row.route for row in rows]
+
+
+def test_ceilings_are_measured() -> None:
+    found = measure_ceilings(timer, device="cpu", dtype=torch.float32, size=8)
+    assert found.tflops == 2.0 * 8**3 / 2.0 / 1e9
+    assert found.gb_per_s == 2.0 * 16 * 8 * 8 * 4 / 2.0 / 1e6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU and it would be measured")
+def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    said = capsys.readouterr().out
+    assert "there is no GPU here and nothing to measure" in said
+    assert "python -m worldenv_kernels.bench --out kernels/results" in said
