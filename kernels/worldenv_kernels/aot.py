@@ -75,9 +75,9 @@ def builds() -> Iterator[Build]:
     """Yield what is shipped: every tile that launchers choose, with cameras, for the head widths in use."""
     for head_dim in (64, 128):
         for tokens in (12, 48, 880):
-            for quantised in (False, True):
+            for keys in ("bf16", "plain", "i8"):
                 for tma in (True, False):
-                    yield attention_build(tokens, head_dim, quantised=quantised, tma=tma)
+                    yield attention_build(tokens, head_dim, keys=keys, tma=tma)
         yield from _page_builds(head_dim)
     for dtype in ("fp32", "fp64"):
         types = {"p_views": f"*{dtype}", "p_points": f"*{dtype}", "p_counts": "*i32"}
@@ -85,22 +85,27 @@ def builds() -> Iterator[Build]:
         yield Build(name=f"fov_score-{dtype}", kernel=fov._fov_score_fwd_kernel, types=types, constants=constants)
 
 
-def attention_build(tokens: int, head_dim: int, *, quantised: bool, tma: bool) -> Build:
-    """Return ``memory_attention`` with the tile that it takes for latents of this many tokens."""
-    tile = attention.tile_for(tokens, head_dim, quantised=quantised, tma=tma)
-    keys, box = "i8" if quantised else "bf16", f"[1, {tile.block_n}, {head_dim}]"
-    tables = ("p_cos", "p_sin", "p_relative", "p_change", "p_last", "p_mean", "p_scale")
+def attention_build(tokens: int, head_dim: int, *, keys: str, tma: bool) -> Build:
+    """Return ``memory_attention`` with the tile that it takes for latents of this many tokens.
+
+    Keys are ``bf16`` or ``i8`` in two forms, or ``plain``: bfloat16 of one form, turned on reading.
+    """
+    quantised, turned = keys == "i8", keys == "plain"
+    tile = attention.tile_for(tokens, head_dim, quantised=quantised, turned=turned, tma=tma)
+    dtype, box = "i8" if quantised else "bf16", f"[1, {tile.block_n}, {head_dim}]"
+    tables = ("p_cos", "p_sin", "p_relative", "p_change", "p_last", "p_mean", "p_scale", "p_space_cos", "p_space_sin")
     return Build(
         name=f"memory_attention-{tokens}x{head_dim}-{keys}-{'tma' if tma else 'pointers'}",
         kernel=attention._memory_attention_fwd_kernel,
         types={
             "p_q": "*bf16", "p_out": "*bf16", "p_table": "*i32", **dict.fromkeys(tables, "*fp32"),
-            "p_k": f"tensordesc<{keys}{box}>" if tma else f"*{keys}",
+            "p_k": f"tensordesc<{dtype}{box}>" if tma else f"*{dtype}",
             "p_v": f"tensordesc<bf16{box}>" if tma else "*bf16",
         },
         constants={
-            "HEAD_DIM": head_dim, "FORMS": 2, "BRANCHES": 2, "INT8": quantised, "SCALE_BLOCK": SCALE_BLOCK,
-            "TMA": tma, "DOT": tl.bfloat16, "BM": tile.block_m, "BN": tile.block_n,
+            "HEAD_DIM": head_dim, "FORMS": 1 if turned else 2, "BRANCHES": 2, "INT8": quantised,
+            "SPACE": turned,
+            "SCALE_BLOCK": SCALE_BLOCK, "TMA": tma, "DOT": tl.bfloat16, "BM": tile.block_m, "BN": tile.block_n,
         },
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
@@ -117,7 +122,7 @@ def _page_builds(head_dim: int) -> Iterator[Build]:
             name=f"kv_write-{head_dim}-{'staged' if staged else 'pages'}",
             kernel=kv._kv_write_fwd_kernel,
             types={**whole, **half, **dict.fromkeys(("p_qkv", "p_wq", "p_wk"), "*bf16"), "p_slots": "*i32"},
-            constants={"HEAD_DIM": head_dim, "FORMS": 2, "STAGED": staged, "HEADS": heads},
+            constants={"HEAD_DIM": head_dim, "FORMS": 2, "TURNED": True, "STAGED": staged, "HEADS": heads},
             num_warps=8,
         )
     yield Build(
@@ -126,19 +131,18 @@ def _page_builds(head_dim: int) -> Iterator[Build]:
         types={"p_staged": "*bf16", "p_slots": "*i32", "p_k": "*i8", "p_mean": "*fp32", "p_scale": "*fp32"},
         constants={"HEAD_DIM": head_dim, "SCALE_BLOCK": SCALE_BLOCK},
     )
-    for quantised in (False, True):
-        keys = "i8" if quantised else "bf16"
-        tables = dict.fromkeys(("p_matrix", "p_mean", "p_scale"), "*fp32")
+    for keys in ("bf16", "plain", "i8"):
+        tables = dict.fromkeys(("p_matrix", "p_mean", "p_scale", "p_space_cos", "p_space_sin"), "*fp32")
         yield Build(
             name=f"reframe_gather-{head_dim}-{keys}",
             kernel=gather._reframe_gather_fwd_kernel,
             types={
-                **half, **tables, "p_k": f"*{keys}", "p_v": "*bf16", "p_keys": "*bf16", "p_values": "*bf16",
-                "p_table": "*i32",
+                **half, **tables, "p_k": "*i8" if keys == "i8" else "*bf16", "p_v": "*bf16", "p_keys": "*bf16",
+                "p_values": "*bf16", "p_table": "*i32",
             },
             constants={
-                "HEAD_DIM": head_dim, "FORMS": 2, "BRANCHES": 2, "INT8": quantised, "SCALE_BLOCK": SCALE_BLOCK,
-                "BLOCK": gather.BLOCK,
+                "HEAD_DIM": head_dim, "FORMS": 2 - (keys == "plain"), "BRANCHES": 2, "INT8": keys == "i8",
+                "SPACE": keys == "plain", "SCALE_BLOCK": SCALE_BLOCK, "BLOCK": gather.BLOCK,
             },
         )  # fmt: skip
 

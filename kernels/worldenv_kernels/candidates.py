@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .fov_score.op import fov_score
+from .heads import turn
 from .kv_write.op import kv_write
 from .memory_attention.op import memory_attention
 from .memory_attention.ref import memory_attention_ref, merge, place_queries
@@ -97,7 +98,8 @@ class _Scene:
         self.weight = torch.ones(width, dtype=dtype, device=device)
         self.qkv = torch.randn(batch, work.frames, work.tokens, 3, work.heads, work.head_dim, device=device).to(dtype)
         self.written = self.table[:, -work.frames :].contiguous()
-        self.pages.keys.normal_()
+        keys = self.pages.keys.normal_()
+        keys[:, :, 0] = turn(keys[:, :, 1].float(), *(t[:, None] for t in self.space)).to(dtype)
         self.pages.values.normal_()
         self.q = self.write(self.pages, backend="torch")
         c2w = _cameras(batch, total, device=device)
@@ -112,12 +114,18 @@ class _Scene:
             projection=slots.projection[:, -work.frames :],
             unprojection=c2w[:, -work.frames :],
         )
-        self.reframing = reframe(queries, slots, self.table, head_dim=work.head_dim, theta=THETA)
+        placed = (queries, slots, self.table)
+        self.reframing = reframe(*placed, head_dim=work.head_dim, theta=THETA)
+        self.reading = reframe(*placed, head_dim=work.head_dim, theta=THETA, space=self.space)
 
     def write(self, pages: Pages, *, backend: str, dtype: torch.dtype | None = None) -> Tensor:
         """Write the chunk's keys and values and return its queries."""
         qkv, weight = (t.to(dtype or self.dtype) for t in (self.qkv, self.weight))
         return kv_write(qkv, weight, weight, pages, self.written, self.space, backend=backend)
+
+    def plain(self) -> Pages:
+        """Return the pages with plain keys only, as a model's pool keeps them; to be read with ``reading``."""
+        return Pages(keys=self.pages.keys[:, :, 1:].contiguous(), values=self.pages.values)
 
     def int8(self) -> Pages:
         """Return the pages with int8 keys."""
@@ -142,7 +150,10 @@ def _attentions(scene: _Scene, *, backend: str, flex: bool) -> Iterator[Candidat
     def dense(attention: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda x: merge(attention(place_queries(x, reframing), keys, values), reframing, tokens=work.tokens)
 
-    int8 = scene.int8()
+    int8, plain = scene.int8(), scene.plain()
+    yield candidate(
+        "pages-plain", lambda x: memory_attention(x[:, :, :, 1:], plain, scene.reading, backend=backend)
+    )  # fmt: skip
     yield candidate("pages", lambda x: memory_attention(x, scene.pages, reframing, backend=backend))
     yield candidate("pages-int8", lambda x: memory_attention(x, int8, reframing, backend=backend), tolerance=0.05)
     yield candidate("gather+sdpa", lambda x: memory_attention(x, scene.pages, reframing, backend="gather"))

@@ -43,6 +43,7 @@ class Reframing:
     relative: Tensor | None  # (B, F, M, 4, 4) float32: P_q U_m
     change: Tensor | None  # (B, M, 4, 4): (P_m U_previous)^T
     last: Tensor | None  # (B, F, 4, 4): (P_q U_last)^T
+    space: tuple[Tensor, Tensor] | None = None  # each (S, D / 2): for plain keys, what rows and columns turn on reading
 
     @property
     def num_branches(self) -> int:
@@ -57,8 +58,12 @@ def reframe(
     *,
     head_dim: int,
     theta: float,
+    space: tuple[Tensor, Tensor] | None = None,  # each (S, D / 2)
 ) -> Reframing:
     """Compute what turns and mixes queries, in float64, and keep it in float32.
+
+    ``space`` (from ``space_table``) is for pages of plain keys: the RoPE branch then turns queries and keys by row and
+    column as it reads them. Without it they have been turned when they were written.
 
     Raises:
         ValueError: if the table does not fit the slots, or only one side has cameras.
@@ -81,6 +86,7 @@ def reframe(
         frequencies=frequencies,
         cosine=angles.cos().float(),
         sine=angles.sin().float(),
+        space=space,
         **_cameras(queries, slots, table >= 0),
     )
 

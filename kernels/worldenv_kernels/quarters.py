@@ -52,6 +52,19 @@ def turn_quarters(a, b, c, d, c0, s0, c1, s1):
 
 
 @triton.jit
+def turn_tokens(a, b, c, d, p_cos, p_sin, o_s, m_s, o_g, G: tl.constexpr):
+    """Turn quarters (ROWS, G) by the rows and columns of the tokens o_s; the tables are (S, 2 G)."""
+    o_angle = o_s[:, None] * (2 * G) + o_g[None, :]
+    m_angle = m_s[:, None]
+    # (ROWS, G) each
+    c0 = tl.load(p_cos + o_angle, mask=m_angle, other=0.0)
+    s0 = tl.load(p_sin + o_angle, mask=m_angle, other=0.0)
+    c1 = tl.load(p_cos + o_angle + G, mask=m_angle, other=0.0)
+    s1 = tl.load(p_sin + o_angle + G, mask=m_angle, other=0.0)
+    return turn_quarters(a, b, c, d, c0, s0, c1, s1)
+
+
+@triton.jit
 def mix_quarters(a, b, c, d, p_matrix):
     """Multiply groups of four, as row vectors, by the 4x4 at p_matrix from the right."""
     m = p_matrix

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldenv.geometry.pose import invert_se3
 from worldenv.models.prope import camera_projection
-from worldenv_kernels import Pages, Places, Reframing, reframe
+from worldenv_kernels import Pages, Places, Reframing, reframe, space_table
 from worldenv_kernels.memory_attention.ref import memory_attention_ref
 from worldenv_kernels.pages import quantise
 
@@ -78,7 +78,8 @@ def random_places(
 def make_case(
     table: list[list[int]],
     *,
-    tokens: int,
+    tokens: int = 0,
+    space: tuple[int, int] | None = None,
     frames: int = 2,
     heads: int = 2,
     head_dim: int = 32,
@@ -89,8 +90,12 @@ def make_case(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Case:
-    """Draw a context with this block table; pages that no slot names are NaN."""
+    """Draw a context with this block table; pages that no slot names are NaN.
+
+    With ``space`` (rows, columns) keys are plain and turned on reading.
+    """
     torch.manual_seed(seed)
+    tokens = space[0] * space[1] if space else tokens
     pages, batch, slots = torch.tensor(table, dtype=torch.int32), len(table), len(table[0])
     number = max(1, int(pages.max()) + 2)
     keys = torch.randn(number, tokens, forms, heads, head_dim) + bias * torch.randn(1, 1, forms, heads, head_dim)
@@ -104,6 +109,7 @@ def make_case(
         pages,
         head_dim=head_dim,
         theta=THETA,
+        space=space_table(*space, head_dim=head_dim, theta=THETA) if space else None,
     )
     q = torch.randn(batch, frames, tokens, forms, heads, head_dim)
     return Case(q.to(dtype), Pages(keys=keys.to(dtype), values=values.to(dtype)), reframing)

@@ -35,14 +35,17 @@ def poisoned(num_pages: int, tokens: int, heads: int, head_dim: int, *, forms: i
 
 
 @pytest.mark.parametrize(("heads", "head_dim"), [(1, 32), (3, 128)])
-@pytest.mark.parametrize("forms", [1, 2])
-@pytest.mark.parametrize("quantised", [False, True])
-def test_the_kernel_equals_its_definition(triton: None, heads: int, head_dim: int, forms: int, quantised: bool) -> None:
+@pytest.mark.parametrize(
+    ("forms", "turned", "quantised"), [(1, False, False), (1, True, False), (2, True, False), (2, True, True)]
+)
+def test_the_kernel_equals_its_definition(
+    triton: None, heads: int, head_dim: int, forms: int, turned: bool, quantised: bool
+) -> None:
     from worldenv_kernels.kv_write.kernel import kv_write_fwd
 
     given, tokens = inputs(heads, head_dim), ROWS * COLUMNS
     slots = torch.tensor([[4, -1], [0, 2]], dtype=torch.int32)
-    space = space_table(ROWS, COLUMNS, head_dim=head_dim, theta=THETA)
+    space = space_table(ROWS, COLUMNS, head_dim=head_dim, theta=THETA) if turned else None
     found, expected = (poisoned(6, tokens, heads, head_dim, forms=forms, quantised=quantised) for _ in range(2))
     wide = {name: t.double() for name, t in given.items()}
     if not quantised:
@@ -123,6 +126,8 @@ def test_errors_say_what_to_do() -> None:
         kv_write(**given, pages=make_pages(4, 16, 2, 64), slots=slots, space=space)
     with pytest.raises(ValueError, match="slots is"):
         kv_write(**given, pages=pages, slots=slots[:1], space=space)
+    with pytest.raises(ValueError, match="pass space"):
+        kv_write(**given, pages=make_pages(4, 15, 2, 64, forms=2), slots=slots, space=None)
     with pytest.raises(ValueError, match="weight_k is"):
         kv_write(**{**given, "weight_k": torch.ones(64)}, pages=pages, slots=slots, space=space)
     with pytest.raises(ValueError, match="pass mean and scale with int8 keys"):

@@ -30,22 +30,24 @@ TABLES = {
 
 
 @pytest.mark.parametrize(
-    ("table", "tokens", "options"),
+    ("table", "options"),
     [
-        ("gaps", 13, {}),
-        ("gaps", 13, {"forms": 1, "seed": 1}),
-        ("shared", 63, {"head_dim": 64, "heads": 3, "frames": 1}),
-        ("shared", 111, {"forms": 1, "cameras": False, "heads": 1}),
-        ("one", 70, {"head_dim": 128, "heads": 1, "frames": 1}),
+        ("gaps", {"tokens": 13}),
+        ("gaps", {"tokens": 13, "forms": 1, "seed": 1}),
+        ("gaps", {"space": (3, 5), "forms": 1}),
+        ("shared", {"tokens": 63, "head_dim": 64, "heads": 3, "frames": 1}),
+        ("shared", {"tokens": 111, "forms": 1, "cameras": False, "heads": 1}),
+        ("one", {"tokens": 70, "head_dim": 128, "heads": 1, "frames": 1}),
+        ("one", {"space": (7, 11), "forms": 1, "head_dim": 64, "heads": 1, "frames": 1}),
     ],
 )
 @pytest.mark.parametrize("tma", [False, True])
 def test_the_kernel_equals_its_definition(
-    triton: None, case: Make, error: Error, table: str, tokens: int, options: dict[str, Any], tma: bool
+    triton: None, case: Make, error: Error, table: str, options: dict[str, Any], tma: bool
 ) -> None:
     from worldenv_kernels.memory_attention.kernel import memory_attention_fwd
 
-    made = case(TABLES[table], tokens=tokens, **options)
+    made = case(TABLES[table], **options)
     found = memory_attention_fwd(made.q, made.pages, made.reframing, made.poisoned(), tma=tma)
     assert error(found, made.oracle()) < 1e-6
 
@@ -185,8 +187,12 @@ def test_pages_overwritten_before_the_backward_are_noticed(triton: None, case: M
 
 
 @pytest.mark.parametrize("backend", ["triton", "gather", "torch"])
-def test_the_models_attention_over_pages(triton: None, case: Make, error: Error, backend: str) -> None:
-    """kv_write, memory_attention and the two output projections are the model's dual attention."""
+@pytest.mark.parametrize("forms", [1, 2])
+def test_the_models_attention_over_pages(triton: None, case: Make, error: Error, backend: str, forms: int) -> None:
+    """kv_write, memory_attention and the two output projections are the model's dual attention.
+
+    One form is how the model's pool keeps keys: plain, for both branches.
+    """
     rows, columns, batch, context, frames = 2, 3, 2, 3, 2
     torch.manual_seed(0)
     config = DiTConfig(width=64, num_heads=2, num_layers=1, ffn_dim=8)
@@ -207,14 +213,14 @@ def test_the_models_attention_over_pages(triton: None, case: Make, error: Error,
     expected = model.merge(attended, place, num_frames=total)[:, context:].detach()
 
     narrow = model.float()
-    pages = make_pages(batch * total, rows * columns, 2, 32, forms=2, dtype=torch.float32)
-    table = space_table(rows, columns, head_dim=32, theta=config.rope_theta)
+    pages = make_pages(batch * total, rows * columns, 2, 32, forms=forms, dtype=torch.float32)
+    space = space_table(rows, columns, head_dim=32, theta=config.rope_theta)
     queries = kv_write(
         narrow.to_qkv(x.float()).unflatten(-1, (3, 2, 32)), narrow.norm_q.weight, narrow.norm_k.weight, pages, slots,
-        table, backend="torch" if backend == "gather" else backend,
+        space if forms == 2 else None, backend="torch" if backend == "gather" else backend,
     )  # fmt: skip
     chunk = Places(*(), **{name: getattr(placed, name)[:, context:] for name in placed.__dataclass_fields__})
-    reframing = reframe(chunk, placed, slots, head_dim=32, theta=config.rope_theta)
+    reframing = reframe(chunk, placed, slots, head_dim=32, theta=config.rope_theta, space=space if forms == 1 else None)
     out = memory_attention(queries[:, context:], pages, reframing, backend=backend).flatten(-2)
     found = narrow.to_out(out[..., 0, :]) + narrow.to_out_prope(out[..., 1, :])
     assert error(found, expected) < 1e-5
@@ -226,6 +232,11 @@ def test_errors_say_what_to_do(case: Make) -> None:
         memory_attention(made.q[:, :1], made.pages, made.reframing)
     with pytest.raises(ValueError, match="pass head_dim=16 to reframe"):
         memory_attention(made.q, case([[0, 1]], tokens=3, head_dim=16).pages, made.reframing)
+    plain = case([[0, 1]], space=(1, 3), forms=1)
+    with pytest.raises(ValueError, match="leave space out of reframe"):
+        memory_attention(made.q, made.pages, plain.reframing)
+    with pytest.raises(ValueError, match="space has 3 tokens, pages have 4"):
+        memory_attention(plain.q, case([[0, 1]], tokens=4, forms=1).pages, plain.reframing)
     with pytest.raises(ValueError, match="has no cameras"):
         memory_attention(made.q, made.pages, case([[0, 1]], tokens=3, cameras=False).reframing)
     with pytest.raises(ValueError, match="known are auto, triton, gather, torch"):

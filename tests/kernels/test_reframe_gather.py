@@ -19,21 +19,20 @@ Error = Callable[[Tensor, Tensor], float]
 
 
 @pytest.mark.parametrize(
-    ("tokens", "options"),
+    ("quantised", "options"),
     [
-        (13, {}),
-        (63, {"forms": 1, "head_dim": 64}),
-        (111, {"forms": 1, "cameras": False, "heads": 3}),
-        (1, {"head_dim": 128, "heads": 1}),
+        (False, {"tokens": 13}),
+        (True, {"tokens": 13}),
+        (False, {"space": (7, 9), "forms": 1, "head_dim": 64}),
+        (False, {"tokens": 111, "forms": 1, "cameras": False, "heads": 3}),
+        (True, {"tokens": 111, "forms": 1, "heads": 1}),
+        (False, {"tokens": 1, "head_dim": 128, "heads": 1}),
     ],
 )
-@pytest.mark.parametrize("quantised", [False, True])
-def test_the_kernel_equals_its_definition(
-    triton: None, case: Make, tokens: int, options: dict[str, Any], quantised: bool
-) -> None:
+def test_the_kernel_equals_its_definition(triton: None, case: Make, quantised: bool, options: dict[str, Any]) -> None:
     from worldenv_kernels.reframe_gather.kernel import reframe_gather_fwd
 
-    made = case([[-1, 2, 0], [1, -1, -1]], tokens=tokens, **options)
+    made = case([[-1, 2, 0], [1, -1, -1]], **options)
     pages = made.quantised() if quantised else made.pages
     expected = reframe_gather(pages, made.reframing, dtype=torch.float64, backend="torch")
     out = [torch.full(t.shape, float("nan")) for t in expected]

@@ -21,7 +21,7 @@ def _norm_scale(a, b, c, d, width, eps):
 @triton.jit
 def _kv_write_fwd_kernel(
     p_qkv, p_wq, p_wk, p_cos, p_sin, p_slots, p_q, p_k, p_v, num_tokens, num_heads, eps,
-    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, STAGED: tl.constexpr, HEADS: tl.constexpr,
+    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, TURNED: tl.constexpr, STAGED: tl.constexpr, HEADS: tl.constexpr,
 ):  # fmt: skip
     """Grid (tokens, latents): a program takes a token with all its heads. STAGED keys stay in the order of latents."""
     G: tl.constexpr = HEAD_DIM // 4
@@ -34,10 +34,11 @@ def _kv_write_fwd_kernel(
     m_h = o_h < num_heads
     o_head = o_h * HEAD_DIM
     o_g = tl.arange(0, G)
-    # (1, G) each
-    o_angle = i_token * (2 * G) + o_g[None, :]
-    c0, s0 = tl.load(p_cos + o_angle), tl.load(p_sin + o_angle)
-    c1, s1 = tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G)
+    if TURNED:
+        # (1, G) each
+        o_angle = i_token * (2 * G) + o_g[None, :]
+        c0, s0 = tl.load(p_cos + o_angle), tl.load(p_sin + o_angle)
+        c1, s1 = tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G)
 
     # (HEADS, G) each
     a, b, c, d = load_quarters(p_qkv + i_row * 3 * width, o_head, m_h, o_g, G)
@@ -47,7 +48,8 @@ def _kv_write_fwd_kernel(
     p_row = p_q + i_row * FORMS * width
     if FORMS == 2:
         store_quarters(p_row + width, a, b, c, d, o_head, m_h, o_g, G)
-    a, b, c, d = turn_quarters(a, b, c, d, c0, s0, c1, s1)
+    if TURNED:
+        a, b, c, d = turn_quarters(a, b, c, d, c0, s0, c1, s1)
     store_quarters(p_row, a, b, c, d, o_head, m_h, o_g, G)
 
     if i_page >= 0:
@@ -59,7 +61,8 @@ def _kv_write_fwd_kernel(
         p_row = p_k + (i_row if STAGED else i_stored) * FORMS * width
         if FORMS == 2:
             store_quarters(p_row + width, a, b, c, d, o_head, m_h, o_g, G)
-        a, b, c, d = turn_quarters(a, b, c, d, c0, s0, c1, s1)
+        if TURNED:
+            a, b, c, d = turn_quarters(a, b, c, d, c0, s0, c1, s1)
         store_quarters(p_row, a, b, c, d, o_head, m_h, o_g, G)
 
         a, b, c, d = load_quarters(p_qkv + (i_row * 3 + 2) * width, o_head, m_h, o_g, G)
@@ -107,7 +110,7 @@ def kv_write_fwd(
     weight_k: Tensor,  # (N D)
     pages: Pages,  # written
     slots: Tensor,  # (B, F) int32
-    space: tuple[Tensor, Tensor],  # each (S, D / 2)
+    space: tuple[Tensor, Tensor] | None,  # each (S, D / 2)
     q: Tensor,  # (B, F, S, forms, N, D), written
     *,
     eps: float,
@@ -116,8 +119,9 @@ def kv_write_fwd(
     batch, frames, tokens, _, heads, head_dim = qkv.shape
     staged = torch.empty_like(q) if pages.quantised else pages.keys
     _kv_write_fwd_kernel[(tokens, batch * frames)](
-        qkv, weight_q, weight_k, *space, slots, q, staged, pages.values, tokens, heads, eps,
-        HEAD_DIM=head_dim, FORMS=pages.forms, STAGED=pages.quantised, HEADS=triton.next_power_of_2(heads), num_warps=8,
+        qkv, weight_q, weight_k, *(space or (weight_q, weight_q)), slots, q, staged, pages.values, tokens, heads, eps,
+        HEAD_DIM=head_dim, FORMS=pages.forms, TURNED=space is not None, STAGED=pages.quantised,
+        HEADS=triton.next_power_of_2(heads), num_warps=8,
     )  # fmt: skip
     if pages.quantised:
         columns = pages.forms * heads

@@ -16,7 +16,7 @@ def kv_write(
     weight_k: Tensor,  # (N D)
     pages: Pages,
     slots: Tensor,  # (B, F) int32
-    space: tuple[Tensor, Tensor],  # each (S, D / 2)
+    space: tuple[Tensor, Tensor] | None,  # each (S, D / 2)
     *,
     eps: float = 1e-6,
     backend: str = "auto",
@@ -24,8 +24,8 @@ def kv_write(
     """Norm queries and keys over the whole width, turn them by row and column, and store keys and values.
 
     Time and camera are left to whoever reads the pages. With two forms of keys the second stays unturned, as a camera
-    branch without rotary positions wants it. int8 keys take a second pass: a page's mean needs all its tokens. No
-    gradients.
+    branch without rotary positions wants it; with one form and no ``space`` keys stay plain for both branches. int8
+    keys take a second pass: a page's mean needs all its tokens. No gradients.
 
     Args:
         qkv: what the projection returned, contiguous.
@@ -33,7 +33,7 @@ def kv_write(
         weight_k: weight of the keys' RMS norm.
         pages: one layer's pages; those in ``slots`` are written.
         slots: the page of each latent, no page twice; -1 stores nothing.
-        space: ``space_table`` of the latent's rows and columns.
+        space: ``space_table`` of the latent's rows and columns; None leaves that to the reader too.
         eps: added to the mean square.
         backend: ``auto``, ``triton`` or ``torch``.
 
@@ -51,7 +51,12 @@ def kv_write(
 
 
 def _check(
-    qkv: Tensor, weight_q: Tensor, weight_k: Tensor, pages: Pages, slots: Tensor, space: tuple[Tensor, Tensor]
+    qkv: Tensor,
+    weight_q: Tensor,
+    weight_k: Tensor,
+    pages: Pages,
+    slots: Tensor,
+    space: tuple[Tensor, Tensor] | None,
 ) -> None:
     if qkv.ndim != 6 or qkv.shape[3] != 3:
         raise ValueError(f"qkv is {tuple(qkv.shape)}, expected (B, F, S, 3, N, D)")
@@ -62,9 +67,11 @@ def _check(
         "weight_q": (weight_q, (heads * head_dim,)),
         "weight_k": (weight_k, (heads * head_dim,)),
         "slots": (slots, (batch, frames)),
-        "space[0]": (space[0], (tokens, head_dim // 2)),
-        "space[1]": (space[1], (tokens, head_dim // 2)),
     }
+    if space is not None:
+        expected |= {f"space[{i}]": (t, (tokens, head_dim // 2)) for i, t in enumerate(space)}
+    elif pages.forms == 2 or pages.quantised:
+        raise ValueError("int8 keys, and keys of two forms, are turned when written; pass space")
     for name, (tensor, shape) in expected.items():
         if tensor.shape != shape:
             raise ValueError(f"{name} is {tuple(tensor.shape)}, expected {shape} for qkv {tuple(qkv.shape)}")

@@ -16,7 +16,7 @@ def kv_write_ref(
     weight_k: Tensor,  # (N D)
     pages: Pages,  # written
     slots: Tensor,  # (B, F) int32: the page of each latent, -1 for none
-    space: tuple[Tensor, Tensor],  # each (S, D / 2)
+    space: tuple[Tensor, Tensor] | None,  # each (S, D / 2)
     *,
     eps: float,
 ) -> Tensor:
@@ -37,7 +37,9 @@ def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x.flatten(-2), weight.shape, weight.to(x.dtype), eps).view_as(x)
 
 
-def _forms(x: Tensor, space: tuple[Tensor, Tensor], forms: int) -> Tensor:
-    """Return (B, F, S, forms, N, D): turned, and plain if there are two."""
+def _forms(x: Tensor, space: tuple[Tensor, Tensor] | None, forms: int) -> Tensor:
+    """Return (B, F, S, forms, N, D): turned, if rows and columns are given, and plain if there are two."""
+    if space is None:
+        return x[:, :, :, None]
     turned = turn(x, *(t[:, None].to(x.dtype) for t in space))
     return torch.stack([turned, x][:forms], 3)

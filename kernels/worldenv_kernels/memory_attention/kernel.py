@@ -13,7 +13,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..pages import SCALE_BLOCK, Pages
 from ..places import Reframing
-from ..quarters import join_quarters, load_quarters, mix_quarters, split_quarters, turn_quarters
+from ..quarters import join_quarters, load_quarters, mix_quarters, split_quarters, turn_quarters, turn_tokens
 
 LOG2_E = 1.4426950408889634
 DOT_TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
@@ -22,9 +22,10 @@ DOT_TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float
 @triton.jit
 def _branch(
     p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-    i_tile, i_frame, i_head, i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
+    p_space_cos, p_space_sin, i_tile, i_frame, i_head, i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
     CAMERA: tl.constexpr, HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr,
-    SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    SPACE: tl.constexpr, SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     G: tl.constexpr = HEAD_DIM // 4
     FORM: tl.constexpr = FORMS - 1 if CAMERA else 0
@@ -55,6 +56,8 @@ def _branch(
             if CAMERA:
                 a, b, c, d = mix_quarters(a, b, c, d, p_relative + i_seen * 16)
             else:
+                if SPACE:
+                    a, b, c, d = turn_tokens(a, b, c, d, p_space_cos, p_space_sin, o_s, m_s, o_g, G)
                 # (1, G) each
                 o_angle = i_seen * (2 * G) + o_g[None, :]
                 a, b, c, d = turn_quarters(
@@ -93,7 +96,16 @@ def _branch(
                     scores = tl.dot(q_tile, tl.trans(k)).to(tl.float32)
                     scores = scores * (q_scale[:, None] * k_scale[None, :]) + q_mean[:, None]
                 else:
-                    scores = tl.dot(q_tile, tl.trans(k.to(DOT)))
+                    if SPACE and not CAMERA:
+                        # (BN, G) each
+                        k_a, k_b, k_c, k_d = split_quarters(k.to(tl.float32), BN, G)
+                        k_a, k_b, k_c, k_d = turn_tokens(
+                            k_a, k_b, k_c, k_d, p_space_cos, p_space_sin, i_token + o_n, m_n, o_g, G
+                        )
+                        k_turned = join_quarters(k_a, k_b, k_c, k_d, BN, G)
+                        scores = tl.dot(q_tile, tl.trans(k_turned.to(DOT)))
+                    else:
+                        scores = tl.dot(q_tile, tl.trans(k.to(DOT)))
                 scores = tl.where(m_n[None, :], scores, float("-inf"))
                 higher = tl.maximum(peak, tl.max(scores, 1))
                 weights = tl.exp2(scores - higher[:, None])
@@ -116,8 +128,8 @@ def _branch(
 @triton.jit
 def _memory_attention_fwd_kernel(
     p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-    num_slots, num_frames, num_tokens, num_heads, scale_log2,
-    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr,
+    p_space_cos, p_space_sin, num_slots, num_frames, num_tokens, num_heads, scale_log2,
+    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr, SPACE: tl.constexpr,
     SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Grid (latents x query tiles, heads, envs x branches); queries (B, F, S, FORMS, N, D), out (B, F, S, R, N, D)."""
@@ -127,14 +139,16 @@ def _memory_attention_fwd_kernel(
     if tl.program_id(2) % BRANCHES == 0:
         _branch(
             p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-            i_tile, i_frame, tl.program_id(1), i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
-            False, HEAD_DIM, FORMS, BRANCHES, INT8, SCALE_BLOCK, TMA, DOT, BM, BN,
+            p_space_cos, p_space_sin, i_tile, i_frame, tl.program_id(1), i_env,
+            num_slots, num_frames, num_tokens, num_heads, scale_log2,
+            False, HEAD_DIM, FORMS, BRANCHES, INT8, SPACE, SCALE_BLOCK, TMA, DOT, BM, BN,
         )  # fmt: skip
     elif BRANCHES == 2:
         _branch(
             p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-            i_tile, i_frame, tl.program_id(1), i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
-            True, HEAD_DIM, FORMS, BRANCHES, INT8, SCALE_BLOCK, TMA, DOT, BM, BN,
+            p_space_cos, p_space_sin, i_tile, i_frame, tl.program_id(1), i_env,
+            num_slots, num_frames, num_tokens, num_heads, scale_log2,
+            True, HEAD_DIM, FORMS, BRANCHES, INT8, SPACE, SCALE_BLOCK, TMA, DOT, BM, BN,
         )  # fmt: skip
 
 
@@ -152,10 +166,13 @@ class Tile:
     """Loads in flight."""
 
 
-def tile_for(tokens: int, head_dim: int, *, quantised: bool, tma: bool) -> Tile:
-    """Return a tile that fits Hopper's registers without spills, for latents of this many tokens."""
+def tile_for(tokens: int, head_dim: int, *, quantised: bool, turned: bool, tma: bool) -> Tile:
+    """Return a tile that fits Hopper's registers without spills, for latents of this many tokens.
+
+    ``quantised`` keys and keys that are ``turned`` on reading pass through registers, which wide heads fill.
+    """
     block_n = max(32 if quantised else 16, min(64, triton.next_power_of_2(tokens)))
-    if quantised and head_dim == 128:
+    if (quantised or turned) and head_dim == 128:
         return Tile(block_m=64, block_n=block_n, num_warps=8)
     if tokens <= 64:
         return Tile(block_m=64, block_n=block_n, num_warps=4 if tma or head_dim < 128 else 8)
@@ -184,19 +201,22 @@ def memory_attention_fwd(
     """Launch the kernel; everything contiguous, shapes as checked by ``memory_attention``."""
     batch, frames, tokens, forms, heads, head_dim = q.shape
     branches, slots = reframing.num_branches, reframing.table.shape[1]
-    tile = tile or tile_for(tokens, head_dim, quantised=pages.quantised, tma=tma)
+    turned = reframing.space is not None
+    tile = tile or tile_for(tokens, head_dim, quantised=pages.quantised, turned=turned, tma=tma)
     keys: Any = pages.keys
     values: Any = pages.values
     if tma:
         keys, values = (descriptor(t, tile.block_n, head_dim) for t in (pages.keys, pages.values))
     none = reframing.cosine  # stands in where a table is not read
-    optional = (reframing.relative, reframing.change, reframing.last, pages.mean, pages.scale)
+    cameras = (reframing.relative, reframing.change, reframing.last)
+    optional = (*cameras, pages.mean, pages.scale, *(reframing.space or (None, None)))
     grid = (frames * triton.cdiv(tokens, tile.block_m), heads, batch * branches)
     _memory_attention_fwd_kernel[grid](
         q, keys, values, out, reframing.table, reframing.cosine, reframing.sine,
         *(none if t is None else t for t in optional),
         slots, frames, tokens, heads, head_dim**-0.5 * LOG2_E,
-        HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised, SCALE_BLOCK=SCALE_BLOCK, TMA=tma,
+        HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised, SPACE=turned,
+        SCALE_BLOCK=SCALE_BLOCK, TMA=tma,
         DOT=tl.float32 if triton.knobs.runtime.interpret else DOT_TYPES[q.dtype],
         BM=tile.block_m, BN=tile.block_n, num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip

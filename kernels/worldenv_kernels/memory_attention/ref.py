@@ -8,7 +8,7 @@ from torch import Tensor
 from ..heads import mix, turn
 from ..pages import Pages
 from ..places import Reframing
-from ..reframe_gather.ref import reframe_gather_ref
+from ..reframe_gather.ref import reframe_gather_ref, turn_space
 
 
 def memory_attention_ref(
@@ -32,7 +32,7 @@ def place_queries(
     """Return the queries of all branches at their own time and camera, (B, R N, F S, D)."""
     angles = reframing.queries.positions.double()[..., None] * reframing.frequencies
     cosine, sine = (t[:, :, None, None].to(q.dtype) for t in (angles.cos(), angles.sin()))
-    placed = [turn(q[..., 0, :, :], cosine, sine)]
+    placed = [turn(turn_space(q[..., 0, :, :], reframing), cosine, sine)]
     if reframing.num_branches == 2:
         assert reframing.queries.projection is not None
         placed.append(mix(q[..., -1, :, :], reframing.queries.projection[:, :, None, None]))

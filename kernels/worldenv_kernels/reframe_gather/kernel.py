@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..pages import SCALE_BLOCK, Pages
 from ..places import Reframing
-from ..quarters import load_quarters, mix_quarters, store_quarters, turn_quarters
+from ..quarters import load_quarters, mix_quarters, store_quarters, turn_quarters, turn_tokens
 from .ref import slot_angles, slot_matrix
 
 BLOCK = 32
@@ -17,8 +17,9 @@ BLOCK = 32
 
 @triton.jit
 def _reframe_gather_fwd_kernel(
-    p_k, p_v, p_keys, p_values, p_table, p_cos, p_sin, p_matrix, p_mean, p_scale, num_slots, num_tokens, num_heads,
-    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr,
+    p_k, p_v, p_keys, p_values, p_table, p_cos, p_sin, p_matrix, p_mean, p_scale, p_space_cos, p_space_sin,
+    num_slots, num_tokens, num_heads,
+    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr, SPACE: tl.constexpr,
     SCALE_BLOCK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Grid (slots x token blocks, branches x heads, envs); keys and values out are (B, R N, M S, D)."""
@@ -52,6 +53,8 @@ def _reframe_gather_fwd_kernel(
         c = c * scale + tl.load(p_mean + o_mean + 2 * G, mask=m_mean, other=0.0)
         d = d * scale + tl.load(p_mean + o_mean + 3 * G, mask=m_mean, other=0.0)
     if i_branch == 0:
+        if SPACE:
+            a, b, c, d = turn_tokens(a, b, c, d, p_space_cos, p_space_sin, o_s, m_s, o_g, G)
         # (1, G) each
         o_angle = i_seen * (2 * G) + o_g[None, :]
         a, b, c, d = turn_quarters(
@@ -79,11 +82,13 @@ def reframe_gather_fwd(
     branches = reframing.num_branches
     cosine, sine = (t.float().contiguous() for t in slot_angles(reframing))
     matrix = slot_matrix(reframing).float().contiguous() if branches == 2 else cosine
-    mean, scale = (cosine if t is None else t for t in (pages.mean, pages.scale))
+    optional = (pages.mean, pages.scale, *(reframing.space or (None, None)))
     grid = (slots * triton.cdiv(tokens, BLOCK), branches * heads, batch)
     _reframe_gather_fwd_kernel[grid](
-        pages.keys, pages.values, keys, values, reframing.table, cosine, sine, matrix, mean, scale,
+        pages.keys, pages.values, keys, values, reframing.table, cosine, sine, matrix,
+        *(cosine if t is None else t for t in optional),
         slots, tokens, heads, HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised,
+        SPACE=reframing.space is not None,
         SCALE_BLOCK=SCALE_BLOCK, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
     return keys, values

@@ -45,6 +45,13 @@ def check(pages: Pages, reframing: Reframing) -> None:
             f"pages have heads of {pages.values.shape[-1]} channels, the reframing was made for "
             f"{2 * len(reframing.frequencies)}; pass head_dim={pages.values.shape[-1]} to reframe"
         )
+    if reframing.space is not None and (pages.quantised or pages.forms == 2):
+        raise ValueError("int8 keys, and keys of two forms, are turned when written; leave space out of reframe")
+    if reframing.space is not None and reframing.space[0].shape[0] != pages.values.shape[1]:
+        raise ValueError(
+            f"space has {reframing.space[0].shape[0]} tokens, pages have {pages.values.shape[1]}; "
+            "pass reframe the space_table of the latents' rows and columns"
+        )
     if reframing.num_branches < pages.forms:
         raise ValueError("pages hold keys for a camera branch and the reframing has no cameras; pass projections")
 

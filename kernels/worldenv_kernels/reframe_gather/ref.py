@@ -22,7 +22,7 @@ def reframe_gather_ref(
     stored = read_keys(pages, index, dtype=dtype).masked_fill(~filled[..., None], 0)  # (B, M, S, forms, N, D)
     v = pages.values[index].to(dtype).masked_fill(~filled, 0)
     cosine, sine = (t[:, :, None, None].to(dtype) for t in slot_angles(reframing))
-    keys, values = [turn(stored[..., 0, :, :], cosine, sine)], [v]
+    keys, values = [turn(turn_space(stored[..., 0, :, :], reframing), cosine, sine)], [v]
     if reframing.num_branches == 2:
         matrix = slot_matrix(reframing)[:, :, None, None]
         keys.append(mix(stored[..., -1, :, :], matrix))
@@ -30,6 +30,17 @@ def reframe_gather_ref(
     both = (torch.stack(t, 3).flatten(1, 2).flatten(2, 3).transpose(1, 2) for t in (keys, values))
     placed_keys, placed_values = both
     return placed_keys, placed_values
+
+
+def turn_space(
+    x: Tensor,  # (B, F, S, N, D)
+    reframing: Reframing,
+) -> Tensor:
+    """Turn plain queries or keys (of the first S tokens) by row and column; those that are turned already stay."""
+    if reframing.space is None:
+        return x
+    cosine, sine = (t[: x.shape[2], None].to(x.dtype) for t in reframing.space)
+    return turn(x, cosine, sine)
 
 
 def slot_angles(reframing: Reframing) -> tuple[Tensor, Tensor]:
