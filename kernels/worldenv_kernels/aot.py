@@ -20,6 +20,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from .backend import HEAD_DIMS
 from .fov_score import kernel as fov
 from .kv_write import kernel as kv
 from .memory_attention import kernel as attention
@@ -73,7 +74,7 @@ class Report:
 
 def builds() -> Iterator[Build]:
     """Yield what is shipped: every tile that launchers choose, with cameras, for the head widths in use."""
-    for head_dim in (64, 128):
+    for head_dim in HEAD_DIMS:
         for tokens in (12, 48, 880):
             for keys in ("bf16", "plain", "i8"):
                 for tma in (True, False):
@@ -116,7 +117,7 @@ def attention_build(tokens: int, head_dim: int, *, keys: str, tma: bool) -> Buil
 def _page_builds(head_dim: int) -> Iterator[Build]:
     """Yield what writes pages and what gathers them."""
     half, whole = {"p_cos": "*fp32", "p_sin": "*fp32"}, dict.fromkeys(("p_q", "p_k", "p_v"), "*bf16")
-    heads = {64: 4, 128: 32}[head_dim]  # of the packaged world and of WorldPlay's release (24)
+    heads = 32 if head_dim == 128 else 4  # of WorldPlay's release (24), of the packaged world
     for staged in (False, True):
         yield Build(
             name=f"kv_write-{head_dim}-{'staged' if staged else 'pages'}",

@@ -31,6 +31,8 @@ class Pages:
         expected = (*self.keys.shape[:2], *self.keys.shape[3:])
         if self.values.shape != expected:
             raise ValueError(f"values are {tuple(self.values.shape)}, expected {expected}")
+        if not (self.keys.is_contiguous() and self.values.is_contiguous()):
+            raise ValueError("keys or values are not contiguous; pass one layer of a pool, or call contiguous()")
         if self.quantised != (self.mean is not None and self.scale is not None):
             raise ValueError(f"keys are {self.keys.dtype}; pass mean and scale with int8 keys and only with them")
 

@@ -113,7 +113,7 @@ def test_the_definition_is_the_models() -> None:
 def test_quantised_keys_come_back() -> None:
     keys = torch.randn(3, 2 * SCALE_BLOCK + 3, 2, 2, 8) + 10 * torch.randn(1, 1, 2, 2, 8)
     steps, mean, scale = quantise(keys)
-    pages = Pages(keys=steps, values=keys[:, :, 0], mean=mean, scale=scale)
+    pages = Pages(keys=steps, values=keys[:, :, 0].contiguous(), mean=mean, scale=scale)
     assert scale.shape == (3, 3, 2, 2)
     back = read_keys(pages, torch.tensor([[2, 0]]), dtype=torch.float32)
     assert (back - keys[torch.tensor([[2, 0]])]).abs().max() <= 0.51 * float(scale.max())
@@ -132,3 +132,5 @@ def test_errors_say_what_to_do() -> None:
         kv_write(**{**given, "weight_k": torch.ones(64)}, pages=pages, slots=slots, space=space)
     with pytest.raises(ValueError, match="pass mean and scale with int8 keys"):
         Pages(keys=pages.keys.to(torch.int8), values=pages.values)
+    with pytest.raises(ValueError, match="not contiguous"):
+        Pages(keys=pages.keys[:, ::2], values=pages.values[:, ::2])

@@ -232,6 +232,9 @@ def test_errors_say_what_to_do(case: Make) -> None:
         memory_attention(made.q[:, :1], made.pages, made.reframing)
     with pytest.raises(ValueError, match="pass head_dim=16 to reframe"):
         memory_attention(made.q, case([[0, 1]], tokens=3, head_dim=16).pages, made.reframing)
+    away = Pages(keys=made.pages.keys.to("meta"), values=made.pages.values.to("meta"))
+    with pytest.raises(ValueError, match="pages are on meta, the reframing on cpu"):
+        memory_attention(made.q, away, made.reframing)
     plain = case([[0, 1]], space=(1, 3), forms=1)
     with pytest.raises(ValueError, match="leave space out of reframe"):
         memory_attention(made.q, made.pages, plain.reframing)

@@ -39,7 +39,12 @@ def reframe_gather(
 
 
 def check(pages: Pages, reframing: Reframing) -> None:
-    """Raise ValueError if pages and reframing are not of the same heads."""
+    """Raise ValueError if pages and reframing do not fit each other."""
+    if reframing.table.device != pages.values.device:
+        raise ValueError(
+            f"pages are on {pages.values.device}, the reframing on {reframing.table.device}; pass reframe places and a "
+            "table that are where the pages are"
+        )
     if 2 * len(reframing.frequencies) != pages.values.shape[-1]:
         raise ValueError(
             f"pages have heads of {pages.values.shape[-1]} channels, the reframing was made for "
