@@ -43,6 +43,7 @@ class Build:
     constants: dict[str, Any]
     num_warps: int = 4
     num_stages: int = 2
+    fused: bool = True  # products and sums
     wanted: tuple[str, ...] = ()  # instructions
 
     @property
@@ -83,7 +84,9 @@ def builds() -> Iterator[Build]:
     for dtype in ("fp32", "fp64"):
         types = {"p_views": f"*{dtype}", "p_points": f"*{dtype}", "p_counts": "*i32"}
         constants = {"VIEWS": fov.VIEWS, "POINTS": fov.POINTS}
-        yield Build(name=f"fov_score-{dtype}", kernel=fov._fov_score_fwd_kernel, types=types, constants=constants)
+        yield Build(
+            name=f"fov_score-{dtype}", kernel=fov._fov_score_fwd_kernel, types=types, constants=constants, fused=False
+        )  # fmt: skip
 
 
 def attention_build(tokens: int, head_dim: int, *, keys: str, tma: bool) -> Build:
@@ -156,7 +159,7 @@ def compile_build(build: Build) -> Report:
     compiled = triton.compile(
         ASTSource(build.kernel, signature, constexprs=constants, attrs=aligned),
         target=GPUTarget("cuda", 90, 32),
-        options={"num_warps": build.num_warps, "num_stages": build.num_stages, "enable_fp_fusion": True},
+        options={"num_warps": build.num_warps, "num_stages": build.num_stages, "enable_fp_fusion": build.fused},
     )
     tools = triton.knobs.nvidia
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SCALE_BLOCK = 64
+SCALE_BLOCK = 16
 """Tokens of a page that share a scale of int8 keys."""
 
 

@@ -54,7 +54,9 @@ def fov_score_fwd(
 ) -> Tensor:
     """Launch the kernel; everything contiguous."""
     grid = (triton.cdiv(counts.numel(), VIEWS),)
+    # Fused products round elsewhere than PyTorch does, which would move points on a border.
     _fov_score_fwd_kernel[grid](
-        views, points, counts, counts.numel(), points.shape[1], VIEWS=VIEWS, POINTS=POINTS, num_warps=4
-    )
+        views, points, counts, counts.numel(), points.shape[1], VIEWS=VIEWS, POINTS=POINTS, num_warps=4,
+        enable_fp_fusion=False,
+    )  # fmt: skip
     return counts

@@ -121,12 +121,12 @@ def kv_write_fwd(
     _kv_write_fwd_kernel[(tokens, batch * frames)](
         qkv, weight_q, weight_k, *(space or (weight_q, weight_q)), slots, q, staged, pages.values, tokens, heads, eps,
         HEAD_DIM=head_dim, FORMS=pages.forms, TURNED=space is not None, STAGED=pages.quantised,
-        HEADS=triton.next_power_of_2(heads), num_warps=8,
+        HEADS=triton.next_power_of_2(heads), num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
     if pages.quantised:
         columns = pages.forms * heads
         _quantise_fwd_kernel[(columns, batch * frames)](
             staged, slots, pages.keys, pages.mean, pages.scale, tokens, columns,
-            HEAD_DIM=head_dim, SCALE_BLOCK=SCALE_BLOCK, num_warps=4,
+            HEAD_DIM=head_dim, SCALE_BLOCK=SCALE_BLOCK, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     return q

@@ -219,6 +219,7 @@ def memory_attention_fwd(
         SCALE_BLOCK=SCALE_BLOCK, TMA=tma,
         DOT=tl.float32 if triton.knobs.runtime.interpret else DOT_TYPES[q.dtype],
         BM=tile.block_m, BN=tile.block_n, num_warps=tile.num_warps, num_stages=tile.num_stages,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return out
 

@@ -89,6 +89,6 @@ def reframe_gather_fwd(
         *(cosine if t is None else t for t in optional),
         slots, tokens, heads, HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised,
         SPACE=reframing.space is not None,
-        SCALE_BLOCK=SCALE_BLOCK, BLOCK=BLOCK, num_warps=4,
+        SCALE_BLOCK=SCALE_BLOCK, BLOCK=BLOCK, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return keys, values
