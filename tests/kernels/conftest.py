@@ -131,6 +131,14 @@ def triton() -> None:
         pytest.skip("TRITON_INTERPRET=0 was asked for")
 
 
+@pytest.fixture(params=["triton", "gather", "torch"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every way to compute attention over pages."""
+    if request.param == "triton":
+        request.getfixturevalue("triton")
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def error() -> Callable[[Tensor, Tensor], float]:
     """Return the relative error of a result, NaN where an element was not written."""
