@@ -63,7 +63,7 @@ def record(arguments: list[str]) -> None:
 
 
 def train(arguments: list[str]) -> None:
-    """train one stage: vae, decoder, bidirectional, causal, memory, or pose (for measuring)"""
+    """train one stage: vae, decoder, bidirectional, causal, memory, teacher, context_forcing, ..., or pose"""
     from .base.config import load_toml
     from .training.parallel import is_launched, launch, leave
     from .training.stages import STAGES, TrainConfig

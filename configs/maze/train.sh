@@ -15,4 +15,7 @@ worldenv train memory --processes "$processes" --config configs/maze/memory.toml
 worldenv train memory --processes "$processes" --config configs/maze/memory_final.toml --init runs/memory --out runs/memory_final --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_cached.toml --init runs/memory_final --out runs/memory_cached --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_fine.toml --init runs/memory_cached --out runs/memory_fine --resume
+# Few steps from a teacher with the same memory (not yet run for the packaged world):
+# worldenv train teacher --processes "$processes" --config configs/maze/teacher.toml --init runs/memory_fine --out runs/teacher --resume
+# worldenv train context_forcing --processes "$processes" --config configs/maze/context_forcing.toml --init runs/memory_fine --teacher runs/teacher --out runs/context_forcing --resume
 worldenv export --world runs/memory_fine --weights worldenv/worlds/maze

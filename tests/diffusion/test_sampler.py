@@ -74,3 +74,32 @@ def test_stochastic_steps_use_fresh_noise_between_levels_but_not_at_the_end() ->
     torch.testing.assert_close(seen[1], DATA / 3 + 2 / 3 * 10 * NOISE, atol=1e-5, rtol=0)
     torch.testing.assert_close(seen[2], DATA * 2 / 3 + 1 / 3 * 20 * NOISE, atol=1e-5, rtol=0)
     assert next(fresh, None) is None
+
+
+def test_leaving_early_gives_the_x0_of_that_step_and_gradients_of_it_alone() -> None:
+    """Steps before it see no gradient; the result is the x0 predicted there, at the last step the whole sampler's."""
+    config = SamplerConfig(num_steps=3, shift=2.0, stochastic=True)
+    sigmas, steps = inference_sigmas(config), []
+    weights = torch.ones(3, dtype=torch.float64, requires_grad=True)
+
+    def velocity(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        steps.append(int((sigmas * 1000 - timesteps[0, 0]).abs().argmin()))
+        return weights[steps[-1]] * (x - DATA)
+
+    for leave in range(3):
+        steps.clear()
+        made = sample_chunk(velocity, NOISE, config, renoise=lambda: 2 * NOISE, exit_step=leave)
+        assert steps == list(range(leave + 1))
+        (gradient,) = torch.autograd.grad(made.sum(), weights)
+        assert [bool(g != 0) for g in gradient] == [i == leave for i in range(3)]
+    torch.testing.assert_close(made, sample_chunk(velocity, NOISE, config, renoise=lambda: 2 * NOISE))
+
+
+def test_under_autocast_gradients_reach_weights_that_ran_without_before() -> None:
+    layer = torch.nn.Linear(2, 2)
+    config = SamplerConfig(num_steps=3, stochastic=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = sample_chunk(lambda x, t: layer(x), NOISE.float(), config, renoise=NOISE.float, exit_step=2)
+    made.sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().sum() > 0

@@ -1,11 +1,16 @@
+import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from worldenv.base.checkpoint import load_tensors
+from worldenv.base.log import JsonlLog
 from worldenv.training.loop import OptimConfig, Trainer, learning_rate
+from worldenv.training.protocols import Critic
 
 
 def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:
@@ -58,11 +63,103 @@ def test_a_step_without_finite_gradient_is_skipped(tmp_path: Path) -> None:
 
 
 def test_previews_do_not_disturb_training(tmp_path: Path) -> None:
-    import dataclasses
-
     results = []
     for name, every in (("a", 7), ("b", 1000)):
         stage = Fit()
         Trainer(stage, dataclasses.replace(CONFIG, preview_every=every), tmp_path / name, resume=False, run={}).train()
         results.append(float(stage.module.weight))  # type: ignore[arg-type]
     assert results[0] == results[1]
+
+
+class Duel(Fit):
+    """Fit the critic's weight to 3 and the module's to the critic's; the step drives a schedule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.other.weight)
+        self.critic = Critic(self.other, self.critic_loss, updates=3, lr_scale=0.5)
+        self.begun: list[int] = []
+        self.turns: list[str] = []
+
+    def begin(self, step: int) -> None:
+        self.begun.append(step)
+
+    def critic_loss(self, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        self.turns.append("critic")
+        x = torch.randn(8, 1, generator=generator)
+        return (self.other(x) - 3 * x).square().mean(), {"x": float(x.mean())}
+
+    def loss(self, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        self.turns.append("module")
+        x = torch.randn(8, 1, generator=generator)
+        return (self.module(x) - self.other(x).detach()).square().mean(), {}
+
+
+def test_a_critic_learns_by_turns_and_both_are_in_the_checkpoint(tmp_path: Path) -> None:
+    stage = Duel()
+    config = dataclasses.replace(CONFIG, log_every=1, warmup=4)
+    Trainer(stage, config, tmp_path, resume=False, run={}).train()
+    assert stage.begun == list(range(60))
+    assert stage.turns == ["critic", "critic", "critic", "module"] * 60
+    assert stage.other.weight.item() == pytest.approx(3, abs=0.2)
+    assert stage.module.weight.item() == pytest.approx(3, abs=0.3)  # type: ignore[operator]
+    tensors, _ = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert {"module.weight", "ema.weight", "critic.module.weight", "critic.optimizer0.0.exp_avg"} <= set(tensors)
+    assert tensors["critic.optimizer0.0.step"].item() == 180
+    assert {"loss", "critic_loss", "critic_x", "critic_grad_norm"} <= set(JsonlLog.read(tmp_path / "log.jsonl")[0])
+
+
+class Chase(Fit):
+    """The loss needs the weights' moving average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target = nn.Linear(1, 1, bias=False)
+        self.averages: list[float] = []
+
+    def loss(self, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        self.averages.append(self.target.weight.item())
+        return super().loss(generator)
+
+
+def test_a_target_holds_the_moving_average_also_after_resuming(tmp_path: Path) -> None:
+    whole, parts = Chase(), Chase()
+    trainer = Trainer(whole, CONFIG, tmp_path / "whole", resume=False, run={})
+    assert whole.target.weight.item() == 0
+    trainer.train()
+    assert whole.target.weight.item() == trainer.ema.shadow["weight"].item()
+    Trainer(parts, dataclasses.replace(CONFIG, steps=30), tmp_path / "parts", resume=False, run={}).train()
+    again = Chase()
+    Trainer(again, CONFIG, tmp_path / "parts", resume=True, run={}).train()
+    assert parts.averages + again.averages == whole.averages
+
+
+def score_of(stage: Fit, wanted: float) -> Callable[[], float]:
+    return lambda: -abs(stage.module.weight.item() - wanted)  # type: ignore[operator]
+
+
+def test_the_best_evaluation_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
+    """The weight passes 1 on its way to 3; the run ends 20 steps after it was nearest and keeps that."""
+    config = dataclasses.replace(CONFIG, preview_every=2, patience=20, ema=0.0)
+    stage = Fit()
+    trainer = Trainer(stage, config, tmp_path, resume=False, run={}, evaluate=score_of(stage, 1.0))
+    trainer.train()
+    assert trainer.kept_step < trainer.step == trainer.kept_step + 20 < 60
+    assert stage.module.weight.item() == pytest.approx(1, abs=0.15)  # type: ignore[operator]
+    scores = {line["step"]: line["score"] for line in JsonlLog.read(tmp_path / "log.jsonl") if "score" in line}
+    assert min(scores) == 0, "what it starts from counts"
+    assert max(scores, key=lambda step: scores[step]) == trainer.kept_step
+    again = Fit()
+    resumed = Trainer(again, config, tmp_path, resume=True, run={}, evaluate=score_of(again, 1.0))
+    resumed.train()
+    assert (resumed.step, resumed.kept_step) == (trainer.step, trainer.kept_step), "it stays ended"
+    assert again.module.weight.item() == stage.module.weight.item()  # type: ignore[operator]
+
+
+def test_what_was_best_at_the_start_is_kept(tmp_path: Path) -> None:
+    stage = Fit()
+    trainer = Trainer(stage, CONFIG, tmp_path, resume=False, run={}, evaluate=score_of(stage, 0.0))
+    trainer.train()
+    assert (trainer.step, trainer.kept_step) == (60, 0)
+    assert stage.module.weight.item() == 0  # type: ignore[operator]

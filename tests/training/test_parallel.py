@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from worldenv.training.parallel import average_gradients, leave, process_state
+from worldenv.training.parallel import average_gradients, from_main, leave, process_state
 
 state = process_state()
 layer = nn.Linear(2, 1)
@@ -25,6 +25,7 @@ layer.weight.grad = torch.full((1, 2), float(1 + 2 * state.process_index))
 average_gradients(layer)
 assert layer.bias.grad is None
 assert layer.weight.grad.tolist() == [[2.0, 2.0]], layer.weight.grad
+assert from_main(5 + state.process_index, torch.device("cpu")) == 5
 (Path(sys.argv[1]) / f"rank{state.process_index}").write_text(str(state.num_processes))
 leave()
 """

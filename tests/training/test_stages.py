@@ -16,6 +16,7 @@ from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
+from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.loop import OptimConfig
 from worldenv.training.stages import STAGES, TrainConfig, train
@@ -51,24 +52,39 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record(tmp_path_factory.mktemp("data") / "train")
 
 
-def config_for(recording: Path, init: Path | None = None, **optim: object) -> TrainConfig:
+def config_for(recording: Path, init: Path | None = None, teacher: Path | None = None, **optim: object) -> TrainConfig:
     return TrainConfig(
-        data=recording, init=init, name="tiny", spec=SPEC,
+        data=recording, init=init, teacher=teacher, name="tiny", spec=SPEC,
         vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
         dit=DiTConfig(latent_channels=4, width=24, num_layers=1, num_heads=1, ffn_dim=32, freq_dim=16),
-        sampler=SamplerConfig(num_steps=1), memory=MemoryConfig(temporal_latents=8, num_points=2048),
+        sampler=SamplerConfig(num_steps=2, stochastic=teacher is not None),
+        memory=MemoryConfig(temporal_latents=8, num_points=2048),
         optim=dataclasses.replace(OPTIM, **optim), vae_loss=VAELossConfig(num_frames=9),
         denoise=DenoiseConfig(num_chunks=2, draws=2, forcing=0.3),
+        context_forcing=ContextForcingConfig(critic_updates=2, history_steps=2),
     )  # fmt: skip
+
+
+BEFORE = {"decoder": "vae", "bidirectional": "decoder", "causal": "bidirectional", "memory": "causal",
+          "teacher": "memory", "consistency_distill": "memory", "context_forcing": "consistency_distill"}  # fmt: skip
+"""The stage whose world a stage starts from."""
+
+
+def config_of(stage: str, recording: Path, chain: dict[str, Path], **optim: object) -> TrainConfig:
+    """Configure a stage from the worlds that there are."""
+    init = chain[BEFORE[stage]] if stage in BEFORE else None
+    few_step = stage in ("consistency_distill", "context_forcing")
+    return config_for(recording, init, chain["teacher"] if few_step else None, **optim)
 
 
 @pytest.fixture(scope="module")
 def chain(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every stage, each from the world of the stage before."""
-    folder, init, made = tmp_path_factory.mktemp("runs"), None, {}
-    for stage in ("vae", "decoder", "bidirectional", "causal", "memory"):
-        train(stage, config_for(recording, init), folder / stage)
-        init = made[stage] = folder / stage
+    folder = tmp_path_factory.mktemp("runs")
+    made: dict[str, Path] = {}
+    for stage in ("vae", *BEFORE):
+        train(stage, config_of(stage, recording, made), folder / stage)
+        made[stage] = folder / stage
     return made
 
 
@@ -83,6 +99,9 @@ def test_every_stage_trains_and_writes_a_world(chain: dict[str, Path]) -> None:
         assert np.isfinite(losses(folder)).all()
         assert (folder / "loss.png").is_file()
         assert list((folder / "samples").glob("*.png"))
+    world = World.load(chain["context_forcing"])
+    assert [p.stage for p in world.config.provenance][-2:] == ["consistency_distill", "context_forcing"]
+    assert world.config.sampler.stochastic
     world = World.load(chain["memory"])
     assert [p.stage for p in world.config.provenance] == ["vae", "decoder", "bidirectional", "causal", "memory"]
     assert world.config.provenance[0].data == "test, 4 clips, map seeds 0..3"
@@ -117,13 +136,12 @@ def test_a_trained_world_can_go_on_with_finer_tokens(chain: dict[str, Path], rec
     assert [p.stage for p in after.config.provenance] == [*(p.stage for p in before.config.provenance), "memory"]
 
 
-@pytest.mark.parametrize("stage", ["vae", "causal", "memory"])
+@pytest.mark.parametrize("stage", ["vae", "causal", "memory", "teacher", "consistency_distill", "context_forcing"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """Stopped after two of four steps by Ctrl-C and resumed: the same losses and the same weights, bit by bit."""
-    init = {"vae": None, "causal": chain["bidirectional"], "memory": chain["causal"]}[stage]
-    config = config_for(recording, init, steps=4)
+    config = config_of(stage, recording, chain, steps=4)
     train(stage, config, tmp_path / "whole")
 
     from worldenv.training.loop import Trainer
@@ -145,6 +163,59 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     a, b = (load_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_killed_run_loses_only_the_steps_since_its_checkpoint(
+    chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies in the middle of step 4, after saving step 2: student, critic and losses go on as if it had not."""
+    config = config_of("context_forcing", recording, chain, steps=4, save_every=2)
+    train("context_forcing", config, tmp_path / "whole")
+    loss = ContextForcingStage.loss
+
+    def dying(self: ContextForcingStage, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        if len(losses(tmp_path / "parts")) == 3:
+            raise SystemExit
+        return loss(self, generator)
+
+    monkeypatch.setattr(ContextForcingStage, "loss", dying)
+    with pytest.raises(SystemExit):
+        train("context_forcing", config, tmp_path / "parts")
+    monkeypatch.undo()
+    assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["step"] == 2
+    train("context_forcing", config, tmp_path / "parts", resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    a, b = (load_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_an_evaluation_decides_which_world_is_written(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    """Judged by how near it is to where it began, nothing beats the beginning."""
+    before = World.load(chain["memory"]).dit.state_dict()
+
+    def evaluate(world: World) -> float:
+        return -max(float((v - before[k]).abs().max()) for k, v in world.dit.state_dict().items())
+
+    config = config_of("teacher", recording, chain, preview_every=1)
+    train("teacher", config, tmp_path / "teacher", evaluate=evaluate)
+    world = World.load(tmp_path / "teacher")
+    assert all(torch.equal(v, before[k]) for k, v in world.dit.state_dict().items())
+    assert world.config.provenance[-1].steps == 0
+
+
+def test_distillation_refuses_what_does_not_fit(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    config = config_of("context_forcing", recording, chain)
+    with pytest.raises(ValueError, match="--teacher"):
+        train("context_forcing", dataclasses.replace(config, teacher=None), tmp_path / "out")
+    for stage in ("consistency_distill", "context_forcing"):
+        with pytest.raises(ValueError, match="stochastic = true"):
+            train(stage, dataclasses.replace(config, sampler=SamplerConfig()), tmp_path / "out")
+    odd = SamplerConfig(num_steps=5, stochastic=True)
+    with pytest.raises(ValueError, match=r"num_steps=5, so .* try 50"):
+        train("consistency_distill", dataclasses.replace(config, sampler=odd), tmp_path / "out")
+    train("vae", config_for(recording, steps=1, seed=7), tmp_path / "other")
+    with pytest.raises(ValueError, match="its latents are not those"):
+        train("context_forcing", dataclasses.replace(config, teacher=tmp_path / "other"), tmp_path / "out")
 
 
 def test_runs_are_reproducible_and_seeds_differ(recording: Path, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ class JsonlLog:
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self.read(path) if line.get("step", 0) <= resume_step] if resume_step else []
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(path)  # at once: a run that is killed here keeps its log
         self.file = path.open("a")
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -34,6 +34,13 @@ class Prepared:
         """Evaluate the network on the noisy chunk; (B, F, C, h, w) float32."""
         return self.dit(x, replace(self.now, timesteps=timesteps), mask=self.mask, cache=self.cache, text=self.text)
 
+    def repeat(self, count: int) -> Prepared:
+        """Repeat every row, so that ``count`` noisy chunks attend to each context (training)."""
+        assert isinstance(self.cache, GradientCache)
+        assert self.text is None
+        self.cache.repeat(count)
+        return replace(self, now=self.now.repeat(count), mask=self.mask.repeat_interleave(count, 0))
+
     def record(
         self,
         latents: Tensor,  # (B, F, C, h, w)
@@ -83,11 +90,12 @@ def generate_chunk(
     *,
     renoise: Callable[[], Tensor] | None = None,
     known: Known | None = None,
+    exit_step: int | None = None,
 ) -> Tensor:
     """Denoise the next chunk of latents against its context (WorldPlay, Algorithm 2); (B, F, C, h, w) float32.
 
     Latents that are ``known`` (a start view inside its chunk) are attended to like context and stay as they are.
-    Gradients flow if the caller enables them.
+    Gradients flow if the caller enables them; with ``exit_step`` through that step alone, whose x0 is returned.
     """
 
     def velocity(x: Tensor, timesteps: Tensor) -> Tensor:
@@ -97,7 +105,7 @@ def generate_chunk(
 
     exact = prepared.dit.config.numerics == "reference"
     start = noise.to(prepared.dit.dtype) if exact else noise
-    latents = sample_chunk(velocity, start, sampler, renoise=renoise).float()
+    latents = sample_chunk(velocity, start, sampler, renoise=renoise, exit_step=exit_step).float()
     return latents if known is None else known.fill(latents)
 
 

@@ -26,7 +26,7 @@ class DenoiseConfig:
     """Windows and noise of the transformer stages."""
 
     num_chunks: int = 4
-    """Chunks per window in the stages without memory (61 frames are 4 chunks)."""
+    """Chunks per window in the stages without memory, and that a teacher denoises jointly (61 frames are 4 chunks)."""
     shift: float = 2.0
     """Shift of the training noise levels; grows with the number of tokens."""
     draws: int = 4

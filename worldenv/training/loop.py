@@ -7,20 +7,24 @@ that was never stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..base.checkpoint import EMA, load_module, load_tensors, save_tensors
+from ..base.checkpoint import EMA, load_tensors, save_tensors
 from ..base.log import JsonlLog, Stopwatch, console
 from ..base.rng import derive_seed
-from .parallel import all_cores, average_gradients
+from .learner import Learner, LossFn, under
+from .parallel import all_cores, from_main
 from .plots import plot_losses
+from .protocols import CriticStage, Stage, TargetStage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,26 +60,11 @@ class OptimConfig:
     save_every: int = 200
     """Steps between checkpoints."""
     preview_every: int = 500
-    """Steps between previews (pictures, held-out figures)."""
+    """Steps between previews (pictures, held-out figures) and evaluations."""
+    patience: int = 0
+    """Steps without a better evaluation after which training ends; 0 is never."""
     mixed_precision: str = "auto"
     """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
-
-
-class Stage(Protocol):
-    """What a stage gives to the loop."""
-
-    @property
-    def module(self) -> nn.Module:
-        """What is trained."""
-        ...
-
-    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Draw a batch and return its loss and figures to log."""
-        ...
-
-    def preview(self, folder: Path, step: int) -> dict[str, float]:
-        """Write pictures of what the EMA weights do (they are loaded meanwhile); return held-out figures."""
-        ...
 
 
 def learning_rate(step: int, config: OptimConfig) -> float:
@@ -109,24 +98,41 @@ def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.
 
 
 class Trainer:
-    """Runs one stage to its last step, from the start or from a checkpoint."""
+    """Runs one stage to its last step, from the start or from a checkpoint.
+
+    With ``evaluate``, a figure of merit of the present weights (higher is better), the best average is kept.
+    """
 
     def __init__(
-        self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any]
-    ) -> None:
-        self.stage, self.config, self.folder, self.run = stage, config, folder, dict(run)
+        self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any],
+        evaluate: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
+        self.stage, self.config, self.folder, self.run, self.evaluate = stage, config, folder, dict(run), evaluate
         self.accelerator = Accelerator(mixed_precision=precision(config.mixed_precision))
-        self.optimizers = make_optimizers(stage.module, config)
+        self.learner = self._learner(stage.module, stage.loss)
+        self.critic = self._learner(stage.critic.module, stage.critic.loss) if isinstance(stage, CriticStage) else None
         self.ema = EMA(stage.module, decay=config.ema)
         self.step, self.hours = 0, 0.0
+        self.best: dict[str, Tensor] = {}  # the average of the best evaluation
+        self.best_step, self.best_score = 0, -math.inf
         self.checkpoint = folder / "checkpoint.safetensors"
         if resume and self.checkpoint.exists():
             self._load()
         elif self.checkpoint.exists():
             raise ValueError(f"{folder}: holds a run already; pass --resume to go on, or another --out")
-        stage.module.to(self.accelerator.device)
+        if isinstance(stage, TargetStage):
+            self.ema.copy_to(stage.target.to(self.accelerator.device))
         self.is_main = self.accelerator.is_main_process
         self.log = JsonlLog(folder / "log.jsonl", resume_step=self.step) if self.is_main else None
+
+    def _learner(self, module: nn.Module, loss: LossFn) -> Learner:
+        module.to(self.accelerator.device)
+        return Learner(module, loss, make_optimizers(module, self.config), self.config.grad_clip)
+
+    @property
+    def kept_step(self) -> int:
+        """The step whose average is left in the module: the best if there is an evaluation, else the last."""
+        return self.best_step if self.best else self.step
 
     def train(self) -> None:
         """Train to the last step; on Ctrl-C the state is saved first."""
@@ -136,7 +142,9 @@ class Trainer:
             f"mixed precision: {self.accelerator.mixed_precision}, {self.folder}"
         )
         try:
-            while self.step < self.config.steps:
+            if self.step == 0 and self.log is not None:
+                self._evaluate(self.log)
+            while self.step < self.config.steps and not self._is_over():
                 figures = self._update()
                 self.step += 1
                 self.hours = before + watch.seconds() / 3600
@@ -147,29 +155,37 @@ class Trainer:
             console.print(f"stopped at step {self.step}; --resume goes on from here")
             raise
         self._save()
+        self.ema.shadow = self.best or self.ema.shadow
         self.ema.copy_to(self.stage.module)
         if self.is_main:
             plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
 
+    def _is_over(self) -> bool:
+        """Tell whether evaluations have not improved for ``patience`` steps; all processes hear the main one."""
+        if self.evaluate is None or not self.config.patience:
+            return False
+        return self.step - from_main(self.best_step, self.accelerator.device) >= self.config.patience
+
     def _update(self) -> dict[str, float]:
-        config, rank = self.config, self.accelerator.process_index
-        seed = derive_seed(config.seed, "step", self.step, *([rank] if rank else []))
-        generator = torch.Generator().manual_seed(seed)
-        rate = learning_rate(self.step, config)
-        for group in (g for optimizer in self.optimizers for g in optimizer.param_groups):
-            group["lr"] = rate
-        with self.accelerator.autocast():
-            loss, figures = self.stage.loss(generator)
-        self.accelerator.backward(loss)
-        if self.accelerator.num_processes > 1:
-            average_gradients(self.stage.module)
-        norm = self.accelerator.clip_grad_norm_(self.stage.module.parameters(), config.grad_clip)
-        for optimizer in self.optimizers:
-            if torch.isfinite(norm):
-                optimizer.step()
-            optimizer.zero_grad()
-        self.ema.update(self.stage.module)
-        return {"loss": float(loss.detach()), "lr": rate, "grad_norm": float(norm), **figures}
+        rate, stage = learning_rate(self.step, self.config), self.stage
+        figures: dict[str, float] = {}
+        if isinstance(stage, CriticStage) and self.critic is not None:
+            stage.begin(self.step)
+            turns = [
+                self.critic.update(self._generator("critic", i), stage.critic.lr_scale * rate, self.accelerator)
+                for i in range(stage.critic.updates)
+            ]
+            figures = {f"critic_{k}": sum(turn[k] for turn in turns) / len(turns) for k in turns[0] if k != "lr"}
+        figures = self.learner.update(self._generator("step"), rate, self.accelerator) | figures
+        self.ema.update(stage.module)
+        if isinstance(stage, TargetStage):
+            self.ema.copy_to(stage.target)
+        return figures
+
+    def _generator(self, name: str, *number: int) -> torch.Generator:
+        rank = self.accelerator.process_index
+        seed = derive_seed(self.config.seed, name, self.step, *number, *([rank] if rank else []))
+        return torch.Generator().manual_seed(seed)
 
     def _after_step(self, figures: dict[str, float], log: JsonlLog) -> None:
         config, last = self.config, self.step == self.config.steps
@@ -178,32 +194,48 @@ class Trainer:
             shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
             console.print(f"{self.step:6d}  {shown}  {self.hours * 60:.1f} min", highlight=False)
         if self.step % config.preview_every == 0 or last:
-            held_out = self._preview()
+            held_out = self._with_average(lambda: self.stage.preview(self.folder, self.step))
             log.write({"step": self.step, **held_out})
             console.print("        held out  " + "  ".join(f"{k} {v:.4g}" for k, v in held_out.items()))
+            self._evaluate(log)
             plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
         if self.step % config.save_every == 0:
             self._save()
 
-    def _preview(self) -> dict[str, float]:
-        present = {k: v.detach().clone() for k, v in self.stage.module.state_dict().items()}
-        self.ema.copy_to(self.stage.module)
-        self.stage.module.eval()
+    def _evaluate(self, log: JsonlLog) -> None:
+        """Score the average, if the caller said how, and keep it if it is the best so far."""
+        if self.evaluate is None:
+            return
+        score = self._with_average(self.evaluate)
+        log.write({"step": self.step, "score": score})
+        console.print(f"        score {score:.4g}, best before {self.best_score:.4g} at step {self.best_step}")
+        if not self.best or score > self.best_score:
+            self.best_step, self.best_score = self.step, score
+            self.best = {k: v.clone() for k, v in self.ema.shadow.items()}
+
+    def _with_average(self, act: Callable[[], T]) -> T:
+        """Act while the moving average is in the module."""
+        module = self.stage.module
+        present = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self.ema.copy_to(module)
+        module.eval()
         with torch.no_grad(), self.accelerator.autocast(), all_cores():
-            figures = self.stage.preview(self.folder, self.step)
-        self.stage.module.train()
-        self.stage.module.load_state_dict(present)
-        return figures
+            result = act()
+        module.train()
+        module.load_state_dict(present)
+        return result
 
     def _save(self) -> None:
         if not self.is_main:
             return
-        tensors = {f"module.{k}": v for k, v in self.stage.module.state_dict().items()}
+        tensors = self.learner.tensors()
         tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
-        for n, optimizer in enumerate(self.optimizers):
-            for i, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{n}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        progress = {"step": self.step, "hours": self.hours, "ema_updates": self.ema.num_updates}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        if self.critic is not None:
+            tensors |= {f"critic.{k}": v for k, v in self.critic.tensors().items()}
+        progress: dict[str, float] = {"step": self.step, "hours": self.hours, "ema_updates": self.ema.num_updates}
+        if self.best:
+            progress |= {"best_step": self.best_step, "best_score": self.best_score}
         save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
 
     def _load(self) -> None:
@@ -213,17 +245,12 @@ class Trainer:
             raise ValueError(
                 f"{self.checkpoint}: the run had another {changed[0]!r}; resume with its own configuration"
             )
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        load_module(self.stage.module, part("module."), where=str(self.checkpoint))
-        self.ema.shadow = part("ema.")
-        for n, optimizer in enumerate(self.optimizers):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in part(f"optimizer{n}.").items():
-                index, name = key.split(".", 1)
-                state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.learner.load(tensors, where=str(self.checkpoint))
+        if self.critic is not None:
+            self.critic.load(under(tensors, "critic."), where=str(self.checkpoint))
+        self.ema.shadow = {k: v.to(self.accelerator.device) for k, v in under(tensors, "ema.").items()}
+        self.best = {k: v.to(self.accelerator.device) for k, v in under(tensors, "best.").items()}
         progress = header["progress"]
         self.step, self.hours, self.ema.num_updates = progress["step"], progress["hours"], progress["ema_updates"]
+        if self.best:
+            self.best_step, self.best_score = progress["best_step"], progress["best_score"]

@@ -110,18 +110,26 @@ class MemoryStage(CausalStage):
 
     def _context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
         """Reconstitute each row's context under a policy drawn for it (context dropout)."""
-        names, shares = zip(*self.config.policies, strict=True)
-        pick = torch.multinomial(torch.tensor(shares), len(bank.length), replacement=True, generator=generator)
-        seeds = torch.randint(2**31, (len(bank.length),), generator=generator).tolist()
+        index = self._choose(bank, target.c2w, *self._draw_policies(len(bank.length), generator))
+        return gather(bank, index, self.layout)
+
+    def _draw_policies(self, batch: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+        """Draw the number of a policy and a seed of its choices for each row."""
+        shares = torch.tensor([share for _, share in self.config.policies])
+        pick = torch.multinomial(shares, batch, replacement=True, generator=generator)
+        return pick, torch.randint(2**31, (batch,), generator=generator).tolist()
+
+    def _choose(self, bank: MemoryBank, c2w: Tensor, pick: Tensor, seeds: list[int]) -> Tensor:
+        """Index the context of a coming chunk with these poses under each row's policy, (B, S)."""
         index = None
-        for i, name in enumerate(names):
+        for i, (name, _) in enumerate(self.config.policies):
             config = with_policy(self.world.config.memory, name)
             if not bool((pick == i).any()):
                 continue
-            found = select(bank, Query(target.c2w, seeds), config, self.layout).index
+            found = select(bank, Query(c2w, seeds), config, self.layout).index
             index = found if index is None else torch.where((pick == i)[:, None], found, index)
         assert index is not None
-        return gather(bank, index, self.layout)
+        return index
 
     def _noised(self, context: Context, generator: torch.Generator) -> Context:
         """Noise each context chunk at its own level, or leave a sample's context clean."""
@@ -174,18 +182,19 @@ class MemoryStage(CausalStage):
         for part in self.layout.parts(latents.shape[1]):
             prepared = past.prepare(c2w, labels, part, K=self.K)
             if part.start:
-                errors.append(self._chunk_error(prepared, latents[:, part], generator))
+                sigmas = sample_sigmas((count, 1), shift=self.config.shift, generator=generator)
+                errors.append(self._chunk_error(prepared, latents[:, part], sigmas, generator))
             past.record(prepared, inputs[:, part], levels[:, part], c2w, part)
         weight = self._need_weights(clips, len(errors))
         return (torch.stack(errors, 1) * weight.to(errors[0].device)).mean(), {}
 
-    def _chunk_error(self, prepared: Prepared, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the flow-matching error of a chunk at one noise level per row, (B,)."""
+    def _chunk_error(self, prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the flow-matching error of a chunk at one noise level per row (B, 1); (B,)."""
         device = prepared.mask.device
-        sigmas = sample_sigmas((len(x0), 1), shift=self.config.shift, generator=generator).expand(-1, x0.shape[1])
-        noise = torch.randn(x0.shape, generator=generator)
-        velocity = prepared.velocity(add_noise(x0, noise, sigmas).to(device), (1000 * sigmas).to(device))
-        return (velocity - (noise - x0).to(device)).square().mean((1, 2, 3, 4))
+        noise = torch.randn(x0.shape, generator=generator).to(device)
+        x0, level = x0.to(device), sigmas.expand(-1, x0.shape[1]).to(device)
+        velocity = prepared.velocity(add_noise(x0, noise, level), 1000 * level)
+        return (velocity - (noise - x0)).square().mean((1, 2, 3, 4))
 
     def _noised_chunks(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise whole clips as contexts are noised: a level per chunk, or none and the label of clean context."""

@@ -54,6 +54,15 @@ def average_gradients(module: nn.Module) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
+def from_main(value: int, device: torch.device) -> int:
+    """Return the main process's value in every process."""
+    if not distributed.is_initialized():
+        return value
+    box = torch.tensor([value], device=device)
+    distributed.broadcast(box, 0)
+    return int(box)
+
+
 @contextmanager
 def all_cores() -> Iterator[None]:
     """Let this process use every core while the others wait for it."""

@@ -38,10 +38,10 @@ def preview_rollout(
         window = slice(first, first + chunk)
         engine.generate(Actions(label_to_keys(labels[:, window]), c2w[:, window]))
     shown = (engine.history.bank.latents[:, :num_latents], latents[:, :num_latents])
-    return _compare(world, shown, folder / "samples" / f"{step:06d}-{policy}.png", policy, num_true)
+    return compare(world, shown, folder / "samples" / f"{step:06d}-{policy}.png", policy, num_true)
 
 
-def _compare(world: World, latents: tuple[Tensor, Tensor], path: Path, policy: str, num_true: int) -> dict[str, float]:
+def compare(world: World, latents: tuple[Tensor, Tensor], path: Path, name: str, num_true: int) -> dict[str, float]:
     """Decode what was made and the truth, save both as a sheet, measure the generated frames."""
     vae = world.vae
     made, truth = (vae.decode(x.to(vae.latent_mean.device)).clamp(-1, 1) for x in latents)
@@ -51,4 +51,4 @@ def _compare(world: World, latents: tuple[Tensor, Tensor], path: Path, policy: s
     mse = (made - truth)[:, new].square().mean((2, 3, 4))
     contrast = made[:, new].std((2, 3, 4)) / truth[:, new].std((2, 3, 4))
     psnr = 10 * torch.log10(4 / mse)
-    return {f"psnr_{policy}": float(psnr.mean()), f"contrast_{policy}": float(contrast.mean())}
+    return {f"psnr_{name}": float(psnr.mean()), f"contrast_{name}": float(contrast.mean())}

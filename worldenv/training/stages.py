@@ -13,17 +13,22 @@ from ..base.config import to_dict
 from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, hardware
 from ..base.rng import derive_seed
+from ..data.dataset import LatentDataset
 from ..diffusion.schedule import SamplerConfig
 from ..engine.world import Provenance, World, WorldConfig
 from ..memory.config import MemoryConfig
 from ..models.refine import with_finer_tokens
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
+from .consistency_distill import ConsistencyConfig, ConsistencyStage
+from .context_forcing import ContextForcingConfig, ContextForcingStage
 from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
 from .encode import encode_recording, recording_name
-from .loop import OptimConfig, Stage, Trainer
+from .loop import OptimConfig, Trainer
 from .memory import MemoryStage
 from .parallel import process_state
+from .protocols import Stage
+from .teacher import TeacherStage
 from .vae import DecoderStage, VAELossConfig, VAEStage
 
 
@@ -49,6 +54,8 @@ class TrainConfig(RunConfig):
 
     name: str = "world"
     """Name of the world."""
+    teacher: Path | None = None
+    """World that stage ``context_forcing`` distils: the output of stage ``teacher``."""
     num_starts: int = 0
     """Start views to make on held-out mazes, if the world has none yet (needs the sims extra)."""
     spec: WorldSpec = field(default_factory=WorldSpec)
@@ -65,6 +72,10 @@ class TrainConfig(RunConfig):
     """Losses and windows of stages ``vae`` and ``decoder``."""
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     """Windows and noise of the transformer stages."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """Noise levels of stage ``consistency_distill``."""
+    context_forcing: ContextForcingConfig = field(default_factory=ContextForcingConfig)
+    """Self-rollout and scores of stage ``context_forcing``."""
 
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
@@ -117,15 +128,54 @@ def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     )
 
 
+def _latents(world: World, config: TrainConfig, out: Path) -> tuple[LatentDataset, LatentDataset | None]:
+    """Encode the recordings; return the training set and the held-out one."""
+    data = encode_recording(world, config.data, out.parent / "latents", max_clips=config.max_clips)
+    if config.heldout is None:
+        return data, None
+    return data, encode_recording(world, config.heldout, out.parent / "latents", max_clips=64)
+
+
 def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConfig, Path], Stage]:
     def make(world: World, config: TrainConfig, out: Path) -> Stage:
-        data = encode_recording(world, config.data, out.parent / "latents", max_clips=config.max_clips)
-        heldout = None
-        if config.heldout is not None:
-            heldout = encode_recording(world, config.heldout, out.parent / "latents", max_clips=64)
+        data, heldout = _latents(world, config, out)
         return kind(world, config.denoise, config.optim, data=data, heldout=heldout)
 
     return make
+
+
+def _same_latents(a: World, b: World) -> bool:
+    """Tell whether two worlds' VAEs encode alike; their decoders may differ."""
+    theirs = b.vae.state_dict()
+    return all(
+        name in theirs and torch.equal(tensor, theirs[name])
+        for name, tensor in a.vae.state_dict().items()
+        if not name.startswith("decoder.")
+    )
+
+
+def _require_renoising(stage: str, config: TrainConfig) -> None:
+    if not config.sampler.stochastic:
+        raise ValueError(f"stage {stage!r} trains for the sampler that re-noises; set [sampler] stochastic = true")
+
+
+def _consistency_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    _require_renoising("consistency_distill", config)
+    data, heldout = _latents(world, config, out)
+    return ConsistencyStage(world, config.denoise, config.optim, config.consistency, data=data, heldout=heldout)
+
+
+def _context_forcing_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    _require_renoising("context_forcing", config)
+    if config.teacher is None:
+        raise ValueError("stage 'context_forcing' distils a teacher; pass --teacher DIR, the output of stage 'teacher'")
+    teacher = World.load(config.teacher)
+    if not _same_latents(teacher, world):
+        raise ValueError(f"{config.teacher}: its latents are not those of {config.init}; train both from one world")
+    data, heldout = _latents(world, config, out)
+    return ContextForcingStage(
+        world, config.denoise, config.optim, config.context_forcing, teacher=teacher.dit, data=data, heldout=heldout
+    )
 
 
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
@@ -134,13 +184,20 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "bidirectional": _denoise_stage(BidirectionalStage),
     "causal": _denoise_stage(CausalStage),
     "memory": _denoise_stage(MemoryStage),
+    "teacher": _denoise_stage(TeacherStage),
+    "consistency_distill": _consistency_stage,
+    "context_forcing": _context_forcing_stage,
 }
 
 
 def run_stage(
-    stage: str, config: ConfigT, make: Callable[[ConfigT], Stage], out: Path, *, resume: bool
-) -> tuple[Stage, Provenance]:
-    """Train what ``make`` builds for this process's share of the batch; return it with the account of it."""
+    stage: str, config: ConfigT, make: Callable[[ConfigT], Stage], out: Path, *, resume: bool,
+    evaluate: Callable[[], float] | None = None,
+) -> tuple[Stage, Provenance]:  # fmt: skip
+    """Train what ``make`` builds for this process's share of the batch; return it with the account of it.
+
+    With ``evaluate`` what was best by its score is kept instead of the last.
+    """
     processes = process_state()
     share, rest = divmod(config.optim.batch, processes.num_processes)
     if rest:
@@ -151,12 +208,15 @@ def run_stage(
     task.module.requires_grad_(True).train()
     settings = to_dict(config)
     settings["optim"].pop("steps")
-    trainer = Trainer(task, config.optim, out, resume=resume, run={"stage": stage, "config": settings})
+    trainer = Trainer(
+        task, config.optim, out, resume=resume, run={"stage": stage, "config": settings},
+        evaluate=evaluate,
+    )  # fmt: skip
     console.print(f"{stage}: {sum(p.numel() for p in task.module.parameters()) / 1e6:.2f} M parameters")
     trainer.train()
     done = Provenance(
         stage=stage,
-        steps=trainer.step,
+        steps=trainer.kept_step,
         data=recording_name(config.data),
         hardware=hardware(),
         hours=round(trainer.hours, 3),
@@ -166,8 +226,14 @@ def run_stage(
     return task, done
 
 
-def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -> World:
+def train(
+    stage: str, config: TrainConfig, out: Path, *, resume: bool = False,
+    evaluate: Callable[[World], float] | None = None,
+) -> World:  # fmt: skip
     """Run one stage and write the resulting world to ``out``.
+
+    ``evaluate`` says how good a world is; it is asked at the beginning and with every preview, and the best world is
+    written instead of the last.
 
     Raises:
         ValueError: on an unknown stage, missing data, or a run that does not fit what is in ``out``.
@@ -179,7 +245,10 @@ def train(stage: str, config: TrainConfig, out: Path, *, resume: bool = False) -
         from .starts import make_starts  # the simulator is an extra
 
         world.starts = make_starts(world.spec, config.num_starts)
-    task, done = run_stage(stage, config, lambda shared: STAGES[stage](world, shared, out), out, resume=resume)
+    task, done = run_stage(
+        stage, config, lambda shared: STAGES[stage](world, shared, out), out, resume=resume,
+        evaluate=None if evaluate is None else lambda: evaluate(world),
+    )  # fmt: skip
     if isinstance(task, VAEStage):
         task.measure_latents()
     world.config = world.with_stage(done)

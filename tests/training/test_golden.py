@@ -1,0 +1,73 @@
+"""Ten steps of every distillation stage on fixed tiny data reproduce the committed losses.
+
+After a change that is meant to move them: ``python -m tests.training.test_golden`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import make_tiny_world
+from tests.training.test_joint import MEMORY, walks
+from worldenv.base.log import JsonlLog
+from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.engine.world import World
+from worldenv.training.consistency_distill import ConsistencyConfig, ConsistencyStage
+from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
+from worldenv.training.denoise import DenoiseConfig
+from worldenv.training.loop import OptimConfig, Trainer
+from worldenv.training.protocols import Stage
+from worldenv.training.teacher import TeacherStage
+
+PATH = Path(__file__).with_name("golden.json")
+OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,
+                    preview_every=100, mixed_precision="no")  # fmt: skip
+NAMES = ("teacher", "consistency_distill", "context_forcing")
+
+
+def make_stage(name: str) -> Stage:
+    tiny = make_tiny_world()
+    config = replace(tiny.config, memory=MEMORY, sampler=SamplerConfig(num_steps=4, stochastic=True))
+    world = World(config, vae=tiny.vae, dit=tiny.dit.requires_grad_(True))
+    denoise, data, teacher = DenoiseConfig(num_chunks=3, draws=2), walks(world), deepcopy(world.dit)
+    if name == "teacher":
+        return TeacherStage(world, denoise, OPTIM, data=data, heldout=None)
+    if name == "consistency_distill":
+        return ConsistencyStage(world, denoise, OPTIM, ConsistencyConfig(), data=data, heldout=None)
+    forcing = ContextForcingConfig(critic_updates=2, history_steps=5)
+    return ContextForcingStage(world, denoise, OPTIM, forcing, teacher=teacher, data=data, heldout=None)
+
+
+def run(name: str, folder: Path) -> dict[str, list[float]]:
+    """Take the steps; return the losses that the log holds."""
+    trainer = Trainer(make_stage(name), OPTIM, folder, resume=False, run={})
+    for _ in range(OPTIM.steps):
+        figures = trainer._update()
+        trainer.step += 1
+        assert trainer.log is not None
+        trainer.log.write({"step": trainer.step, **figures})
+    lines = JsonlLog.read(folder / "log.jsonl")
+    return {key: [line[key] for line in lines] for key in ("loss", "critic_loss", "grad_norm") if key in lines[0]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_are_the_committed_ones(name: str, tmp_path: Path) -> None:
+    assert torch.get_num_threads() == 1
+    found, wanted = run(name, tmp_path), json.loads(PATH.read_text())[name]
+    assert found.keys() == wanted.keys()
+    for key, values in found.items():
+        assert values == pytest.approx(wanted[key], rel=1e-4), key
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        golden = {name: run(name, Path(folder) / name) for name in NAMES}
+    PATH.write_text(json.dumps(golden, indent=1) + "\n")

@@ -1,0 +1,152 @@
+"""Several chunks at once: what each of them sees, and what a teacher that denoises them jointly sees.
+
+Chunk i of a segment j..j+n-1 sees its reconstituted memory C_i. The teacher sees C^tea, the union of all C_i without
+the segment itself (WorldPlay 3.4, Algorithm 1, line 11): true latents from before the segment, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..data.dataset import LatentDataset
+from ..engine.rollout import Prepared, generate_chunk, prepare
+from ..engine.world import World
+from ..memory.bank import MemoryBank
+from ..memory.context import gather
+from ..models.dit import WorldDiT
+from ..models.kv_cache import GradientCache
+from .denoise import DenoiseConfig
+from .loop import OptimConfig
+from .memory import MemoryStage
+from .preview import NUM_CLIPS, compare
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Chunks in a row of B clips, the history before them, and what each of them sees of it and of each other."""
+
+    bank: MemoryBank  # the history; latents of the segment itself are NaN until somebody puts them there
+    first: Tensor  # (B,) index of the segment's first latent, the length of the history
+    latents: Tensor  # (B, F, C, h, w) as recorded
+    c2w: Tensor  # (B, F, 4, 4)
+    labels: Tensor  # (B, F)
+    chosen: tuple[Tensor, ...]  # C_i of every chunk: (B, S) index of latents, -1 in empty slots
+
+    def without_labels(self, rows: Tensor) -> Segment:
+        """Return the same with no keys held in these rows, (B,) bool."""
+        bank = replace(self.bank, labels=self.bank.labels * ~rows[:, None])
+        return replace(self, bank=bank, labels=self.labels * ~rows[:, None])
+
+    def put(self, part: slice, latents: Tensor) -> None:
+        """Remember latents of the segment (its F axis), so that chunks to come see them."""
+        index = self.first[:, None] + torch.arange(part.start, part.stop)
+        self.bank.latents[torch.arange(len(index))[:, None], index] = latents.detach().to("cpu", torch.float32)
+
+
+def joint_index(
+    chosen: Sequence[Tensor],  # C_i of every chunk, each (B, S), -1 for none
+    first: Tensor,  # (B,) index of the segment's first latent
+) -> Tensor:
+    """Index C^tea: all that the chunks see but themselves, in order of time; (B, S'), -1 in empty slots on the left."""
+    index = torch.cat(list(chosen), 1)
+    index = torch.where(index < first[:, None], index, -1).sort(1).values
+    again = torch.zeros_like(index, dtype=torch.bool)
+    again[:, 1:] = index[:, 1:] == index[:, :-1]
+    index = index.masked_fill(again, -1).sort(1).values
+    return index[:, -int((index >= 0).sum(1).max()) :]
+
+
+class JointStage(MemoryStage):
+    """What the stages with a joint teacher share: segments of ``num_chunks`` chunks, and their contexts."""
+
+    def __init__(
+        self, world: World, config: DenoiseConfig, optim: OptimConfig, *, data: LatentDataset,
+        heldout: LatentDataset | None,
+    ) -> None:  # fmt: skip
+        super().__init__(world, config, optim, data=data, heldout=heldout)
+        self.num_latents = config.num_chunks * self.chunk
+        for part in (self.data, self.heldout):
+            if (found := part.latents.shape[1]) < 1 + self.num_latents:
+                raise ValueError(
+                    f"clips of {found} latents hold no segment of denoise.num_chunks={config.num_chunks} chunks after "
+                    f"their first latent; record {1 + self.num_latents} latents or more"
+                )
+
+    def _segment(self, generator: torch.Generator, *, longest: int | None = None) -> Segment:
+        """Draw segments after at most ``longest`` chunks of history."""
+        clips, entries = self._draw_segments(generator, longest)
+        pick, seeds = self._draw_policies(len(clips), generator)
+        return self._cut(self.data, clips, entries, pick, seeds)
+
+    def _draw_segments(self, generator: torch.Generator, longest: int | None) -> tuple[Tensor, Tensor]:
+        """Draw (clip, first entry), each (B,): a share ``necessary`` of them holds a chunk that needs memory."""
+        batch, num = self.optim.batch, self.config.num_chunks
+        last = int(self.every[:, 1].max()) - num + 1
+        last = last if longest is None else min(last, 1 + longest)
+        need = torch.rand(batch, generator=generator) < self.config.necessary
+        every = torch.cartesian_prod(torch.arange(len(self.data)), torch.arange(1, last + 1))
+        needed = self.needed[self.needed[:, 1] < last + num]
+        needed = needed if len(needed) else every
+        a = needed[torch.randint(len(needed), (batch,), generator=generator)]
+        a[:, 1] = (a[:, 1] - torch.randint(num, (batch,), generator=generator)).clamp(1, last)
+        b = every[torch.randint(len(every), (batch,), generator=generator)]
+        clips, entries = torch.where(need[:, None], a, b).unbind(1)
+        return clips, entries
+
+    def _cut(self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int]) -> Segment:
+        """Cut segments out of clips and choose every chunk's context, which its poses and its past's determine."""
+        first, rows = self.chunk * (entries - 1) + 1, clips[:, None]
+        inside = first[:, None] + torch.arange(self.num_latents)
+        c2w = data.c2w[rows, inside]
+        bank = self._bank(data, clips, torch.arange(int(first.max()) + self.num_latents).expand(len(clips), -1).clamp(
+            max=data.latents.shape[1] - 1))  # fmt: skip
+        bank.latents[torch.arange(bank.latents.shape[1]) >= first[:, None]] = torch.nan
+        chosen = tuple(
+            self._choose(bank.with_length(first + start), c2w[:, start : start + self.chunk], pick, seeds)
+            for start in range(0, self.num_latents, self.chunk)
+        )
+        return Segment(bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen)
+
+    def _prepare(self, dit: WorldDiT, segment: Segment, index: Tensor, part: slice) -> Prepared:
+        """Encode the latents ``index`` (B, S) for a part of the segment: clean, and labelled as clean context is."""
+        context = gather(segment.bank, index, self.layout)
+        return prepare(
+            dit, context, c2w=segment.c2w[:, part], labels=segment.labels[:, part],
+            latent_shape=self.world.latent_shape, K=self.K, unit=self.world.spec.unit, cache=GradientCache(),
+        )  # fmt: skip
+
+    def _prepare_joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
+        """Encode C^tea for the whole segment."""
+        index = joint_index(segment.chosen, segment.first)
+        assert bool((index < segment.first[:, None]).all()), "the teacher's context ends where the segment begins"
+        return self._prepare(dit, segment, index, slice(0, self.num_latents))
+
+    def _generate_joint(self, dit: WorldDiT, segment: Segment, generator: torch.Generator) -> Tensor:
+        """Denoise segments jointly with a teacher, (B, F, C, h, w)."""
+        prepared = self._prepare_joint(dit, segment)
+        noise = partial(self._noise, segment.latents.shape, generator)
+        return generate_chunk(prepared, noise(), self.world.config.sampler, renoise=noise)
+
+    def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator).to(self.module.patch_embedding.weight.device)
+
+    def _preview_segment(
+        self, folder: Path, step: int, name: str, make: Callable[[Segment, torch.Generator], Tensor]
+    ) -> dict[str, float]:
+        """Continue held-out clips after a true outward half by one segment; compare with the truth."""
+        last = (self.heldout.latents.shape[1] - 1 - self.num_latents) // self.chunk + 1
+        entry, count = (last + 1) // 2, min(NUM_CLIPS, len(self.heldout))
+        zeros = torch.zeros(count, dtype=torch.long)
+        segment = self._cut(self.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)))
+        made = make(segment, torch.Generator().manual_seed(0)).cpu()
+        first = int(segment.first[0])
+        truth = self.heldout.latents[:count, : first + self.num_latents].float()
+        path = folder / "samples" / f"{step:06d}-{name}.png"
+        self.world.vae.to(self.module.patch_embedding.weight.device)
+        return compare(self.world, (torch.cat([truth[:, :first], made], 1), truth), path, name, first)
