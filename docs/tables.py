@@ -82,7 +82,7 @@ def memory_table() -> list[str]:
     report, bench = load("memory"), load("bench-memory")
     columns = ("return_psnr_self_far", "return_psnr_gt_far", "return_psnr_gt")
     lines = [
-        f"**Both memories** (`worldenv eval memory --out DIR`, {report['hardware']}; "
+        f"**Both memories** (`worldenv eval memory --out DIR`, protocol {report['protocol']}, {report['hardware']}; "
         "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by true visibility)",
         "",
         "| arm | " + " | ".join(columns) + " | against recent: self, far | ground truth, far |",

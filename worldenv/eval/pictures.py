@@ -22,8 +22,13 @@ from .explain import MemoryTrace
 from .image import Array
 from .statistics import summarise
 
-COLOURS = {"worldplay": "tab:blue", "worldscape": "tab:orange", "oracle": "tab:green", "simulator": "black",
-           "none": "tab:red", "recent": "tab:purple", "random": "tab:brown"}  # fmt: skip
+COLOURS = {
+    "worldplay": "tab:blue", "worldscape": "tab:orange", "oracle": "tab:green", "simulator": "black", "none": "tab:red",
+    "recent": "tab:purple", "random": "tab:brown", "swapped": "tab:cyan", "shuffled_actions": "gold",
+    "frozen": "tab:olive", "last_frame": "0.6", "blur": "tab:pink", "vae": "0.35",
+}  # fmt: skip
+CONTROLS = ("frozen", "last_frame", "blur", "vae", "swapped", "shuffled_actions")
+"""Arms drawn with dashes."""
 
 
 def write_video(path: Path, rows: Mapping[str, Tensor], *, fps: int, count: int = 6) -> None:
@@ -79,11 +84,11 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
             for arm, values in curves.items():
                 mean = values[name].mean(0)
                 if (mean < 59.9).all():  # a perfect score would press all others to the floor
-                    style = "-" if arm in COLOURS else "--"
+                    style = "--" if arm in CONTROLS else "-"
                     axis.plot(np.arange(1, len(mean) + 1), mean, style, label=arm, color=COLOURS.get(arm))
             axis.set(xlabel="chunk", title=name.replace("_", " "))
             axis.grid(alpha=0.3)
-        axes[0, -1].legend(fontsize=7)
+        axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Mapping[str, str]) -> None:
