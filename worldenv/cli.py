@@ -126,8 +126,12 @@ def evaluate(arguments: list[str]) -> None:
     suite = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if suite == "compare":
         return compare_reports(arguments[1:])
+    if suite == "ablations":
+        return ablations(arguments[1:])
     if suite not in SUITES and not {"-h", "--help"} & set(arguments):
-        raise ValueError(f"unknown suite {suite!r}: worldenv eval SUITE ..., SUITE one of {', '.join(SUITES)}")
+        raise ValueError(
+            f"unknown suite {suite!r}: worldenv eval SUITE ..., SUITE one of {', '.join(SUITES)}, ablations"
+        )
 
     def run(
         *, out: Path, world: str = "maze", worlds: int | None = None, first_seed: int | None = None,
@@ -136,8 +140,8 @@ def evaluate(arguments: list[str]) -> None:
         """Run a suite and write report.json, report.md, trajectories.csv and pictures to a folder.
 
         Suites: revisit (out and back, circles, turns: is a place the same when one returns), short_term (61 frames
-        against ground truth), drift (64 chunks), memory (both papers' memories at several budgets), action (turns
-        obeyed), reconstruction (the VAE alone), geometry (the simulator). An interrupted run goes on when the same
+        against ground truth), drift (64 chunks), memory (both papers' memories at several budgets), ablations (worlds
+        trained differently), action (turns obeyed), reconstruction (the VAE alone), geometry (the simulator). An interrupted run goes on when the same
         command is given again.
 
         Args:
@@ -162,6 +166,26 @@ def evaluate(arguments: list[str]) -> None:
         run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
 
     tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")
+
+
+def ablations(arguments: list[str]) -> None:
+    """Compare worlds that were trained differently."""
+
+    def run(*, out: Path, arms: list[str], worlds: int | None = None, first_seed: int | None = None) -> None:
+        """Run worlds trained differently on the same cases and noise; is the first arm better than the others?
+
+        Args:
+            out: folder to write to.
+            arms: NAME=DIR of each; NAME@1=DIR NAME@2=DIR for training seeds. Five seeds are needed for a verdict other
+                than inconclusive or not reproduced.
+            worlds: number of held-out mazes; by default all that are published.
+            first_seed: draw other cases, from this map seed on.
+        """
+        from .eval.ablations import run_ablations
+
+        run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed)
+
+    tyro.cli(run, args=arguments, prog="worldenv eval ablations")
 
 
 def compare_reports(arguments: list[str]) -> None:

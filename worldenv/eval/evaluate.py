@@ -76,10 +76,10 @@ def run_world(
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
     subject = Subject(world.config.name, world.sha256, world.spec, world.config.memory)
-    report = _measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
+    report = measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
     if name in ("revisit", "demo"):
         draw_memory_map(out / "memory_map.png", world, cases)
-    _conclude(report, out)
+    conclude(report, out)
 
 
 def run_foreign(
@@ -89,14 +89,14 @@ def run_foreign(
     suite = RUNS[name]
     arms = {label: make, **control_arms(spec)}
     subject = Subject(label, "", spec, MemoryConfig())
-    _conclude(_measure(name, suite, arms, cases, out, subject=subject, source="given", weights=weights), out)
+    conclude(measure(name, suite, arms, cases, out, subject=subject, source="given", weights=weights), out)
 
 
-def _measure(
+def measure(
     name: str, suite: Suite, arms: dict[str, Make], cases: Cases, out: Path, *, subject: Subject, source: str,
-    weights: Path | None,
+    weights: Path | None, more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
 ) -> dict[str, Any]:  # fmt: skip
-    """Run and score the arms, write the report and the pictures."""
+    """Run and score the arms, write the report (with what ``more`` makes of the results) and the pictures."""
     spec, world = subject.spec, {"name": subject.name, "sha256": subject.sha256}
     judge = Judge(
         spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
@@ -118,14 +118,15 @@ def _measure(
     report = write_report(
         out / "report.json", suite=name, protocol=PROTOCOL, world=world, seeds=cases.seeds, kinds=cases.kinds,
         arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
-        totals=totals, timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
-        weights={metric: one.sha256 for metric, one in usable.items()},
+        totals=totals,
+        timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
+        weights={metric: one.sha256 for metric, one in usable.items()}, **more(results),
     )  # fmt: skip
     _draw(name, suite, results, cases, out, fps=spec.fps)
     return report
 
 
-def _conclude(report: Mapping[str, Any], out: Path) -> None:
+def conclude(report: Mapping[str, Any], out: Path) -> None:
     """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
