@@ -141,8 +141,8 @@ def evaluate(arguments: list[str]) -> None:
 
         Suites: revisit (out and back, circles, turns: is a place the same when one returns), short_term (61 frames
         against ground truth), drift (64 chunks), memory (both papers' memories at several budgets), ablations (worlds
-        trained differently), action (turns obeyed), reconstruction (the VAE alone), geometry (the simulator). An interrupted run goes on when the same
-        command is given again.
+        trained differently), action (turns obeyed), reconstruction (the VAE alone), geometry (the simulator). An
+        interrupted run goes on when the same command is given again.
 
         Args:
             out: folder to write to.
