@@ -114,7 +114,8 @@ def memory_table() -> list[str]:
 
 def figures_table() -> list[str]:
     """Single figures, each with the command that wrote it."""
-    vae, action, geometry = (load(name) for name in ("reconstruction", "action", "geometry"))
+    vae, action, geometry, short = (load(name) for name in ("reconstruction", "action", "geometry", "short_term"))
+    floor = short["floor"]["pose"]["truth"]
     arm = next(iter(action["arms"].values()))
     simulator = geometry["arms"]["simulator"]
     rows = [
@@ -128,6 +129,12 @@ def figures_table() -> list[str]:
          geometry),
         ("Simulator: motion lags its command by", f"{simulator['lag_latents']['mean']:.0f} latents",
          "worldenv eval geometry", geometry),
+        ("Pose network on true frames, rotation per latent (11.25 degrees)",
+         f"median {floor['latent_rotation_deg_median']:.2f}, 95 % {floor['latent_rotation_deg_p95']:.2f} degrees",
+         "worldenv eval short_term", short),
+        ("Pose network on true frames, translation per latent, share of a step",
+         f"median {100 * floor['latent_translation_share_median']:.1f} %, "
+         f"95 % {100 * floor['latent_translation_share_p95']:.0f} %", "worldenv eval short_term", short),
     ]  # fmt: skip
     lines = ["| what | figure | command | hardware |", "|---|---|---|---|"]
     return lines + [f"| {what} | {figure} | `{command}` | {r['hardware']} |" for what, figure, command, r in rows]
