@@ -63,7 +63,7 @@ def short_term_table() -> list[str]:
     """61 frames against the simulator."""
     columns = {
         "psnr": 1, "ssim": 2, "seen_psnr": 1, "unseen_psnr": 1, "r_dist_deg": 1, "t_dist": 2, "traj_acc_signed": 2,
-        "action_score": 2, "frechet_pose_features": 2,
+        "action_score": 2, "frechet_pose_features": 3,
     }  # fmt: skip
     return arms_table("short_term", columns, "61 frames against the simulator")
 
@@ -72,7 +72,7 @@ def drift_table() -> list[str]:
     """Early against late chunks."""
     columns = {
         "contrast_ratio_early": 2, "contrast_ratio_late": 2, "sharpness_early": 2, "sharpness_late": 2,
-        "frechet_pose_features_early": 2, "frechet_pose_features_late": 2, "return_psnr_self_gap64": 1,
+        "frechet_pose_features_early": 3, "frechet_pose_features_late": 3, "return_psnr_self_gap64": 1,
     }  # fmt: skip
     return arms_table("drift", columns, "The first and the last eighth of 64 chunks")
 
