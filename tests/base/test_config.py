@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldenv.base.config import dump_toml, from_dict, load_toml, to_dict
+from worldenv.base.config import difference, dump_toml, from_dict, load_toml, to_dict
 from worldenv.data.record import RecordConfig
 from worldenv.engine.world import WorldConfig
 from worldenv.training.stages import TrainConfig
@@ -94,3 +94,11 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
 def test_the_repositorys_configurations_load(path: Path) -> None:
     kind = RecordConfig if path.stem in ("record", "heldout") else TrainConfig
     assert load_toml(kind, path) != kind()
+
+
+def test_a_run_goes_on_with_settings_that_came_after_it() -> None:
+    before = {"stage": "memory", "config": {"optim": {"lr": 1e-3}, "init": None}}
+    assert difference(before, {**before, "config": {**before["config"], "teacher": None}}) is None  # type: ignore[dict-item]
+    assert difference(before, {"stage": "memory", "config": {"optim": {"lr": 2e-3}, "init": None}}) == "config.optim.lr"
+    assert difference(before, {"stage": "causal", "config": before["config"]}) == "stage"
+    assert difference(before, {"stage": "memory", "config": {"optim": {"lr": 1e-3}, "init": "runs/a"}}) == "config.init"

@@ -233,7 +233,7 @@ def test_a_folder_with_a_run_is_not_overwritten(chain: dict[str, Path], recordin
 
 
 def test_resuming_with_another_configuration_is_refused(chain: dict[str, Path], recording: Path) -> None:
-    with pytest.raises(ValueError, match="another 'config'"):
+    with pytest.raises(ValueError, match="another 'config"):
         train("vae", config_for(recording, lr=0.5), chain["vae"], resume=True)
     with pytest.raises(ValueError, match="another 'stage'"):
         train("causal", config_for(recording, chain["vae"]), chain["bidirectional"], resume=True)

@@ -132,3 +132,16 @@ def _dump_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k} = {_dump_value(v)}" for k, v in value.items()) + "}"
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON strings are TOML strings
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Name the first setting of a run that is another now; settings that the run did not know yet do not count."""
+    for key in [*(k for k in now if k in before), *(k for k in before if k not in now)]:
+        value, present = before[key], now.get(key)
+        if isinstance(value, Mapping) and isinstance(present, Mapping):
+            inner = difference(value, present)
+            if inner is not None:
+                return f"{key}.{inner}"
+        elif present != value:
+            return key
+    return None

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..base.checkpoint import EMA, load_tensors, save_tensors
+from ..base.config import difference
 from ..base.log import JsonlLog, Stopwatch, console
 from ..base.rng import derive_seed
 from .learner import Learner, LossFn, under
@@ -240,11 +241,9 @@ class Trainer:
 
     def _load(self) -> None:
         tensors, header = load_tensors(self.checkpoint)
-        changed = [k for k, v in self.run.items() if header["run"].get(k) != v]
-        if changed:
-            raise ValueError(
-                f"{self.checkpoint}: the run had another {changed[0]!r}; resume with its own configuration"
-            )
+        changed = difference(header["run"], self.run)
+        if changed is not None:
+            raise ValueError(f"{self.checkpoint}: the run had another {changed!r}; resume with its own configuration")
         self.learner.load(tensors, where=str(self.checkpoint))
         if self.critic is not None:
             self.critic.load(under(tensors, "critic."), where=str(self.checkpoint))
