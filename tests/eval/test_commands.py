@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
 from worldenv.eval.bench import bench_engine
 from worldenv.eval.evaluate import run_suite, run_world
 from worldenv.eval.pose import PoseEstimator
 from worldenv.eval.reconstruction import run_reconstruction
 from worldenv.eval.rollout import run_rollout
+from worldenv.eval.suites import RUNS, suite_cases
 from worldenv.geometry.action import keys_to_c2w
 from worldenv.geometry.pose_string import parse_pose_string
 from worldenv.geometry.trajectory_file import Trajectory, write_worldplay
@@ -114,6 +116,24 @@ def test_the_demo_leaves_what_it_promises(tiny_world_dir: Path, tmp_path: Path) 
     for metrics in report["arms"].values():
         assert {"return_psnr_self", "return_psnr_gt", "motion_ratio"} <= set(metrics)
     assert {"demo.mp4", "contact.png", "report.json", "report.md"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_a_suite_needs_a_case(tiny_world: World, tmp_path: Path, count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} worlds asked for"):
+        run_world("short_term", tiny_world, tmp_path, num_worlds=count)
+
+
+def test_worlds_that_begin_inside_a_chunk_are_refused(release_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="part of its first chunk"):
+        run_suite("revisit", str(release_dir), tmp_path, num_worlds=1)
+
+
+@pytest.mark.usefixtures("sims")
+def test_maps_of_the_training_are_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    _, source = suite_cases(RUNS["short_term"], WorldSpec(), 1, 5)
+    assert source == "other seeds"
+    assert "are those that worlds are trained on" in capsys.readouterr().err
 
 
 def test_more_cases_than_are_published_are_refused(tiny_world: World, tmp_path: Path) -> None:

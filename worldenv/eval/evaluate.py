@@ -27,7 +27,7 @@ from .reconstruction import run_reconstruction
 from .report import print_arms, write_report
 from .run import NUM_SHOWN, ArmResult, finish, run_arms
 from .score import Judge
-from .suites import RUNS, Suite, suite_cases
+from .suites import HELD_OUT, RUNS, Suite, suite_cases
 
 POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
 """Metrics that need the pose network."""
@@ -201,11 +201,9 @@ def _draw(name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, 
 
 def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
     """Check the simulator that the world was learned from."""
-    run_geometry(out, spec=world.spec, num_worlds=num_worlds or 64, first_seed=_held_out(first_seed))
-
-
-def _held_out(first_seed: int | None) -> int:
-    return 900_000 if first_seed is None else first_seed
+    run_geometry(
+        out, spec=world.spec, num_worlds=num_worlds or 64, first_seed=HELD_OUT if first_seed is None else first_seed
+    )
 
 
 OTHERS: dict[str, Callable[..., None]] = {

@@ -10,6 +10,7 @@ import torch
 
 from ..base.log import Stopwatch, console, track
 from ..engine.world import World
+from ..sims.doom import TEST_SEEDS
 from ..training.augment import round_trip
 from .cases import PROTOCOL, make_cases
 from .image import contrast_ratio, motion_ratio, psnr, ssim
@@ -19,7 +20,7 @@ from .report import write_report
 
 def run_reconstruction(world: World, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
     """Encode and decode the simulator's frames along the revisit paths: the VAE's ceiling on everything else."""
-    first, count = 900_000 if first_seed is None else first_seed, num_worlds or 64
+    first, count = TEST_SEEDS.start if first_seed is None else first_seed, num_worlds or 64
     cases = make_cases(world.spec, list(range(first, first + count)), ["out_and_back"] * count, 8)
     watch = Stopwatch()
     made = torch.stack([round_trip(world.vae, clip) for clip in track(cases.frames, "reconstructing", total=count)])

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from ..base.dynamics import WorldSpec
 from ..base.log import console
+from ..sims.doom import TEST_SEEDS
 from .cases import KINDS, PROTOCOL, Cases, digests, make_cases, published
 
+HELD_OUT = TEST_SEEDS.start
+"""First map seed that no world is trained on."""
 BUDGETS = (2, 4, 8, 16, "unlimited")
 """Entries of WorldScape's pool in suite ``memory``, besides the world's own."""
 
@@ -64,13 +67,23 @@ RUNS: dict[str, Suite] = {
 
 
 def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_seed: int | None) -> tuple[Cases, str]:
-    """Return a suite's cases, and whether they are the published ones or others."""
+    """Return a suite's cases, and whether they are the published ones or others.
+
+    Raises:
+        ValueError: on fewer than one case, more than are published, or a world whose start lies in its first chunk.
+    """
     listed = published(suite.listed)
+    if num_worlds is not None and num_worlds < 1:
+        raise ValueError(f"{num_worlds} worlds asked for; a suite needs 1 or more")
+    if spec.start_in_chunk:
+        raise ValueError("the start view of this world is part of its first chunk; suites need it to stand alone")
     if first_seed is None:
         seeds = listed["seeds"][:num_worlds]
         if num_worlds is not None and num_worlds > len(seeds):
             raise ValueError(f"{PROTOCOL} lists {len(seeds)} cases of {suite.listed}; draw others with --first-seed")
     else:
+        if first_seed < HELD_OUT:
+            console.print(f"map seeds below {HELD_OUT:,} are those that worlds are trained on: no test of a world")
         seeds = list(range(first_seed, first_seed + (num_worlds or len(listed["seeds"]))))
     offered = listed["kinds"] if len(suite.kinds) > 1 else suite.kinds
     kinds = list(itertools.islice(itertools.cycle(offered), len(seeds)))
