@@ -56,6 +56,8 @@ def test_revisit_writes_a_report_that_repeats(tiny_world: World, tmp_path: Path)
     # The camera's motion is there in true frames, and only there with the commands that made it.
     assert arms["simulator"]["action_score"]["mean"] > 0.85
     assert arms["frozen"]["action_score"]["mean"] < 0.1
+    assert arms["simulator"]["action_score_return_gap4"]["mean"] > 0.8
+    assert arms["frozen"]["action_score_return_gap4"]["mean"] < 0.1
     assert arms["simulator"]["frechet_pose_features"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 1}
     assert reports[0]["floor"]["pose"]["truth"]["latent_rotation_deg_median"] < 0.5
     assert "lpips" in reports[0]["skipped"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from worldenv.eval.image import frame_psnr
+from worldenv.eval.image import frame_contrast, frame_psnr
 from worldenv.eval.score import by_age, curves, score
 from worldenv.eval.symmetry import memory_symmetry
 
@@ -86,3 +86,24 @@ def test_curves_have_a_value_per_chunk_and_show_decay(noise_cases) -> None:  # t
     assert ages["contrast_ratio_early"] == pytest.approx(found["contrast_ratio"][:, :2].mean())
     assert ages["contrast_ratio_drift"] == pytest.approx(ages["contrast_ratio_late"] - ages["contrast_ratio_early"])
     assert ages["contrast_ratio_late"] == pytest.approx(0.53, abs=0.03)
+
+
+def test_every_frame_by_frame_metric_is_split_by_gap(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    """One chunk fades: only the class its gaps fall into notices, in every metric that has classes."""
+    cases = noise_cases(["out_and_back"], 8, size=(16, 16))
+    cases = replace(cases, seen=torch.ones(1, 32, 64, dtype=torch.bool))
+    made = cases.frames.clone()
+    made[:, -16:] = (128 + (made[:, -16:].float() - 128) / 2).to(torch.uint8)  # gaps 98 to 128: 7 and 8 chunks
+    found = measure(made, cases)
+    for name, perfect in (
+        ("return_psnr_gt", 60), ("return_psnr_self", 60), ("return_ssim_gt", 1), ("contrast_ratio_return", 1),
+        ("motion_ratio_return", 1), ("seen_psnr", 60),
+    ):  # fmt: skip
+        assert found[f"{name}_gap4"] == pytest.approx(perfect), name
+        assert found[f"{name}_gap16"] < 0.95 * perfect, name
+        assert f"{name}_gap64" not in found
+    contrast = frame_contrast(made, cases.frames)[0]
+    assert found["contrast_ratio_return_gap16"] == pytest.approx(contrast[97:].mean())
+    assert found["seen_psnr"] == pytest.approx(
+        np.mean([min(60, p) for p in frame_psnr(made[:, 4::4, 1::2, 1::2], cases.frames[:, 4::4, 1::2, 1::2])[0]])
+    )

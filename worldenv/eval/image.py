@@ -67,10 +67,16 @@ def ssim(a: Any, b: Any) -> Any:
     return mean_over_frames(frame_ssim(a, b))
 
 
-def contrast_ratio(a: Any, b: Any) -> Any:
-    """Return how much of the reference's contrast is there: mean over frames of std(a) / std(b); blur is below 1."""
+def frame_contrast(a: Any, b: Any) -> Array:
+    """Return how much of the reference's contrast is there in each frame, std(a) / std(b); (..., T)."""
     x, y = _pair(a, b)
-    return mean_over_frames(x.std((-3, -2, -1)) / np.maximum(y.std((-3, -2, -1)), 1e-6))
+    ratio: Array = x.std((-3, -2, -1)) / np.maximum(y.std((-3, -2, -1)), 1e-6)
+    return ratio
+
+
+def contrast_ratio(a: Any, b: Any) -> Any:
+    """Return the mean over frames of the contrast relative to the reference's; blur is below 1."""
+    return mean_over_frames(frame_contrast(a, b))
 
 
 def motion_ratio(a: Any, b: Any) -> Any:

@@ -161,8 +161,8 @@ def action_score(
         ValueError: if a trajectory is commanded to stand still, which has no score.
     """
     rotation, translation = _errors(steps, commanded)
-    none = _errors(torch.eye(4, dtype=commanded.dtype).expand_as(commanded), commanded)
-    error, error_none = (_in_steps(*e, units=units).mean(1) for e in ((rotation, translation), none))
+    none = torch.eye(4, dtype=commanded.dtype).expand_as(commanded)
+    error, error_none = (steps_off(found, commanded, units=units).mean(1) for found in (steps, none))
     if (error_none < 1e-9).any():
         still = int((error_none < 1e-9).nonzero()[0])
         raise ValueError(f"trajectory {still} is commanded to stand still; there is no action to score, leave it out")
@@ -176,8 +176,14 @@ def _errors(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     return rotation_angle(between[..., :3, :3]), (found - truth)[..., :3, 3].norm(dim=-1)
 
 
-def _in_steps(rotation: Tensor, translation: Tensor, *, units: ActionSteps) -> Tensor:
-    sizes = units.units()
+def steps_off(
+    found: Tensor,  # (..., 4, 4)
+    truth: Tensor,  # (..., 4, 4)
+    *,
+    units: ActionSteps,
+) -> Tensor:
+    """Return how far motions are off, (...): rotation over one step's turn plus translation over one step's move."""
+    (rotation, translation), sizes = _errors(found, truth), units.units()
     return rotation / sizes[3] + translation / sizes[0]
 
 

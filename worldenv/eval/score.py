@@ -1,8 +1,7 @@
 """Score what a world showed along a suite's cases, per trajectory; NaN where a metric has no meaning for one.
 
-``_gt`` compares with the simulator, ``_self`` with the world's own first pass over the same pose. Metrics of the return
-path are also split by gap, the chunks since that pass: ``_gap4`` (up to 4), ``_gap16`` (5 to 16), ``_gap64`` (17 to
-64), and ``_far`` for all gaps beyond the memory's recent window.
+``_gt`` compares with the simulator, ``_self`` with the world's own first pass over the same pose. What is measured
+frame by frame is also split by gap (``gaps``).
 """
 
 from __future__ import annotations
@@ -12,24 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.pose import chain, relative
 from .cases import STRIDE, Cases
-from .image import Array, as_unit, frame_psnr, frame_ssim, motion_ratio
-from .pose import PoseEstimator, action_score
+from .gaps import Returns, gaps, mean_where
+from .image import Array, as_unit, frame_contrast, frame_psnr, frame_ssim, motion_ratio
+from .pose import PoseEstimator, action_score, steps_off
 from .run import Scores
 from .symmetry import memory_symmetry
 from .trajectory import nmr, r_dist, rpe, t_dist, t_dist_scaled, traj_acc
 
-GAPS = (4, 16, 64)
-"""Upper ends, in chunks, of the classes of gaps."""
+ENDS = slice(FRAMES_PER_LATENT, None, FRAMES_PER_LATENT)
+"""The last frame of each latent."""
 LEAST_SHARE = 0.02
 """Share of a view that must be seen (or unseen) for its PSNR to count."""
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,13 @@ class Judge:
             return Scores(metrics, plotted)
         if self.pose_step:
             some = slice(None, None, self.pose_step)
-            measured = pose_scores(frames[some], cases.rows(some), self.estimator, self.spec)
+            measured = pose_scores(
+                frames[some], cases.rows(some), self.estimator, self.spec, window_frames=self.window_frames
+            )
             for name, values in measured.items():
                 metrics[name] = np.full(len(cases), np.nan)
                 metrics[name][some] = values
-        ends = frames[:, FRAMES_PER_LATENT::FRAMES_PER_LATENT]
+        ends = frames[:, ENDS]
         features = self.estimator.features(ends.flatten(0, 1)).reshape(*ends.shape[:2], -1)
         return Scores(metrics, plotted, {"frechet_pose_features": features})
 
@@ -78,35 +78,31 @@ def score(
 
     ``window_frames`` is what the memory holds anyway; SSIM is computed on every ``ssim_step``-th frame.
     """
-    truth = cases.frames
-    gap = _gaps(cases)
-    contrast = _contrast(frames, truth)
+    truth, returns = cases.frames, Returns(gaps(cases.first), chunk_frames, window_frames)
+    fidelity, contrast = frame_psnr(frames, truth), frame_contrast(frames, truth)
+    some = slice(ssim_step, None, ssim_step)
+    likeness = frame_ssim(frames[:, some], truth[:, some])
     metrics = {
-        "psnr": frame_psnr(frames, truth)[:, 1:].mean(1),
-        "ssim": frame_ssim(frames[:, ssim_step::ssim_step], truth[:, ssim_step::ssim_step]).mean(1),
+        "psnr": fidelity[:, 1:].mean(1),
+        "ssim": likeness.mean(1),
         "motion_ratio": np.asarray(motion_ratio(frames, truth)),
         "contrast_ratio": contrast[:, 1:].mean(1),
-        "contrast_ratio_new": _mean_where(contrast[:, 1:], gap[:, 1:] == 0),
-        "contrast_ratio_return": _mean_where(contrast, gap > 0),
+        "contrast_ratio_new": mean_where(contrast[:, 1:], returns.gap[:, 1:] == 0),
+        **returns.split("return_psnr_self", frame_psnr(_first_pass(frames, cases), frames)),
+        **returns.split("return_psnr_gt", fidelity),
+        **returns.split("return_ssim_gt", likeness, at=some),
+        **returns.split("contrast_ratio_return", contrast),
+        **_motion_on_return(frames, truth, returns),
         **_memory_symmetry(frames, cases),
         **_nmr(frames, cases),
-        **_seen(frames, cases),
+        **_seen(frames, cases, returns),
     }
-    back = {
-        "return_psnr_self": frame_psnr(_first_pass(frames, cases), frames),
-        "return_psnr_gt": frame_psnr(frames, truth),
-    }
-    for name, values in back.items():
-        metrics[name] = _mean_where(values, gap > 0)
-        metrics[f"{name}_far"] = _mean_where(values, gap > window_frames)
-        for low, high in zip((0, *GAPS[:-1]), GAPS, strict=True):
-            metrics[f"{name}_gap{high}"] = _mean_where(
-                values, (gap > low * chunk_frames) & (gap <= high * chunk_frames)
-            )
     return {name: values for name, values in metrics.items() if not np.isnan(values).all()}
 
 
-def pose_scores(frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: WorldSpec) -> dict[str, Array]:
+def pose_scores(
+    frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: WorldSpec, *, window_frames: int
+) -> dict[str, Array]:
     """Compare the camera motion measured in the frames with the one commanded, each metric (B,).
 
     The simulator's row of the same table is the estimator's own error: measured motions are chained over the whole
@@ -115,7 +111,7 @@ def pose_scores(frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: Wo
     commanded = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
     motions = estimator.steps(frames)
     track = chain(cases.start_c2w, motions)
-    scored = action_score(motions, relative(commanded[:, :-1], commanded[:, 1:]), units=spec.steps)
+    asked = relative(commanded[:, :-1], commanded[:, 1:])
     values = {
         "r_dist": np.asarray(r_dist(track, commanded)),
         "t_dist": _where_it_moves(t_dist, track, commanded),
@@ -124,9 +120,25 @@ def pose_scores(frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: Wo
         "rpe_rotation": np.asarray(rpe(track, commanded)[1]),
         "traj_acc_iworld": np.asarray(traj_acc(track, commanded)),
         "traj_acc_signed": np.asarray(traj_acc(track, commanded, variant="signed")),
-        "action_score": scored.score,
+        "action_score": action_score(motions, asked, units=spec.steps).score,
+        **_action_on_return(motions, asked, cases, spec, window_frames),
     }
     return {**values, **{f"{name}_deg": np.degrees(values[name]) for name in ("r_dist", "rpe_rotation")}}
+
+
+def _action_on_return(
+    motions: Tensor, asked: Tensor, cases: Cases, spec: WorldSpec, window_frames: int
+) -> dict[str, Array]:
+    """Return the action score of the latents that return, and of those of each class of gaps: 1 - E / E0 there."""
+    returns = Returns(gaps(cases.first), spec.chunk_frames, window_frames)
+    none = torch.eye(4, dtype=asked.dtype).expand_as(asked)
+    errors, errors_none = (
+        returns.split("action_score_return", steps_off(found, asked, units=spec.steps).numpy(), at=ENDS)
+        for found in (motions, none)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):  # classes without latents, or without motion
+        scores = {name: np.clip(1 - errors[name] / errors_none[name], 0, 1) for name in errors}
+    return {name: values for name, values in scores.items() if not np.isnan(values).all()}
 
 
 def _where_it_moves(metric: Callable[[Tensor, Tensor], Any], track: Tensor, commanded: Tensor) -> Array:
@@ -140,7 +152,7 @@ def curves(frames: Tensor, cases: Cases, *, chunk_frames: int) -> dict[str, Arra
     truth = cases.frames
     per_frame = {
         "psnr": frame_psnr(frames, truth)[:, 1:],
-        "contrast_ratio": _contrast(frames, truth)[:, 1:],
+        "contrast_ratio": frame_contrast(frames, truth)[:, 1:],
         "motion": np.abs(np.diff(as_unit(frames), axis=1)).mean((2, 3, 4)),
         "sharpness": _gradient(frames)[:, 1:] / np.maximum(_gradient(truth)[:, 1:].mean(1, keepdims=True), 1e-6),
     }
@@ -157,12 +169,6 @@ def by_age(values: Mapping[str, Array]) -> dict[str, Array]:
     return result
 
 
-def _gaps(cases: Cases) -> npt.NDArray[np.int64]:
-    """Return the frames since the first pass, 0 on new ground; (B, T)."""
-    first = cases.first.numpy()
-    return np.where(first >= 0, np.arange(first.shape[1]) - first, 0)
-
-
 def _first_pass(frames: Tensor, cases: Cases) -> Tensor:
     """Return for every frame the one that showed its pose first, itself on new ground."""
     first = cases.first.where(cases.first >= 0, _arange_like(cases.first))
@@ -173,17 +179,13 @@ def _arange_like(index: Tensor) -> Tensor:
     return index.new_ones(index.shape).cumsum(1) - 1
 
 
-def _mean_where(values: Array, chosen: Mask) -> Array:
-    """Average over the chosen frames, NaN where there are none; (B,)."""
-    count = chosen.sum(1)
-    total = np.where(chosen, values, 0).sum(1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _contrast(frames: Tensor, truth: Tensor) -> Array:
-    a, b = (as_unit(x).std((-3, -2, -1)) for x in (frames, truth))
-    result: Array = a / np.maximum(b, 1e-6)
-    return result
+def _motion_on_return(frames: Tensor, truth: Tensor, returns: Returns) -> dict[str, Array]:
+    """Return how much returning frames move, relative to the truth, also by gap."""
+    made, true = (
+        returns.split("motion_ratio_return", np.abs(np.diff(as_unit(x), axis=1)).mean((2, 3, 4)), at=slice(1, None))
+        for x in (frames, truth)
+    )
+    return {name: made[name] / np.maximum(true[name], 1e-6) for name in made}
 
 
 def _gradient(frames: Tensor) -> Array:
@@ -207,7 +209,7 @@ def _memory_symmetry(frames: Tensor, cases: Cases) -> dict[str, Array]:
 def _nmr(frames: Tensor, cases: Cases) -> dict[str, Array]:
     """Return the normalised memory ratio of one frame per latent, of clips that revisit."""
     values = np.full(len(cases), np.nan)
-    for i, clip in enumerate(frames[:, FRAMES_PER_LATENT::FRAMES_PER_LATENT]):
+    for i, clip in enumerate(frames[:, ENDS]):
         if cases.kinds[i] != "explore":
             try:
                 values[i] = nmr(clip, cases.c2w[i], short=1)
@@ -216,12 +218,12 @@ def _nmr(frames: Tensor, cases: Cases) -> dict[str, Array]:
     return {"nmr": values}
 
 
-def _seen(frames: Tensor, cases: Cases) -> dict[str, Array]:
+def _seen(frames: Tensor, cases: Cases, returns: Returns) -> dict[str, Array]:
     """PSNR of the points that the start view showed, which is all a world was given, by depth; and of the others."""
     if cases.seen is None:
         return {}
-    offset, step = STRIDE // 2, FRAMES_PER_LATENT
-    a, b = (as_unit(x[:, step::step, offset::STRIDE, offset::STRIDE]) for x in (frames, cases.frames))
+    offset = STRIDE // 2
+    a, b = (as_unit(x[:, ENDS, offset::STRIDE, offset::STRIDE]) for x in (frames, cases.frames))
     error = ((a - b) ** 2).mean(-1).reshape(*a.shape[:2], -1)  # (B, F, P)
     seen = cases.seen.numpy()
     result: dict[str, Array] = {}
@@ -229,5 +231,7 @@ def _seen(frames: Tensor, cases: Cases) -> dict[str, Array]:
         count = chosen.sum(2)
         mse = (error * chosen).sum(2) / np.maximum(count, 1)
         decibels = np.minimum(60, -10 * np.log10(np.maximum(mse, 1e-12)))
-        result[name] = _mean_where(decibels, count > LEAST_SHARE * chosen.shape[2])
+        decibels[count <= LEAST_SHARE * chosen.shape[2]] = np.nan
+        result |= returns.split(name, decibels, at=ENDS)
+        result[name] = mean_where(decibels, np.ones(decibels.shape, bool))  # on all frames, not those that return
     return result
