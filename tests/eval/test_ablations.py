@@ -9,6 +9,7 @@ import pytest
 from worldenv.cli import main
 from worldenv.eval.ablations import judge, parse_arms
 from worldenv.eval.run import ArmResult
+from worldenv.eval.statistics import p_value
 
 
 def test_arms_are_named_with_their_training_seeds() -> None:
@@ -47,6 +48,25 @@ def test_the_first_arm_is_judged_over_seeds_and_worlds(gains: list[float], said:
     assert list(found) == ["full - without"]
     assert found["full - without"]["seen_psnr"]["verdict"] == said
     assert found["full - without"]["seen_psnr"]["mean"] == pytest.approx(np.mean(gains), abs=0.1)
+
+
+def test_secondary_metrics_are_corrected_for_their_number_and_the_primary_is_not() -> None:
+    """No effect in two secondary metrics and in the primary one: the smaller p of the two is doubled."""
+    rng, made = np.random.default_rng(3), {}
+    for arm in ("full@0", "without@0"):
+        names = ("return_psnr_gt_far", "seen_psnr", "ssim")
+        made[arm] = ArmResult({name: rng.normal(0, 1, 20) for name in names})
+    found = judge(made, list(made), list(range(20)))["full - without"]
+    plain = {
+        name: p_value(
+            made["full@0"].metrics[name] - made["without@0"].metrics[name], [np.zeros(20, int), np.arange(20)]
+        )
+        for name in found
+    }
+    assert found["return_psnr_gt_far"]["p"] == pytest.approx(plain["return_psnr_gt_far"], abs=1e-5)
+    assert min(found[n]["p"] for n in ("seen_psnr", "ssim")) == pytest.approx(
+        min(1.0, 2 * min(plain["seen_psnr"], plain["ssim"])), abs=1e-4
+    )
 
 
 @pytest.mark.usefixtures("sims")

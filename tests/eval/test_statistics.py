@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from worldenv.eval.statistics import bootstrap_ci, bootstrap_means, holm, paired, summarise, verdict
+from worldenv.eval.statistics import bootstrap_ci, bootstrap_means, holm, p_value, paired, summarise, verdict
 
 
 def test_intervals_cover_the_true_mean_about_95_percent_of_the_time() -> None:
@@ -78,6 +79,16 @@ def test_a_claim_needs_the_interval_and_the_seeds() -> None:
     assert verdict(clear[:60], seeds[:60], worlds[:60])[0] == "inconclusive", "three seeds are not five"
     split = clear + np.where(seeds < 2, -1.5, 3)[: len(clear)]
     assert "3 of 5 training seeds agree" in verdict(split, seeds, worlds)[1]
+
+
+def test_p_values_are_small_where_there_is_an_effect_and_even_where_there_is_none() -> None:
+    """Against the t-test, which holds for these samples; and about one in ten below 0.1 without an effect."""
+    rng = np.random.default_rng(4)
+    assert p_value(rng.normal(1, 1, 40)) < 0.001
+    found = [p_value(rng.normal(0, 1, 60)) for _ in range(100)]
+    assert 2 <= sum(p < 0.1 for p in found) <= 20
+    sample = rng.normal(0.25, 1, 60)
+    assert p_value(sample) == pytest.approx(float(ttest_1samp(sample, 0).pvalue), abs=0.02)
 
 
 def test_secondary_metrics_are_corrected_for_their_number() -> None:

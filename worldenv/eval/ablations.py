@@ -19,11 +19,13 @@ from .arms import Make, WorldArm, control_arms
 from .evaluate import Subject, conclude, measure
 from .image import Array
 from .run import ArmResult
-from .statistics import verdict
+from .statistics import holm, p_value, verdict
 from .suites import RUNS, suite_cases
 
-CLAIMED = ("return_psnr_self_far", "return_psnr_gt_far", "seen_psnr", "ssim", "action_score")
-"""Metrics that a better arm has more of."""
+PRIMARY = "return_psnr_gt_far"
+"""What a claim stands or falls with."""
+SECONDARY = ("return_psnr_self_far", "seen_psnr", "ssim", "action_score")
+"""What else a better arm has more of; their p-values are corrected for their number."""
 
 
 def run_ablations(arms: Sequence[str], out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
@@ -79,20 +81,25 @@ def judge(results: Mapping[str, ArmResult], arms: Sequence[str], seeds: Sequence
     for name, theirs in others:
         shared = [seed for seed in mine if seed in theirs]
         pairs = [(results[mine[seed]].metrics, results[theirs[seed]].metrics) for seed in shared]
-        found[f"{first} - {name}"] = {
+        judged = {
             metric: _judged([a[metric] - b[metric] for a, b in pairs], seeds)
-            for metric in CLAIMED
+            for metric in (PRIMARY, *SECONDARY)
             if pairs and all(metric in a and metric in b for a, b in pairs)
         }
+        corrected = holm({metric: said["p"] for metric, said in judged.items() if metric != PRIMARY})
+        for metric, p in corrected.items():
+            judged[metric]["p"] = round(p, 5)
+        found[f"{first} - {name}"] = judged
     return found
 
 
 def _judged(differences: list[Array], worlds: Sequence[int]) -> dict[str, Any]:
-    values = np.concatenate(differences)
-    seeds = np.repeat(np.arange(len(differences)), len(worlds))
+    values, count = np.concatenate(differences), len(differences)
     there = ~np.isnan(values)
-    said, why = verdict(values[there], seeds[there], np.tile(np.asarray(worlds), len(differences))[there])
-    return {"mean": round(float(values[there].mean()), 4), "verdict": said, "why": why}
+    seeds, maps = np.repeat(np.arange(count), len(worlds))[there], np.tile(np.asarray(worlds), count)[there]
+    said, why = verdict(values[there], seeds, maps)
+    p = round(p_value(values[there], [seeds, maps]), 5)
+    return {"mean": round(float(values[there].mean()), 4), "verdict": said, "why": why, "p": p}
 
 
 def _describe(worlds: Mapping[str, World]) -> dict[str, Any]:

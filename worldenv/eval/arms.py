@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..base.dynamics import Actions, WorldSpec
+from ..base.dynamics import WorldSpec
 from ..base.rng import derive_seed
 from ..engine.engine import Engine
 from ..engine.world import World
@@ -19,7 +18,6 @@ from ..memory.config import MemoryConfig, with_policy
 from ..memory.context import Context
 from ..training.augment import round_trip
 from .cases import PROTOCOL, Cases
-from .image import Array
 
 
 @dataclass
@@ -66,12 +64,12 @@ class WorldArm:
         identity = _identities(cases)
         engine.reset(seeds=identity, starts=[None] * batch, images=cases.frames[:, 0], c2w=cases.start_c2w)
         frames = [cases.frames[:, :1]]
-        pieces = list(zip(cases.keys.split(chunk, 1), cases.c2w.split(chunk, 1), strict=True))
-        for i, (keys, c2w) in enumerate(pieces):
-            engine.history.edit = swap_memory(self.memory) if self.swapped and 2 * i >= len(pieces) else None
+        chunks = cases.actions(chunk)
+        for i, actions in enumerate(chunks):
+            engine.history.edit = swap_memory(self.memory) if self.swapped and 2 * i >= len(chunks) else None
             engine.reseed([derive_seed(case, "chunk", i) for case in identity])
             began = time.perf_counter()
-            frames.append(engine.step(Actions(keys, c2w)).frames)
+            frames.append(engine.step(actions).frames)
             progress.chunk(time.perf_counter() - began)
         return torch.cat(frames, 1)
 
@@ -168,10 +166,3 @@ def blurred(
     small = functional.avg_pool2d(pixels, factor)
     large = functional.interpolate(small, size=pixels.shape[2:], mode="bicubic", align_corners=False)
     return large.clamp(0, 255).round().to(torch.uint8).movedim(1, -1).view(frames.shape)
-
-
-def percentiles(seconds: list[float]) -> dict[str, float]:
-    """Return the median and the 95th percentile in milliseconds."""
-    values: Array = np.asarray(seconds)
-    p50, p95 = np.percentile(1000 * values, [50, 95])
-    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95)}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..base.dynamics import FRAMES_PER_LATENT, Actions, WorldSpec
 from ..base.log import track
 from ..base.rng import derive_seed
 from ..data.visibility import visibility
@@ -51,6 +51,11 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    def actions(self, chunk_latents: int) -> list[Actions]:
+        """Return the commands of every chunk, in order."""
+        pieces = zip(self.keys.split(chunk_latents, 1), self.c2w.split(chunk_latents, 1), strict=True)
+        return [Actions(keys, c2w) for keys, c2w in pieces]
 
     def rows(self, index: slice) -> Cases:
         """Return some of the cases."""

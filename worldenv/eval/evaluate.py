@@ -15,7 +15,8 @@ from ..base.log import console, git_revision
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig, num_slots
 from .action import run_action
-from .arms import Make, control_arms, doubted, memory_arms, percentiles, vae_arm
+from .arms import Make, control_arms, doubted, memory_arms, vae_arm
+from .bench import latency
 from .cases import PROTOCOL, Cases
 from .frechet import frechet_distance
 from .geometry import run_geometry
@@ -183,7 +184,7 @@ def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dic
     return {
         "frames_per_s": frames / sum(seconds), "env_steps_per_s": steps / sum(seconds),
         "num_envs": round(steps / len(seconds)), "frames_per_step": spec.chunk_frames,
-        "pixel_throughput": frames * spec.width * spec.height / 1e6 / sum(seconds), **percentiles(seconds),
+        "pixel_throughput": frames * spec.width * spec.height / 1e6 / sum(seconds), **latency(seconds),
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..base.config import to_dict
-from ..base.dynamics import Actions, Dynamics, WorldSpec
+from ..base.dynamics import Dynamics, WorldSpec
 from ..base.log import console
 from ..base.rng import derive_seed
 from .arms import Progress
@@ -163,7 +163,7 @@ def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor
     It is reset with the suite's seeds, the map seeds as starts, and, if its ``reset`` takes them, the start views and
     poses as ``images`` and ``c2w``.
     """
-    batch, chunk = len(cases.seeds), dynamics.spec.chunk_latents
+    batch = len(cases)
     given = {"images": cases.frames[:, 0], "c2w": cases.start_c2w}
     takes = inspect.signature(dynamics.reset).parameters
     first = dynamics.reset(
@@ -173,9 +173,8 @@ def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor
     if first.frames.shape[0] != batch or tuple(first.frames.shape[2:]) != tuple(cases.frames.shape[2:]):
         raise ValueError(f"reset returned frames {tuple(first.frames.shape)}, expected {batch} rows of the cases' size")
     frames = [first.frames[:, -1:]]
-    pieces = list(zip(cases.keys.split(chunk, 1), cases.c2w.split(chunk, 1), strict=True))
-    for keys, c2w in pieces:
+    for actions in cases.actions(dynamics.spec.chunk_latents):
         began = time.perf_counter()
-        frames.append(dynamics.step(Actions(keys, c2w)).frames)
+        frames.append(dynamics.step(actions).frames)
         progress.chunk(time.perf_counter() - began)
     return torch.cat(frames, 1)

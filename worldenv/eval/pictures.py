@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..base.dynamics import Actions
 from ..engine.engine import Engine
 from ..engine.world import World
 from ..envs.wrappers import tile
@@ -112,8 +111,7 @@ def draw_memory_map(path: Path, world: World, cases: Cases) -> None:
     """Step the first case once more and draw from above what each chunk retrieved."""
     engine, trace = Engine(world, 1, decode=False), MemoryTrace()
     engine.reset(seeds=[0], starts=[None], images=cases.frames[:1, 0], c2w=cases.start_c2w[:1])
-    chunk = world.spec.chunk_latents
-    for keys, c2w in zip(cases.keys[:1].split(chunk, 1), cases.c2w[:1].split(chunk, 1), strict=True):
-        engine.generate(Actions(keys, c2w))
-        trace.add(engine, c2w[0])
+    for actions in cases.rows(slice(0, 1)).actions(world.spec.chunk_latents):
+        engine.generate(actions)
+        trace.add(engine, actions.c2w[0])
     trace.draw(path, title=f"{world.config.name}, {world.config.memory.policy}, map {cases.seeds[0]}")

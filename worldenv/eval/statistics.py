@@ -78,6 +78,16 @@ def paired(a: Mapping[str, Array], b: Mapping[str, Array], groups: Sequence[Grou
     return {key: summarise(d, groups) for key, d in differences.items() if not np.isnan(d).all()}
 
 
+def p_value(
+    differences: Array,  # (N,) paired
+    groups: Sequence[Groups] = (),
+) -> float:
+    """Return the two-sided bootstrap p-value of a mean of 0: twice the smaller share of draws on either side."""
+    means = bootstrap_means(differences, groups)
+    smaller = min((means <= 0).sum(), (means >= 0).sum())
+    return min(1.0, 2 * float(smaller + 1) / (len(means) + 1))
+
+
 def verdict(
     differences: Array,  # (N,) paired, in the direction that was claimed
     seeds: Groups,  # (N,) training seed of each
