@@ -46,6 +46,11 @@ def test_reset_infos_and_images(tiny_world: World) -> None:
     np.testing.assert_array_equal(np.stack(venv.get_images()), obs)
     assert venv.get_attr("num_envs") == [2, 2]
     assert venv.env_is_wrapped(gym.Wrapper) == [False, False]
+    assert venv.get_attr("num_envs", indices=[1]) == [2]
+    with pytest.raises(ValueError, match="leave indices out"):
+        venv.env_method("render", indices=[0])
+    with pytest.raises(ValueError, match="leave indices out"):
+        venv.set_attr("render_mode", None, indices=0)
 
 
 @pytest.mark.parametrize("mode", ["chunk", "latent"])

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.test_joint import walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
 from worldenv.engine.world import World
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import MemoryConfig
 from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.loop import OptimConfig
@@ -25,18 +25,6 @@ def world(tiny_world: World) -> World:
     return World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
 
 
-def clips(world: World, count: int = 4) -> LatentDataset:
-    generator = torch.Generator().manual_seed(0)
-    keys = torch.randint(0, 5, (count, LENGTH, 2), generator=generator)
-    keys[:, 0] = 0
-    start = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
-    moved = camera_to_c2w(keys_to_camera(keys[:, 1:]), start, world.spec.steps)
-    latents = torch.randn(count, LENGTH, *world.latent_shape, generator=generator)
-    need = torch.zeros(count, LENGTH)
-    need[:, 17:] = 1.0
-    return LatentDataset(latents.half(), torch.cat([start[:, None], moved], 1), keys_to_label(keys), need)
-
-
 def make_stage(world: World, data: LatentDataset, **changes: object) -> MemoryStage:
     config = DenoiseConfig(forcing=0.0, cached=1.0, clean_context=1.0, label_dropout=0.0, **changes)  # type: ignore[arg-type]
     return MemoryStage(world, config, OptimConfig(batch=8, mixed_precision="no"), data=data, heldout=None)
@@ -44,7 +32,7 @@ def make_stage(world: World, data: LatentDataset, **changes: object) -> MemorySt
 
 @torch.no_grad()
 def test_training_holds_the_pages_that_the_engine_holds(world: World) -> None:
-    data = clips(world, 2)
+    data = walks(world, 2, length=LENGTH)
     engine = Engine(world, 2, decode=False)
     labels = data.labels[:2]
     engine.history.begin(torch.arange(2), data.latents.float(), data.c2w, labels, K=engine.K)
@@ -66,7 +54,7 @@ def test_training_holds_the_pages_that_the_engine_holds(world: World) -> None:
 
 
 def test_gradients_reach_every_weight_through_the_recorded_past(world: World) -> None:
-    stage = make_stage(world, clips(world))
+    stage = make_stage(world, walks(world, length=LENGTH, memory_from=17))
     module = stage.module.requires_grad_(True)
     try:
         loss, _ = stage.loss(torch.Generator().manual_seed(1))
@@ -81,7 +69,7 @@ def test_gradients_reach_every_weight_through_the_recorded_past(world: World) ->
 
 def test_chunks_that_need_memory_weigh_their_share(world: World) -> None:
     """Half of the chunks need memory; asked for 80 %, they weigh four times the others, and the mean stays 1."""
-    stage = make_stage(world, clips(world), necessary=0.8)
+    stage = make_stage(world, walks(world, length=LENGTH, memory_from=17), necessary=0.8)
     weights = stage._need_weights(torch.tensor([0, 1]), 8)
     assert weights.shape == (2, 8)
     torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
@@ -90,6 +78,6 @@ def test_chunks_that_need_memory_weigh_their_share(world: World) -> None:
 
 
 def test_the_stage_trains_and_previews_with_recorded_memory(world: World, tmp_path: Path) -> None:
-    stage = make_stage(world, clips(world))
+    stage = make_stage(world, walks(world, length=LENGTH, memory_from=17))
     figures = stage.preview(tmp_path, 0)
     assert {"psnr_worldscape", "psnr_worldplay"} <= set(figures)

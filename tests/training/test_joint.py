@@ -20,16 +20,16 @@ LATENTS = 45
 MEMORY = MemoryConfig(temporal_latents=8, num_points=1024)
 
 
-def walks(world: World, count: int = 4) -> LatentDataset:
+def walks(world: World, count: int = 4, *, length: int = LATENTS, memory_from: int = 25) -> LatentDataset:
     """Random latents along random walks, so that every latent can be told from every other."""
     generator = torch.Generator().manual_seed(0)
-    keys = torch.randint(0, 5, (count, LATENTS, 2), generator=generator)
+    keys = torch.randint(0, 5, (count, length, 2), generator=generator)
     keys[:, 0] = 0
     start = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
     moved = camera_to_c2w(keys_to_camera(keys[:, 1:]), start, world.spec.steps)
-    latents = torch.randn(count, LATENTS, *world.latent_shape, generator=generator)
-    need = torch.zeros(count, LATENTS)
-    need[:, 25:] = 1.0
+    latents = torch.randn(count, length, *world.latent_shape, generator=generator)
+    need = torch.zeros(count, length)
+    need[:, memory_from:] = 1.0
     return LatentDataset(latents.half(), torch.cat([start[:, None], moved], 1), keys_to_label(keys), need)
 
 

@@ -77,13 +77,22 @@ class SB3VecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of the vector env."""
+        """Set an attribute of the vector env, which all its envs share."""
+        self._require_all("set_attr", indices)
         setattr(self.base, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the vector env once and return its result per index."""
+        """Call a method of the vector env once, for all envs, and return its result for each."""
+        self._require_all("env_method", indices)
         result = getattr(self.base, method_name)(*args, **kwargs)
         return [result for _ in self._get_indices(indices)]
+
+    def _require_all(self, what: str, indices: VecEnvIndices) -> None:
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(
+                f"{what} of some envs: they are rows of one vector env; leave indices out, or call the method of "
+                "`.base` that takes rows"
+            )
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """Tell that single envs are not wrapped: there are none."""
