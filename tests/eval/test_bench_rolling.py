@@ -32,6 +32,7 @@ def test_both_policies_are_measured_against_the_teacher(
         assert row["step_ms"] >= row["first_frames_ms"] > 0
     assert report["timing"]["reset"]["action_to_photon_chunks"] == 0
     assert report["timing"]["reset"]["action_to_photon_ms"] > 0
+    assert [report["timing"][policy]["begun_before_chunks"] for policy in ("hold", "reset")] == [3, 0]
     share = report["response"]["hold"]["share_of_reset"]
     assert len(share) == 5
     assert report["response"]["reset"]["share_of_reset"] == [1] * 5
