@@ -18,4 +18,5 @@ worldenv train memory --processes "$processes" --config configs/maze/memory_fine
 # Few steps from a teacher with the same memory (not yet run for the packaged world):
 # worldenv train teacher --processes "$processes" --config configs/maze/teacher.toml --init runs/memory_fine --out runs/teacher --resume
 # worldenv train context_forcing --processes "$processes" --config configs/maze/context_forcing.toml --init runs/memory_fine --teacher runs/teacher --out runs/context_forcing --resume
+# worldenv train rolling --processes "$processes" --config configs/maze/rolling.toml --init runs/context_forcing --teacher runs/teacher --out runs/rolling --resume
 worldenv export --world runs/memory_fine --weights worldenv/worlds/maze

@@ -24,17 +24,19 @@ from worldenv.training.context_forcing import ContextForcingConfig, ContextForci
 from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.loop import OptimConfig, Trainer
 from worldenv.training.protocols import Stage
+from worldenv.training.rolling import RollingConfig, RollingStage
 from worldenv.training.teacher import TeacherStage
 
 PATH = Path(__file__).with_name("golden.json")
 OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,
                     preview_every=100, mixed_precision="no")  # fmt: skip
-NAMES = ("teacher", "consistency_distill", "context_forcing")
+NAMES = ("teacher", "consistency_distill", "context_forcing", "rolling")
 
 
 def make_stage(name: str) -> Stage:
     tiny = make_tiny_world()
-    config = replace(tiny.config, memory=MEMORY, sampler=SamplerConfig(num_steps=4, stochastic=True))
+    sampler = SamplerConfig(num_steps=4, stochastic=True, rolling=name == "rolling")
+    config = replace(tiny.config, memory=MEMORY, sampler=sampler)
     world = World(config, vae=tiny.vae, dit=tiny.dit.requires_grad_(True))
     denoise, data, teacher = DenoiseConfig(num_chunks=3, draws=2), walks(world), deepcopy(world.dit)
     if name == "teacher":
@@ -42,6 +44,10 @@ def make_stage(name: str) -> Stage:
     if name == "consistency_distill":
         return ConsistencyStage(world, denoise, OPTIM, ConsistencyConfig(), data=data, heldout=None)
     forcing = ContextForcingConfig(critic_updates=2, history_steps=5)
+    if name == "rolling":
+        return RollingStage(
+            world, denoise, OPTIM, forcing, RollingConfig(), teacher=teacher, data=data, heldout=None
+        )  # fmt: skip
     return ContextForcingStage(world, denoise, OPTIM, forcing, teacher=teacher, data=data, heldout=None)
 
 

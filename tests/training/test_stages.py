@@ -52,12 +52,14 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record(tmp_path_factory.mktemp("data") / "train")
 
 
-def config_for(recording: Path, init: Path | None = None, teacher: Path | None = None, **optim: object) -> TrainConfig:
+def config_for(
+    recording: Path, init: Path | None = None, teacher: Path | None = None, *, rolling: bool = False, **optim: object
+) -> TrainConfig:
     return TrainConfig(
         data=recording, init=init, teacher=teacher, name="tiny", spec=SPEC,
         vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
         dit=DiTConfig(latent_channels=4, width=24, num_layers=1, num_heads=1, ffn_dim=32, freq_dim=16),
-        sampler=SamplerConfig(num_steps=2, stochastic=teacher is not None),
+        sampler=SamplerConfig(num_steps=2, stochastic=teacher is not None, rolling=rolling),
         memory=MemoryConfig(temporal_latents=8, num_points=2048),
         optim=dataclasses.replace(OPTIM, **optim), vae_loss=VAELossConfig(num_frames=9),
         denoise=DenoiseConfig(num_chunks=2, draws=2, forcing=0.3),
@@ -66,15 +68,16 @@ def config_for(recording: Path, init: Path | None = None, teacher: Path | None =
 
 
 BEFORE = {"decoder": "vae", "bidirectional": "decoder", "causal": "bidirectional", "memory": "causal",
-          "teacher": "memory", "consistency_distill": "memory", "context_forcing": "consistency_distill"}  # fmt: skip
+          "teacher": "memory", "consistency_distill": "memory", "context_forcing": "consistency_distill",
+          "rolling": "context_forcing"}  # fmt: skip
 """The stage whose world a stage starts from."""
 
 
 def config_of(stage: str, recording: Path, chain: dict[str, Path], **optim: object) -> TrainConfig:
     """Configure a stage from the worlds that there are."""
     init = chain[BEFORE[stage]] if stage in BEFORE else None
-    few_step = stage in ("consistency_distill", "context_forcing")
-    return config_for(recording, init, chain["teacher"] if few_step else None, **optim)
+    few_step = stage in ("consistency_distill", "context_forcing", "rolling")
+    return config_for(recording, init, chain["teacher"] if few_step else None, rolling=stage == "rolling", **optim)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,10 @@ def test_every_stage_trains_and_writes_a_world(chain: dict[str, Path]) -> None:
     world = World.load(chain["context_forcing"])
     assert [p.stage for p in world.config.provenance][-2:] == ["consistency_distill", "context_forcing"]
     assert world.config.sampler.stochastic
+    assert not world.config.sampler.rolling
+    world = World.load(chain["rolling"])
+    assert world.config.provenance[-1].stage == "rolling"
+    assert world.config.sampler.rolling
     world = World.load(chain["memory"])
     assert [p.stage for p in world.config.provenance] == ["vae", "decoder", "bidirectional", "causal", "memory"]
     assert world.config.provenance[0].data == "test, 4 clips, map seeds 0..3"
@@ -136,7 +143,8 @@ def test_a_trained_world_can_go_on_with_finer_tokens(chain: dict[str, Path], rec
     assert [p.stage for p in after.config.provenance] == [*(p.stage for p in before.config.provenance), "memory"]
 
 
-@pytest.mark.parametrize("stage", ["vae", "causal", "memory", "teacher", "consistency_distill", "context_forcing"])
+@pytest.mark.parametrize("stage", ["vae", "causal", "memory", "teacher", "consistency_distill", "context_forcing",
+                                   "rolling"])  # fmt: skip
 def test_a_resumed_run_equals_an_uninterrupted_one(
     chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -165,12 +173,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.parametrize("stage", ["context_forcing", "rolling"])
 def test_a_killed_run_loses_only_the_steps_since_its_checkpoint(
-    chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """It dies in the middle of step 4, after saving step 2: student, critic and losses go on as if it had not."""
-    config = config_of("context_forcing", recording, chain, steps=4, save_every=2)
-    train("context_forcing", config, tmp_path / "whole")
+    config = config_of(stage, recording, chain, steps=4, save_every=2)
+    train(stage, config, tmp_path / "whole")
     loss = ContextForcingStage.loss
 
     def dying(self: ContextForcingStage, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
@@ -180,10 +189,10 @@ def test_a_killed_run_loses_only_the_steps_since_its_checkpoint(
 
     monkeypatch.setattr(ContextForcingStage, "loss", dying)
     with pytest.raises(SystemExit):
-        train("context_forcing", config, tmp_path / "parts")
+        train(stage, config, tmp_path / "parts")
     monkeypatch.undo()
     assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["step"] == 2
-    train("context_forcing", config, tmp_path / "parts", resume=True)
+    train(stage, config, tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     a, b = (load_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
     assert all(torch.equal(a[k], b[k]) for k in a)
@@ -210,6 +219,8 @@ def test_distillation_refuses_what_does_not_fit(chain: dict[str, Path], recordin
     for stage in ("consistency_distill", "context_forcing"):
         with pytest.raises(ValueError, match="stochastic = true"):
             train(stage, dataclasses.replace(config, sampler=SamplerConfig()), tmp_path / "out")
+    with pytest.raises(ValueError, match="rolling = true"):
+        train("rolling", config, tmp_path / "out")
     odd = SamplerConfig(num_steps=5, stochastic=True)
     with pytest.raises(ValueError, match=r"num_steps=5, so .* try 50"):
         train("consistency_distill", dataclasses.replace(config, sampler=odd), tmp_path / "out")

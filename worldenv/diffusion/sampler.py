@@ -1,4 +1,4 @@
-"""Few-step denoising of one chunk."""
+"""Few-step denoising: of one chunk, or of a window of chunks at increasing noise levels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .schedule import SamplerConfig, inference_sigmas
+from .schedule import SamplerConfig, add_noise, inference_sigmas, predict_x0
 
 VelocityFn = Callable[[Tensor, Tensor], Tensor]
 """Maps x (B, F, C, h, w) and timesteps (B, F) to the velocity."""
@@ -50,3 +50,28 @@ def sample_chunk(
         before, step_before = v.to(x.dtype), step
         x = x + step * slope
     return x
+
+
+def roll_window(
+    velocity: VelocityFn,
+    x: Tensor,  # (B, (n - 1) F, C, h, w): chunks on their way, the cleanest first, n <= config.num_steps
+    config: SamplerConfig,
+    draw: Callable[[int], Tensor],  # so many chunks of fresh noise, (B, chunks F, C, h, w)
+) -> tuple[Tensor, Tensor]:
+    """Take one pass of a rolling window: push a chunk of noise, then lower all n chunks by one level together.
+
+    WorldScape, "Causal distillation"; the sampler of Rolling Forcing (arXiv 2509.25161), which names the same window.
+
+    Returns:
+        The predicted x0 of all chunks, and the chunks re-noised to their next levels, (B, n F, C, h, w) each. In a full
+        window, n = ``num_steps``, the front chunk has come to level 0: in both it is clean, and the next one is behind.
+    """
+    noise = draw(1)
+    x, num_latents = torch.cat([x, noise], 1), noise.shape[1]
+    num_chunks = x.shape[1] // num_latents
+    levels = inference_sigmas(config)[: num_chunks + 1].flip(0).repeat_interleave(num_latents).to(x.device)
+    after, now = levels[:-num_latents].expand(len(x), -1), levels[num_latents:].expand(len(x), -1)
+    x0 = predict_x0(x, velocity(x, (1000 * now).float()), now)
+    clean = num_latents * int(num_chunks == config.num_steps)
+    noise = torch.cat([x0[:, :clean], draw(num_chunks - int(clean > 0))], 1)  # at level 0 nothing is mixed in
+    return x0, add_noise(x0, noise, after)

@@ -7,6 +7,7 @@ writes the opposite sign). ``timesteps = 1000 sigma``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,12 +30,21 @@ class SamplerConfig:
     """Re-noise the predicted x0 with fresh noise between steps instead of following the ODE."""
     noise_horizon: int = 0
     """Latents whose noise is drawn at reset, in one piece (WorldPlay's release draws 241); later ones per chunk."""
+    rolling: bool = False
+    """Denoise ``num_steps`` chunks at as many levels together and finish one per evaluation (WorldScape), instead of
+    one chunk in ``num_steps`` evaluations."""
+    lookahead_policy: Literal["hold", "reset"] = "hold"
+    """``rolling`` begins chunks before their action is known, as if the newest one went on. When another comes,
+    ``hold`` tells it to the chunks on their way as they are; ``reset`` begins them anew, in ``num_steps`` evaluations.
+    """
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2):
             raise ValueError(f"order={self.order}; choose 1 (Euler) or 2 (Adams-Bashforth)")
         if self.stochastic and self.order != 1:
             raise ValueError("stochastic sampling re-noises after every step; it has order=1")
+        if self.rolling and (not self.stochastic or self.noise_horizon):
+            raise ValueError("a rolling window re-noises after every step; it has stochastic=true, noise_horizon=0")
 
 
 def shift_sigmas(

@@ -17,7 +17,8 @@ from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
 from ..models.vae import VAECache, to_frames, to_pixels
 from .history import History
-from .rollout import Known, generate_chunk
+from .rolling import RollingWindow
+from .rollout import Known, Prepared, generate_chunk
 from .state import EngineState
 from .world import World
 
@@ -48,6 +49,8 @@ class Engine:
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
         self.history = History(world, self.spec, self.memory, num_envs)
         self._state = EngineState.empty(num_envs, self.spec, self.history)
+        if self.sampler.rolling:
+            self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
 
     @property
     def c2w(self) -> Tensor:
@@ -243,7 +246,7 @@ class Engine:
     @torch.no_grad()
     def generate(self, actions: Actions) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w)."""
-        state, chunk = self._state, self.spec.chunk_latents
+        state, window = self._state, self._state.window
         first = self._first(state.bank.length)
         given = first & (state.bank.length > 0)
         placed = self._placed(actions, first)
@@ -251,9 +254,21 @@ class Engine:
         for row in sorted(state.stale):
             self.history.recache(row, K=self.K, text=state.text_batch([row]))
         state.stale.clear()
-        prepared = self.history.prepare(
-            placed.c2w, labels, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first
-        )
+        path = (placed.c2w, labels) if window is None else window.look_ahead(state.bank, placed.c2w, labels)
+        prepared = self.history.prepare(*path, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first)
+        if window is None:
+            latents = self._denoise(prepared, first, given)
+        else:
+            latents = window.advance(prepared, self._draw)
+        for rows, new in ((given, slice(1, None)), (~given, slice(None))):
+            index = rows.nonzero()[:, 0]
+            state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
+        self.history.record(torch.arange(self.num_envs), prepared, latents, placed.c2w)
+        return latents
+
+    def _denoise(self, prepared: Prepared, first: Tensor, given: Tensor) -> Tensor:
+        """Denoise one chunk by itself, (B, F, C, h, w); ``given`` rows (B,) have their start view in it."""
+        state, chunk = self._state, self.spec.chunk_latents
         noise = state.take_noise(state.bank.length.masked_fill(first, 0), (chunk, *self.world.latent_shape)).to(
             self.device
         )
@@ -261,15 +276,13 @@ class Engine:
         if given.any():
             mask = given[:, None] & (torch.arange(chunk) == 0)
             known = Known(mask.to(self.device), state.bank.latents[:, :1].expand(-1, chunk, -1, -1, -1).to(self.device))
-        latents = generate_chunk(
-            prepared, noise, self.sampler, known=known,
-            renoise=lambda: state.generators.normal(range(self.num_envs), noise.shape[1:]).to(self.device),
-        )  # fmt: skip
-        for rows, new in ((given, slice(1, None)), (~given, slice(None))):
-            index = rows.nonzero()[:, 0]
-            state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
-        self.history.record(torch.arange(self.num_envs), prepared, latents, placed.c2w)
-        return latents
+        every = torch.ones_like(first)
+        return generate_chunk(prepared, noise, self.sampler, known=known, renoise=lambda: self._draw(every, 1))
+
+    def _draw(self, rows: Tensor, num_chunks: int) -> Tensor:
+        """Draw noise for masked rows (B,), (B, chunks F, C, h, w); zeros elsewhere."""
+        shape = (num_chunks * self.spec.chunk_latents, *self.world.latent_shape)
+        return self._state.draw(rows, shape).to(self.device)
 
     def newest_latents(self) -> Tensor:
         """Return the latents of the newest chunk, (B, F, C, h, w) float32; after a reset latent 0, repeated."""

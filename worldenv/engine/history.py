@@ -69,7 +69,7 @@ class History:
 
     def prepare(
         self,
-        c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk
+        c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk, or of a window of chunks
         labels: Tensor,  # (B, F)
         *,
         K: Tensor,  # (3, 3) normalised
@@ -77,7 +77,7 @@ class History:
         seeds: Sequence[int] = (),
         hidden: Tensor | None = None,  # (B,) bool: rows whose lone start view is no context
     ) -> Prepared:
-        """Choose and encode the context of every row's coming chunk."""
+        """Choose and encode the context of every row's coming chunk or window."""
         if self.store is not None:
             context, self.selection = self._recorded(self.store, torch.arange(len(c2w)), c2w)
         else:
@@ -88,7 +88,7 @@ class History:
         if self.edit is not None:
             context = self.edit(context)
         if self._cache is None:
-            shape = (len(c2w), self.slots + self.layout.chunk_latents, *self.latent_shape)
+            shape = (len(c2w), self.slots + c2w.shape[1], *self.latent_shape)
             self._cache = new_cache(self.dit, shape, self.device)
         return self._prepare(context, c2w, labels, K, text, self._cache)
 
@@ -96,7 +96,7 @@ class History:
         self,
         rows: Tensor,  # (R,) int64
         prepared: Prepared,
-        latents: Tensor,  # (R, F, C, h, w): the whole chunk that was prepared for
+        latents: Tensor,  # (R, F, C, h, w): the whole chunk that was prepared for, the first of a window
         c2w: Tensor,  # (R, F, 4, 4)
     ) -> None:
         """Keep the keys and values of a clean chunk, if the policy does."""

@@ -20,7 +20,8 @@ def describe_world(world: World) -> str:
         f"vae       {_millions(world.vae)}, {config.dit.latent_channels} channels at 1/{world.vae.spatial_factor}, "
         "4 frames per latent",
         f"dit       {_millions(world.dit)}, width {config.dit.width}, {config.dit.num_layers} layers",
-        f"sampler   {config.sampler.num_steps} steps, shift {config.sampler.shift:g}, order {config.sampler.order}",
+        f"sampler   {config.sampler.num_steps} steps, shift {config.sampler.shift:g}, order {config.sampler.order}"
+        + (f", rolling window, {config.sampler.lookahead_policy}" if config.sampler.rolling else ""),
         f"memory    {config.memory.policy}: {config.memory.temporal_latents} recent latents and "
         f"{config.memory.retrieved_chunks} retrieved chunk(s)",
         f"starts    {len(world.starts) if world.starts is not None else 0} start views",

@@ -18,10 +18,10 @@ from ..models.types import Conditioning, KeysValues, TextCache
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk's context, encoded: what every evaluation of the network on the chunk shares."""
+    """The context of a chunk, or of a window of chunks, encoded: what every evaluation of the network on it shares."""
 
     dit: WorldDiT
-    now: Conditioning  # of the chunk, its timesteps those of clean context
+    now: Conditioning  # of the latents to come, their timesteps those of clean context
     mask: Tensor  # (B, F, S + F) bool
     cache: Cache
     text: TextCache | None
@@ -31,8 +31,14 @@ class Prepared:
         x: Tensor,  # (B, F, C, h, w)
         timesteps: Tensor,  # (B, F)
     ) -> Tensor:
-        """Evaluate the network on the noisy chunk; (B, F, C, h, w) float32."""
-        return self.dit(x, replace(self.now, timesteps=timesteps), mask=self.mask, cache=self.cache, text=self.text)
+        """Evaluate the network on the noisy latents, all of them or the first few; (B, F, C, h, w) float32."""
+        now, mask = self._first(x.shape[1])
+        return self.dit(x, replace(now, timesteps=timesteps), mask=mask, cache=self.cache, text=self.text)
+
+    def _first(self, num_latents: int) -> tuple[Conditioning, Tensor]:
+        """Return conditioning and mask of the first latents, which then see none of the others."""
+        absent = self.mask.shape[1] - num_latents
+        return self.now.select(0, num_latents), self.mask[:, :num_latents, : self.mask.shape[2] - absent]
 
     def repeat(self, count: int) -> Prepared:
         """Repeat every row, so that ``count`` noisy chunks attend to each context (training)."""
@@ -46,16 +52,17 @@ class Prepared:
         latents: Tensor,  # (B, F, C, h, w)
         timesteps: Tensor | None = None,  # (B, F) labels of noised latents (training); None is clean
     ) -> KeysValues:
-        """Return the chunk's own keys and values, for chunks to come that encode nothing anew."""
-        cond = self.now if timesteps is None else replace(self.now, timesteps=timesteps)
-        return self.dit.record(latents, cond, mask=self.mask, cache=self.cache, text=self.text)
+        """Return the first chunk's own keys and values, for chunks to come that encode nothing anew."""
+        now, mask = self._first(latents.shape[1])
+        cond = now if timesteps is None else replace(now, timesteps=timesteps)
+        return self.dit.record(latents, cond, mask=mask, cache=self.cache, text=self.text)
 
 
 def prepare(
     dit: WorldDiT,
     context: Context,
     *,
-    c2w: Tensor,  # (B, F, 4, 4) commanded
+    c2w: Tensor,  # (B, F, 4, 4) commanded, of the chunk or of a window of chunks
     labels: Tensor,  # (B, F)
     latent_shape: tuple[int, int, int],
     K: Tensor,  # (3, 3) normalised

@@ -14,6 +14,7 @@ from ..memory.bank import MemoryBank
 from ..models.types import TextCache
 from ..models.vae import VAECache
 from .history import History
+from .rolling import RollingWindow
 
 
 @dataclass
@@ -27,6 +28,7 @@ class EngineState:
     frames: Tensor  # (B, H, W, 3) uint8: newest frame
     origin: Tensor  # (B, 4, 4) float64: where the episode began
     noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
+    window: RollingWindow | None = None  # chunks on their way, where several are denoised together
     prompts: list[Tensor | None] = field(default_factory=list)  # (1, L, text_dim) embedding of each env's prompt
     text: list[TextCache | None] = field(default_factory=list)  # the same, as keys and values
     stale: set[int] = field(default_factory=set)  # rows whose prompt has changed since the memory kept keys and values
@@ -70,6 +72,8 @@ class EngineState:
         """Begin episodes in these rows: where, and with which random numbers."""
         self.origin[rows] = origin
         self.stale -= set(rows.tolist())
+        if self.window is not None:
+            self.window.drop(rows)
         for row, seed in zip(rows.tolist(), seeds, strict=True):
             self.seeds[row] = seed
             self.generators.seed(row, derive_seed(seed, "noise"))
@@ -102,6 +106,17 @@ class EngineState:
             drawn = self.noise[row, start : start + shape[0]] if ahead and self.noise is not None else None
             parts.append(self.generators.normal([row], shape)[0] if drawn is None else drawn)
         return torch.stack(parts)
+
+    def draw(
+        self,
+        rows: Tensor,  # (B,) bool
+        shape: tuple[int, ...],
+    ) -> Tensor:
+        """Draw fresh noise for some rows, zeros for the others; (B, *shape)."""
+        noise = torch.zeros(self.num_envs, *shape)
+        if rows.any():
+            noise[rows] = self.generators.normal(rows.nonzero()[:, 0].tolist(), shape)
+        return noise
 
     def describe(
         self,
@@ -140,6 +155,8 @@ class EngineState:
         self.history.fork(a, b)
         for tensor in (self.frames, self.origin, *([] if self.noise is None else [self.noise])):
             tensor[b] = tensor[a]
+        if self.window is not None:
+            self.window.fork(a, b)
         if self.decoder.tensors:
             device = self.decoder.tensors[0].device
             self.decoder.write(b.to(device), self.decoder.select(a.to(device)))
@@ -168,6 +185,8 @@ class EngineState:
         }
         if self.noise is not None:
             tensors["noise"] = self.noise[index]
+        if self.window is not None:
+            tensors |= self.window.clone(index)
         prompts = [p[0].cpu() for r in rows if (p := self.prompts[r]) is not None]
         if prompts:
             tensors["prompt"] = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
@@ -186,6 +205,8 @@ class EngineState:
         self.frames[index], self.origin[index] = tensors["frames"], tensors["origin"]
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])
+        if self.window is not None:
+            self.window.restore(index, tensors)
         for i, row in enumerate(rows if "prompt" in tensors else ()):
             self.describe([row], tensors["prompt"][i, : int(tensors["prompt_length"][i])][None].to(device))
         saved = VAECache([tensors[key].to(device) for key in sorted(tensors) if key.startswith("decoder.")])

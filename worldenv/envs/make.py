@@ -11,6 +11,7 @@ import torch
 from ..base.config import from_dict, to_dict
 from ..base.device import default_dtype, resolve_device
 from ..base.dynamics import Dynamics
+from ..diffusion.schedule import SamplerConfig
 from ..engine.engine import Engine
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig
@@ -35,6 +36,7 @@ def make_core(
     stack: int = 4,
     chunk_latents: int | None = None,
     num_steps: int | None = None,
+    lookahead_policy: str | None = None,
     clip_actions: bool = False,
     max_episode_steps: int | None = 0,
     task_options: Mapping[str, Any] | None = None,
@@ -57,6 +59,8 @@ def make_core(
         stack: frames of ``stack`` observations.
         chunk_latents: latents per step; None is the world's.
         num_steps: denoising steps per chunk; None is the world's; the simulator takes none.
+        lookahead_policy: ``hold`` or ``reset``, what a world with a rolling window does when the action changes (see
+            ``SamplerConfig``); None is the world's.
         clip_actions: clip continuous actions instead of refusing them.
         max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
         task_options: options of the task.
@@ -97,15 +101,15 @@ def make_core(
         report_memory=report_memory,
         prompt=prompt,
     )
-    made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, num_steps)
+    sampler = sampler_config(loaded.config.sampler, num_steps, lookahead_policy)
+    made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, sampler)
     return EnvCore(made_dynamics, made, Episodes(starts), config)
 
 
 def _dynamics(
     kind: str, world: World, num_envs: int, memory: str | Mapping[str, Any], chunk_latents: int | None,
-    num_steps: int | None,
+    sampler: SamplerConfig,
 ) -> Dynamics:  # fmt: skip
-    sampler = world.config.sampler if num_steps is None else replace(world.config.sampler, num_steps=num_steps)
     policy = memory_config(memory, world.config.memory)
     if kind == "world":
         return Engine(world, num_envs, memory=policy, sampler=sampler, chunk_latents=chunk_latents)
@@ -116,6 +120,15 @@ def _dynamics(
     return DoomDynamics(
         num_envs, spec=spec, map_seeds=starts.map_seeds.tolist(), start_c2w=starts.c2w, depth=False
     )  # fmt: skip
+
+
+def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: str | None) -> SamplerConfig:
+    """Resolve the arguments ``num_steps`` and ``lookahead_policy`` over the world's own sampler."""
+    given = {"num_steps": num_steps, "lookahead_policy": lookahead_policy}
+    if lookahead_policy is not None and not own.rolling:
+        raise ValueError(f"lookahead_policy={lookahead_policy!r}, but this world has no rolling window; leave it out")
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return from_dict(SamplerConfig, {**to_dict(own), **wanted}, where="sampler")
 
 
 def memory_config(memory: str | Mapping[str, Any], own: MemoryConfig) -> MemoryConfig:

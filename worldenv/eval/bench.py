@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device
 from ..base.dynamics import Actions
@@ -33,7 +34,8 @@ def bench_engine(name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int
     generator = torch.Generator().manual_seed(0)
     for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
         for size, engine in engines.items():
-            whole, until_first = _timed_step(engine, generator)
+            rotation = torch.randint(0, 3, (size,), generator=generator)
+            whole, until_first = timed_step(engine, torch.stack([torch.ones_like(rotation), rotation], -1))
             if i >= WARM_UP:
                 seconds[size].append(whole)
                 first[size].append(until_first)
@@ -68,14 +70,17 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
     return {"latency_ms_p50": round(float(p50), 1), "latency_ms_p95": round(float(p95), 1)}
 
 
-def _timed_step(engine: Engine, generator: torch.Generator) -> tuple[float, float]:
-    """Return the seconds of one step, and those until its first frames."""
-    chunk = engine.spec.chunk_latents
-    rotation = torch.randint(0, 3, (engine.num_envs, 1), generator=generator)
-    keys = torch.stack([torch.ones_like(rotation), rotation], -1).expand(-1, chunk, -1)
-    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
+def command(engine: Engine, keys: Tensor) -> Actions:
+    """Hold a pair of key codes per env, (B, 2), for a chunk."""
+    codes = keys[:, None].expand(-1, engine.spec.chunk_latents, -1)
+    return Actions(codes, camera_to_c2w(keys_to_camera(codes), engine.c2w, engine.spec.steps))
+
+
+def timed_step(engine: Engine, keys: Tensor) -> tuple[float, float]:
+    """Take a step with a pair of key codes per env, (B, 2); return its seconds and those until its first frames."""
+    actions = command(engine, keys)
     start = time.perf_counter()
-    stream = engine.stream(Actions(keys, c2w))
+    stream = engine.stream(actions)
     next(stream)
     latency = time.perf_counter() - start
     for _ in stream:

@@ -86,8 +86,7 @@ class ContextForcingStage(JointStage):
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Roll out, score under the teacher and the critic, return the distribution matching loss."""
-        segment = self._segment(generator, longest=self.longest)
-        x = self.rollout(segment, generator, exits=self._draw_exits(generator))
+        segment, x = self._draw_rollout(generator)
         with torch.no_grad():
             x_real, x_fake = self._scores(segment, x, generator)
             draws = self.forcing.score_draws
@@ -98,10 +97,14 @@ class ContextForcingStage(JointStage):
 
     def critic_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Flow matching of the critic on what the student makes of other segments."""
-        segment = self._segment(generator, longest=self.longest)
         with torch.no_grad():
-            x = self.rollout(segment, generator, exits=self._draw_exits(generator))
+            segment, x = self._draw_rollout(generator)
         return self._flow_error(self.fake, segment, x, generator), {}
+
+    def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
+        """Draw a batch of segments and generate them, (B, F, C, h, w)."""
+        segment = self._segment(generator, longest=self.longest)
+        return segment, self.rollout(segment, generator, exits=self._draw_exits(generator))
 
     def rollout(self, segment: Segment, generator: torch.Generator, *, exits: Sequence[int]) -> Tensor:
         """Generate a segment chunk by chunk, each against its memory of the history and of the chunks before it.

@@ -78,11 +78,11 @@ class JointStage(MemoryStage):
                     f"their first latent; record {1 + self.num_latents} latents or more"
                 )
 
-    def _segment(self, generator: torch.Generator, *, longest: int | None = None) -> Segment:
-        """Draw segments after at most ``longest`` chunks of history."""
+    def _segment(self, generator: torch.Generator, *, longest: int | None = None, ahead: int = 1) -> Segment:
+        """Draw segments after at most ``longest`` chunks of history; ``ahead`` as in ``_cut``."""
         clips, entries = self._draw_segments(generator, longest)
         pick, seeds = self._draw_policies(len(clips), generator)
-        return self._cut(self.data, clips, entries, pick, seeds)
+        return self._cut(self.data, clips, entries, pick, seeds, ahead=ahead)
 
     def _draw_segments(self, generator: torch.Generator, longest: int | None) -> tuple[Tensor, Tensor]:
         """Draw (clip, first entry), each (B,): a share ``necessary`` of them holds a chunk that needs memory."""
@@ -99,8 +99,13 @@ class JointStage(MemoryStage):
         clips, entries = torch.where(need[:, None], a, b).unbind(1)
         return clips, entries
 
-    def _cut(self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int]) -> Segment:
-        """Cut segments out of clips and choose every chunk's context, which its poses and its past's determine."""
+    def _cut(
+        self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int], *, ahead: int = 1
+    ) -> Segment:
+        """Cut segments out of clips and choose every chunk's context, which its poses and its past's determine.
+
+        With ``ahead`` the poses of so many chunks from it on: it is the front of a window that shares the context.
+        """
         first, rows = self.chunk * (entries - 1) + 1, clips[:, None]
         inside = first[:, None] + torch.arange(self.num_latents)
         c2w = data.c2w[rows, inside]
@@ -108,7 +113,7 @@ class JointStage(MemoryStage):
             max=data.latents.shape[1] - 1))  # fmt: skip
         bank.latents[torch.arange(bank.latents.shape[1]) >= first[:, None]] = torch.nan
         chosen = tuple(
-            self._choose(bank.with_length(first + start), c2w[:, start : start + self.chunk], pick, seeds)
+            self._choose(bank.with_length(first + start), c2w[:, start : start + ahead * self.chunk], pick, seeds)
             for start in range(0, self.num_latents, self.chunk)
         )
         return Segment(bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen)

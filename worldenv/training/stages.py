@@ -17,6 +17,7 @@ from ..data.dataset import LatentDataset
 from ..diffusion.schedule import SamplerConfig
 from ..engine.world import Provenance, World, WorldConfig
 from ..memory.config import MemoryConfig
+from ..models.dit import WorldDiT
 from ..models.refine import with_finer_tokens
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
@@ -28,6 +29,7 @@ from .loop import OptimConfig, Trainer
 from .memory import MemoryStage
 from .parallel import process_state
 from .protocols import Stage
+from .rolling import RollingConfig, RollingStage
 from .teacher import TeacherStage
 from .vae import DecoderStage, VAELossConfig, VAEStage
 
@@ -55,7 +57,7 @@ class TrainConfig(RunConfig):
     name: str = "world"
     """Name of the world."""
     teacher: Path | None = None
-    """World that stage ``context_forcing`` distils: the output of stage ``teacher``."""
+    """World that stages ``context_forcing`` and ``rolling`` distil: the output of stage ``teacher``."""
     num_starts: int = 0
     """Start views to make on held-out mazes, if the world has none yet (needs the sims extra)."""
     spec: WorldSpec = field(default_factory=WorldSpec)
@@ -75,7 +77,9 @@ class TrainConfig(RunConfig):
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     """Noise levels of stage ``consistency_distill``."""
     context_forcing: ContextForcingConfig = field(default_factory=ContextForcingConfig)
-    """Self-rollout and scores of stage ``context_forcing``."""
+    """Self-rollout and scores of stages ``context_forcing`` and ``rolling``."""
+    rolling: RollingConfig = field(default_factory=RollingConfig)
+    """Windows of stage ``rolling``."""
 
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
@@ -165,17 +169,34 @@ def _consistency_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     return ConsistencyStage(world, config.denoise, config.optim, config.consistency, data=data, heldout=heldout)
 
 
-def _context_forcing_stage(world: World, config: TrainConfig, out: Path) -> Stage:
-    _require_renoising("context_forcing", config)
+def _teacher(stage: str, world: World, config: TrainConfig) -> WorldDiT:
+    """Load what a stage distils with distribution matching."""
+    _require_renoising(stage, config)
     if config.teacher is None:
-        raise ValueError("stage 'context_forcing' distils a teacher; pass --teacher DIR, the output of stage 'teacher'")
+        raise ValueError(f"stage {stage!r} distils a teacher; pass --teacher DIR, the output of stage 'teacher'")
     teacher = World.load(config.teacher)
     if not _same_latents(teacher, world):
         raise ValueError(f"{config.teacher}: its latents are not those of {config.init}; train both from one world")
+    return teacher.dit
+
+
+def _context_forcing_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    teacher = _teacher("context_forcing", world, config)
     data, heldout = _latents(world, config, out)
     return ContextForcingStage(
-        world, config.denoise, config.optim, config.context_forcing, teacher=teacher.dit, data=data, heldout=heldout
+        world, config.denoise, config.optim, config.context_forcing, teacher=teacher, data=data, heldout=heldout
     )
+
+
+def _rolling_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    if not config.sampler.rolling:
+        raise ValueError("stage 'rolling' trains for a rolling window; set [sampler] rolling = true")
+    teacher = _teacher("rolling", world, config)
+    data, heldout = _latents(world, config, out)
+    return RollingStage(
+        world, config.denoise, config.optim, config.context_forcing, config.rolling, teacher=teacher, data=data,
+        heldout=heldout,
+    )  # fmt: skip
 
 
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
@@ -187,6 +208,7 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "teacher": _denoise_stage(TeacherStage),
     "consistency_distill": _consistency_stage,
     "context_forcing": _context_forcing_stage,
+    "rolling": _rolling_stage,
 }
 
 

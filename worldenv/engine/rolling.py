@@ -1,0 +1,116 @@
+"""The rolling window of B episodes: chunks on their way from noise behind the newest one (WorldScape).
+
+L chunks at L increasing levels see each other both ways and read the context, which only ever advances by finished
+chunks. Every pass finishes the front one. The others are denoised before the user's action for them is known: as if the
+newest one went on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..base.dynamics import WorldSpec
+from ..diffusion.sampler import roll_window
+from ..diffusion.schedule import SamplerConfig
+from ..geometry.pose import chain, relative
+from ..memory.bank import MemoryBank
+from .rollout import Prepared
+
+TOLERANCE = 1e-6
+"""Metres, and entries of rotations, within which poses are the assumed ones."""
+Draw = Callable[[Tensor, int], Tensor]
+"""Draws so many chunks of noise for the masked rows (B,), zeros elsewhere; (B, chunks F, C, h, w)."""
+
+
+def hold_action(
+    path: Tensor,  # (B, 1 + F, 4, 4), F >= 1
+    labels: Tensor,  # (B, F)
+    num_latents: int,
+) -> tuple[Tensor, Tensor]:
+    """Let the last latent's keys and motion go on: poses and labels of the path's F latents and of as many more."""
+    motion = relative(path[:, -2], path[:, -1])[:, None].expand(-1, num_latents, -1, -1)
+    later, same = chain(path[:, -1], motion)[:, 1:], labels[:, -1:].expand(-1, num_latents)
+    return torch.cat([path[:, 1:], later], 1), torch.cat([labels, same], 1)
+
+
+@dataclass
+class RollingWindow:
+    """Chunks 2..L of the windows of B episodes; their actions follow from what is remembered (``look_ahead``)."""
+
+    latents: Tensor  # (B, (L - 1) F, C, h, w) float32 on the CPU, each chunk at the level of its next pass
+    begun: Tensor  # (B,) bool: rows whose window is on its way; the others begin with their next chunk
+    sampler: SamplerConfig
+
+    @classmethod
+    def empty(
+        cls, num_envs: int, spec: WorldSpec, sampler: SamplerConfig, latent_shape: tuple[int, int, int]
+    ) -> RollingWindow:
+        """Make the windows of B episodes that have not begun.
+
+        Raises:
+            ValueError: if the start view is no context but part of the first chunk.
+        """
+        if spec.start_in_chunk:
+            raise ValueError("a rolling window needs a start view that stands alone; set rolling=False in the sampler")
+        shape = ((sampler.num_steps - 1) * spec.chunk_latents, *latent_shape)
+        return cls(torch.zeros(num_envs, *shape), torch.zeros(num_envs, dtype=torch.bool), sampler)
+
+    @property
+    def num_latents(self) -> int:
+        """Latents behind the coming chunk."""
+        return self.latents.shape[1]
+
+    def look_ahead(
+        self,
+        bank: MemoryBank,  # of these episodes
+        c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk
+        labels: Tensor,  # (B, F)
+    ) -> tuple[Tensor, Tensor]:
+        """Return poses and labels of the whole window, (B, L F): the coming chunk's, then the same action held.
+
+        Under ``reset`` rows whose coming chunk is not what was assumed of it begin their windows anew.
+        """
+        rows, newest = torch.arange(len(c2w))[:, None], (bank.length[:, None] + torch.tensor([-2, -1])).clamp(min=0)
+        before, said = bank.c2w[rows, newest], bank.labels[rows, newest]
+        if self.sampler.lookahead_policy == "reset":
+            held, same = (part[:, 1:] for part in hold_action(before, said[:, 1:], c2w.shape[1]))
+            self.drop((labels != same).any(1) | ((c2w - held).abs().amax((1, 2, 3)) > TOLERANCE))
+        return hold_action(torch.cat([before[:, 1:], c2w], 1), labels, self.num_latents)
+
+    def drop(self, rows: Tensor) -> None:
+        """Let rows, (R,) int64 or (B,) bool, begin their windows anew."""
+        self.begun[rows] = False
+
+    def advance(self, prepared: Prepared, draw: Draw) -> Tensor:
+        """Finish every row's front chunk, (B, F, C, h, w): by one pass, and L - 1 before it in rows that begin.
+
+        All rows take part in all passes, so that a row's result depends on nobody else; those on their way keep theirs.
+        """
+        device, fresh = prepared.mask.device, ~self.begun
+        behind = self.latents.to(device)
+        if self.num_latents and fresh.any():
+            made = behind[:, :0]
+            for _ in range(self.sampler.num_steps - 1):
+                made = roll_window(prepared.velocity, made, self.sampler, partial(draw, fresh))[1]
+            behind = torch.where(fresh.to(device)[:, None, None, None, None], made, behind)
+        x = roll_window(prepared.velocity, behind, self.sampler, partial(draw, torch.ones_like(fresh)))[1]
+        front, behind = x.split([x.shape[1] - self.num_latents, self.num_latents], 1)
+        self.latents, self.begun = behind.cpu(), torch.ones_like(fresh)
+        return front
+
+    def clone(self, rows: Tensor) -> dict[str, Tensor]:
+        """Copy the windows of some rows as tensors with a leading row axis."""
+        return {"window.latents": self.latents[rows], "window.begun": self.begun[rows]}
+
+    def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Go on with cloned windows in these rows."""
+        self.latents[rows], self.begun[rows] = tensors["window.latents"], tensors["window.begun"]
+
+    def fork(self, source: Tensor, rows: Tensor) -> None:
+        """Copy the windows of some rows onto others."""
+        self.restore(rows, self.clone(source))
