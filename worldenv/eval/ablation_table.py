@@ -28,7 +28,7 @@ Settings = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cases:
+class CasesConfig:
     """What the arms are scored on."""
 
     suite: str = "revisit"
@@ -55,7 +55,7 @@ class AblationTable:
     """Which table or figure, and what it says."""
     question: Question
     """Claims and metrics, fixed before anything is trained."""
-    cases: Cases = field(default_factory=Cases)
+    cases: CasesConfig = field(default_factory=CasesConfig)
     """What the arms are scored on."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Training seeds; five are needed for a positive verdict."""

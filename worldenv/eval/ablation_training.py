@@ -100,10 +100,8 @@ def _encode(shop: Workshop, runs: Sequence[Run]) -> None:
     """Encode the recording before several processes want it, once for every window that its need depends on."""
     world = World.load(shop.start)
     world.vae.to("cuda" if torch.cuda.is_available() else "cpu")
-    for run in {
-        run.config(Path(), start=shop.start, data=shop.data).memory.temporal_latents: run for run in runs
-    }.values():
-        config = run.config(shop.folder, start=shop.start, data=shop.data)
+    configs = [run.config(shop.folder, start=shop.start, data=shop.data) for run in runs]
+    for config in {config.memory.temporal_latents: config for config in configs}.values():
         world.config = replace(world.config, memory=config.memory)
         encode_recording(world, config.data, shop.folder / "latents", max_clips=config.max_clips)
 

@@ -41,18 +41,16 @@ class Question:
         for better, worse in self.claims:
             seeds = [s for s in _seeds(results, better) if s in _seeds(results, worse)]
             pairs = {s: (results[f"{better}@{s}"].metrics, results[f"{worse}@{s}"].metrics) for s in seeds}
-            judged = {
-                metric: _judged({s: _gain(metric, a, b) for s, (a, b) in pairs.items()}, maps)
+            gains = {
+                metric: {s: _gain(metric, a, b) for s, (a, b) in pairs.items()}
                 for metric in dict.fromkeys((self.primary, *self.secondary))
                 if pairs and all(metric in a and metric in b for a, b in pairs.values())
             }
-            secondary = {metric: said["p"] for metric, said in judged.items() if metric != self.primary}
-            for metric, p in holm(secondary).items():
+            judged = {metric: _judged(values, maps) for metric, values in gains.items()}
+            for metric, p in holm({m: said["p"] for m, said in judged.items() if m != self.primary}).items():
                 judged[metric]["p"] = round(p, 5)
-            if self.margin and self.primary in judged:
-                same = equivalent(
-                    *_pooled({s: _gain(self.primary, a, b) for s, (a, b) in pairs.items()}, maps), self.margin
-                )
+            if self.margin and self.primary in gains:
+                same = equivalent(*_pooled(gains[self.primary], maps), self.margin)
                 judged[self.primary]["equivalent"] = {"margin": self.margin, "shown": same}
             found[f"{better} - {worse}"] = judged
         return found
