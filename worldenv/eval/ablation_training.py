@@ -120,6 +120,7 @@ def _trained(shop: Workshop, runs: Sequence[Run], processes: int) -> Iterator[Ru
     """Train runs, each after those that it needs, and yield them as they finish."""
     if processes == 1:
         for run in runs:
+            _announce(run)
             shop.train(run)
             yield run
         return
@@ -130,7 +131,9 @@ def _trained(shop: Workshop, runs: Sequence[Run], processes: int) -> Iterator[Ru
         waiting = list(runs)
         try:
             while waiting or running:
-                for run in [run for run in waiting if all(map(shop.is_done, run.before))]:
+                ready = [run for run in waiting if all(map(shop.is_done, run.before))]
+                for run in ready[: processes - len(running)]:
+                    _announce(run)
                     waiting.remove(run)
                     running[pool.submit(shop.train, run)] = run
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -139,6 +142,10 @@ def _trained(shop: Workshop, runs: Sequence[Run], processes: int) -> Iterator[Ru
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _announce(run: Run) -> None:
+    console.print(f"training {run.name}, seed {run.seed}: {run.key}/console.log")
 
 
 def _start_worker(threads: int) -> None:
