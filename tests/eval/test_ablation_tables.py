@@ -166,7 +166,7 @@ def test_one_command_goes_on_where_it_was_interrupted_and_judges(
     said = report["verdicts"]["full - bare"]["psnr"]
     assert set(said["seeds"]) == {"0", "1"}
     assert said["why"].endswith("5 are needed to call it reproduced")
-    assert report["table"]["primary"] == "psnr"
+    assert report["question"]["primary"] == "psnr"
     assert (out / "claims.png").is_file()
     assert not list((tmp_path / "out" / "runs").glob("*/samples")), "no previews"
 

@@ -57,7 +57,7 @@ def run_table(
     worlds = {arm: stepped(load_world(folder), table.arms[arm.partition("@")[0]]) for arm, folder in folders.items()}
     score_worlds(
         worlds, table.question, suite_of(table), out, num_worlds=num_worlds or table.cases.worlds,
-        first_seed=first_seed, more={"table": {"title": table.title, **to_dict(table.question)}},
+        first_seed=first_seed, title=table.title,
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def suite_of(table: AblationTable) -> Suite:
 
 def score_worlds(
     worlds: Mapping[str, World], question: Question, suite: Suite, out: Path, *, num_worlds: int | None,
-    first_seed: int | None, more: Mapping[str, Any] | None = None,
+    first_seed: int | None, title: str = "ablations",
 ) -> None:  # fmt: skip
     """Step all worlds, by ARM@SEED, through the same cases; judge and write the report."""
     name, first = next(iter(worlds.items()))
@@ -116,11 +116,12 @@ def score_worlds(
     cases, source = suite_cases(suite, first.spec, num_worlds, first_seed)
     made: dict[str, Make] = {arm: WorldArm(world, world.config.memory) for arm, world in worlds.items()}
     made["simulator"] = control_arms(first.spec)["simulator"]
-    subject = Subject("ablations", " ".join(map(_identity, worlds.values())), first.spec, first.config.memory)
+    subject = Subject(title, " ".join(map(_identity, worlds.values())), first.spec, first.config.memory)
     report = measure(
         "ablations", suite, made, cases, out, subject=subject, source=source, weights=None,
         more=lambda results: {
-            "worlds": _describe(worlds), "verdicts": question.judge(results, cases.seeds), **(more or {})
+            "worlds": _describe(worlds), "question": to_dict(question),
+            "verdicts": question.judge(results, cases.seeds),
         },
     )  # fmt: skip
     draw_claims(out / "claims.png", report["verdicts"], question.primary)
