@@ -171,19 +171,35 @@ def evaluate(arguments: list[str]) -> None:
 def ablations(arguments: list[str]) -> None:
     """Compare worlds that were trained differently."""
 
-    def run(*, out: Path, arms: list[str], worlds: int | None = None, first_seed: int | None = None) -> None:
-        """Run worlds trained differently on the same cases and noise; is the first arm better than the others?
+    def run(
+        *, out: Path, table: Path | None = None, arms: tuple[str, ...] = (), seeds: tuple[int, ...] = (),
+        processes: int | None = None, runs: Path | None = None, worlds: int | None = None,
+        first_seed: int | None = None,
+    ) -> None:  # fmt: skip
+        """Train the arms of a table and judge what it claims, or compare worlds that are there (--arms).
+
+        Tables (configs/ablations, one command each: worldenv eval ablations --table FILE --out DIR): table3 discrete,
+        continuous and dual actions; table4 reframed positions against absolute ones; table6 before and after
+        distillation; table7 sizes of memory; figure8 misaligned memory and self-rolled history in distillation;
+        memory with retrieval, recent frames only, none. The same command goes on after an interruption.
 
         Args:
-            out: folder to write to.
-            arms: NAME=DIR of each; NAME@1=DIR NAME@2=DIR for training seeds. Five seeds are needed for a verdict other
-                than inconclusive or not reproduced.
-            worlds: number of held-out mazes; by default all that are published.
+            out: folder for the report.
+            table: file of claims, stages and arms; what it lacks is recorded and trained first.
+            arms: NAME=DIR of each; NAME@1=DIR NAME@2=DIR for training seeds. The claim is that the first is better
+                than each other.
+            seeds: training seeds of a table, by default all in its file. Five are needed to call a claim reproduced.
+            processes: runs that are trained at a time; by default one per CPU core, or per four on a GPU machine.
+            runs: folder for training runs, which tables share; by default runs, beside out.
+            worlds: number of held-out mazes; by default what the table says, or all that are published.
             first_seed: draw other cases, from this map seed on.
         """
-        from .eval.ablations import run_ablations
+        from .eval.ablations import run_ablations, run_table
 
-        run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed)
+        if table is None:
+            run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed)
+        else:
+            run_table(table, out, runs=runs, seeds=seeds, processes=processes, num_worlds=worlds, first_seed=first_seed)
 
     tyro.cli(run, args=arguments, prog="worldenv eval ablations")
 

@@ -295,3 +295,31 @@ def test_a_prompt_that_comes_back_brings_its_keys_back(told_world: World) -> Non
     engine.history.recache(0, K=engine.K, text=told_world.dit.encode_text(told_world.prompts("rain")))  # type: ignore[misc]
     engine.history.recache(0, K=engine.K, text=text)
     assert_same_pages(once, pages(engine, 0))
+
+
+def test_the_engine_keeps_positions_absolute_without_reframing(
+    tiny_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a start view and five chunks the next is latents 21 to 24; what is recent lies right before it."""
+    memory = MemoryConfig(temporal_latents=8, retrieved_chunks=1, num_points=512, reframe=False)
+    engine = begun(tiny_world, [1, 2], memory=memory, decode=False)
+    walk(engine, 5)
+    seen: list[torch.Tensor] = []
+    prefill, forward = WorldDiT.prefill, WorldDiT.forward
+
+    def spy(act: Any) -> Any:
+        def spying(dit: WorldDiT, latents: torch.Tensor, cond: Any, **rest: Any) -> Any:
+            seen.append(cond.positions)
+            return act(dit, latents, cond, **rest)
+
+        return spying
+
+    monkeypatch.setattr(WorldDiT, "prefill", spy(prefill))
+    monkeypatch.setattr(WorldDiT, "forward", spy(forward))
+    walk(engine, 1, seed=1)
+    context, *chunks = seen
+    assert engine.history.selection is not None
+    retrieved = engine.history.layout.members(engine.history.selection.retrieved[:, 0])
+    assert context[:, :4].tolist() == retrieved.clamp(min=0).tolist()
+    assert context[:, 4:].tolist() == [list(range(13, 21))] * 2
+    assert all(chunk.tolist() == [[21, 22, 23, 24]] * 2 for chunk in chunks)

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from worldenv.cli import main
-from worldenv.eval.ablations import judge, parse_arms
+from worldenv.eval.ablations import parse_arms
+from worldenv.eval.claims import Question
+from worldenv.eval.pictures import draw_claims
+from worldenv.eval.report import as_page
 from worldenv.eval.run import ArmResult
 from worldenv.eval.statistics import p_value
+
+QUESTION = Question(claims=(("full", "without"),))
 
 
 def test_arms_are_named_with_their_training_seeds() -> None:
@@ -44,7 +49,7 @@ def results(gains: list[float]) -> dict[str, ArmResult]:
 )
 def test_the_first_arm_is_judged_over_seeds_and_worlds(gains: list[float], said: str) -> None:
     made = results(gains)
-    found = judge(made, list(made), list(range(20)))
+    found = QUESTION.judge(made, list(range(20)))
     assert list(found) == ["full - without"]
     assert found["full - without"]["seen_psnr"]["verdict"] == said
     assert found["full - without"]["seen_psnr"]["mean"] == pytest.approx(np.mean(gains), abs=0.1)
@@ -56,7 +61,7 @@ def test_secondary_metrics_are_corrected_for_their_number_and_the_primary_is_not
     for arm in ("full@0", "without@0"):
         names = ("return_psnr_gt_far", "seen_psnr", "ssim")
         made[arm] = ArmResult({name: rng.normal(0, 1, 20) for name in names})
-    found = judge(made, list(made), list(range(20)))["full - without"]
+    found = QUESTION.judge(made, list(range(20)))["full - without"]
     plain = {
         name: p_value(
             made["full@0"].metrics[name] - made["without@0"].metrics[name], [np.zeros(20, int), np.arange(20)]
@@ -67,6 +72,41 @@ def test_secondary_metrics_are_corrected_for_their_number_and_the_primary_is_not
     assert min(found[n]["p"] for n in ("seen_psnr", "ssim")) == pytest.approx(
         min(1.0, 2 * min(plain["seen_psnr"], plain["ssim"])), abs=1e-4
     )
+
+
+def test_an_error_is_better_when_it_is_lower() -> None:
+    made = {key: ArmResult({"r_dist": r.metrics["seen_psnr"]}) for key, r in results([1.0] * 5).items()}
+    question = Question(claims=(("full", "without"), ("without", "full")), primary="r_dist", secondary=())
+    found = question.judge(made, list(range(20)))
+    assert found["full - without"]["r_dist"]["verdict"] == "not reproduced"
+    assert found["without - full"]["r_dist"]["verdict"] == "reproduced in direction"
+    assert found["without - full"]["r_dist"]["mean"] == -found["full - without"]["r_dist"]["mean"]
+
+
+@pytest.mark.parametrize(("gain", "same"), [(0.05, True), (0.5, False)])
+def test_arms_are_shown_to_be_equal_within_a_margin(gain: float, same: bool) -> None:
+    made = results([gain] * 5)
+    question = Question(claims=(("full", "without"),), primary="seen_psnr", margin=0.3)
+    said = question.judge(made, list(range(20)))["full - without"]["seen_psnr"]
+    assert said["equivalent"] == {"margin": 0.3, "shown": same}
+
+
+def test_few_seeds_are_said_to_be_too_few_and_every_seed_is_shown(tmp_path: Path) -> None:
+    made = results([1.0, 2.0, 3.0])
+    verdicts = QUESTION.judge(made, list(range(20)))
+    said = verdicts["full - without"]["seen_psnr"]
+    assert said["why"].endswith("3 of 3 training seeds agree; 5 are needed to call it reproduced")
+    for seed, one in said["seeds"].items():
+        assert one["mean"] == pytest.approx(1 + int(seed), abs=0.2)
+        assert one["ci95"][0] < one["mean"] < one["ci95"][1]
+    draw_claims(tmp_path / "claims.png", verdicts, "seen_psnr")
+    assert (tmp_path / "claims.png").stat().st_size > 1000
+    page = as_page(
+        {"world": {"name": "w"}, "suite": "ablations", "seeds": [1], "protocol": "p", "hardware": "h", "git": "g",
+         "ci": "c", "arms": {}, "differences": {}, "timing": {}, "skipped": {}, "verdicts": verdicts}
+    )  # fmt: skip
+    assert f"| full - without | seen_psnr | {said['mean']:.3g} [" in page
+    assert "| inconclusive: " in page
 
 
 @pytest.mark.usefixtures("sims")

@@ -234,6 +234,17 @@ def test_conditioning_is_reframed() -> None:
     torch.testing.assert_close(cond.projection[0, -1], lift @ torch.linalg.inv(relative).float(), atol=1e-5, rtol=0)
 
 
+def test_without_reframing_positions_are_the_latents_own() -> None:
+    """A place seen 33 latents ago stays 33 positions away, and an empty slot, which is masked, is anywhere."""
+    bank = make_bank([sweep(9, special=2), sweep(1)])
+    context = gather(bank, pick(bank, query(0, 0)), LAYOUT, first=bank.length)
+    cond = condition(context, query(0, 0), torch.zeros(2, CHUNK).long(), K=torch.eye(3), unit=1.0)
+    assert cond.positions[0].tolist() == [*range(5, 9), *range(25, 37), *range(37, 41)]
+    assert cond.positions[1, 11:].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    with pytest.raises(ValueError, match="choose another policy"):
+        MemoryConfig(policy="worldscape", reframe=False)
+
+
 def test_noised_context_keeps_its_own_timesteps() -> None:
     latents = torch.zeros(1, 2, *SHAPE)
     context = Context(

@@ -229,3 +229,26 @@ def test_the_gates_measure_generated_against_recorded_latents(tiny_world: World)
     halved = stage._gates(segment, 0.5 * segment.latents, zero + 2, torch.Generator().manual_seed(0))
     assert (halved["contrast"], halved["motion"], halved["gradient"]) == pytest.approx((0.5, 0.5, 2))
     assert halved["teacher_loss"] == same["teacher_loss"], "the teacher's error is on recorded segments"
+
+
+def test_self_rolled_histories_are_the_students_own(tiny_world: World) -> None:
+    """All but the start view is made anew, whatever was recorded there; the segment is still to be made."""
+    stage = make_stage(tiny_world, source="self", max_history=3)
+    stage.config = replace(stage.config, necessary=0.0)
+    recorded = stage._segment(torch.Generator().manual_seed(3), longest=3)
+    assert len(set(recorded.first.tolist())) > 1, "histories of several lengths"
+    before = stage.data.latents.clone()
+    segment = stage._after_history(torch.Generator().manual_seed(3))
+    stage.data.latents[:, 1:] = 0  # nothing but the start view is read
+    again = stage._after_history(torch.Generator().manual_seed(3))
+    assert torch.equal(again.first, recorded.first)
+    for row, first in enumerate(recorded.first.tolist()):
+        made, true = segment.bank.latents[row], recorded.bank.latents[row]
+        assert torch.equal(made[0], true[0])
+        assert made[:first].isfinite().all()
+        assert made[first:].isnan().all()
+        assert (made[1:first] != true[1:first]).flatten(1).any(1).all()
+        assert torch.equal(again.bank.latents[row, :first], made[:first])
+    stage.data.latents.copy_(before)
+    loss, _ = stage.loss(torch.Generator().manual_seed(3))
+    assert loss.isfinite()

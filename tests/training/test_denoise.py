@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,9 @@ from torch import nn
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
+from worldenv.models.dit import WorldDiT
 from worldenv.models.kv_cache import GradientCache
 from worldenv.models.types import Conditioning
 from worldenv.training.denoise import CausalStage, DenoiseConfig
@@ -165,3 +168,33 @@ def test_windows_are_chunk_aligned(tiny_world: World) -> None:
         ]
         starts |= {s for _, s in match}
     assert starts == {0, 4, 8, 12, 16}
+
+
+def test_positions_stay_absolute_in_training_without_reframing(
+    tiny_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entry 5 is latents 17 to 20 of its clip: its context keeps the positions of 0, and of what else it holds."""
+    memory = MemoryConfig(temporal_latents=4, retrieved_chunks=1, num_points=512, reframe=False)
+    world = World(dataclasses.replace(tiny_world.config, memory=memory), vae=tiny_world.vae, dit=tiny_world.dit)
+    data = dataset(world, need=0.0)
+    data.need[1, 17:21] = 1.0
+    config = DenoiseConfig(necessary=1.0, forcing=0.0, draws=2, policies=(("worldplay", 1.0),))
+    stage = MemoryStage(world, config, OptimConfig(batch=2), data=data, heldout=None)
+    seen: list[torch.Tensor] = []
+    prefill, forward = WorldDiT.prefill, WorldDiT.forward
+
+    def spy(act: Any) -> Any:
+        def spying(dit: WorldDiT, latents: torch.Tensor, cond: Conditioning, **rest: Any) -> Any:
+            seen.append(cond.positions)
+            return act(dit, latents, cond, **rest)
+
+        return spying
+
+    monkeypatch.setattr(WorldDiT, "prefill", spy(prefill))
+    monkeypatch.setattr(WorldDiT, "forward", spy(forward))
+    stage.loss(torch.Generator().manual_seed(0))
+    context, chunk = seen
+    assert chunk.tolist() == [[17, 18, 19, 20]] * 4
+    assert context[:, 4:].tolist() == [[13, 14, 15, 16]] * 2
+    entries = {(0, 0, 0, 0), *((4 * e - 3, 4 * e - 2, 4 * e - 1, 4 * e) for e in (1, 2, 3))}
+    assert all(tuple(row) in entries for row in context[:, :4].tolist())

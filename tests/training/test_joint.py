@@ -116,3 +116,18 @@ def test_chunks_of_a_segment_see_each_other_both_ways(world: World) -> None:
 def test_clips_too_short_for_a_segment_are_refused(world: World) -> None:
     with pytest.raises(ValueError, match="record 49 latents or more"):
         make_stage(world, num_chunks=12)
+
+
+def test_a_misaligned_teacher_sees_single_latents(world: World) -> None:
+    """Recent latents, and of the older ones four that look where the segment looks, out of three different chunks."""
+    stage = make_stage(world, teacher_memory="per_latent", policies=(("worldplay", 1.0),))
+    c2w = torch.eye(4, dtype=torch.float64).repeat(4, LATENTS, 1, 1)
+    c2w[:, :25, [0, 2], [0, 2]] = -1  # all older ones look back
+    alike = [2, 7, 8, 13]
+    c2w[:, alike] = torch.eye(4, dtype=torch.float64)
+    data = replace(stage.data, c2w=c2w)
+    clips, zeros = torch.arange(4), torch.zeros(4, dtype=torch.long)
+    segment = stage._cut(data, clips, zeros + 9, zeros, [0] * 4)
+    assert segment.joint.tolist() == [[*alike, *range(25, 33)]] * 4
+    assert all(index.tolist() != segment.joint.tolist() for index in segment.chosen), "the student's is by chunks"
+    assert stage._generate_joint(stage.module, segment, torch.Generator()).isfinite().all()

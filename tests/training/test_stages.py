@@ -27,7 +27,7 @@ LATENTS = 21
 OPTIM = OptimConfig(steps=3, batch=2, warmup=1, log_every=1, save_every=100, preview_every=100, mixed_precision="no")
 
 
-def record(folder: Path, num_clips: int = 4) -> Path:
+def record(folder: Path, num_clips: int = 4, *, spec: WorldSpec = SPEC) -> Path:
     """Random pictures along random keys, with depth that makes every view see every other."""
     rng, clips = np.random.default_rng(0), []
     for i in range(num_clips):
@@ -35,11 +35,11 @@ def record(folder: Path, num_clips: int = 4) -> Path:
         keys[0] = 0
         camera = keys_to_camera(torch.from_numpy(keys[1:]))
         start = torch.eye(4, dtype=torch.float64)
-        c2w = torch.cat([start[None], camera_to_c2w(camera, start, SPEC.steps)])
-        frames = rng.integers(0, 256, (4 * LATENTS - 3, 32, 32, 3), dtype=np.uint8)
-        depth = np.full((len(frames), 32, 32), 5, np.float16)
+        c2w = torch.cat([start[None], camera_to_c2w(camera, start, spec.steps)])
+        frames = rng.integers(0, 256, (4 * LATENTS - 3, spec.height, spec.width, 3), dtype=np.uint8)
+        depth = np.full(frames.shape[:3], 5, np.float16)
         clips.append(
-            Clip(frames=frames, K=SPEC.K.numpy(), c2w=c2w.numpy(), depth=depth, keys=keys, attributes={"seed": i})
+            Clip(frames=frames, K=spec.K.numpy(), c2w=c2w.numpy(), depth=depth, keys=keys, attributes={"seed": i})
         )
     folder.mkdir(parents=True)
     attributes = {"config": json.dumps({"env": "test", "clips": num_clips, "first_seed": 0})}

@@ -27,6 +27,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config")
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(fields))}")
+    required = (k for k, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING)
+    missing = sorted(set(required) - set(values))
+    if missing:
+        raise ValueError(f"{where}: key {missing[0]!r} is missing; known keys are {', '.join(sorted(fields))}")
     hints = typing.get_type_hints(cls)
     arguments = {k: _convert(hints[k], v, where=f"{where}.{k}") for k, v in values.items()}
     return cls(**arguments)

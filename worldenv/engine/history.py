@@ -84,7 +84,8 @@ class History:
             bank = self.bank if hidden is None else self.bank.with_length(self.bank.length.masked_fill(hidden, 0))
             given = None if self.oracle is None else self.oracle(bank.length)
             self.selection = select(bank, Query(c2w, seeds, self.points, given), self.config, self.layout)
-            context = gather(bank, self.selection.index, self.layout)
+            first = None if self.config.reframe else bank.length
+            context = gather(bank, self.selection.index, self.layout, first=first)
         if self.edit is not None:
             context = self.edit(context)
         if self._cache is None:

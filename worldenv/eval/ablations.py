@@ -1,31 +1,31 @@
 """Suite ``ablations``: worlds trained differently, on the same cases and noise, and the verdict on what was claimed.
 
 An arm is ``NAME=DIR``; worlds of one arm trained with several seeds are ``NAME@1=DIR``, ``NAME@2=DIR``. The claim is
-that the first arm is better than each of the others.
+that the first arm is better than each of the others. Or a table of ``configs/ablations`` says what is claimed, and its
+arms are trained first.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ..base.config import from_dict, to_dict
 from ..base.device import default_dtype, resolve_device
+from ..base.log import console
+from ..diffusion.schedule import SamplerConfig
 from ..engine.world import World, shared_world
+from ..memory.config import MemoryConfig
+from .ablation_table import AblationTable, merge, read_table
+from .ablation_training import default_processes, train_table
 from .arms import Make, WorldArm, control_arms
+from .claims import Question
 from .evaluate import Subject, conclude, measure
-from .image import Array
-from .run import ArmResult
-from .statistics import holm, p_value, verdict
-from .suites import RUNS, suite_cases
-
-PRIMARY = "return_psnr_gt_far"
-"""What a claim stands or falls with."""
-SECONDARY = ("return_psnr_self_far", "seen_psnr", "ssim", "action_score")
-"""What else a better arm has more of; their p-values are corrected for their number."""
+from .pictures import draw_claims
+from .suites import RUNS, Suite, suite_cases
 
 
 def run_ablations(arms: Sequence[str], out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
@@ -34,24 +34,31 @@ def run_ablations(arms: Sequence[str], out: Path, *, num_worlds: int | None, fir
     Raises:
         ValueError: if an arm is not NAME=DIR or named twice, there are fewer than two, or worlds differ in frames.
     """
-    folders = parse_arms(arms)
-    device = resolve_device("auto")
-    worlds = {arm: shared_world(path, device=device, dtype=default_dtype(device)) for arm, path in folders.items()}
-    first = next(iter(worlds.values()))
-    for arm, world in worlds.items():
-        if world.spec != first.spec:
-            raise ValueError(f"{folders[arm]}: its frames, camera or steps are not those of {next(iter(folders))}")
-    out.mkdir(parents=True, exist_ok=True)
+    worlds = {arm: load_world(path) for arm, path in parse_arms(arms).items()}
+    first, *others = dict.fromkeys(arm.partition("@")[0] for arm in worlds)
     suite = replace(RUNS["revisit"], against=tuple(worlds)[1:])
-    cases, source = suite_cases(suite, first.spec, num_worlds, first_seed)
-    made: dict[str, Make] = {arm: WorldArm(world, world.config.memory) for arm, world in worlds.items()}
-    made["simulator"] = control_arms(first.spec)["simulator"]
-    subject = Subject("ablations", " ".join(w.sha256[:12] for w in worlds.values()), first.spec, first.config.memory)
-    report = measure(
-        "ablations", suite, made, cases, out, subject=subject, source=source, weights=None,
-        more=lambda results: {"worlds": _describe(worlds), "verdicts": judge(results, list(worlds), cases.seeds)},
+    question = Question(claims=tuple((first, other) for other in others))
+    score_worlds(worlds, question, suite, out, num_worlds=num_worlds, first_seed=first_seed)
+
+
+def run_table(
+    path: Path, out: Path, *, runs: Path | None = None, seeds: Sequence[int] = (), processes: int | None = None,
+    num_worlds: int | None = None, first_seed: int | None = None,
+) -> None:  # fmt: skip
+    """Train what a table lacks, score its arms and judge its claims.
+
+    Raises:
+        ValueError: if the file says what is not known.
+    """
+    table = read_table(path)
+    table = replace(table, seeds=tuple(seeds) or table.seeds)
+    console.print(f"{table.title}: {len(table.arms)} arms, seeds {', '.join(map(str, table.seeds))}")
+    folders = train_table(table, runs or out.parent / "runs", processes=processes or default_processes())
+    worlds = {arm: stepped(load_world(folder), table.arms[arm.partition("@")[0]]) for arm, folder in folders.items()}
+    score_worlds(
+        worlds, table.question, suite_of(table), out, num_worlds=num_worlds or table.cases.worlds,
+        first_seed=first_seed, title=table.title,
     )  # fmt: skip
-    conclude(report, out)
 
 
 def parse_arms(arms: Sequence[str]) -> dict[str, str]:
@@ -70,36 +77,65 @@ def parse_arms(arms: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def judge(results: Mapping[str, ArmResult], arms: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """Judge the first arm against each other one, paired by training seed and case, metric by metric."""
-    by_name: dict[str, dict[str, str]] = {}
-    for arm in arms:
-        name, _, seed = arm.partition("@")
-        by_name.setdefault(name, {})[seed] = arm
-    (first, mine), *others = by_name.items()
-    found: dict[str, Any] = {}
-    for name, theirs in others:
-        shared = [seed for seed in mine if seed in theirs]
-        pairs = [(results[mine[seed]].metrics, results[theirs[seed]].metrics) for seed in shared]
-        judged = {
-            metric: _judged([a[metric] - b[metric] for a, b in pairs], seeds)
-            for metric in (PRIMARY, *SECONDARY)
-            if pairs and all(metric in a and metric in b for a, b in pairs)
-        }
-        corrected = holm({metric: said["p"] for metric, said in judged.items() if metric != PRIMARY})
-        for metric, p in corrected.items():
-            judged[metric]["p"] = round(p, 5)
-        found[f"{first} - {name}"] = judged
-    return found
+def load_world(folder: str | Path) -> World:
+    """Load a world for stepping."""
+    device = resolve_device("auto")
+    return shared_world(folder, device=device, dtype=default_dtype(device))
 
 
-def _judged(differences: list[Array], worlds: Sequence[int]) -> dict[str, Any]:
-    values, count = np.concatenate(differences), len(differences)
-    there = ~np.isnan(values)
-    seeds, maps = np.repeat(np.arange(count), len(worlds))[there], np.tile(np.asarray(worlds), count)[there]
-    said, why = verdict(values[there], seeds, maps)
-    p = round(p_value(values[there], [seeds, maps]), 5)
-    return {"mean": round(float(values[there].mean()), 4), "verdict": said, "why": why, "p": p}
+def stepped(world: World, arm: Mapping[str, Any]) -> World:
+    """Return the same weights under the sampler and the memory that an arm names in ``step``."""
+    config, changes = world.config, arm.get("step", {})
+    sampler = from_dict(SamplerConfig, merge(to_dict(config.sampler), changes.get("sampler", {})))
+    memory = from_dict(MemoryConfig, merge(to_dict(config.memory), changes.get("memory", {})))
+    other = World(replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, starts=world.starts)
+    other.sha256 = world.sha256
+    return other
+
+
+def suite_of(table: AblationTable) -> Suite:
+    """Return the suite that a table is scored by."""
+    cases = table.cases
+    suite = replace(
+        RUNS[cases.suite], chunks=cases.chunks, depth=cases.depth, pose_step=cases.pose_step, quick=cases.quick,
+        against=(), panels={}, num_frames=None,
+    )  # fmt: skip
+    return replace(suite, kinds=cases.kinds) if cases.kinds else suite
+
+
+def score_worlds(
+    worlds: Mapping[str, World], question: Question, suite: Suite, out: Path, *, num_worlds: int | None,
+    first_seed: int | None, title: str = "ablations",
+) -> None:  # fmt: skip
+    """Step all worlds, by ARM@SEED, through the same cases; judge and write the report."""
+    name, first = next(iter(worlds.items()))
+    for arm, world in worlds.items():
+        if world.spec != first.spec:
+            raise ValueError(f"arm {arm}: its frames, camera or steps are not those of {name}")
+    out.mkdir(parents=True, exist_ok=True)
+    cases, source = suite_cases(suite, first.spec, num_worlds, first_seed)
+    made: dict[str, Make] = {arm: WorldArm(world, world.config.memory) for arm, world in worlds.items()}
+    made["simulator"] = control_arms(first.spec)["simulator"]
+    subject = Subject(title, " ".join(map(_identity, worlds.values())), first.spec, first.config.memory)
+    report = measure(
+        "ablations", suite, made, cases, out, subject=subject, source=source, weights=None,
+        more=lambda results: {
+            "worlds": _describe(worlds), "question": to_dict(question),
+            "verdicts": question.judge(results, cases.seeds),
+        },
+    )  # fmt: skip
+    draw_claims(out / "claims.png", report["verdicts"], question.primary)
+    conclude(report, out)
+    for claim, judged in report["verdicts"].items():
+        said = judged.get(question.primary)
+        found = f"no case has {question.primary}" if said is None else f"{said['verdict']} ({said['why']})"
+        console.print(f"{claim}, {question.primary}: {found}")
+
+
+def _identity(world: World) -> str:
+    """Name a world and how it is stepped, in twelve hex digits."""
+    how = f"{world.sha256} {world.config.sampler} {world.config.memory}"
+    return hashlib.sha256(how.encode()).hexdigest()[:12]
 
 
 def _describe(worlds: Mapping[str, World]) -> dict[str, Any]:

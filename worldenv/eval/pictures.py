@@ -106,6 +106,26 @@ def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Map
         np.atleast_1d(axes)[0].invert_yaxis()
 
 
+def draw_claims(path: Path, verdicts: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+    """Plot by how much the first arm of each claim is better, with intervals: seed by seed, and all together."""
+    claims = {claim: judged[metric] for claim, judged in verdicts.items() if metric in judged}
+    if not claims:
+        return
+    rows = max(len(said["seeds"]) for said in claims.values()) + 1
+    with _figure(path, 1, len(claims), figsize=(4 * len(claims), 1.2 + 0.3 * rows), squeeze=False) as axes:
+        for axis, (claim, said) in zip(axes[0], claims.items(), strict=True):
+            lines = {**{f"seed {seed}": one for seed, one in said["seeds"].items()}, "all": said}
+            for i, one in enumerate(lines.values()):
+                (low, high), mean = one["ci95"], one["mean"]
+                colour = "black" if one is said else "tab:blue"
+                axis.errorbar(mean, i, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=3)
+            axis.axvline(0, color="0.6", linewidth=1)
+            axis.set(xlabel=f"{metric}, gain", title=f"{claim}\n{said['verdict']}")
+            axis.set_yticks(range(len(lines)), lines)
+            axis.invert_yaxis()
+            axis.grid(axis="x", alpha=0.3)
+
+
 @torch.no_grad()
 def draw_memory_map(path: Path, world: World, cases: Cases) -> None:
     """Step the first case once more and draw from above what each chunk retrieved."""

@@ -90,6 +90,7 @@ def as_page(report: Mapping[str, Any]) -> str:
     if still:
         lines += ["", f"Arms that move less than {LEAST_MOTION:.0%} of the truth are invalid as worlds, however "
                   f"consistent: {', '.join(still)}."]  # fmt: skip
+    lines += _verdicts(report.get("verdicts", {}))
     for title, columns in (("metric", report["arms"]), ("paired difference", report["differences"])):
         if columns:
             names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
@@ -103,6 +104,24 @@ def as_page(report: Mapping[str, Any]) -> str:
         lines += ["", "| timing | |", "|---|---|", *(f"| {k} | {v:g} |" for k, v in report["timing"].items())]
     lines += [f"\n{name} was skipped: {reason}" for name, reason in report["skipped"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(verdicts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the rows of the claims, metric by metric: gains above 0 are in the direction that was claimed."""
+    if not verdicts:
+        return []
+    rows = [
+        f"| {claim} | {metric} | {_cell(said)} | {said['p']:.2g} | {said['verdict']}{_sameness(said)}: {said['why']} |"
+        for claim, judged in verdicts.items() for metric, said in judged.items()
+    ]  # fmt: skip
+    return ["", "| claim | metric | gain | p | verdict |", "|---|---|---|---|---|", *rows]
+
+
+def _sameness(said: Mapping[str, Any]) -> str:
+    if "equivalent" not in said:
+        return ""
+    margin, shown = said["equivalent"]["margin"], said["equivalent"]["shown"]
+    return f", {'equal' if shown else 'not shown to be equal'} within {margin:g}"
 
 
 def stands_still(report: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,10 @@ ENDS = slice(FRAMES_PER_LATENT, None, FRAMES_PER_LATENT)
 LEAST_SHARE = 0.02
 """Share of a view that must be seen (or unseen) for its PSNR to count."""
 
+LOWER_IS_BETTER = ("r_dist", "r_dist_deg", "t_dist", "t_dist_scaled", "rpe_translation", "rpe_rotation",
+                   "rpe_rotation_deg", "lpips")  # fmt: skip
+"""Metrics that measure an error."""
+
 
 @dataclass(frozen=True)
 class Judge:

@@ -16,6 +16,8 @@ from .image import Array
 
 NUM_DRAWS = 10_000
 DESCRIPTION = "95 % percentile interval of a hierarchical bootstrap (seed, world, trajectory), 10,000 draws"
+LEAST_SEEDS = 5
+"""Training seeds without which no claim is called reproduced."""
 Groups = npt.NDArray[np.int64]
 Verdict = Literal["reproduced in direction", "inconclusive", "not reproduced"]
 
@@ -101,12 +103,19 @@ def verdict(
     low, high = bootstrap_ci(differences, [seeds, worlds])
     means = [float(differences[seeds == s].mean()) for s in np.unique(seeds)]
     agree = sum(m > 0 for m in means)
-    why = f"[{low:.3g}, {high:.3g}], {agree} of {len(means)} training seeds agree"
+    short = "" if len(means) >= LEAST_SEEDS else f"; {LEAST_SEEDS} are needed to call it reproduced"
+    why = f"[{low:.3g}, {high:.3g}], {agree} of {len(means)} training seeds agree{short}"
     if high < 0:
         return "not reproduced", why
-    if low > 0 and len(means) >= 5 and agree >= 0.8 * len(means):
+    if low > 0 and len(means) >= LEAST_SEEDS and agree >= 0.8 * len(means):
         return "reproduced in direction", why
     return "inconclusive", why
+
+
+def equivalent(differences: Array, groups: Sequence[Groups], margin: float) -> bool:
+    """Tell whether two one-sided tests at 5 % show a mean difference within ``margin`` of 0 (Schuirmann 1987)."""
+    low, high = np.percentile(bootstrap_means(differences, groups), [5, 95])
+    return bool(-margin < low and high < margin)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -35,6 +35,9 @@ class MemoryConfig:
     """Most recent latents, always in context."""
     retrieved_chunks: int = 1
     """Older chunks looked up (by field-of-view overlap, or by likeness of viewpoint)."""
+    reframe: bool = True
+    """Whether a context's temporal positions are its slots (WorldPlay, figure 4c) or the latents' own indices, which
+    grow with time (figure 4b; for comparison)."""
     fov_deg: tuple[float, float] = (60.0, 35.0)
     """Field of view used for the overlap, horizontal and vertical."""
     radius: float = 8.0
@@ -67,6 +70,8 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"unknown memory policy {self.policy!r}; choose one of {', '.join(POLICIES)}")
+        if self.policy == "worldscape" and not self.reframe:
+            raise ValueError("reframe=false: worldscape memory places what it recorded anew; choose another policy")
         if self.combine not in ("geo", "add"):
             raise ValueError(f"combine={self.combine!r}; choose 'geo' or 'add'")
         positive = ("temporal_latents", "radius", "num_points", "scale_deg")

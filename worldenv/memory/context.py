@@ -2,6 +2,7 @@
 
 A context has a fixed number of slots, filled from the right in order of time; empty slots are masked. Slot s has
 temporal position s and the new chunk follows at positions S, S + 1, ...: temporal reframing (WorldPlay 3.3, figure 4c).
+Without it positions are the latents' own indices (figure 4b).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Context:
     entry: Tensor  # (B, S) int64: the entry each latent belongs to; -1 in empty slots
     timesteps: Tensor | None = None  # (B, S): noise labels of a noised context (training); None is clean
     recorded: KeysValues | None = None  # each (L, B, S, tokens, N, head_dim)
+    index: Tensor | None = None  # (B, S + 1) int64: every latent's own index and the chunk's first; None is reframed
 
     @property
     def valid(self) -> Tensor:
@@ -42,11 +44,27 @@ def gather(
     layout: Layout,
     *,
     rows: Tensor | None = None,  # (B,) rows of the bank; None is all
+    first: Tensor | None = None,  # (B,) index of the coming chunk's first latent, to keep indices; None reframes
 ) -> Context:
     """Fetch the selected latents; empty slots repeat latent 0 and are masked."""
     row, safe = (torch.arange(len(index)) if rows is None else rows)[:, None], index.clamp(min=0)
     latents, c2w, labels = (part[row, safe] for part in bank.parts())
-    return Context(latents=latents, c2w=c2w, labels=labels, entry=layout.entry_of(index))
+    kept = None if first is None else torch.cat([safe, first[:, None]], 1)
+    return Context(latents=latents, c2w=c2w, labels=labels, entry=layout.entry_of(index), index=kept)
+
+
+def positions(
+    context: Context,
+    num_latents: int,
+) -> Tensor:
+    """Return the temporal positions of [context | chunk]: the slots' numbers, or indices where they were kept.
+
+    (B, S + F) int64.
+    """
+    batch, slots = context.entry.shape
+    if context.index is None:
+        return torch.arange(slots + num_latents).expand(batch, -1)
+    return torch.cat([context.index[:, :-1], context.index[:, -1:] + torch.arange(num_latents)], 1)
 
 
 def context_mask(
@@ -81,7 +99,7 @@ def condition(
     unit: float,
     cameras: torch.dtype = torch.float64,
 ) -> Conditioning:
-    """Build the conditioning of [context | chunk], (B, S + F), reframed in time and space.
+    """Build the conditioning of [context | chunk], (B, S + F), reframed in space, and in time unless indices are kept.
 
     Poses are expressed relative to the chunk's first camera and in the model's unit, which changes nothing in exact
     arithmetic (only relative cameras enter) and keeps numbers small. WorldPlay's release rounds world poses to the
@@ -103,7 +121,7 @@ def condition(
     return Conditioning(
         timesteps=timesteps,
         labels=torch.cat([context.labels, labels], 1),
-        positions=torch.arange(total).expand(batch, -1),
+        positions=positions(context, c2w.shape[1]),
         projection=projection,
         unprojection=unprojection,
     )

@@ -1,16 +1,17 @@
 """Stage ``context_forcing``: a few-step student from a joint teacher with the same memory.
 
-WorldPlay 3.4 and Algorithm 1. Histories are recorded; segments after them are rolled out by the student, with its own
-chunks in its memory. Teacher (real) and critic (fake) score a whole segment given C^tea.
+WorldPlay 3.4 and Algorithm 1. Histories are recorded (for comparison: self-rolled); segments after them are rolled out
+by the student, with its own chunks in its memory. Teacher (real) and critic (fake) score a whole segment given C^tea.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +48,8 @@ class ContextForcingConfig:
     """Chunks of history, m of Algorithm 1, at most."""
     history_steps: int = 0
     """Steps in which m rises to it, from 0."""
+    source: Literal["data", "self"] = "data"
+    """Whether histories are recorded, or what the student makes after the start view (WorldPlay's figure 8b)."""
 
     def __post_init__(self) -> None:
         low, high = self.score_bounds
@@ -103,8 +106,28 @@ class ContextForcingStage(JointStage):
 
     def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
         """Draw a batch of segments and generate them, (B, F, C, h, w)."""
-        segment = self._segment(generator, longest=self.longest)
+        segment = self._after_history(generator)
         return segment, self.rollout(segment, generator, exits=self._draw_exits(generator))
+
+    def _after_history(self, generator: torch.Generator, *, ahead: int = 1) -> Segment:
+        """Draw segments with their histories: recorded, or made by the student from the start view on."""
+        segment = self._segment(generator, longest=self.longest, ahead=ahead)
+        if self.forcing.source == "self":
+            for start in range(1, int(segment.first.max()), self.chunk):
+                self._roll_history(segment, start, generator)
+        return segment
+
+    @torch.no_grad()
+    def _roll_history(self, segment: Segment, start: int, generator: torch.Generator) -> None:
+        """Replace the chunk of the histories that begins with latent ``start``, where it lies before the segment."""
+        bank, part, zeros = segment.bank, slice(start, start + self.chunk), torch.zeros_like(segment.first)
+        now = replace(segment, first=zeros + start, c2w=bank.c2w[:, part], labels=bank.labels[:, part])
+        index = self._choose(bank.with_length(now.first), now.c2w, zeros, list(range(len(zeros))))
+        prepared = self._prepare(self.module, now, index, slice(0, self.chunk))
+        noise = partial(self._noise, bank.latents[:, part].shape, generator)
+        made = generate_chunk(prepared, noise(), self.sampler, renoise=noise)
+        rows = segment.first > start
+        bank.latents[rows, part] = made.to("cpu", torch.float32)[rows]
 
     def rollout(self, segment: Segment, generator: torch.Generator, *, exits: Sequence[int]) -> Tensor:
         """Generate a segment chunk by chunk, each against its memory of the history and of the chunks before it.

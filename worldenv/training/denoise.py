@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -46,6 +47,9 @@ class DenoiseConfig:
     """Share of steps on contiguous windows with a noise level per chunk (diffusion forcing)."""
     policies: tuple[tuple[str, float], ...] = (("worldplay", 0.7), ("recent", 0.12), ("none", 0.08), ("random", 0.1))
     """Memory policies and their shares (context dropout)."""
+    teacher_memory: Literal["aligned", "per_latent"] = "aligned"
+    """Whether a joint teacher sees what its chunks see, or the single latents that its segment overlaps with most: the
+    misaligned context of WorldPlay's figure 8a."""
     label_dropout: float = 0.1
     """Share of samples whose key labels are replaced by 0."""
 

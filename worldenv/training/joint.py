@@ -1,7 +1,7 @@
 """Several chunks at once: what each of them sees, and what a teacher that denoises them jointly sees.
 
 Chunk i of a segment j..j+n-1 sees its reconstituted memory C_i. The teacher sees C^tea, the union of all C_i without
-the segment itself (WorldPlay 3.4, Algorithm 1, line 11): true latents from before the segment, and nothing else.
+the segment itself (WorldPlay 3.4, Algorithm 1, line 11): latents from before the segment, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from ..data.dataset import LatentDataset
 from ..engine.rollout import Prepared, generate_chunk, prepare
 from ..engine.world import World
 from ..memory.bank import MemoryBank
+from ..memory.config import Layout
 from ..memory.context import gather
+from ..memory.select import Query, select
 from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
 from .denoise import DenoiseConfig
@@ -37,6 +39,7 @@ class Segment:
     c2w: Tensor  # (B, F, 4, 4)
     labels: Tensor  # (B, F)
     chosen: tuple[Tensor, ...]  # C_i of every chunk: (B, S) index of latents, -1 in empty slots
+    joint: Tensor  # (B, S') the same for C^tea
 
     def without_labels(self, rows: Tensor) -> Segment:
         """Return the same with no keys held in these rows, (B,) bool."""
@@ -116,11 +119,20 @@ class JointStage(MemoryStage):
             self._choose(bank.with_length(first + start), c2w[:, start : start + ahead * self.chunk], pick, seeds)
             for start in range(0, self.num_latents, self.chunk)
         )
-        return Segment(bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen)
+        joint = joint_index(chosen, first)
+        if self.config.teacher_memory == "per_latent":
+            joint = self._best_latents(bank.with_length(first), c2w)
+        return Segment(bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen, joint)
+
+    def _best_latents(self, bank: MemoryBank, c2w: Tensor) -> Tensor:
+        """Index the recent latents and those single older ones that a whole segment overlaps with most, (B, S')."""
+        memory = self.world.config.memory
+        latents = replace(memory, retrieved_chunks=memory.retrieved_chunks * self.chunk)
+        return select(bank, Query(c2w), latents, Layout(1)).index
 
     def _prepare(self, dit: WorldDiT, segment: Segment, index: Tensor, part: slice) -> Prepared:
         """Encode the latents ``index`` (B, S) for a part of the segment: clean, and labelled as clean context is."""
-        context = gather(segment.bank, index, self.layout)
+        context = gather(segment.bank, index, self.layout, first=self._kept(segment.first + part.start))
         return prepare(
             dit, context, c2w=segment.c2w[:, part], labels=segment.labels[:, part],
             latent_shape=self.world.latent_shape, K=self.K, unit=self.world.spec.unit, cache=GradientCache(),
@@ -128,9 +140,9 @@ class JointStage(MemoryStage):
 
     def _prepare_joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
         """Encode C^tea for the whole segment."""
-        index = joint_index(segment.chosen, segment.first)
-        assert bool((index < segment.first[:, None]).all()), "the teacher's context ends where the segment begins"
-        return self._prepare(dit, segment, index, slice(0, self.num_latents))
+        before = segment.joint < segment.first[:, None]
+        assert bool(before.all()), "the teacher's context ends where the segment begins"
+        return self._prepare(dit, segment, segment.joint, slice(0, self.num_latents))
 
     def _generate_joint(self, dit: WorldDiT, segment: Segment, generator: torch.Generator) -> Tensor:
         """Denoise segments jointly with a teacher, (B, F, C, h, w)."""

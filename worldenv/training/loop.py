@@ -61,7 +61,7 @@ class OptimConfig:
     save_every: int = 200
     """Steps between checkpoints."""
     preview_every: int = 500
-    """Steps between previews (pictures, held-out figures) and evaluations."""
+    """Steps between previews (pictures, held-out figures) and evaluations; 0 is none."""
     patience: int = 0
     """Steps without a better evaluation after which training ends; 0 is never."""
     mixed_precision: str = "auto"
@@ -194,7 +194,7 @@ class Trainer:
             log.write({"step": self.step, "hours": self.hours, **figures})
             shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
             console.print(f"{self.step:6d}  {shown}  {self.hours * 60:.1f} min", highlight=False)
-        if self.step % config.preview_every == 0 or last:
+        if config.preview_every and (self.step % config.preview_every == 0 or last):
             held_out = self._with_average(lambda: self.stage.preview(self.folder, self.step))
             log.write({"step": self.step, **held_out})
             console.print("        held out  " + "  ".join(f"{k} {v:.4g}" for k, v in held_out.items()))

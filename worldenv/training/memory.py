@@ -111,7 +111,11 @@ class MemoryStage(CausalStage):
     def _context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
         """Reconstitute each row's context under a policy drawn for it (context dropout)."""
         index = self._choose(bank, target.c2w, *self._draw_policies(len(bank.length), generator))
-        return gather(bank, index, self.layout)
+        return gather(bank, index, self.layout, first=self._kept(bank.length))
+
+    def _kept(self, first: Tensor) -> Tensor | None:
+        """Return what ``gather`` keeps indices by: the first latents' (B,), or nothing where memory is reframed."""
+        return None if self.world.config.memory.reframe else first
 
     def _draw_policies(self, batch: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
         """Draw the number of a policy and a seed of its choices for each row."""

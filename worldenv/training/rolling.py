@@ -49,7 +49,7 @@ class RollingStage(ContextForcingStage):
         if kind >= self.rolling.share:
             return super()._draw_rollout(generator)
         steps = self.sampler.num_steps
-        segment = self._segment(generator, longest=self.longest, ahead=steps)
+        segment = self._after_history(generator, ahead=steps)
         turn = int(torch.randint(steps, (1,), generator=generator))
         return segment, self.roll(segment, generator, turn=turn, held=knows < self.rolling.held)
 
