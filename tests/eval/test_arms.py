@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,6 +39,22 @@ def test_a_chunks_noise_does_not_depend_on_what_came_before(noise_cases, tiny_wo
     arm = memory_arms(tiny_world, ("worldplay",))["worldplay"]
     whole, part = arm(cases, Progress()), arm(cases.rows(slice(1, 3)), Progress())
     assert (whole[1:, :17].int() - part[:, :17].int()).abs().max() <= 2
+
+
+def test_given_chunks_are_remembered_as_they_truly_were(noise_cases, tiny_world: World) -> None:  # type: ignore[no-untyped-def]
+    """Other true pictures of the given chunks make another rest; the rest's own truth is never seen."""
+    cases = noise_cases(["circle", "explore"], 4, size=(48, 64))
+    ticks: list[int] = []
+    arm = WorldArm(tiny_world, tiny_world.config.memory, given=2)
+    made = arm(cases, Progress(lambda: ticks.append(1)))
+    assert made.shape == cases.frames.shape
+    assert len(ticks) == 2
+    assert torch.equal(made[:, :33], cases.frames[:, :33])
+    for frame, matters in ((20, True), (40, False)):
+        frames = cases.frames.clone()
+        frames[:, frame - 3 : frame + 4] = 0
+        other = arm(replace(cases, frames=frames), Progress())
+        assert torch.equal(other[:, 33:], made[:, 33:]) != matters
 
 
 def test_every_chunk_is_counted_and_timed(noise_cases, tiny_world: World) -> None:  # type: ignore[no-untyped-def]

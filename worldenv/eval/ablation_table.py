@@ -37,6 +37,8 @@ class CasesConfig:
     """Number of maps; all by default."""
     chunks: int = 16
     """Chunks of a path."""
+    given: int = 0
+    """Chunks of the path that a world remembers as they truly were; it makes the rest."""
     kinds: tuple[str, ...] = ()
     """One kind of path for all cases; by default the suite's."""
     depth: bool = True

@@ -98,7 +98,7 @@ def suite_of(table: AblationTable) -> Suite:
     cases = table.cases
     suite = replace(
         RUNS[cases.suite], chunks=cases.chunks, depth=cases.depth, pose_step=cases.pose_step, quick=cases.quick,
-        against=(), panels={}, num_frames=None,
+        given=cases.given, against=(), panels={}, num_frames=None,
     )  # fmt: skip
     return replace(suite, kinds=cases.kinds) if cases.kinds else suite
 
@@ -114,13 +114,15 @@ def score_worlds(
             raise ValueError(f"arm {arm}: its frames, camera or steps are not those of {name}")
     out.mkdir(parents=True, exist_ok=True)
     cases, source = suite_cases(suite, first.spec, num_worlds, first_seed)
-    made: dict[str, Make] = {arm: WorldArm(world, world.config.memory) for arm, world in worlds.items()}
+    made: dict[str, Make] = {
+        arm: WorldArm(world, world.config.memory, given=suite.given) for arm, world in worlds.items()
+    }
     made["simulator"] = control_arms(first.spec)["simulator"]
     subject = Subject(title, " ".join(map(_identity, worlds.values())), first.spec, first.config.memory)
     report = measure(
         "ablations", suite, made, cases, out, subject=subject, source=source, weights=None,
         more=lambda results: {
-            "worlds": _describe(worlds), "question": to_dict(question),
+            "worlds": _describe(worlds), "given_chunks": suite.given, "question": to_dict(question),
             "verdicts": question.judge(results, cases.seeds),
         },
     )  # fmt: skip

@@ -49,6 +49,8 @@ class WorldArm:
     """Whether the second half of a path is given another world's memory."""
     other_actions: bool = False
     """Whether every case is given the next one's actions."""
+    given: int = 0
+    """Chunks at the beginning of a path that are remembered as they truly were, instead of made."""
 
     def __call__(self, cases: Cases, progress: Progress) -> Tensor:
         """Step all cases as one batch. Noise is a hash of case and chunk: the same in every arm."""
@@ -62,10 +64,11 @@ class WorldArm:
         if self.other_actions:
             cases = with_other_actions(cases)
         identity = _identities(cases)
-        engine.reset(seeds=identity, starts=[None] * batch, images=cases.frames[:, 0], c2w=cases.start_c2w)
-        frames = [cases.frames[:, :1]]
+        frames = [cases.frames[:, : 1 + self.given * self.world.spec.chunk_frames]]
+        path = torch.cat([cases.start_c2w[:, None], cases.c2w[:, : self.given * chunk]], 1)
+        engine.resume(frames[0], path, seeds=identity)
         chunks = cases.actions(chunk)
-        for i, actions in enumerate(chunks):
+        for i, actions in enumerate(chunks[self.given :], self.given):
             engine.history.edit = swap_memory(self.memory) if self.swapped and 2 * i >= len(chunks) else None
             engine.reseed([derive_seed(case, "chunk", i) for case in identity])
             began = time.perf_counter()

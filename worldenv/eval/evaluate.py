@@ -120,7 +120,7 @@ def measure(
         out / "report.json", suite=name, protocol=PROTOCOL, world=world, seeds=cases.seeds, kinds=cases.kinds,
         arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
         totals=totals,
-        timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
+        timing=_timing(results, cases, spec, suite.given), skipped=skipped, cases=source, floor=_floor(judge, cut),
         weights={metric: one.sha256 for metric, one in usable.items()}, **more(results),
     )  # fmt: skip
     _draw(name, suite, results, cases, out, fps=spec.fps)
@@ -173,12 +173,12 @@ def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:
     return pairs + [(arm, suite.baseline) for arm in arms if suite.baseline in arms and arm != suite.baseline]
 
 
-def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dict[str, float]:
+def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec, given: int) -> dict[str, float]:
     """Return throughput and latency of the arms that a world made, decoding included."""
     seconds = [s for result in results.values() for s in result.seconds]
     if not seconds:
         return {}
-    chunks = sum(len(r.seconds) > 0 for r in results.values()) * cases.c2w.shape[1] // spec.chunk_latents
+    chunks = sum(len(r.seconds) > 0 for r in results.values()) * (cases.c2w.shape[1] // spec.chunk_latents - given)
     steps = chunks * len(cases)
     frames = steps * spec.chunk_frames
     return {

@@ -36,6 +36,8 @@ class Suite:
     kinds: tuple[str, ...] = KINDS
     num_frames: int | None = None
     """Frames that are scored, the start view included; None is all."""
+    given: int = 0
+    """Chunks that worlds remember as they truly were, instead of making them."""
     ssim_step: int = 4
     """Every how manieth frame SSIM is computed on."""
     pose_step: int = 0
