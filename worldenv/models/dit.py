@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import attend, latent_mask_bias
+from .attention import attend
+from .backend import BACKENDS, Backend, resolve_backend
 from .kv_cache import Cache
 from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
 from .prope import apply_heads, head_matrices
@@ -145,7 +146,7 @@ class Block(nn.Module):
         x: Tensor,  # (B, F, S, D)
         modulation: Tensor,  # (B, F, 6, D)
         place: Place,
-        bias: Tensor | None,  # (B or 1, 1, Fq S, Fk S)
+        backend: Backend,
         cache: tuple[Cache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
         text: tuple[Tensor, Tensor] | None,  # the prompt's keys and values
     ) -> Tensor:
@@ -160,13 +161,13 @@ class Block(nn.Module):
             keys, values = store.write(layer, keys, values, start=store.length)
             if last:
                 return x
-        attended = attend(self.attn.place_queries(q, place), keys, values, bias)
+        attended = backend.attend(self.attn.place_queries(q, place), keys, values)
         attended = self.attn.merge(attended, place, num_frames=x.shape[1])
         x = self._add(x, attended, gate1)
         if self.text is not None:
             assert text is not None
             x = x + self.text(x, *text)
-        return self._add(x, self.ffn(modulate(x, shift2, scale2, exact=self.exact)), gate2)
+        return self._add(x, self.ffn(modulate(x, shift2, scale2, exact=self.exact), backend), gate2)
 
     def _add(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         gate = gate[:, :, None]
@@ -180,7 +181,7 @@ class WorldDiT(nn.Module):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.backend = config, "auto"
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
@@ -303,11 +304,12 @@ class WorldDiT(nn.Module):
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()
         place = self._place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
-        bias = None if mask is None else latent_mask_bias(mask, tokens=rows * columns, dtype=x.dtype)
+        chosen = BACKENDS[resolve_backend(self.backend, device=x.device, dtype=x.dtype)]
+        backend = chosen(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
             last = prefill and layer == config.num_layers - 1
             x = block(
-                x, modulation, place, bias, None if cache is None else (cache, layer, last),
+                x, modulation, place, backend, None if cache is None else (cache, layer, last),
                 None if text is None else text[layer],
             )  # fmt: skip
         if prefill:
