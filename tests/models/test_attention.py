@@ -48,7 +48,7 @@ def test_every_backend_is_softmax_attention(
     torch.testing.assert_close(out.float(), oracle(q, k, v, bias), atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("limit", [1, 24 * 40, 2**21])
+@pytest.mark.parametrize("limit", [1, 24 * 40])
 def test_what_nobody_sees_is_never_read(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "SCORES", limit)
     q, k, v = random_qkv()

@@ -38,13 +38,36 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
+def attend_slices(
+    q: Tensor,  # (B, N, Sq, D)
+    k: Tensor,  # (B, N, Sk, D)
+    v: Tensor,  # (B, N, Sk, D)
+    bias: Tensor | None = None,  # (B or 1, 1, Sq or 1, Sk)
+) -> Tensor:
+    """Do what ``attend`` does by products of matrices, in slices that fit: of rows, of heads, or else of queries."""
+    num_rows, heads, num_queries, channels = q.shape
+    fit = SCORES // (num_queries * k.shape[2])
+    if fit >= num_rows * heads or num_rows * heads * num_queries == 1:
+        scores = (q * channels**-0.5) @ k.mT
+        return (scores if bias is None else scores + bias).softmax(-1) @ v
+    if num_rows * heads == 1:
+        axis, count = 2, max(1, SCORES // k.shape[2])
+    else:
+        axis, count = (0, max(1, fit // heads)) if num_rows > 1 else (1, max(1, fit))
+    queries = q.split(count, axis)
+    keys, values = ([t] * len(queries) if axis == 2 else t.split(count, axis) for t in (k, v))
+    whole = bias is None or bias.shape[axis] == 1
+    biases = [bias] * len(queries) if bias is None or whole else bias.split(count, axis)
+    return torch.cat([attend_slices(*part) for part in zip(queries, keys, values, biases, strict=True)], axis)
+
+
 @dataclass(frozen=True)
 class Segment:
     """Neighbouring queries of a row that see the same keys."""
 
     queries: slice
     keys: slice
-    bias: Tensor | None  # (Sk,): -inf at keys within ``keys`` that they do not see
+    bias: Tensor | None  # (1, 1, 1, Sk): -inf at keys within ``keys`` that they do not see
 
 
 @dataclass(frozen=True)
@@ -71,10 +94,8 @@ def _cut(seen: list[list[bool]], tokens: int, dtype: torch.dtype) -> list[Segmen
     for keys, latents in groupby(seen):
         stop = start + len(list(latents))
         first, last = keys.index(True), len(keys) - keys[::-1].index(True)
-        unseen = ~torch.tensor(keys[first:last])
-        bias = None
-        if unseen.any():
-            bias = torch.zeros(len(unseen), dtype=dtype).masked_fill(unseen, float("-inf")).repeat_interleave(tokens)
+        seen_within = torch.tensor(keys[first:last])[None, None]
+        bias = None if seen_within.all() else latent_mask_bias(seen_within, tokens=tokens, dtype=dtype)[:, :, :1]
         segments.append(Segment(slice(start * tokens, stop * tokens), slice(first * tokens, last * tokens), bias))
         start = stop
     return segments
@@ -84,33 +105,12 @@ def attend_segments(
     q: Tensor,  # (B, N, Sq, D)
     k: Tensor,  # (B, N, Sk, D)
     v: Tensor,  # (B, N, Sk, D)
-    segments: list[Segments] | None = None,  # None: every query sees every key
+    segments: list[Segments],
 ) -> Tensor:
-    """Return softmax(q k^T / sqrt(D), where seen) v, (B, N, Sq, D), by products of matrices."""
-    q = q * q.shape[-1] ** -0.5
-    if segments is None:
-        return _attend(q, k, v, None)
+    """Return softmax(q k^T / sqrt(D), where seen) v, (B, N, Sq, D), without the keys that nobody sees."""
     counts = [len(q)] if len(segments) == 1 else [group.num_rows for group in segments]  # one mask holds for all rows
     rows = []
     for group, q_, k_, v_ in zip(segments, q.split(counts), k.split(counts), v.split(counts), strict=True):
-        parts = [_attend(q_[:, :, p.queries], k_[:, :, p.keys], v_[:, :, p.keys], p.bias) for p in group.parts]
-        rows.append(_joined(parts, 2))
-    return _joined(rows, 0)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Attend in slices that fit: of rows, of heads, and where one head is too large of queries."""
-    num_rows, heads, num_queries, _ = q.shape
-    fit = SCORES // (num_queries * k.shape[2])
-    if fit >= num_rows * heads or num_rows * heads * num_queries == 1:
-        scores = q @ k.mT
-        return (scores if bias is None else scores + bias).softmax(-1) @ v
-    if num_rows * heads == 1:
-        return torch.cat([_attend(part, k, v, bias) for part in q.split(max(1, SCORES // k.shape[2]), 2)], 2)
-    axis, count = (0, max(1, fit // heads)) if num_rows > 1 else (1, max(1, fit))
-    pieces = zip(q.split(count, axis), k.split(count, axis), v.split(count, axis), strict=True)
-    return torch.cat([_attend(*piece, bias) for piece in pieces], axis)
-
-
-def _joined(parts: list[Tensor], axis: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
+        parts = [attend_slices(q_[:, :, p.queries], k_[:, :, p.keys], v_[:, :, p.keys], p.bias) for p in group.parts]
+        rows.append(parts[0] if len(parts) == 1 else torch.cat(parts, 2))
+    return rows[0] if len(rows) == 1 else torch.cat(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.device import default_dtype
-from .attention import attend, attend_segments, latent_mask_bias, mask_segments
+from . import attention
+from .attention import Segments, attend, attend_segments, attend_slices, latent_mask_bias, mask_segments
 
 
 class Backend(Protocol):
@@ -55,16 +57,33 @@ class TorchBackend:
 
 
 class OneDNNBackend:
-    """Matrix products in slices that fit the cache; oneDNN's linear layer with the GELU on its way out."""
+    """Matrix products in slices that fit the cache; oneDNN's linear layer with the GELU on its way out.
+
+    Where one row's scores are too many for one slice, keys that nobody sees are left out.
+    """
 
     def __init__(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> None:
-        self.segments = None if mask is None else mask_segments(mask, tokens=tokens, dtype=dtype)
+        self.mask = None if mask is None or mask.all() else mask
+        self.tokens, self.dtype = tokens, dtype
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """The mask as a bias between tokens, (B or 1, 1, Sq, Sk)."""
+        return None if self.mask is None else latent_mask_bias(self.mask, tokens=self.tokens, dtype=self.dtype)
+
+    @cached_property
+    def segments(self) -> list[Segments]:
+        """The mask in pieces."""
+        assert self.mask is not None
+        return mask_segments(self.mask, tokens=self.tokens, dtype=self.dtype)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.mask is None or q.shape[1] * q.shape[2] * k.shape[2] <= attention.SCORES:
+            return attend_slices(q, k, v, self.bias)
         return attend_segments(q, k, v, self.segments)
 
     def linear_gelu(self, linear: nn.Module, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not isinstance(linear, nn.Linear):
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not isinstance(linear, nn.Linear):
             return F.gelu(linear(x), approximate="tanh")
         weight, bias = linear.weight.to(x.dtype), linear.bias.to(x.dtype)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")

@@ -76,8 +76,8 @@ class DualAttention(nn.Module):
         return self._branches(turned, k, place.keys), self._branches(v, v, place.keys)
 
     def _branches(self, turned: Tensor, plain: Tensor, camera: Tensor) -> Tensor:
-        both = turned if self.to_out_prope is None else torch.cat([turned, apply_heads(plain, camera)], 3)
-        return both.flatten(1, 2).transpose(1, 2)
+        branches = [turned] if self.to_out_prope is None else [turned, apply_heads(plain, camera)]
+        return torch.cat([x.flatten(1, 2).transpose(1, 2) for x in branches], 1)
 
     def merge(
         self,
