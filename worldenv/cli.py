@@ -231,29 +231,33 @@ def bench(arguments: list[str]) -> None:
     """measure the engine's speed, the memory at a great age, or what the released WorldPlay takes here"""
 
     def run(
-        what: tyro.conf.Positional[Literal["engine", "memory", "worldplay"]] = "engine", /, *, out: Path,
+        what: tyro.conf.Positional[Literal["engine", "backends", "memory", "worldplay"]] = "engine", /, *, out: Path,
         world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
         layers: int = 30, size: tuple[int, int] = (704, 1280),
     ) -> None:  # fmt: skip
         """Measure and write a JSON file: throughput, memory at a great age, or WorldPlay-5B's milliseconds by part.
 
         Args:
-            what: engine (a world with 1, 4 and 16 envs), memory (an old engine against a young one, and retrieval
-                alone), or worldplay (the released sizes on random weights).
+            what: engine (a world with 1, 4 and 16 envs), backends (float32, bfloat16 and int8 side by side), memory (an
+                old engine against a young one, and retrieval alone), or worldplay (the released sizes on random
+                weights).
             out: JSON file to write.
             world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights).
-            envs: engine: batch sizes, interleaved.
+            envs: engine, backends: batch sizes.
             steps: steps counted for each.
             chunks: memory: age of the old engine.
             layers: worldplay: transformer layers (the release has 30).
             size: worldplay: height and width.
         """
         from .eval.bench import bench_engine
+        from .eval.bench_backends import bench_backends
         from .eval.bench_memory import bench_memory
         from .eval.bench_worldplay import bench_worldplay
 
         if what == "engine":
             bench_engine(world or "maze", out, sizes=envs, num_steps=steps)
+        elif what == "backends":
+            bench_backends(world or "maze", out, sizes=envs, num_steps=steps)
         elif what == "memory":
             bench_memory(out, name=world or "tiny", num_chunks=chunks, num_steps=steps)
         else:

@@ -58,7 +58,9 @@ def test_what_nobody_sees_is_never_read(limit: int, monkeypatch: pytest.MonkeyPa
     assert BACKENDS["onednn"](mask, tokens=TOKENS, dtype=torch.float32).attend(q, k, v).isfinite().all()
 
 
-def test_a_row_attends_alike_whatever_the_others_see() -> None:
+@pytest.mark.parametrize("limit", [24 * 40, 2**21])
+def test_a_row_attends_alike_whatever_the_others_see(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "SCORES", limit)
     q, k, v = random_qkv()
     mask, other = random_mask("holes"), random_mask("mixed")
     assert mask is not None

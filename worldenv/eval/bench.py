@@ -68,14 +68,19 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
     return {"latency_ms_p50": round(float(p50), 1), "latency_ms_p95": round(float(p95), 1)}
 
 
-def _timed_step(engine: Engine, generator: torch.Generator) -> tuple[float, float]:
-    """Return the seconds of one step, and those until its first frames."""
+def random_actions(engine: Engine, generator: torch.Generator) -> Actions:
+    """Walk ahead in every env, straight or turning."""
     chunk = engine.spec.chunk_latents
     rotation = torch.randint(0, 3, (engine.num_envs, 1), generator=generator)
     keys = torch.stack([torch.ones_like(rotation), rotation], -1).expand(-1, chunk, -1)
-    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
+    return Actions(keys, camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps))
+
+
+def _timed_step(engine: Engine, generator: torch.Generator) -> tuple[float, float]:
+    """Return the seconds of one step, and those until its first frames."""
+    actions = random_actions(engine, generator)
     start = time.perf_counter()
-    stream = engine.stream(Actions(keys, c2w))
+    stream = engine.stream(actions)
     next(stream)
     latency = time.perf_counter() - start
     for _ in stream:
