@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from worldenv.models import attention
+from worldenv.models import attention, backend
 from worldenv.models.attention import latent_mask_bias
 from worldenv.models.backend import BACKENDS, resolve_backend
 
@@ -30,19 +30,21 @@ def random_mask(kind: str) -> torch.Tensor | None:
     return {"none": None, "holes": mask, "one": mask[:1], "block": block, "mixed": mask}[kind]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["none", "holes", "one", "block", "mixed"])
 @pytest.mark.parametrize("limit", [1, 24 * 40, 3 * 2 * 24 * 40, 2**21])
+@pytest.mark.parametrize("segments_from", [0, 2**19])
 def test_every_backend_is_softmax_attention(
-    backend: str, dtype: torch.dtype, kind: str, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In slices of single queries, of heads, of rows, and in one piece."""
+    name: str, dtype: torch.dtype, kind: str, limit: int, segments_from: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """In slices of single queries, of heads, of rows, and in one piece; under a bias, and in segments."""
     monkeypatch.setattr(attention, "SCORES", limit)
+    monkeypatch.setattr(backend, "SEGMENTS_FROM", segments_from)
     q, k, v = (t.to(dtype) for t in random_qkv())
     mask = random_mask(kind)
     bias = None if mask is None else latent_mask_bias(mask, tokens=TOKENS, dtype=dtype)
-    out = BACKENDS[backend](mask, tokens=TOKENS, dtype=dtype).attend(q, k, v)
+    out = BACKENDS[name](mask, tokens=TOKENS, dtype=dtype).attend(q, k, v)
     assert out.dtype == dtype
     tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(out.float(), oracle(q, k, v, bias), atol=tolerance, rtol=0)
@@ -51,6 +53,7 @@ def test_every_backend_is_softmax_attention(
 @pytest.mark.parametrize("limit", [1, 24 * 40])
 def test_what_nobody_sees_is_never_read(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "SCORES", limit)
+    monkeypatch.setattr(backend, "SEGMENTS_FROM", 0)
     q, k, v = random_qkv()
     mask = torch.zeros(1, 6, 10, dtype=torch.bool)
     mask[..., 2:7] = True
@@ -58,9 +61,9 @@ def test_what_nobody_sees_is_never_read(limit: int, monkeypatch: pytest.MonkeyPa
     assert BACKENDS["onednn"](mask, tokens=TOKENS, dtype=torch.float32).attend(q, k, v).isfinite().all()
 
 
-@pytest.mark.parametrize("limit", [24 * 40, 2**21])
-def test_a_row_attends_alike_whatever_the_others_see(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "SCORES", limit)
+@pytest.mark.parametrize("segments_from", [0, 2**19])
+def test_a_row_attends_alike_whatever_the_others_see(segments_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "SEGMENTS_FROM", segments_from)
     q, k, v = random_qkv()
     mask, other = random_mask("holes"), random_mask("mixed")
     assert mask is not None
@@ -75,8 +78,8 @@ def test_backends_have_the_same_gradients() -> None:
     mask, linear, gradients = random_mask("mixed"), nn.Linear(16, 8), []
     for name in BACKENDS:
         q, k, v = (t.requires_grad_() for t in random_qkv())
-        backend = BACKENDS[name](mask, tokens=TOKENS, dtype=q.dtype)
-        out = backend.linear_gelu(linear, backend.attend(q, k, v))
+        chosen = BACKENDS[name](mask, tokens=TOKENS, dtype=q.dtype)
+        out = chosen.linear_gelu(linear, chosen.attend(q, k, v))
         gradients.append(torch.autograd.grad(out.square().sum(), (q, k, v, linear.weight)))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

@@ -48,7 +48,7 @@ def attend_slices(
     num_rows, heads, num_queries, channels = q.shape
     fit = SCORES // (num_queries * k.shape[2])
     if fit >= num_rows * heads or num_rows * heads * num_queries == 1:
-        scores = (q * channels**-0.5) @ k.mT
+        scores = (q * channels**-0.5) @ k.contiguous().mT  # left to the product, the copy of a part of k would be slow
         return (scores if bias is None else scores + bias).softmax(-1) @ v
     if num_rows * heads == 1:
         axis, count = 2, max(1, SCORES // k.shape[2])

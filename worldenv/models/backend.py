@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.device import default_dtype
-from . import attention
 from .attention import Segments, attend, attend_segments, attend_slices, latent_mask_bias, mask_segments
+
+SEGMENTS_FROM = 2**19
+"""Scores of a row from which ``onednn`` cuts a mask into segments."""
 
 
 class Backend(Protocol):
@@ -59,7 +61,7 @@ class TorchBackend:
 class OneDNNBackend:
     """Matrix products in slices that fit the cache; oneDNN's linear layer with the GELU on its way out.
 
-    Where one row's scores are too many for one slice, keys that nobody sees are left out.
+    Where a row has many scores, keys that nobody sees are left out; elsewhere a bias costs less than the pieces.
     """
 
     def __init__(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> None:
@@ -78,7 +80,7 @@ class OneDNNBackend:
         return mask_segments(self.mask, tokens=self.tokens, dtype=self.dtype)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.mask is None or q.shape[1] * q.shape[2] * k.shape[2] <= attention.SCORES:
+        if self.mask is None or q.shape[1] * q.shape[2] * k.shape[2] <= SEGMENTS_FROM:
             return attend_slices(q, k, v, self.bias)
         return attend_segments(q, k, v, self.segments)
 
