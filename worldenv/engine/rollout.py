@@ -11,7 +11,7 @@ from torch import Tensor
 from ..diffusion.sampler import sample_chunk
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig
 from ..memory.context import Context, chunk_mask, condition, context_mask
-from ..models.dit import WorldDiT
+from ..models.dit import Place, WorldDiT
 from ..models.kv_cache import Cache, GradientCache, KVCache
 from ..models.types import Conditioning, KeysValues, TextCache
 
@@ -25,6 +25,7 @@ class Prepared:
     mask: Tensor  # (B, F, S + F) bool
     cache: Cache
     text: TextCache | None
+    place: Place | None = None  # of the chunk; training leaves it to each evaluation, whose precision may vary
 
     def velocity(
         self,
@@ -32,7 +33,8 @@ class Prepared:
         timesteps: Tensor,  # (B, F)
     ) -> Tensor:
         """Evaluate the network on the noisy chunk; (B, F, C, h, w) float32."""
-        return self.dit(x, replace(self.now, timesteps=timesteps), mask=self.mask, cache=self.cache, text=self.text)
+        cond = replace(self.now, timesteps=timesteps)
+        return self.dit(x, cond, mask=self.mask, cache=self.cache, text=self.text, place=self.place)
 
     def repeat(self, count: int) -> Prepared:
         """Repeat every row, so that ``count`` noisy chunks attend to each context (training)."""
@@ -80,7 +82,9 @@ def prepare(
     else:
         context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
         dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
-    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text)
+    stepping = isinstance(cache, KVCache) and not torch.is_autocast_enabled(device.type)
+    place = dit.place(now, latent_shape[1:], dit.dtype) if stepping else None
+    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text, place)
 
 
 def generate_chunk(

@@ -208,13 +208,14 @@ class WorldDiT(nn.Module):
         mask: Tensor | None = None,  # (B or 1, F, F_keys) bool: which latents each latent sees; None is all
         cache: Cache | None = None,
         text: TextCache | None = None,
+        place: Place | None = None,  # of ``cond``, if the caller kept it
     ) -> Tensor:
         """Return the velocity (noise - x0), (B, F, C, h, w) float32.
 
         With a cache these latents also see its first ``cache.length`` tokens; ``mask`` then covers cached latents
         first, then these.
         """
-        return self._run(latents, cond, mask, cache, text, prefill=False)
+        return self._run(latents, cond, mask, cache, text, prefill=False, place=place)
 
     def prefill(
         self,
@@ -258,7 +259,7 @@ class WorldDiT(nn.Module):
         cache: Cache,
     ) -> None:
         """Place recorded keys and values in an empty cache: nothing is encoded anew."""
-        place, (keys, values) = self._place(cond, size, context[0].dtype), context
+        place, (keys, values) = self.place(cond, size, context[0].dtype), context
         for layer, block in enumerate(self.blocks):
             cache.write(layer, *block.attn.place_keys(keys[layer], values[layer], place), start=0)  # type: ignore[operator,union-attr]
         cache.length = keys.shape[2] * keys.shape[3]
@@ -289,7 +290,7 @@ class WorldDiT(nn.Module):
 
     def _run(
         self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
-        *, prefill: bool,
+        *, prefill: bool, place: Place | None = None,
     ) -> Tensor:  # fmt: skip
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         if self.text_embedder is not None and text is None:
@@ -303,7 +304,8 @@ class WorldDiT(nn.Module):
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()
-        place = self._place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
+        if place is None:
+            place = self.place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
         chosen = BACKENDS[resolve_backend(self.backend, device=x.device, dtype=x.dtype)]
         backend = chosen(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
@@ -318,7 +320,8 @@ class WorldDiT(nn.Module):
         out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
         return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
 
-    def _place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype) -> Place:
+    def place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype) -> Place:
+        """Return where latents of ``size`` (h, w) are; it does not depend on their timesteps and labels."""
         config, (rows, columns) = self.config, (s // self.config.patch for s in size)
         cosine, sine = rope_table(
             cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
