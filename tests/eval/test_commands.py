@@ -14,6 +14,7 @@ import torch
 from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
 from worldenv.eval.bench import bench_engine
+from worldenv.eval.bench_backends import REFERENCE, WAYS, bench_backends
 from worldenv.eval.evaluate import run_suite, run_world
 from worldenv.eval.pose import PoseEstimator
 from worldenv.eval.reconstruction import run_reconstruction
@@ -149,6 +150,17 @@ def test_reconstruction_scores_the_vae(tiny_world: World, tmp_path: Path) -> Non
     run_reconstruction(tiny_world, tmp_path, num_worlds=1, first_seed=900_000)
     metrics = json.loads((tmp_path / "report.json").read_text())["arms"]["vae"]
     assert 0 < metrics["psnr"]["mean"] < 30, "random weights reconstruct nothing well"
+
+
+def test_bench_backends_pairs_every_way_with_the_reference(tiny_world_dir: Path, tmp_path: Path) -> None:
+    bench_backends(str(tiny_world_dir), tmp_path / "bench.json", sizes=(1, 2), num_steps=2)
+    rows = json.loads((tmp_path / "bench.json").read_text())["timing"]
+    assert [r["num_envs"] for r in rows] == [1] * len(WAYS) + [2] * len(WAYS)
+    for row in rows:
+        same = (row["dtype"], row["backend"], row["quantize"]) == REFERENCE
+        assert not same or row["times_faster_p50"] == 1
+        assert (row["first_chunk_psnr"] is None) == same
+        assert same or 20 < row["first_chunk_psnr"] < 60
 
 
 def test_bench_reports_every_batch_size(tiny_world_dir: Path, tmp_path: Path) -> None:

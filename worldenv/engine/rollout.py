@@ -11,7 +11,7 @@ from torch import Tensor
 from ..diffusion.sampler import sample_chunk
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig
 from ..memory.context import Context, chunk_mask, condition, context_mask
-from ..models.dit import WorldDiT
+from ..models.dit import Place, WorldDiT
 from ..models.kv_cache import Cache, GradientCache, KVCache
 from ..models.types import Conditioning, KeysValues, TextCache
 
@@ -25,6 +25,7 @@ class Prepared:
     mask: Tensor  # (B, F, S + F) bool
     cache: Cache
     text: TextCache | None
+    place: Place | None = None  # of all the latents; training leaves it to each evaluation, whose precision may vary
 
     def velocity(
         self,
@@ -33,7 +34,9 @@ class Prepared:
     ) -> Tensor:
         """Evaluate the network on the noisy latents, all of them or the first few; (B, F, C, h, w) float32."""
         now, mask = self._first(x.shape[1])
-        return self.dit(x, replace(now, timesteps=timesteps), mask=mask, cache=self.cache, text=self.text)
+        place = self.place if x.shape[1] == self.mask.shape[1] else None
+        cond = replace(now, timesteps=timesteps)
+        return self.dit(x, cond, mask=mask, cache=self.cache, text=self.text, place=place)
 
     def _first(self, num_latents: int) -> tuple[Conditioning, Tensor]:
         """Return conditioning and mask of the first latents, which then see none of the others."""
@@ -87,7 +90,9 @@ def prepare(
     else:
         context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
         dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
-    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text)
+    stepping = isinstance(cache, KVCache) and not torch.is_autocast_enabled(device.type)
+    place = dit.place(now, latent_shape[1:], dit.dtype) if stepping else None
+    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text, place)
 
 
 def generate_chunk(

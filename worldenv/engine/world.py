@@ -19,11 +19,14 @@ from torch import Tensor
 
 from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
+from ..base.device import DTYPES, resolve_device, resolve_dtype
 from ..base.dynamics import WorldSpec
 from ..diffusion.schedule import SamplerConfig
 from ..memory.config import MemoryConfig
+from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
 from ..models.pretrained.release import is_release
+from ..models.quantize import Int8Linear, quantize_linears
 from ..models.types import DiTConfig
 from ..models.vae import VAE, Codec, VAEConfig
 
@@ -147,10 +150,12 @@ class World:
         """Write the world to a directory, the inverse of ``from_pretrained``, bit-exact.
 
         Raises:
-            ValueError: for a released model, which is stepped from its own files.
+            ValueError: for a released model, which is stepped from its own files, and for a quantised one.
         """
         if not isinstance(self.vae, VAE):
             raise ValueError(f"world {self.config.name!r} is stepped from its release's files; keep that directory")
+        if any(isinstance(module, Int8Linear) for module in self.dit.modules()):
+            raise ValueError("a quantised world cannot be saved; save it before, and quantise it when it is loaded")
         path = Path(folder)
         save_tensors(path / "vae.safetensors", self.vae.state_dict())
         save_tensors(path / "dit.safetensors", self.dit.state_dict())
@@ -161,13 +166,41 @@ class World:
         (path / "world.toml").write_text(dump_toml({**values, "provenance": stages}))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> World:
+    def from_pretrained(
+        cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto",
+        quantize: str = "none",
+    ) -> World:  # fmt: skip
         """Load a packaged world by name, a directory, or (online) ``org/name`` on the Hugging Face hub.
+
+        Args:
+            name: the world.
+            device: ``auto``, ``cpu``, ``cuda`` ...
+            dtype: ``stored`` as the files have it, ``auto`` as the device is fastest, ``float32`` or ``bfloat16``.
+            backend: see ``compute_with``.
+            quantize: see ``compute_with``.
 
         Raises:
             ValueError: if there is no such world, or its files are missing, truncated or do not fit together.
         """
-        return cls.load(find_world(name))
+        where = resolve_device(device)
+        world = cls.load(find_world(name))
+        kind = world.dit.dtype if dtype == "stored" else resolve_dtype(dtype, where)
+        world.dit.to(where)
+        world.vae.to(where) if dtype == "stored" else world.vae.to(where, kind)
+        return world.compute_with(dtype=kind, backend=backend, quantize=quantize)
+
+    def compute_with(self, *, dtype: torch.dtype, backend: str = "auto", quantize: str = "none") -> World:
+        """Set how the transformer computes, in place.
+
+        Args:
+            dtype: of its weights.
+            backend: ``torch``, ``onednn`` (CPU), or ``auto`` for the fastest here; see ``models.backend``.
+            quantize: ``none``, or ``int8`` for the linear layers of the blocks; such a world cannot be saved.
+        """
+        resolve_backend(backend, device=self.dit.proj_out.weight.device, dtype=dtype)
+        self.dit.to(dtype).backend = backend
+        quantize_linears(self.dit.blocks, quantize)
+        return self
 
     @staticmethod
     def from_worldplay(folder: str | Path, **options: Any) -> World:
@@ -254,23 +287,25 @@ def find_world(name: str | Path) -> Path:
 def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:
     """Write a world with weights in another precision to ``folder``, under another name if one is given."""
     world = World.from_pretrained(name)
-    kind = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
-    world.vae.to(kind)
-    world.dit.to(kind)
+    world.vae.to(DTYPES[dtype])
+    world.dit.to(DTYPES[dtype])
     if name_as:
         world.config = replace(world.config, name=name_as)
     world.save_pretrained(folder)
     return world
 
 
-_shared: dict[tuple[str, str, str], World] = {}
+_shared: dict[tuple[str, ...], World] = {}
 _lock = threading.Lock()
 
 
-def shared_world(name: str | Path, *, device: torch.device, dtype: torch.dtype) -> World:
+def shared_world(
+    name: str | Path, *, device: torch.device, dtype: torch.dtype, backend: str = "auto", quantize: str = "none"
+) -> World:
     """Return the world on a device, loaded once per process however many envs use it."""
+    resolve_backend(backend, device=device, dtype=dtype)
     path = find_world(name).resolve()
-    key = (str(path), str(device), str(dtype))
+    key = (str(path), str(device), str(dtype), backend, quantize)
     with _lock:
         if key not in _shared:
             if is_release(path):
@@ -279,5 +314,5 @@ def shared_world(name: str | Path, *, device: torch.device, dtype: torch.dtype) 
                 world = World.load(path)
                 world.vae.to(device, dtype)
                 world.dit.to(device, dtype)
-            _shared[key] = world
+            _shared[key] = world.compute_with(dtype=dtype, backend=backend, quantize=quantize)
         return _shared[key]

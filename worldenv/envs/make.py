@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from ..base.config import from_dict, to_dict
-from ..base.device import default_dtype, resolve_device
+from ..base.device import resolve_device, resolve_dtype
 from ..base.dynamics import Dynamics
 from ..diffusion.schedule import SamplerConfig
 from ..engine.engine import Engine
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig
+from ..models.backend import resolve_backend
+from ..models.quantize import check_kind
 from ..tasks.registry import make_task
 from .core import CoreConfig, EnvCore, Episodes
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def make_core(
@@ -29,6 +27,8 @@ def make_core(
     dynamics: str = "world",
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "auto",
+    quantize: str = "none",
     memory: str | Mapping[str, Any] = "auto",
     action_mode: str | None = None,
     obs_mode: str | None = None,
@@ -51,7 +51,9 @@ def make_core(
         world: packaged name, directory, hub id, or a ``World``.
         dynamics: ``world`` (generated) or ``sim`` (the simulator twin: same size, K, steps, starts).
         device: ``auto``, ``cpu``, ``cuda`` ...
-        dtype: ``auto``, ``float32`` or ``bfloat16``.
+        dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
+        backend: ``auto`` (the fastest on the device), ``torch`` or ``onednn``; see ``models.backend``.
+        quantize: ``none`` or ``int8``; see ``models.quantize``.
         memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
         obs_mode: image, stack, chunk, dict or latent; None is the task's default.
@@ -84,11 +86,15 @@ def make_core(
         raise ValueError(f"stack={stack} must be at least 1")
     if max_episode_steps is not None and max_episode_steps < -1:
         raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r}; choose one of auto, {', '.join(DTYPES)}")
     where = resolve_device(device)
-    kind = default_dtype(where) if dtype == "auto" else DTYPES[dtype]
-    loaded = world if isinstance(world, World) else shared_world(world, device=where, dtype=kind)
+    kind = resolve_dtype(dtype, where)
+    resolve_backend(backend, device=where, dtype=kind)
+    check_kind(quantize)
+    loaded = (
+        world
+        if isinstance(world, World)
+        else shared_world(world, device=where, dtype=kind, backend=backend, quantize=quantize)
+    )
     starts = loaded.require_starts() if entry.needs_goal or dynamics == "sim" else loaded.starts
     limit = entry.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = CoreConfig(

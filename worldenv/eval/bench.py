@@ -34,8 +34,7 @@ def bench_engine(name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int
     generator = torch.Generator().manual_seed(0)
     for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
         for size, engine in engines.items():
-            rotation = torch.randint(0, 3, (size,), generator=generator)
-            whole, until_first = timed_step(engine, torch.stack([torch.ones_like(rotation), rotation], -1))
+            whole, until_first = timed_step(engine, random_keys(size, generator))
             if i >= WARM_UP:
                 seconds[size].append(whole)
                 first[size].append(until_first)
@@ -68,6 +67,12 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
     """Return the median and the 95th percentile in milliseconds, as reports name them."""
     p50, p95 = np.percentile(np.asarray(seconds) * 1000, [50, 95])
     return {"latency_ms_p50": round(float(p50), 1), "latency_ms_p95": round(float(p95), 1)}
+
+
+def random_keys(num_envs: int, generator: torch.Generator) -> Tensor:
+    """Walk ahead, straight or turning: a pair of key codes per env, (B, 2)."""
+    rotation = torch.randint(0, 3, (num_envs,), generator=generator)
+    return torch.stack([torch.ones_like(rotation), rotation], -1)
 
 
 def command(engine: Engine, keys: Tensor) -> Actions:

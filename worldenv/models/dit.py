@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import attend, latent_mask_bias
+from .attention import attend
+from .backend import BACKENDS, Backend, resolve_backend
 from .kv_cache import Cache
 from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
 from .prope import apply_heads, head_matrices
@@ -75,8 +76,8 @@ class DualAttention(nn.Module):
         return self._branches(turned, k, place.keys), self._branches(v, v, place.keys)
 
     def _branches(self, turned: Tensor, plain: Tensor, camera: Tensor) -> Tensor:
-        both = turned if self.to_out_prope is None else torch.cat([turned, apply_heads(plain, camera)], 3)
-        return both.flatten(1, 2).transpose(1, 2)
+        branches = [turned] if self.to_out_prope is None else [turned, apply_heads(plain, camera)]
+        return torch.cat([x.flatten(1, 2).transpose(1, 2) for x in branches], 1)
 
     def merge(
         self,
@@ -145,7 +146,7 @@ class Block(nn.Module):
         x: Tensor,  # (B, F, S, D)
         modulation: Tensor,  # (B, F, 6, D)
         place: Place,
-        bias: Tensor | None,  # (B or 1, 1, Fq S, Fk S)
+        backend: Backend,
         cache: tuple[Cache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
         text: tuple[Tensor, Tensor] | None,  # the prompt's keys and values
     ) -> Tensor:
@@ -160,13 +161,13 @@ class Block(nn.Module):
             keys, values = store.write(layer, keys, values, start=store.length)
             if last:
                 return x
-        attended = attend(self.attn.place_queries(q, place), keys, values, bias)
+        attended = backend.attend(self.attn.place_queries(q, place), keys, values)
         attended = self.attn.merge(attended, place, num_frames=x.shape[1])
         x = self._add(x, attended, gate1)
         if self.text is not None:
             assert text is not None
             x = x + self.text(x, *text)
-        return self._add(x, self.ffn(modulate(x, shift2, scale2, exact=self.exact)), gate2)
+        return self._add(x, self.ffn(modulate(x, shift2, scale2, exact=self.exact), backend), gate2)
 
     def _add(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         gate = gate[:, :, None]
@@ -180,7 +181,7 @@ class WorldDiT(nn.Module):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.backend = config, "auto"
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
@@ -207,13 +208,14 @@ class WorldDiT(nn.Module):
         mask: Tensor | None = None,  # (B or 1, F, F_keys) bool: which latents each latent sees; None is all
         cache: Cache | None = None,
         text: TextCache | None = None,
+        place: Place | None = None,  # of ``cond``, if the caller kept it
     ) -> Tensor:
         """Return the velocity (noise - x0), (B, F, C, h, w) float32.
 
         With a cache these latents also see its first ``cache.length`` tokens; ``mask`` then covers cached latents
         first, then these.
         """
-        return self._run(latents, cond, mask, cache, text, prefill=False)
+        return self._run(latents, cond, mask, cache, text, prefill=False, place=place)
 
     def prefill(
         self,
@@ -257,7 +259,7 @@ class WorldDiT(nn.Module):
         cache: Cache,
     ) -> None:
         """Place recorded keys and values in an empty cache: nothing is encoded anew."""
-        place, (keys, values) = self._place(cond, size, context[0].dtype), context
+        place, (keys, values) = self.place(cond, size, context[0].dtype), context
         for layer, block in enumerate(self.blocks):
             cache.write(layer, *block.attn.place_keys(keys[layer], values[layer], place), start=0)  # type: ignore[operator,union-attr]
         cache.length = keys.shape[2] * keys.shape[3]
@@ -288,7 +290,7 @@ class WorldDiT(nn.Module):
 
     def _run(
         self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
-        *, prefill: bool,
+        *, prefill: bool, place: Place | None = None,
     ) -> Tensor:  # fmt: skip
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         if self.text_embedder is not None and text is None:
@@ -302,12 +304,14 @@ class WorldDiT(nn.Module):
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()
-        place = self._place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
-        bias = None if mask is None else latent_mask_bias(mask, tokens=rows * columns, dtype=x.dtype)
+        if place is None:
+            place = self.place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
+        chosen = BACKENDS[resolve_backend(self.backend, device=x.device, dtype=x.dtype)]
+        backend = chosen(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
             last = prefill and layer == config.num_layers - 1
             x = block(
-                x, modulation, place, bias, None if cache is None else (cache, layer, last),
+                x, modulation, place, backend, None if cache is None else (cache, layer, last),
                 None if text is None else text[layer],
             )  # fmt: skip
         if prefill:
@@ -316,7 +320,8 @@ class WorldDiT(nn.Module):
         out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
         return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
 
-    def _place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype) -> Place:
+    def place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype) -> Place:
+        """Return where latents of ``size`` (h, w) are; it does not depend on their timesteps and labels."""
         config, (rows, columns) = self.config, (s // self.config.patch for s in size)
         cosine, sine = rope_table(
             cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta

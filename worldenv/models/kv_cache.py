@@ -57,7 +57,7 @@ class KVCache:
         keys, values = self.buffer[layer, 0], self.buffer[layer, 1]
         keys[:, :, start:stop] = k
         values[:, :, start:stop] = v
-        return keys[:, :, :stop], values[:, :, :stop]
+        return (keys[:, :, :stop], values[:, :, :stop]) if start else (k, v)
 
 
 class GradientCache:

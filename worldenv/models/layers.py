@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .backend import Backend
+
 
 def sinusoid(
     value: Tensor,  # (...)
@@ -89,8 +91,9 @@ class FeedForward(nn.Module):
     def forward(
         self,
         x: Tensor,  # (B, F, S, D)
+        backend: Backend,
     ) -> Tensor:
-        out: Tensor = self.linear_2(F.gelu(self.linear_1(x), approximate="tanh"))
+        out: Tensor = self.linear_2(backend.linear_gelu(self.linear_1, x))
         return out
 
 

@@ -51,7 +51,7 @@ def apply_rope(
     """Rotate every pair of channels by its angle."""
     cosine, sine = table
     swapped = x.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)
-    return x * cosine + swapped * sine
+    return torch.addcmul(x * cosine, swapped, sine)
 
 
 def _frequencies(channels: int, theta: float, device: torch.device) -> Tensor:

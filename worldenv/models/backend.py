@@ -1,0 +1,111 @@
+"""How the transformer computes what libraries compute differently fast: attention and the feed-forward network."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..base.device import default_dtype
+from .attention import Segments, attend, attend_segments, attend_slices, latent_mask_bias, mask_segments
+
+SEGMENTS_FROM = 2**19
+"""Scores of a row from which ``onednn`` cuts a mask into segments."""
+
+
+class Backend(Protocol):
+    """Operations of one forward pass, which knows who sees whom."""
+
+    def __init__(
+        self,
+        mask: Tensor | None,  # (B or 1, Fq, Fk) bool: which latents each latent sees; None is all
+        *,
+        tokens: int,  # per latent
+        dtype: torch.dtype,
+    ) -> None: ...
+
+    def attend(
+        self,
+        q: Tensor,  # (B, N, Sq, D)
+        k: Tensor,  # (B, N, Sk, D)
+        v: Tensor,  # (B, N, Sk, D)
+    ) -> Tensor:
+        """Return softmax(q k^T / sqrt(D), where seen) v, (B, N, Sq, D)."""
+        ...
+
+    def linear_gelu(
+        self,
+        linear: nn.Module,
+        x: Tensor,  # (..., D)
+    ) -> Tensor:
+        """Return tanh-GELU(linear(x))."""
+        ...
+
+
+class TorchBackend:
+    """PyTorch as it is."""
+
+    def __init__(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> None:
+        self.bias = None if mask is None else latent_mask_bias(mask, tokens=tokens, dtype=dtype)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q, k, v, self.bias)
+
+    def linear_gelu(self, linear: nn.Module, x: Tensor) -> Tensor:
+        return F.gelu(linear(x), approximate="tanh")
+
+
+class OneDNNBackend:
+    """Matrix products in slices that fit the cache; oneDNN's linear layer with the GELU on its way out.
+
+    Where a row has many scores, keys that nobody sees are left out; elsewhere a bias costs less than the pieces.
+    """
+
+    def __init__(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> None:
+        self.mask = None if mask is None or mask.all() else mask
+        self.tokens, self.dtype = tokens, dtype
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """The mask as a bias between tokens, (B or 1, 1, Sq, Sk)."""
+        return None if self.mask is None else latent_mask_bias(self.mask, tokens=self.tokens, dtype=self.dtype)
+
+    @cached_property
+    def segments(self) -> list[Segments]:
+        """The mask in pieces."""
+        assert self.mask is not None
+        return mask_segments(self.mask, tokens=self.tokens, dtype=self.dtype)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.mask is None or q.shape[1] * q.shape[2] * k.shape[2] <= SEGMENTS_FROM:
+            return attend_slices(q, k, v, self.bias)
+        return attend_segments(q, k, v, self.segments)
+
+    def linear_gelu(self, linear: nn.Module, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not isinstance(linear, nn.Linear):
+            return F.gelu(linear(x), approximate="tanh")
+        weight, bias = linear.weight.to(x.dtype), linear.bias.to(x.dtype)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
+        return out
+
+
+BACKENDS: dict[str, type[Backend]] = {"torch": TorchBackend, "onednn": OneDNNBackend}
+
+
+def resolve_backend(name: str, *, device: torch.device, dtype: torch.dtype) -> str:
+    """Turn ``auto`` into the fastest backend for tensors of a device and dtype.
+
+    Raises:
+        ValueError: if there is no such backend, or not on this device.
+    """
+    if name == "auto":
+        fast = device.type == "cpu" and dtype == torch.bfloat16 and default_dtype(device) == torch.bfloat16
+        return "onednn" if fast else "torch"
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; choose auto, {', '.join(BACKENDS)}")
+    if name == "onednn" and device.type != "cpu":
+        raise ValueError(f"backend 'onednn' computes on a CPU, not on {device}; choose auto or torch")
+    return name
