@@ -136,6 +136,7 @@ def evaluate(arguments: list[str]) -> None:
     def run(
         *, out: Path, world: str = "maze", worlds: int | None = None, first_seed: int | None = None,
         videos: Path | None = None, manifest: Path | None = None, dynamics: str = "", weights: Path | None = None,
+        quantize: Literal["none", "int8"] = "none",
     ) -> None:  # fmt: skip
         """Run a suite and write report.json, report.md, trajectories.csv and pictures to a folder.
 
@@ -154,6 +155,7 @@ def evaluate(arguments: list[str]) -> None:
             dynamics: package.module:Class of any Dynamics, to step instead of a world.
             weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists
                 the files. Without them those metrics are named as skipped.
+            quantize: int8 steps the world with 8-bit linear layers; compare puts the two reports side by side.
         """
         if videos is not None or dynamics:
             from .eval.external import score_dynamics, score_videos
@@ -163,7 +165,9 @@ def evaluate(arguments: list[str]) -> None:
             else:
                 score_dynamics(suite, dynamics, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
             return
-        run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
+        run_suite(
+            suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights, quantize=quantize
+        )  # fmt: skip
 
     tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")
 

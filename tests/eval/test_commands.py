@@ -121,6 +121,15 @@ def test_the_demo_leaves_what_it_promises(tiny_world_dir: Path, tmp_path: Path) 
     assert {"demo.mp4", "contact.png", "report.json", "report.md"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.usefixtures("sims")
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_reports_say_how_a_world_was_computed(tiny_world_dir: Path, tmp_path: Path, quantize: str) -> None:
+    run_suite("reconstruction", str(tiny_world_dir), tmp_path, num_worlds=1, quantize=quantize)
+    world = json.loads((tmp_path / "report.json").read_text())["world"]
+    assert set(world) == {"name", "sha256", "computation"}
+    assert world["computation"].split()[1:] == (["auto"] if quantize == "none" else ["auto", "int8"])
+
+
 @pytest.mark.parametrize("count", [0, -3])
 def test_a_suite_needs_a_case(tiny_world: World, tmp_path: Path, count: int) -> None:
     with pytest.raises(ValueError, match=f"{count} worlds asked for"):

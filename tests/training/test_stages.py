@@ -222,6 +222,9 @@ def test_distillation_refuses_what_does_not_fit(chain: dict[str, Path], recordin
     with pytest.raises(ValueError, match="rolling = true"):
         train("rolling", config, tmp_path / "out")
     odd = SamplerConfig(num_steps=5, stochastic=True)
+    window = dataclasses.replace(config.sampler, rolling=True)
+    with pytest.raises(ValueError, match="belongs to stage 'rolling' and to no other"):
+        train("context_forcing", dataclasses.replace(config, sampler=window), tmp_path / "out")
     with pytest.raises(ValueError, match=r"num_steps=5, so .* try 50"):
         train("consistency_distill", dataclasses.replace(config, sampler=odd), tmp_path / "out")
     train("vae", config_for(recording, steps=1, seed=7), tmp_path / "other")

@@ -120,6 +120,12 @@ class World:
         factor = self.vae.spatial_factor
         return self.config.dit.latent_channels, self.spec.height // factor, self.spec.width // factor
 
+    def identity(self) -> dict[str, str]:
+        """Return what reports say of the world: its name, the hash of its files, and how it is computed."""
+        int8 = any(isinstance(module, Int8Linear) for module in self.dit.modules())
+        how = [str(self.dit.dtype).removeprefix("torch."), self.dit.backend, *(["int8"] if int8 else [])]
+        return {"name": self.config.name, "sha256": self.sha256, "computation": " ".join(how)}
+
     def fingerprint(self) -> str:
         """Return the hash of the world's files, or of its weights if it has none."""
         if self.sha256:

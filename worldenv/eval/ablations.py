@@ -118,7 +118,8 @@ def score_worlds(
         arm: WorldArm(world, world.config.memory, given=suite.given) for arm, world in worlds.items()
     }
     made["simulator"] = control_arms(first.spec)["simulator"]
-    subject = Subject(title, " ".join(map(_identity, worlds.values())), first.spec, first.config.memory)
+    both = {"name": title, "sha256": " ".join(map(_identity, worlds.values()))}
+    subject = Subject(both, first.spec, first.config.memory)
     report = measure(
         "ablations", suite, made, cases, out, subject=subject, source=source, weights=None,
         more=lambda results: {
@@ -141,4 +142,4 @@ def _identity(world: World) -> str:
 
 
 def _describe(worlds: Mapping[str, World]) -> dict[str, Any]:
-    return {arm: {"name": world.config.name, "sha256": world.sha256} for arm, world in worlds.items()}
+    return {arm: world.identity() for arm, world in worlds.items()}

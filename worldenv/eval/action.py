@@ -77,7 +77,7 @@ def run_action(world: World, out: Path, *, num_worlds: int | None, first_seed: i
     arms = {world.config.memory.policy: {"obeyed": obeyed, "shift_right": right, "shift_left": left}}
     write_report(
         out / "report.json", suite="action", protocol="action-v1",
-        world={"name": world.config.name, "sha256": world.sha256}, seeds=seeds,
+        world=world.identity(), seeds=seeds,
         arms=arms, timing={"seconds": watch.seconds()},
     )  # fmt: skip
     console.print(f"turns obeyed in {100 * obeyed.mean():.1f} % of {len(obeyed)} states; wrote {out / 'report.json'}")

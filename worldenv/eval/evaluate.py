@@ -40,21 +40,21 @@ NUM_FLOOR = 16
 class Subject:
     """Whose frames are scored."""
 
-    name: str
-    sha256: str
+    world: Mapping[str, str]
+    """What reports say of it: ``name``, ``sha256``, ..."""
     spec: WorldSpec
     memory: MemoryConfig
 
 
 def run_suite(
     name: str, world: str, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
-    num_chunks: int | None = None, weights: Path | None = None,
+    num_chunks: int | None = None, weights: Path | None = None, quantize: str = "none",
 ) -> None:  # fmt: skip
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
     device = resolve_device("auto")
-    loaded = shared_world(world, device=device, dtype=default_dtype(device))
+    loaded = shared_world(world, device=device, dtype=default_dtype(device), quantize=quantize)
     out.mkdir(parents=True, exist_ok=True)
     if name in RUNS:
         run_world(name, loaded, out, num_worlds=num_worlds, first_seed=first_seed, num_chunks=num_chunks,
@@ -76,7 +76,7 @@ def run_world(
     controls = control_arms(world.spec)
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
-    subject = Subject(world.config.name, world.sha256, world.spec, world.config.memory)
+    subject = Subject(world.identity(), world.spec, world.config.memory)
     report = measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
     if name in ("revisit", "demo"):
         draw_memory_map(out / "memory_map.png", world, cases)
@@ -89,7 +89,7 @@ def run_foreign(
     """Score clips or dynamics from elsewhere beside the controls."""
     suite = RUNS[name]
     arms = {label: make, **control_arms(spec)}
-    subject = Subject(label, "", spec, MemoryConfig())
+    subject = Subject({"name": label, "sha256": ""}, spec, MemoryConfig())
     conclude(measure(name, suite, arms, cases, out, subject=subject, source="given", weights=weights), out)
 
 
@@ -98,7 +98,7 @@ def measure(
     weights: Path | None, more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
 ) -> dict[str, Any]:  # fmt: skip
     """Run and score the arms, write the report (with what ``more`` makes of the results) and the pictures."""
-    spec, world = subject.spec, {"name": subject.name, "sha256": subject.sha256}
+    spec, world = subject.spec, dict(subject.world)
     judge = Judge(
         spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
         suite.ages, pose_step=suite.pose_step,

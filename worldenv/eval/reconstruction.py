@@ -32,7 +32,7 @@ def run_reconstruction(world: World, out: Path, *, num_worlds: int | None, first
     }}  # fmt: skip
     write_report(
         out / "report.json", suite="reconstruction", protocol=PROTOCOL,
-        world={"name": world.config.name, "sha256": world.sha256}, seeds=cases.seeds, arms=arms,
+        world=world.identity(), seeds=cases.seeds, arms=arms,
         timing={"frames_per_s": made.shape[0] * made.shape[1] / watch.seconds()},
     )  # fmt: skip
     iio.imwrite(out / "reconstruction.png", sheet(cases.frames[:6, ::16], made[:6, ::16]))

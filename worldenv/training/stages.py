@@ -161,6 +161,8 @@ def _same_latents(a: World, b: World) -> bool:
 def _require_renoising(stage: str, config: TrainConfig) -> None:
     if not config.sampler.stochastic:
         raise ValueError(f"stage {stage!r} trains for the sampler that re-noises; set [sampler] stochastic = true")
+    if config.sampler.rolling != (stage == "rolling"):
+        raise ValueError("[sampler] rolling = true belongs to stage 'rolling' and to no other")
 
 
 def _consistency_stage(world: World, config: TrainConfig, out: Path) -> Stage:
