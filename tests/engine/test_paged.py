@@ -22,6 +22,7 @@ from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
+from worldenv.models.kv_cache import PagePool
 from worldenv.models.paged_cache import PagedCache
 from worldenv.models.types import DiTConfig
 
@@ -136,6 +137,29 @@ def test_a_rolling_window_attends_over_pages(begun: Make, policy: str) -> None:
     rolling = SamplerConfig(rolling=True, stochastic=True)
     dense, paged = (walk(begun(backend, policy, changes={"sampler": rolling}), 3) for backend in ("torch", "triton"))
     assert_close(paged, dense)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_bfloat16_rounds_no_worse_than_in_the_dense_way(begun: Make, policy: str) -> None:
+    whole = begun("torch", policy)
+    walk(whole, 3)
+    x = torch.randn(2, 4, *whole.world.latent_shape, generator=torch.Generator().manual_seed(0))
+    exact, errors = prepare(whole).velocity(x, torch.full((2, 4), 700.0)), []
+    for backend in ("torch", "triton"):
+        engine = begun(backend, policy)
+        engine.world.compute_with(dtype=torch.bfloat16, backend=backend)
+        engine = Engine(engine.world, 2, memory=replace(SMALL, policy=policy), decode=False)
+        engine.reset(seeds=[0, 1], starts=[0, 1])
+        engine.restore_state(whole.clone_state([0, 1]), [0, 1])
+        errors.append(float((prepare(engine).velocity(x, torch.full((2, 4), 700.0)) - exact).norm() / exact.norm()))
+    assert 0 < errors[1] < 1.2 * errors[0] < 0.1
+
+
+def test_recorded_memory_is_not_copied(begun: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = begun("triton", "worldscape")
+    walk(engine, 2)
+    monkeypatch.setattr(PagePool, "gather", None)
+    walk(engine, 1)
 
 
 def test_denoising_leaves_what_is_kept_alone(begun: Make) -> None:
