@@ -1,4 +1,4 @@
-"""Fixtures: a tiny world with random weights, and the sims extra where it is there."""
+"""Fixtures: a tiny world with random weights, and the sims and kernels extras where they are there."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def tiny_world_dir(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) 
 def sims() -> None:
     if importlib.util.find_spec("vizdoom") is None:
         pytest.skip("the sims extra (vizdoom) is not installed")
+
+
+@pytest.fixture(scope="session")
+def triton() -> None:
+    """Skip without Triton; what is there runs in the interpreter."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed (the kernels extra)")
+    from worldenv_kernels.backend import interpreting
+
+    if not interpreting():
+        pytest.skip("TRITON_INTERPRET=0 was asked for")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,19 @@ def choose(
     head_dim: int | None = None,  # None for an op without heads
     backends: Sequence[str] = ("triton", "torch"),
 ) -> str:
-    """Return the backend that ``auto`` stands for here, or the one asked for if it can run.
+    """Return the backend that ``auto`` stands for here, or the one asked for if it can run; raise as ``choose_for``."""
+    return choose_for(backend, tensor.device, tensor.dtype, head_dim=head_dim, backends=backends)
+
+
+def choose_for(
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    head_dim: int | None = None,
+    backends: Sequence[str] = ("triton", "torch"),
+) -> str:
+    """Do what ``choose`` does, for tensors that are not there yet.
 
     Raises:
         ValueError: if there is no such backend, or Triton is asked for what it cannot do.
@@ -42,22 +54,22 @@ def choose(
         raise ValueError(f"backend={backend!r}; known are auto, {', '.join(backends)}")
     if backend not in ("auto", "triton"):
         return backend
-    reason = _unfit(tensor, head_dim, forced=backend == "triton")
+    reason = _unfit(device, dtype, head_dim, forced=backend == "triton")
     if reason and backend == "triton":
         raise ValueError(f"backend='triton' cannot run here: {reason}; pass backend='auto' or 'torch'")
     return "torch" if reason else "triton"
 
 
-def _unfit(tensor: Tensor, head_dim: int | None, *, forced: bool) -> str:
+def _unfit(device: torch.device, dtype: torch.dtype, head_dim: int | None, *, forced: bool) -> str:
     """Say why Triton does not take this, empty if it does."""
     if head_dim is not None and head_dim not in HEAD_DIMS:
         return f"heads have {head_dim} channels, kernels take {', '.join(map(str, HEAD_DIMS))}"
-    if not tensor.is_cuda and not forced:
+    if device.type != "cuda" and not forced:
         return "the tensors are not on a GPU"
     if not has_triton():
         return "Triton is not installed (pip install 'worldenv[kernels]')"
-    if not tensor.is_cuda and not interpreting():
+    if device.type != "cuda" and not interpreting():
         return "the tensors are on a CPU and TRITON_INTERPRET=1 was not set before Triton was imported"
-    if head_dim is not None and tensor.is_cuda and tensor.dtype not in (torch.bfloat16, torch.float16):
-        return f"{tensor.dtype} on a GPU, kernels take bfloat16 and float16"
+    if head_dim is not None and device.type == "cuda" and dtype not in (torch.bfloat16, torch.float16):
+        return f"{dtype} on a GPU, kernels take bfloat16 and float16"
     return ""

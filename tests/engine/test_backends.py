@@ -79,7 +79,7 @@ def test_rows_are_independent_in_the_fast_route(context: dict[str, torch.Tensor]
 
 
 def test_options_are_checked_and_kept_apart(tiny_world_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown backend 'fast'; choose auto, torch, onednn"):
+    with pytest.raises(ValueError, match="unknown backend 'fast'; choose auto, torch, onednn, triton"):
         World.from_pretrained(tiny_world_dir, backend="fast")
     with pytest.raises(ValueError, match="quantize='int4'; choose one of none, int8"):
         World.from_pretrained(tiny_world_dir, quantize="int4")

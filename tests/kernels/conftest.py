@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -118,17 +117,6 @@ def make_case(
 @pytest.fixture(scope="session")
 def case() -> Callable[..., Case]:
     return make_case
-
-
-@pytest.fixture(scope="session")
-def triton() -> None:
-    """Skip without Triton; what is there runs in the interpreter."""
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("Triton is not installed (the kernels extra)")
-    from worldenv_kernels.backend import interpreting
-
-    if not interpreting():
-        pytest.skip("TRITON_INTERPRET=0 was asked for")
 
 
 @pytest.fixture(params=["triton", "gather", "torch"])

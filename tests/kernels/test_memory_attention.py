@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from worldenv.models.attention import attend
-from worldenv.models.dit import DualAttention, Place
+from worldenv.models.dit import DualAttention
+from worldenv.models.place import Place
 from worldenv.models.prope import head_matrices
 from worldenv.models.rope import rope_table
 from worldenv.models.types import DiTConfig
@@ -203,11 +204,10 @@ def test_the_models_attention_over_pages(case: Make, error: Error, backend: str,
 
     place = Place(
         rope_table(placed.positions, rows=rows, columns=columns, head_dim=32, theta=config.rope_theta),
-        *head_matrices(placed.projection, placed.unprojection, head_dim=32, dtype=torch.float64),
+        head_matrices(placed.projection, placed.unprojection, head_dim=32, dtype=torch.float64),
     )
     q, k, v = model.project(x)
-    attended = attend(model.place_queries(q, place), *model.place_keys(k, v, place))
-    expected = model.merge(attended, place, num_frames=total)[:, context:].detach()
+    expected = model.merge(place.bring_back(attend(place.queries(q), *place.keys(k, v))))[:, context:].detach()
 
     narrow = model.float()
     pages = make_pages(batch * total, rows * columns, 2, 32, forms=forms, dtype=torch.float32)

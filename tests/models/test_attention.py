@@ -81,8 +81,9 @@ def test_backends_have_the_same_gradients() -> None:
         chosen = BACKENDS[name](mask, tokens=TOKENS, dtype=q.dtype)
         out = chosen.linear_gelu(linear, chosen.attend(q, k, v))
         gradients.append(torch.autograd.grad(out.square().sum(), (q, k, v, linear.weight)))
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    for one, *others in zip(*gradients, strict=True):
+        for other in others:
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
@@ -99,12 +100,21 @@ def test_every_backend_has_the_same_gelu(dtype: torch.dtype, tolerance: float) -
 def test_backends_are_chosen_by_name_dtype_and_device() -> None:
     assert resolve_backend("auto", device=CPU, dtype=torch.float32) == "torch"
     assert resolve_backend("auto", device=torch.device("cuda"), dtype=torch.bfloat16) == "torch"
+    assert resolve_backend("auto", device=torch.device("cuda"), dtype=torch.bfloat16, head_dim=24) == "torch"
+    assert resolve_backend("auto", device=torch.device("cuda"), dtype=torch.float32, head_dim=64) == "torch"
     assert resolve_backend("torch", device=CPU, dtype=torch.bfloat16) == "torch"
     assert resolve_backend("onednn", device=CPU, dtype=torch.float32) == "onednn"
-    with pytest.raises(ValueError, match="unknown backend 'blas'; choose auto, torch, onednn"):
+    with pytest.raises(ValueError, match="unknown backend 'blas'; choose auto, torch, onednn, triton"):
         resolve_backend("blas", device=CPU, dtype=torch.float32)
     with pytest.raises(ValueError, match="not on cuda"):
         resolve_backend("onednn", device=torch.device("cuda"), dtype=torch.bfloat16)
+
+
+def test_on_a_gpu_kernels_are_chosen_if_they_take_the_heads(triton: None) -> None:
+    for name in ("auto", "triton"):
+        assert resolve_backend(name, device=torch.device("cuda"), dtype=torch.bfloat16, head_dim=64) == "triton"
+    with pytest.raises(ValueError, match="float32 on a GPU, kernels take bfloat16 and float16; pass backend='auto' or"):
+        resolve_backend("triton", device=torch.device("cuda"), dtype=torch.float32, head_dim=64)
 
 
 def test_a_mask_between_latents_covers_their_tokens() -> None:

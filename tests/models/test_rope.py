@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from worldenv.geometry.pose import invert_se3, look
 from worldenv.models.attention import attend, latent_mask_bias
-from worldenv.models.dit import DualAttention, Place, WorldDiT
+from worldenv.models.dit import DualAttention, WorldDiT
 from worldenv.models.kv_cache import KVCache
+from worldenv.models.place import Place
 from worldenv.models.prope import apply_heads, camera_projection, head_matrices
 from worldenv.models.rope import apply_rope, rope_table
 from worldenv.models.types import Conditioning, DiTConfig
@@ -114,11 +115,10 @@ def test_dual_attention_equals_the_reference_formula() -> None:
     matrices = head_matrices(*camera_projection(c2w, NORMALISED), head_dim=DIM, dtype=torch.float64)
     mask = torch.ones(FRAMES, FRAMES, dtype=torch.bool).tril()
     bias = latent_mask_bias(mask[None], tokens=TOKENS, dtype=torch.float64)
-    place = Place(rope, *matrices)
+    place = Place(rope, matrices)
     queries, *keys_values = attention.project(x)
-    keys, values = attention.place_keys(*keys_values, place)
-    attended = attend(attention.place_queries(queries, place), keys, values, bias)
-    found = attention.merge(attended, place, num_frames=FRAMES)
+    attended = attend(place.queries(queries), *place.keys(*keys_values), bias)
+    found = attention.merge(place.bring_back(attended))
 
     q, k, v = (x @ attention.to_qkv.weight.T + attention.to_qkv.bias).chunk(3, -1)
     q, k = (t / (t.square().mean(-1, keepdim=True) + 1e-6).sqrt() * w for t, w in

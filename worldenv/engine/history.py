@@ -18,9 +18,10 @@ from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
 from ..memory.select import Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
-from ..models.kv_cache import KVCache, PagePool
+from ..models.kv_cache import Cache, PageTable
+from ..models.paged_cache import PagedCache
 from ..models.types import TextCache
-from .rollout import Prepared, new_cache, prepare
+from .rollout import Prepared, new_cache, new_pool, prepare
 from .world import World
 
 Edit = Callable[[Context], Context]
@@ -36,16 +37,14 @@ class History:
         self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes)
         self.store: WorldScapeMemory | None = None
         if config.policy == "worldscape":
-            dit, tokens = world.dit.config, world.dit.tokens(torch.empty(0, 0, *world.latent_shape))
-            page = (tokens, dit.num_heads, dit.head_dim)
-            pool = PagePool(dit.num_layers, page, dtype=world.dit.dtype, device=self.device)
+            pool = new_pool(world.dit, world.latent_shape, self.device)
             self.store = WorldScapeMemory(self.config, self.layout, num_envs, pool=pool)
             self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
-        self._cache: KVCache | None = None
+        self._cache: Cache | None = None
 
     def explain(self) -> dict[str, Tensor]:
         """Return what the newest chunk attended to: ``entries`` (B, S) in context, -1 in empty slots; ``retrieved``
@@ -89,8 +88,7 @@ class History:
         if self.edit is not None:
             context = self.edit(context)
         if self._cache is None:
-            shape = (len(c2w), self.slots + c2w.shape[1], *self.latent_shape)
-            self._cache = new_cache(self.dit, shape, self.device)
+            self._cache = self._new_cache(*c2w.shape[:2])
         return self._prepare(context, c2w, labels, K, text, self._cache)
 
     def record(
@@ -209,12 +207,22 @@ class History:
         assert store.pool is not None
         reading = store.read(rows, c2w)
         known = gather(self.bank, reading.index, self.layout, rows=rows if bank_rows is None else bank_rows)
-        context = replace(known, recorded=store.pool.gather(reading.pages))
+        context = replace(known, recorded=PageTable(store.pool, reading.pages))
         return context, Selection(reading.index, reading.retrieved, reading.score)
+
+    def _new_cache(self, batch: int, num_latents: int) -> Cache:
+        """Make what chunks are denoised with: pages beside those that are kept, if kernels read them, else copies."""
+        if not self.dit.reads_pages:
+            return new_cache(self.dit, (batch, self.slots + num_latents, *self.latent_shape), self.device)
+        if self.store is None:
+            pool = new_pool(self.dit, self.latent_shape, self.device)
+            return PagedCache(pool, batch=batch, num_slots=self.slots, num_latents=num_latents)
+        assert self.store.pool is not None
+        return PagedCache(self.store.pool, batch=batch, num_slots=0, num_latents=num_latents)
 
     def _prepare(
         self, context: Context, c2w: Tensor, labels: Tensor, K: Tensor, text: TextCache | None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Prepared:  # fmt: skip
         return prepare(
             self.dit, context, c2w=c2w, labels=labels, latent_shape=self.latent_shape, K=K, unit=self.unit, cache=cache,

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from worldenv_kernels import Reframing
+
 from ..diffusion.sampler import sample_chunk
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig
 from ..memory.context import Context, chunk_mask, condition, context_mask
-from ..models.dit import Place, WorldDiT
-from ..models.kv_cache import Cache, GradientCache, KVCache
+from ..models.dit import WorldDiT
+from ..models.kv_cache import Cache, GradientCache, KVCache, PagePool, PageTable
+from ..models.paged_cache import PagedCache
+from ..models.place import Place
 from ..models.types import Conditioning, KeysValues, TextCache
 
 
@@ -25,7 +29,8 @@ class Prepared:
     mask: Tensor  # (B, F, S + F) bool
     cache: Cache
     text: TextCache | None
-    place: Place | None = None  # of all the latents; training leaves it to each evaluation, whose precision may vary
+    place: Place | Reframing | None = None
+    """Of all the latents; training leaves it to each evaluation, whose precision may vary."""
 
     def velocity(
         self,
@@ -73,7 +78,7 @@ def prepare(
     cache: Cache | None = None,
     text: TextCache | None = None,
 ) -> Prepared:
-    """Encode a context into ``cache`` (made here if not given), or place what was recorded of it.
+    """Fill ``cache`` (made here if not given) with a context.
 
     Without a cache one that lets gradients flow is made where gradients are enabled.
     """
@@ -85,14 +90,25 @@ def prepare(
     if cache is None:
         shape = (batch, num_slots + num_latents, *latent_shape)
         cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, device)
-    if context.recorded is not None:
-        dit.load(context.recorded, past, size=latent_shape[1:], cache=cache)
-    else:
+    _fill(cache, dit, context, past, size=latent_shape[1:], text=text)
+    stepping = not isinstance(cache, GradientCache) and not torch.is_autocast_enabled(device.type)
+    place = dit.place(now, latent_shape[1:], dit.dtype, cache) if stepping else None
+    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text, place)
+
+
+def _fill(
+    cache: Cache, dit: WorldDiT, context: Context, past: Conditioning, *, size: tuple[int, int], text: TextCache | None
+) -> None:
+    """Encode a context into a cache, or place what was recorded, or let it be read where it lies."""
+    recorded, device = context.recorded, past.timesteps.device
+    if recorded is None:
         context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
         dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
-    stepping = isinstance(cache, KVCache) and not torch.is_autocast_enabled(device.type)
-    place = dit.place(now, latent_shape[1:], dit.dtype) if stepping else None
-    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text, place)
+    elif not (isinstance(cache, PagedCache) and isinstance(recorded, PageTable)):
+        recorded = recorded.gather() if isinstance(recorded, PageTable) else recorded
+        dit.load(recorded, past, size=size, cache=cache)
+    if isinstance(cache, PagedCache):
+        cache.look(past, recorded, context.valid)
 
 
 def generate_chunk(
@@ -146,6 +162,12 @@ def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torc
         dtype=dit.dtype,
         device=device,
     )
+
+
+def new_pool(dit: WorldDiT, latent_shape: tuple[int, int, int], device: torch.device) -> PagePool:
+    """Make an empty pool of pages for latents of this shape."""
+    page = (dit.tokens(torch.empty(0, 0, *latent_shape)), dit.config.num_heads, dit.config.head_dim)
+    return PagePool(dit.config.num_layers, page, dtype=dit.dtype, device=device)
 
 
 def to_device(cond: Conditioning, device: torch.device) -> Conditioning:

@@ -200,10 +200,12 @@ class World:
 
         Args:
             dtype: of its weights.
-            backend: ``torch``, ``onednn`` (CPU), or ``auto`` for the fastest here; see ``models.backend``.
+            backend: ``torch``, ``onednn`` (CPU), ``triton`` (GPU; attention to memory by kernels over its pages), or
+                ``auto`` for the fastest here; see ``models.backend``.
             quantize: ``none``, or ``int8`` for the linear layers of the blocks; such a world cannot be saved.
         """
-        resolve_backend(backend, device=self.dit.proj_out.weight.device, dtype=dtype)
+        device, head_dim = self.dit.proj_out.weight.device, self.dit.config.head_dim
+        resolve_backend(backend, device=device, dtype=dtype, head_dim=head_dim)
         self.dit.to(dtype).backend = backend
         quantize_linears(self.dit.blocks, quantize)
         return self

@@ -52,7 +52,7 @@ def make_core(
         dynamics: ``world`` (generated) or ``sim`` (the simulator twin: same size, K, steps, starts).
         device: ``auto``, ``cpu``, ``cuda`` ...
         dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
-        backend: ``auto`` (the fastest on the device), ``torch`` or ``onednn``; see ``models.backend``.
+        backend: ``auto`` (the fastest on the device), ``torch``, ``onednn`` or ``triton``; see ``models.backend``.
         quantize: ``none`` or ``int8``; see ``models.quantize``.
         memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.

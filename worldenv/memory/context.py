@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..diffusion.schedule import CONTEXT_TIMESTEP
 from ..geometry.pose import invert_se3
+from ..models.kv_cache import PageTable
 from ..models.prope import camera_projection, world_projection
 from ..models.types import Conditioning, KeysValues
 from .bank import MemoryBank
@@ -29,7 +30,7 @@ class Context:
     labels: Tensor  # (B, S) int64
     entry: Tensor  # (B, S) int64: the entry each latent belongs to; -1 in empty slots
     timesteps: Tensor | None = None  # (B, S): noise labels of a noised context (training); None is clean
-    recorded: KeysValues | None = None  # each (L, B, S, tokens, N, head_dim)
+    recorded: KeysValues | PageTable | None = None  # each (L, B, S, tokens, N, head_dim), or where they lie
     index: Tensor | None = None  # (B, S + 1) int64: every latent's own index and the chunk's first; None is reframed
 
     @property

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldenv_kernels.backend import choose_for
+
 from ..base.device import default_dtype
 from .attention import Segments, attend, attend_segments, attend_slices, latent_mask_bias, mask_segments
 
@@ -49,7 +51,12 @@ class TorchBackend:
     """PyTorch as it is."""
 
     def __init__(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> None:
-        self.bias = None if mask is None else latent_mask_bias(mask, tokens=tokens, dtype=dtype)
+        self.mask, self.tokens, self.dtype = mask, tokens, dtype
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """The mask as a bias between tokens, (B or 1, 1, Sq, Sk)."""
+        return None if self.mask is None else latent_mask_bias(self.mask, tokens=self.tokens, dtype=self.dtype)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, v, self.bias)
@@ -58,20 +65,14 @@ class TorchBackend:
         return F.gelu(linear(x), approximate="tanh")
 
 
-class OneDNNBackend:
+class OneDNNBackend(TorchBackend):
     """Matrix products in slices that fit the cache; oneDNN's linear layer with the GELU on its way out.
 
     Where a row has many scores, keys that nobody sees are left out; elsewhere a bias costs less than the pieces.
     """
 
     def __init__(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> None:
-        self.mask = None if mask is None or mask.all() else mask
-        self.tokens, self.dtype = tokens, dtype
-
-    @cached_property
-    def bias(self) -> Tensor | None:
-        """The mask as a bias between tokens, (B or 1, 1, Sq, Sk)."""
-        return None if self.mask is None else latent_mask_bias(self.mask, tokens=self.tokens, dtype=self.dtype)
+        super().__init__(None if mask is None or mask.all() else mask, tokens=tokens, dtype=dtype)
 
     @cached_property
     def segments(self) -> list[Segments]:
@@ -92,20 +93,22 @@ class OneDNNBackend:
         return out
 
 
-BACKENDS: dict[str, type[Backend]] = {"torch": TorchBackend, "onednn": OneDNNBackend}
+BACKENDS: dict[str, type[Backend]] = {"torch": TorchBackend, "onednn": OneDNNBackend, "triton": TorchBackend}
+"""What is dense, by name; with ``triton`` that is everything but the attention to memory (``paged_cache``)."""
 
 
-def resolve_backend(name: str, *, device: torch.device, dtype: torch.dtype) -> str:
-    """Turn ``auto`` into the fastest backend for tensors of a device and dtype.
+def resolve_backend(name: str, *, device: torch.device, dtype: torch.dtype, head_dim: int | None = None) -> str:
+    """Turn ``auto`` into the fastest backend for tensors of a device and dtype; ``triton`` only for a known head size.
 
     Raises:
-        ValueError: if there is no such backend, or not on this device.
+        ValueError: if there is no such backend, or not for these.
     """
-    if name == "auto":
-        fast = device.type == "cpu" and dtype == torch.bfloat16 and default_dtype(device) == torch.bfloat16
-        return "onednn" if fast else "torch"
-    if name not in BACKENDS:
+    if name not in ("auto", *BACKENDS):
         raise ValueError(f"unknown backend {name!r}; choose auto, {', '.join(BACKENDS)}")
+    if name == "auto" and device.type == "cpu":
+        return "onednn" if dtype == default_dtype(device) == torch.bfloat16 else "torch"
+    if name == "triton" or (name == "auto" and head_dim is not None):
+        return choose_for(name, device, dtype, head_dim=head_dim)
     if name == "onednn" and device.type != "cpu":
         raise ValueError(f"backend 'onednn' computes on a CPU, not on {device}; choose auto or torch")
-    return name
+    return "torch" if name == "auto" else name

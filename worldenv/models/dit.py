@@ -7,29 +7,18 @@ table plus shared modulation, joint QK norm, gates) is Wan2.2's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from worldenv_kernels import Reframing
 
 from .attention import attend
 from .backend import BACKENDS, Backend, resolve_backend
 from .kv_cache import Cache
 from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
-from .prope import apply_heads, head_matrices
-from .rope import apply_rope, rope_table
+from .place import Place
 from .types import Conditioning, DiTConfig, KeysValues, TextCache
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where latents are, in time and picture (RoPE) and in space (PRoPE), as factors for queries, keys and outputs."""
-
-    rope: tuple[Tensor, Tensor]  # each (B, F, S, 1, head_dim)
-    queries: Tensor  # (B F, head_dim, head_dim)
-    keys: Tensor  # (B F, head_dim, head_dim), for values too
-    outputs: Tensor  # (B F, head_dim, head_dim)
 
 
 class DualAttention(nn.Module):
@@ -56,42 +45,14 @@ class DualAttention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in (self.norm_q(q), self.norm_k(k), v))
         return q, k, v
 
-    def place_queries(
-        self,
-        q: Tensor,  # (B, F, S, N, head_dim)
-        place: Place,
-    ) -> Tensor:
-        """Return the queries of both branches side by side on the head axis, (B, 2N, F S, head_dim)."""
-        turned = apply_rope(q, place.rope)
-        return self._branches(turned, q, place.queries)
-
-    def place_keys(
-        self,
-        k: Tensor,  # (B, F, S, N, head_dim)
-        v: Tensor,  # (B, F, S, N, head_dim)
-        place: Place,
-    ) -> tuple[Tensor, Tensor]:
-        """Return keys and values of both branches side by side on the head axis, each (B, 2N, F S, head_dim)."""
-        turned = apply_rope(k, place.rope)
-        return self._branches(turned, k, place.keys), self._branches(v, v, place.keys)
-
-    def _branches(self, turned: Tensor, plain: Tensor, camera: Tensor) -> Tensor:
-        branches = [turned] if self.to_out_prope is None else [turned, apply_heads(plain, camera)]
-        return torch.cat([x.flatten(1, 2).transpose(1, 2) for x in branches], 1)
-
     def merge(
         self,
-        out: Tensor,  # (B, 2N, F S, head_dim)
-        place: Place,
-        *,
-        num_frames: int,
+        branches: tuple[Tensor, ...],  # each (B, F, S, N, head_dim)
     ) -> Tensor:
-        """Bring the camera branch back to its own frame and project both branches; (B, F, S, D)."""
-        out = out.transpose(1, 2).unflatten(1, (num_frames, -1))
-        result: Tensor = self.to_out(out[..., : self.num_heads, :].flatten(-2))
+        """Project what the queries read in each branch; (B, F, S, D)."""
+        result: Tensor = self.to_out(branches[0].flatten(-2))
         if self.to_out_prope is not None:
-            camera = apply_heads(out[..., self.num_heads :, :], place.outputs)
-            result = result + self.to_out_prope(camera.flatten(-2))
+            result = result + self.to_out_prope(branches[1].flatten(-2))
         return result
 
 
@@ -145,24 +106,23 @@ class Block(nn.Module):
         self,
         x: Tensor,  # (B, F, S, D)
         modulation: Tensor,  # (B, F, 6, D)
-        place: Place,
+        place: Place | Reframing,
         backend: Backend,
-        cache: tuple[Cache, int, bool] | None,  # cache, layer, whether keys and values are all that is wanted
+        cache: Cache,
+        layer: int,
         text: tuple[Tensor, Tensor] | None,  # the prompt's keys and values
+        *,
+        stop: bool,  # whether keys and values are all that is wanted
     ) -> Tensor:
         table = (self.scale_shift_table + modulation).unbind(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table
         q, k, v = self.attn.project(modulate(x, shift1, scale1, exact=self.exact))
-        keys, values = self.attn.place_keys(k, v, place)
-        if cache is not None:
-            store, layer, last = cache
-            if store.record is not None:
-                store.record.append((k, v))
-            keys, values = store.write(layer, keys, values, start=store.length)
-            if last:
-                return x
-        attended = backend.attend(self.attn.place_queries(q, place), keys, values)
-        attended = self.attn.merge(attended, place, num_frames=x.shape[1])
+        if cache.record is not None:
+            cache.record.append((k, v))
+        if stop:
+            cache.keep(layer, k, v, place)
+            return x
+        attended = self.attn.merge(cache.attend(layer, q, k, v, place, backend))
         x = self._add(x, attended, gate1)
         if self.text is not None:
             assert text is not None
@@ -196,6 +156,13 @@ class WorldDiT(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     @property
+    def reads_pages(self) -> bool:
+        """Whether kernels attend to memory where it lies; they know nothing of the cameras that a release rounds."""
+        device, head_dim = self.proj_out.weight.device, self.config.head_dim
+        chosen = resolve_backend(self.backend, device=device, dtype=self.dtype, head_dim=head_dim)
+        return chosen == "triton" and self.config.numerics == "clean"
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return self.proj_out.weight.dtype
@@ -208,7 +175,7 @@ class WorldDiT(nn.Module):
         mask: Tensor | None = None,  # (B or 1, F, F_keys) bool: which latents each latent sees; None is all
         cache: Cache | None = None,
         text: TextCache | None = None,
-        place: Place | None = None,  # of ``cond``, if the caller kept it
+        place: Place | Reframing | None = None,  # of ``cond``, if the caller kept it
     ) -> Tensor:
         """Return the velocity (noise - x0), (B, F, C, h, w) float32.
 
@@ -259,9 +226,10 @@ class WorldDiT(nn.Module):
         cache: Cache,
     ) -> None:
         """Place recorded keys and values in an empty cache: nothing is encoded anew."""
-        place, (keys, values) = self.place(cond, size, context[0].dtype), context
-        for layer, block in enumerate(self.blocks):
-            cache.write(layer, *block.attn.place_keys(keys[layer], values[layer], place), start=0)  # type: ignore[operator,union-attr]
+        cache.length = 0
+        place, (keys, values) = self.place(cond, size, context[0].dtype, cache), context
+        for layer in range(self.config.num_layers):
+            cache.keep(layer, keys[layer], values[layer], place)
         cache.length = keys.shape[2] * keys.shape[3]
 
     def encode_text(
@@ -290,7 +258,7 @@ class WorldDiT(nn.Module):
 
     def _run(
         self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
-        *, prefill: bool, place: Place | None = None,
+        *, prefill: bool, place: Place | Reframing | None = None,
     ) -> Tensor:  # fmt: skip
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         if self.text_embedder is not None and text is None:
@@ -304,15 +272,15 @@ class WorldDiT(nn.Module):
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()
+        cache = Cache() if cache is None else cache
         if place is None:
-            place = self.place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype)
-        chosen = BACKENDS[resolve_backend(self.backend, device=x.device, dtype=x.dtype)]
+            place = self.place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype, cache)
+        chosen = BACKENDS[resolve_backend(self.backend, device=x.device, dtype=x.dtype, head_dim=config.head_dim)]
         backend = chosen(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
-            last = prefill and layer == config.num_layers - 1
             x = block(
-                x, modulation, place, backend, None if cache is None else (cache, layer, last),
-                None if text is None else text[layer],
+                x, modulation, place, backend, cache, layer, None if text is None else text[layer],
+                stop=prefill and layer == config.num_layers - 1,
             )  # fmt: skip
         if prefill:
             return x
@@ -320,14 +288,10 @@ class WorldDiT(nn.Module):
         out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
         return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
 
-    def place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype) -> Place:
-        """Return where latents of ``size`` (h, w) are; it does not depend on their timesteps and labels."""
-        config, (rows, columns) = self.config, (s // self.config.patch for s in size)
-        cosine, sine = rope_table(
-            cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
-        )
-        cameras = head_matrices(cond.projection, cond.unprojection, head_dim=config.head_dim, dtype=dtype)
-        return Place((cosine.to(dtype), sine.to(dtype)), *cameras)
+    def place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype, cache: Cache) -> Place | Reframing:
+        """Return where latents of ``size`` (h, w) are, as the cache wants it; timesteps and labels do not enter."""
+        rows, columns = (s // self.config.patch for s in size)
+        return cache.place(cond, self.config, grid=(rows, columns), dtype=dtype)
 
 
 def patchify(

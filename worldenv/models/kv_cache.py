@@ -3,46 +3,83 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from worldenv_kernels import Reframing
+
 from ..base.device import untouched_zeros
-from .types import KeysValues
+from .backend import Backend
+from .place import Place
+from .types import Conditioning, DiTConfig, KeysValues
 
 
-class Cache(Protocol):
-    """What the transformer needs of a cache: the context first, then the chunk that attends to it."""
+class Cache:
+    """Attention of latents to each other and to the context kept before them; this one keeps nothing."""
 
-    length: int
-    """Tokens of context."""
-    record: list[tuple[Tensor, Tensor]] | None
-    """Where blocks leave their keys and values before placing them, each (B, F, S, N, D); None leaves nothing."""
+    def __init__(self) -> None:
+        self.length = 0  # tokens of context
+        self.record: list[tuple[Tensor, Tensor]] | None = None
+        """Where blocks leave their keys and values before placing them, each (B, F, S, N, D); None leaves nothing."""
+
+    def place(
+        self, cond: Conditioning, config: DiTConfig, *, grid: tuple[int, int], dtype: torch.dtype
+    ) -> Place | Reframing:
+        """Return where latents are, for ``attend`` and ``keep``."""
+        return Place.of(cond, config, grid=grid, dtype=dtype)
+
+    def attend(
+        self,
+        layer: int,
+        q: Tensor,  # (B, F, S, N, D), not placed yet
+        k: Tensor,  # (B, F, S, N, D)
+        v: Tensor,  # (B, F, S, N, D)
+        place: Place | Reframing,
+        backend: Backend,
+    ) -> tuple[Tensor, ...]:
+        """Take keys and values and return what the queries read in each branch, (B, F, S, N, D)."""
+        assert isinstance(place, Place)
+        keys, values = self._placed(layer, k, v, place)
+        return place.bring_back(backend.attend(place.queries(q), keys, values))
+
+    def keep(
+        self,
+        layer: int,
+        k: Tensor,  # (B, F, S, N, D)
+        v: Tensor,  # (B, F, S, N, D)
+        place: Place | Reframing,
+    ) -> None:
+        """Take keys and values that nobody asks yet."""
+        assert isinstance(place, Place)
+        self._placed(layer, k, v, place)
 
     def write(
         self,
         layer: int,
-        k: Tensor,  # (B, 2N, S, D)
-        v: Tensor,  # (B, 2N, S, D)
+        k: Tensor,  # (B, R N, S, D)
+        v: Tensor,  # (B, R N, S, D)
         *,
         start: int,
     ) -> tuple[Tensor, Tensor]:
-        """Take keys and values at ``start`` and return all up to their end, each (B, N, start + S, D)."""
-        ...
+        """Take placed keys and values at ``start`` and return all up to their end, each (B, R N, start + S, D)."""
+        return k, v
+
+    def _placed(self, layer: int, k: Tensor, v: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+        return self.write(layer, *place.keys(k, v), start=self.length)
 
 
-class KVCache:
+class KVCache(Cache):
     """Preallocated; the current chunk overwrites its own tail at every denoising step."""
 
     def __init__(
         self, *, num_layers: int, batch: int, num_heads: int, num_tokens: int, head_dim: int, dtype: torch.dtype,
         device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
+        super().__init__()
         shape = (num_layers, 2, batch, num_heads, num_tokens, head_dim)
         self.buffer = torch.zeros(shape, dtype=dtype, device=device)
-        self.length = 0
-        self.record: list[tuple[Tensor, Tensor]] | None = None
 
     def write(
         self,
@@ -60,12 +97,11 @@ class KVCache:
         return (keys[:, :, :stop], values[:, :, :stop]) if start else (k, v)
 
 
-class GradientCache:
+class GradientCache(Cache):
     """Keeps the context's keys and values as they are and writes nothing in place, so that gradients flow."""
 
     def __init__(self) -> None:
-        self.length = 0
-        self.record: list[tuple[Tensor, Tensor]] | None = None
+        super().__init__()
         self.context: dict[int, tuple[Tensor, Tensor]] = {}
 
     def write(
@@ -123,14 +159,18 @@ class PagePool:
 
     def store(self, keys: Tensor, values: Tensor) -> Tensor:
         """Write keys and values (L, ..., S, N, D) to new pages, each held once; return their numbers (...) int32."""
-        shape = keys.shape[1:-3]
-        count = shape.numel()
+        pages = self.allocate(*keys.shape[1:-3])
+        where = pages.flatten().long().to(self.keys.device)
+        self.keys[:, where] = keys.flatten(1, -4).to(self.keys)
+        self.values[:, where] = values.flatten(1, -4).to(self.values)
+        return pages
+
+    def allocate(self, *shape: int) -> Tensor:
+        """Return the numbers of free pages, now held once, (*shape) int32."""
+        count = math.prod(shape)
         while len(self._free) < count:
             self._grow(max(64, count, len(self.references)))
         pages = torch.tensor([self._free.pop() for _ in range(count)], dtype=torch.int32)
-        where = pages.long().to(self.keys.device)
-        self.keys[:, where] = keys.flatten(1, -4).to(self.keys)
-        self.values[:, where] = values.flatten(1, -4).to(self.values)
         self.references[pages.long()] = 1
         return pages.view(shape)
 
@@ -160,6 +200,18 @@ class PagePool:
         self.keys, self.values = (_widened(t, old + new) for t in (self.keys, self.values))
         self.references = torch.cat([self.references, torch.zeros(new, dtype=torch.int32)])
         self._free = [*range(old + new - 1, old - 1, -1), *self._free]
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """Pages of a pool as a context: what ``gather`` would copy."""
+
+    pool: PagePool
+    pages: Tensor  # (B, S) int32, -1 for empty
+
+    def gather(self) -> KeysValues:
+        """Return keys and values, each (L, B, S, tokens, N, D)."""
+        return self.pool.gather(self.pages)
 
 
 def _widened(pages: Tensor, count: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 
@@ -76,6 +77,12 @@ class Conditioning:
     def repeat(self, count: int) -> Conditioning:
         """Return the same with every row repeated ``count`` times in a row."""
         return Conditioning(*(getattr(self, name).repeat_interleave(count, 0) for name in self.__dataclass_fields__))
+
+    def join(self, later: Conditioning) -> Conditioning:
+        """Return the same with later latents behind these."""
+        return Conditioning(
+            *(torch.cat([getattr(self, name), getattr(later, name)], 1) for name in self.__dataclass_fields__)
+        )
 
     def select(self, start: int, stop: int) -> Conditioning:
         """Return the same for latents start..stop-1."""
