@@ -158,6 +158,8 @@ def evaluate(arguments: list[str]) -> None:
             quantize: int8 steps the world with 8-bit linear layers; compare puts the two reports side by side.
         """
         if videos is not None or dynamics:
+            if quantize != "none":
+                raise ValueError("--quantize computes a world; leave it out with --videos and --dynamics")
             from .eval.external import score_dynamics, score_videos
 
             if videos is not None:
@@ -200,6 +202,10 @@ def ablations(arguments: list[str]) -> None:
         """
         from .eval.ablations import run_ablations, run_table
 
+        if table is not None and arms:
+            raise ValueError("--table trains its own arms; pass --table or --arms")
+        if table is None and (seeds or processes or runs):
+            raise ValueError("--seeds, --processes and --runs train the arms of a --table")
         if table is None:
             run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed)
         else:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packaged world `maze`, from nothing: record, train, and leave the world in runs/memory_fine.
+# The packaged world `maze`, from nothing: record, train, and leave the world in runs/context_forcing.
 # Every command goes on where it stopped, so run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,9 +14,9 @@ worldenv train causal --processes "$processes" --config configs/maze/causal.toml
 worldenv train memory --processes "$processes" --config configs/maze/memory.toml --init runs/causal --out runs/memory --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_final.toml --init runs/memory --out runs/memory_final --resume
 worldenv train memory --processes "$processes" --config configs/maze/memory_cached.toml --init runs/memory_final --out runs/memory_cached --resume
-worldenv train memory --processes "$processes" --config configs/maze/memory_fine.toml --init runs/memory_cached --out runs/memory_fine --resume
-# Few steps from a teacher with the same memory (not yet run for the packaged world):
-# worldenv train teacher --processes "$processes" --config configs/maze/teacher.toml --init runs/memory_fine --out runs/teacher --resume
-# worldenv train context_forcing --processes "$processes" --config configs/maze/context_forcing.toml --init runs/memory_fine --teacher runs/teacher --out runs/context_forcing --resume
+worldenv train teacher --processes "$processes" --config configs/maze/teacher.toml --init runs/memory_cached --out runs/teacher --resume
+worldenv train context_forcing --processes "$processes" --config configs/maze/context_forcing.toml --init runs/memory_cached --teacher runs/teacher --out runs/context_forcing --resume
+worldenv export --world runs/context_forcing --weights worldenv/worlds/maze
+# Not packaged: a rolling window (not yet run), and finer tokens (TRAINING_LOG.md).
 # worldenv train rolling --processes "$processes" --config configs/maze/rolling.toml --init runs/context_forcing --teacher runs/teacher --out runs/rolling --resume
-worldenv export --world runs/memory_fine --weights worldenv/worlds/maze
+# worldenv train memory --processes "$processes" --config configs/maze/memory_fine.toml --init runs/memory_cached --out runs/memory_fine --resume

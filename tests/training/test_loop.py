@@ -56,6 +56,23 @@ def test_it_learns_and_leaves_the_average_in_the_module(tmp_path: Path) -> None:
     assert len(stage.shown) == 2
 
 
+def test_a_blend_lies_between_where_it_began_and_where_it_came_also_after_resuming(tmp_path: Path) -> None:
+    whole, part, resumed = Fit(), Fit(), Fit()
+    Trainer(whole, CONFIG, tmp_path / "whole", resume=False, run={}).train()
+    blended = dataclasses.replace(CONFIG, blend=0.25)
+    Trainer(part, blended, tmp_path / "part", resume=False, run={}).train()
+    Trainer(resumed, blended, tmp_path / "whole", resume=True, run={}).train()
+    assert float(part.module.weight) == pytest.approx(0.25 * float(whole.module.weight))  # type: ignore[arg-type]
+    assert float(resumed.module.weight) == float(part.module.weight)  # type: ignore[arg-type]
+
+
+def test_the_best_cannot_be_chosen_without_evaluations_on_the_way(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="preview_every=0"):
+        Trainer(
+            Fit(), dataclasses.replace(CONFIG, preview_every=0), tmp_path, resume=False, run={}, evaluate=lambda: 0.0
+        )
+
+
 def test_a_step_without_finite_gradient_is_skipped(tmp_path: Path) -> None:
     stage = Fit(poison=5)
     Trainer(stage, CONFIG, tmp_path, resume=False, run={}).train()

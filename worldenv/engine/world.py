@@ -123,7 +123,9 @@ class World:
     def identity(self) -> dict[str, str]:
         """Return what reports say of the world: its name, the hash of its files, and how it is computed."""
         int8 = any(isinstance(module, Int8Linear) for module in self.dit.modules())
-        how = [str(self.dit.dtype).removeprefix("torch."), self.dit.backend, *(["int8"] if int8 else [])]
+        dtype, device = self.dit.dtype, self.dit.proj_out.weight.device
+        backend = resolve_backend(self.dit.backend, device=device, dtype=dtype, head_dim=self.config.dit.head_dim)
+        how = [str(dtype).removeprefix("torch."), backend, *(["int8"] if int8 else [])]
         return {"name": self.config.name, "sha256": self.sha256, "computation": " ".join(how)}
 
     def fingerprint(self) -> str:
@@ -206,7 +208,9 @@ class World:
         """
         device, head_dim = self.dit.proj_out.weight.device, self.dit.config.head_dim
         resolve_backend(backend, device=device, dtype=dtype, head_dim=head_dim)
-        self.dit.to(dtype).backend = backend
+        if self.dit.dtype != dtype:  # a release keeps some of its layers in float32
+            self.dit.to(dtype)
+        self.dit.backend = backend
         quantize_linears(self.dit.blocks, quantize)
         return self
 

@@ -44,7 +44,7 @@ def _identity(core: EnvCore) -> dict[str, object]:
         "sampler": to_dict(engine.sampler),
         "chunk_latents": engine.spec.chunk_latents,
         "spec": to_dict(engine.spec),
-        "dtype": str(engine.world.dit.dtype),
+        "computation": engine.world.identity()["computation"],
         "task": repr(core.task),
         "max_episode_steps": core.config.max_episode_steps,
     }

@@ -39,8 +39,8 @@ class CasesConfig:
     """Chunks of a path."""
     given: int = 0
     """Chunks of the path that a world remembers as they truly were; it makes the rest."""
-    kinds: tuple[str, ...] = ()
-    """One kind of path for all cases; by default the suite's."""
+    kind: str = ""
+    """Kind of path of all cases; by default the suite's."""
     depth: bool = True
     """Whether seen and unseen ground are told apart."""
     pose_step: int = 0

@@ -100,7 +100,7 @@ def suite_of(table: AblationTable) -> Suite:
         RUNS[cases.suite], chunks=cases.chunks, depth=cases.depth, pose_step=cases.pose_step, quick=cases.quick,
         given=cases.given, against=(), panels={}, num_frames=None,
     )  # fmt: skip
-    return replace(suite, kinds=cases.kinds) if cases.kinds else suite
+    return replace(suite, kinds=(cases.kind,)) if cases.kind else suite
 
 
 def score_worlds(
@@ -142,4 +142,7 @@ def _identity(world: World) -> str:
 
 
 def _describe(worlds: Mapping[str, World]) -> dict[str, Any]:
-    return {arm: world.identity() for arm, world in worlds.items()}
+    return {
+        arm: world.identity() | {"sampler": to_dict(world.config.sampler), "memory": to_dict(world.config.memory)}
+        for arm, world in worlds.items()
+    }

@@ -11,7 +11,7 @@ import numpy as np
 from .image import Array
 from .run import ArmResult
 from .score import LOWER_IS_BETTER
-from .statistics import bootstrap_ci, equivalent, holm, p_value, verdict
+from .statistics import LEAST_SEEDS, crossed_ci, equivalent, holm, p_value, verdict
 
 PRIMARY = "return_psnr_gt_far"
 """What a claim stands or falls with, where nothing else was fixed."""
@@ -50,7 +50,8 @@ class Question:
             for metric, p in holm({m: said["p"] for m, said in judged.items() if m != self.primary}).items():
                 judged[metric]["p"] = round(p, 5)
             if self.margin and self.primary in gains:
-                same = equivalent(*_pooled(gains[self.primary], maps), self.margin)
+                enough = len(seeds) >= LEAST_SEEDS
+                same = enough and equivalent(*_pooled(gains[self.primary], maps), self.margin)
                 judged[self.primary]["equivalent"] = {"margin": self.margin, "shown": same}
             found[f"{better} - {worse}"] = judged
         return found
@@ -85,5 +86,5 @@ def _judged(gains: Mapping[str, Array], maps: Sequence[int]) -> dict[str, Any]:
 
 def _summary(values: Array, groups: list[Any]) -> dict[str, Any]:
     return {
-        "mean": round(float(values.mean()), 4), "ci95": [round(x, 4) for x in bootstrap_ci(values, groups)],
+        "mean": round(float(values.mean()), 4), "ci95": [round(x, 4) for x in crossed_ci(values, groups)],
     }  # fmt: skip

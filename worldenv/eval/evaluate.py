@@ -101,7 +101,7 @@ def measure(
     spec, world = subject.spec, dict(subject.world)
     judge = Judge(
         spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
-        suite.ages, pose_step=suite.pose_step,
+        suite.ages, pose_step=suite.pose_step, given_frames=suite.given * spec.chunk_frames,
     )  # fmt: skip
     usable, skipped = available(weights)
     try:

@@ -51,13 +51,18 @@ class Judge:
     """Measures camera motion and describes frames; without one there are no such metrics."""
     pose_step: int = 1
     """Every how manieth case's motion is measured; 0 is none."""
+    given_frames: int = 0
+    """Frames behind the start view that arms were given; what is measured over a whole clip is measured after them."""
 
     def __call__(self, frames: Tensor, cases: Cases) -> Scores:
         """Score frames (B, T, H, W, 3) uint8."""
         chunk = self.spec.chunk_frames
         plotted = curves(frames, cases, chunk_frames=chunk)
         frames, cases = frames[:, : self.num_frames], cases.cut(self.num_frames)
-        metrics = score(frames, cases, chunk_frames=chunk, window_frames=self.window_frames, ssim_step=self.ssim_step)
+        metrics = score(
+            frames, cases, chunk_frames=chunk, window_frames=self.window_frames, ssim_step=self.ssim_step,
+            given_frames=self.given_frames,
+        )  # fmt: skip
         if self.ages:
             metrics |= by_age(plotted)
         if self.estimator is None:
@@ -76,7 +81,7 @@ class Judge:
 
 
 def score(
-    frames: Tensor, cases: Cases, *, chunk_frames: int, window_frames: int, ssim_step: int = 1
+    frames: Tensor, cases: Cases, *, chunk_frames: int, window_frames: int, ssim_step: int = 1, given_frames: int = 0
 ) -> dict[str, Array]:
     """Return every metric of frames (B, T, H, W, 3) uint8 that needs no weights, each (B,).
 
@@ -86,12 +91,13 @@ def score(
     fidelity, contrast = frame_psnr(frames, truth), frame_contrast(frames, truth)
     some = slice(ssim_step, None, ssim_step)
     likeness = frame_ssim(frames[:, some], truth[:, some])
+    made = np.arange(frames.shape[1]) > given_frames
     metrics = {
-        "psnr": fidelity[:, 1:].mean(1),
-        "ssim": likeness.mean(1),
-        "motion_ratio": np.asarray(motion_ratio(frames, truth)),
-        "contrast_ratio": contrast[:, 1:].mean(1),
-        "contrast_ratio_new": mean_where(contrast[:, 1:], returns.gap[:, 1:] == 0),
+        "psnr": fidelity[:, made].mean(1),
+        "ssim": likeness[:, made[some]].mean(1),
+        "motion_ratio": np.asarray(motion_ratio(frames[:, given_frames:], truth[:, given_frames:])),
+        "contrast_ratio": contrast[:, made].mean(1),
+        "contrast_ratio_new": mean_where(contrast[:, made], returns.gap[:, made] == 0),
         **returns.split("return_psnr_self", frame_psnr(_first_pass(frames, cases), frames)),
         **returns.split("return_psnr_gt", fidelity),
         **returns.split("return_ssim_gt", likeness, at=some),

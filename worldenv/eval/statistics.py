@@ -1,7 +1,8 @@
-"""Means of nested samples: hierarchical bootstrap, paired differences, and the verdict on a claim.
+"""Means of samples that are not independent: bootstraps, paired differences, and the verdict on a claim.
 
-Trajectories lie in worlds and worlds in training seeds; who resamples trajectories alone believes too much. Values are
-NaN where a trajectory has no such metric; those are left out.
+Trajectories lie in worlds (nested); training seeds meet the same worlds (crossed). Who resamples trajectories alone
+believes too much, and so does who draws worlds anew within each seed: what is hard in a map is hard for all of them.
+Values are NaN where a trajectory has no such metric; those are left out.
 """
 
 from __future__ import annotations
@@ -53,6 +54,32 @@ def _draw(inside: Groups, levels: list[Groups], num_draws: int, rng: np.random.G
     return times[:, parents].astype(np.float64)
 
 
+def crossed_means(
+    values: Array,  # (N,)
+    factors: Sequence[Groups] = (),  # (N,) each: training seeds, maps; none draws the values themselves
+    *,
+    seed: int = 0,
+    num_draws: int = NUM_DRAWS,
+) -> Array:
+    """Return the means of data resampled along each factor independently, (num_draws,), fewer if draws are empty.
+
+    The pigeonhole bootstrap (Owen 2007): a value counts as often as its seed was drawn, times as often as its map was.
+    """
+    rng, weights = np.random.default_rng(seed), np.ones((num_draws, len(values)))
+    for factor in factors or [np.arange(len(values))]:
+        levels, index = np.unique(factor, return_inverse=True)
+        weights *= rng.multinomial(len(levels), np.full(len(levels), 1 / len(levels)), num_draws)[:, index]
+    total = weights.sum(1)
+    result: Array = (weights @ values)[total > 0] / total[total > 0]
+    return result
+
+
+def crossed_ci(values: Array, factors: Sequence[Groups] = ()) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over resampled seeds and maps."""
+    low, high = np.percentile(crossed_means(values, factors), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def bootstrap_ci(values: Array, groups: Sequence[Groups] = (), *, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean over resampled cases."""
     low, high = np.percentile(bootstrap_means(values, groups, seed=seed), [2.5, 97.5])
@@ -82,10 +109,10 @@ def paired(a: Mapping[str, Array], b: Mapping[str, Array], groups: Sequence[Grou
 
 def p_value(
     differences: Array,  # (N,) paired
-    groups: Sequence[Groups] = (),
+    factors: Sequence[Groups] = (),
 ) -> float:
     """Return the two-sided bootstrap p-value of a mean of 0: twice the smaller share of draws on either side."""
-    means = bootstrap_means(differences, groups)
+    means = crossed_means(differences, factors)
     smaller = min((means <= 0).sum(), (means >= 0).sum())
     return min(1.0, 2 * float(smaller + 1) / (len(means) + 1))
 
@@ -93,14 +120,14 @@ def p_value(
 def verdict(
     differences: Array,  # (N,) paired, in the direction that was claimed
     seeds: Groups,  # (N,) training seed of each
-    worlds: Groups,  # (N,)
+    maps: Groups,  # (N,)
 ) -> tuple[Verdict, str]:
     """Judge a claim by the rule fixed beforehand, and say why.
 
     Reproduced in direction: the interval lies above 0 and at least four fifths of five or more training seeds agree in
     sign. Not reproduced: the interval lies below 0. Else inconclusive.
     """
-    low, high = bootstrap_ci(differences, [seeds, worlds])
+    low, high = crossed_ci(differences, [seeds, maps])
     means = [float(differences[seeds == s].mean()) for s in np.unique(seeds)]
     agree = sum(m > 0 for m in means)
     short = "" if len(means) >= LEAST_SEEDS else f"; {LEAST_SEEDS} are needed to call it reproduced"
@@ -112,9 +139,9 @@ def verdict(
     return "inconclusive", why
 
 
-def equivalent(differences: Array, groups: Sequence[Groups], margin: float) -> bool:
+def equivalent(differences: Array, factors: Sequence[Groups], margin: float) -> bool:
     """Tell whether two one-sided tests at 5 % show a mean difference within ``margin`` of 0 (Schuirmann 1987)."""
-    low, high = np.percentile(bootstrap_means(differences, groups), [5, 95])
+    low, high = np.percentile(crossed_means(differences, factors), [5, 95])
     return bool(-margin < low and high < margin)
 
 

@@ -88,5 +88,5 @@ class RollingStage(ContextForcingStage):
         before = segment.bank.c2w[torch.arange(len(segment.first)), segment.first - 1]
         path = torch.cat([before[:, None], segment.c2w], 1)[:, start : start + known + 1]
         c2w, labels = hold_action(path, segment.labels[:, start : start + known], length + 1 - path.shape[1])
-        window = replace(segment, c2w=c2w, labels=labels)
+        window = replace(segment, first=segment.first + start, c2w=c2w, labels=labels)
         return self._prepare(self.module, window, segment.chosen[front], slice(0, length))

@@ -161,8 +161,6 @@ def _same_latents(a: World, b: World) -> bool:
 def _require_renoising(stage: str, config: TrainConfig) -> None:
     if not config.sampler.stochastic:
         raise ValueError(f"stage {stage!r} trains for the sampler that re-noises; set [sampler] stochastic = true")
-    if config.sampler.rolling != (stage == "rolling"):
-        raise ValueError("[sampler] rolling = true belongs to stage 'rolling' and to no other")
 
 
 def _consistency_stage(world: World, config: TrainConfig, out: Path) -> Stage:
@@ -264,6 +262,8 @@ def train(
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; choose one of {', '.join(STAGES)}")
+    if config.sampler.rolling and stage != "rolling":
+        raise ValueError("[sampler] rolling = true belongs to stage 'rolling' and to no other")
     world = _start_world(stage, config)
     if world.starts is None and config.num_starts:
         from .starts import make_starts  # the simulator is an extra
