@@ -9,7 +9,7 @@ import torch
 from worldenv.base.dynamics import Actions, Chunk
 from worldenv.engine.engine import Engine
 from worldenv.engine.info import describe_world
-from worldenv.engine.world import World, find_world
+from worldenv.engine.world import World, find_world, shared_world
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 
 
@@ -62,6 +62,12 @@ def test_the_first_chunk_contains_the_start_view(world: World, text: torch.Tenso
     second = step(engine)
     assert second.n_frames.tolist() == [16, 16]
     assert engine._state.bank.length.tolist() == [8, 8]
+
+
+def test_a_shared_release_keeps_its_float32_layers(release_dir: Path) -> None:
+    world = shared_world(release_dir, device=torch.device("cpu"), dtype=torch.bfloat16)
+    assert world.dit.dtype == torch.bfloat16
+    assert world.dit.time_proj.weight.dtype == torch.float32
 
 
 def test_chunks_of_one_latent_cannot_hold_the_start_view(release_dir: Path) -> None:
