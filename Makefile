@@ -29,6 +29,7 @@ results: $(STAMP)
 	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
 	done
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
+	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/contact.jpg', i.imread('out/results/revisit/contact.png')[::2, ::2], quality=90)"
 	cp out/results/geometry/geometry.png docs/geometry.png

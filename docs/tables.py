@@ -26,12 +26,13 @@ def cell(summary: dict[str, Any], digits: int = 1) -> str:
     return f"{summary['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def arms_table(name: str, columns: dict[str, int], title: str) -> list[str]:
+def arms_table(name: str, columns: dict[str, int], title: str, *, command: str = "") -> list[str]:
     """Arms of a suite, some of their metrics with so many digits; arms that stand still are marked."""
     report = load(name)
+    command = command or f"worldenv eval {name} --out DIR"
     seeds = len(report["seeds"])
     lines = [
-        f"**{title}** (`worldenv eval {name} --out DIR`, {seeds} trajectories of {report['cases']}, "
+        f"**{title}** (`{command}`, {seeds} trajectories of {report['cases']}, "
         f"{report['hardware']}; means with 95 % intervals)",
         "",
         "| arm | " + " | ".join(columns) + " |",
@@ -77,12 +78,29 @@ def drift_table() -> list[str]:
     return arms_table("drift", columns, "The first and the last eighth of 64 chunks")
 
 
+def distilled_table() -> list[str]:
+    """The packaged world beside the one that it was distilled from."""
+    columns = {
+        "return_psnr_self_far": 1, "return_psnr_gt_far": 1, "seen_psnr": 1, "unseen_psnr": 1, "contrast_ratio": 2,
+        "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2, "frechet_pose_features": 3,
+    }  # fmt: skip
+    command = "worldenv eval ablations --arms distilled=maze parent=DIR parent_16_steps=DIR --worlds 32 --out DIR"
+    lines = arms_table("distilled", columns, "Four steps before and after context forcing", command=command)
+    report = load("distilled")
+    lines += ["", "| paired difference | seen ground | ground truth, far | action score |", "|---|---|---|---|"]
+    for claim, judged in report["verdicts"].items():
+        shown = (("seen_psnr", 1), ("return_psnr_gt_far", 1), ("action_score", 2))
+        lines.append(f"| {claim} | " + " | ".join(cell(judged[metric], digits) for metric, digits in shown) + " |")
+    return lines
+
+
 def memory_table() -> list[str]:
     """Both memories and their budgets, and what great age costs."""
     report, bench = load("memory"), load("bench-memory")
     columns = ("return_psnr_self_far", "return_psnr_gt_far", "return_psnr_gt")
     lines = [
-        f"**Both memories** (`worldenv eval memory --out DIR`, protocol {report['protocol']}, {report['hardware']}; "
+        f"**Both memories** (`worldenv eval memory --out DIR`, {len(report['seeds'])} trajectories of "
+        f"{report['cases']}, {report['hardware']}; "
         "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by true visibility)",
         "",
         "| arm | " + " | ".join(columns) + " | against recent: self, far | ground truth, far |",
@@ -155,12 +173,56 @@ def speed_table() -> list[str]:
     return lines
 
 
+def backends_table() -> list[str]:
+    """Ways to compute one world, side by side."""
+    report = load("bench-backends")
+    lines = [
+        f"**Ways to compute** (`worldenv bench backends --out FILE`, {report['hardware']}; steps of all ways in turn, "
+        f"decoding included; times faster than {report['reference'].removesuffix(' none')}: median, p20 to p80)",
+        "",
+        "| envs | dtype, backend, quantisation | ms per chunk | times faster | first chunk against the reference |",
+        "|---|---|---|---|---|",
+    ]
+    for row in report["timing"]:
+        faster = f"{row['times_faster_p50']:.2f} [{row['times_faster_p20']:.2f}, {row['times_faster_p80']:.2f}]"
+        apart = "" if row["first_chunk_psnr"] is None else f"{row['first_chunk_psnr']:.1f} dB"
+        way = f"{row['dtype']}, `{row['backend']}`, {row['quantize']}"
+        lines.append(f"| {row['num_envs']} | {way} | {row['chunk_ms_p50']:.0f} | {faster} | {apart} |")
+    return lines
+
+
+def ablations_table() -> list[str]:
+    """Verdicts on WorldPlay's comparisons, of the tables that have been run."""
+    reports = {path.stem: load(path.stem) for path in sorted(RESULTS.glob("ablation-*.json"))}
+    hardware = ", ".join(dict.fromkeys(report["hardware"] for report in reports.values()))
+    lines = [
+        "**WorldPlay's comparisons, reproduced with small models** (`worldenv eval ablations --table "
+        f"configs/ablations/NAME.toml --out DIR`, {hardware}; gain in the metric that was fixed beforehand, 95 % "
+        "interval over training seeds, mazes and paths)",
+        "",
+        "| file | claim | metric | gain | training seeds | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, report in reports.items():
+        metric = report["question"]["primary"]
+        for claim, judged in report["verdicts"].items():
+            said, table = judged[metric], name.removeprefix("ablation-")
+            better = claim.replace(" - ", "` over `")
+            lines.append(
+                f"| `{table}` | `{better}` | {metric} | {cell(said, 2)} | {len(said['seeds'])} | {said['verdict']} |"
+            )
+    return lines
+
+
 def render() -> str:
     """Return the README with its results block made anew."""
     text = (ROOT / "README.md").read_text()
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    parts = [revisit_table(), short_term_table(), drift_table(), memory_table(), figures_table(), speed_table()]
+    parts = [
+        revisit_table(), distilled_table(), short_term_table(), drift_table(), memory_table(), ablations_table(),
+        figures_table(), speed_table(), backends_table(),
+    ]  # fmt: skip
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 
 
