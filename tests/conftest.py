@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 # Read when Triton is first imported, which other libraries do too: kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -15,7 +16,9 @@ import torch
 from torch import nn
 
 from worldenv.engine.world import Starts, World, WorldConfig
+from worldenv.models.dit import WorldDiT
 from worldenv.models.presets import PRESETS
+from worldenv.models.types import Conditioning
 
 torch.set_num_threads(1)
 
@@ -119,3 +122,19 @@ def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tensors(folder / "text.safetensors", {"text": torch.randn(1, 7, 10)})
     save_tensors(folder / "other.safetensors", {"text": torch.randn(1, 7, 10)})
     return folder
+
+
+def note_positions(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Return a list that grows by the temporal positions of every pass of a transformer, context first."""
+    seen: list[torch.Tensor] = []
+
+    def noting(act: Any) -> Any:
+        def noted(dit: WorldDiT, latents: torch.Tensor, cond: Conditioning, **rest: Any) -> Any:
+            seen.append(cond.positions)
+            return act(dit, latents, cond, **rest)
+
+        return noted
+
+    for name in ("prefill", "forward"):
+        monkeypatch.setattr(WorldDiT, name, noting(getattr(WorldDiT, name)))
+    return seen

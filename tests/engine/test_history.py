@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import note_positions
 from worldenv.base.dynamics import Actions
 from worldenv.engine.engine import Engine
 from worldenv.engine.world import World
@@ -304,18 +305,7 @@ def test_the_engine_keeps_positions_absolute_without_reframing(
     memory = MemoryConfig(temporal_latents=8, retrieved_chunks=1, num_points=512, reframe=False)
     engine = begun(tiny_world, [1, 2], memory=memory, decode=False)
     walk(engine, 5)
-    seen: list[torch.Tensor] = []
-    prefill, forward = WorldDiT.prefill, WorldDiT.forward
-
-    def spy(act: Any) -> Any:
-        def spying(dit: WorldDiT, latents: torch.Tensor, cond: Any, **rest: Any) -> Any:
-            seen.append(cond.positions)
-            return act(dit, latents, cond, **rest)
-
-        return spying
-
-    monkeypatch.setattr(WorldDiT, "prefill", spy(prefill))
-    monkeypatch.setattr(WorldDiT, "forward", spy(forward))
+    seen = note_positions(monkeypatch)
     walk(engine, 1, seed=1)
     context, *chunks = seen
     assert engine.history.selection is not None

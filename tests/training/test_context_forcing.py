@@ -184,8 +184,8 @@ def test_gradients_flow_through_the_last_evaluation_of_each_chunk(
     assert all(p.grad is not None and p.grad.isfinite().all() for p in stage.module.blocks.parameters())
 
 
-def test_losses_reach_their_own_network_only(tiny_world: World) -> None:
-    stage = make_stage(tiny_world)
+def check_losses_reach_their_own_network(stage: ContextForcingStage) -> None:
+    """Let student and critic learn in turn; the other networks of the stage get no gradient."""
     stage.module.requires_grad_(True)
     networks = {"student": stage.module, "critic": stage.fake, "teacher": stage.teacher}
     for mine, loss in (("student", stage.loss), ("critic", stage.critic_loss)):
@@ -196,6 +196,10 @@ def test_losses_reach_their_own_network_only(tiny_world: World) -> None:
             moved = any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
             assert moved == (name == mine), (name, mine)
             network.zero_grad(set_to_none=True)
+
+
+def test_losses_reach_their_own_network_only(tiny_world: World) -> None:
+    check_losses_reach_their_own_network(make_stage(tiny_world))
 
 
 def test_equal_scores_leave_the_student_alone(tiny_world: World) -> None:

@@ -1,16 +1,15 @@
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tests.conftest import note_positions
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
-from worldenv.models.dit import WorldDiT
 from worldenv.models.kv_cache import GradientCache
 from worldenv.models.types import Conditioning
 from worldenv.training.denoise import CausalStage, DenoiseConfig
@@ -180,18 +179,7 @@ def test_positions_stay_absolute_in_training_without_reframing(
     data.need[1, 17:21] = 1.0
     config = DenoiseConfig(necessary=1.0, forcing=0.0, draws=2, policies=(("worldplay", 1.0),))
     stage = MemoryStage(world, config, OptimConfig(batch=2), data=data, heldout=None)
-    seen: list[torch.Tensor] = []
-    prefill, forward = WorldDiT.prefill, WorldDiT.forward
-
-    def spy(act: Any) -> Any:
-        def spying(dit: WorldDiT, latents: torch.Tensor, cond: Conditioning, **rest: Any) -> Any:
-            seen.append(cond.positions)
-            return act(dit, latents, cond, **rest)
-
-        return spying
-
-    monkeypatch.setattr(WorldDiT, "prefill", spy(prefill))
-    monkeypatch.setattr(WorldDiT, "forward", spy(forward))
+    seen = note_positions(monkeypatch)
     stage.loss(torch.Generator().manual_seed(0))
     context, chunk = seen
     assert chunk.tolist() == [[17, 18, 19, 20]] * 4

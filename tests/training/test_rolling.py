@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.test_context_forcing import check_losses_reach_their_own_network
 from tests.training.test_joint import MEMORY, walks
 from worldenv.base.dynamics import Actions
 from worldenv.base.rng import derive_seed
@@ -139,17 +140,7 @@ def test_shares_decide_which_rollout_it_is(tiny_world: World, monkeypatch: pytes
 
 
 def test_losses_reach_their_own_network_only(tiny_world: World) -> None:
-    stage = make_stage(tiny_world, share=1.0)
-    stage.module.requires_grad_(True)
-    networks = {"student": stage.module, "critic": stage.fake, "teacher": stage.teacher}
-    for mine, loss in (("student", stage.loss), ("critic", stage.critic_loss)):
-        value, _ = loss(torch.Generator().manual_seed(0))
-        assert value.isfinite()
-        value.backward()
-        for name, network in networks.items():
-            moved = any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
-            assert moved == (name == mine), (name, mine)
-            network.zero_grad(set_to_none=True)
+    check_losses_reach_their_own_network(make_stage(tiny_world, share=1.0))
 
 
 def test_the_teacher_sees_what_the_windows_saw_of_the_past(tiny_world: World) -> None:

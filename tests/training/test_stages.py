@@ -165,10 +165,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         train(stage, config, tmp_path / "parts")
     monkeypatch.undo()
-    assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["step"] == 2
-    train(stage, config, tmp_path / "parts", resume=True)
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    a, b = (load_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
+    check_goes_on_from_step_2(stage, config, tmp_path)
+
+
+def check_goes_on_from_step_2(stage: str, config: TrainConfig, folder: Path) -> None:
+    """Resume what stopped in ``parts`` with step 2 saved: it ends as ``whole`` did, to the last bit."""
+    assert load_tensors(folder / "parts" / "checkpoint.safetensors")[1]["progress"]["step"] == 2
+    train(stage, config, folder / "parts", resume=True)
+    assert losses(folder / "parts") == losses(folder / "whole")
+    a, b = (load_tensors(folder / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -191,11 +196,7 @@ def test_a_killed_run_loses_only_the_steps_since_its_checkpoint(
     with pytest.raises(SystemExit):
         train(stage, config, tmp_path / "parts")
     monkeypatch.undo()
-    assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["step"] == 2
-    train(stage, config, tmp_path / "parts", resume=True)
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    a, b = (load_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("whole", "parts"))
-    assert all(torch.equal(a[k], b[k]) for k in a)
+    check_goes_on_from_step_2(stage, config, tmp_path)
 
 
 def test_an_evaluation_decides_which_world_is_written(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
