@@ -65,6 +65,17 @@ def turn_tokens(a, b, c, d, p_cos, p_sin, o_s, m_s, o_g, G: tl.constexpr):
 
 
 @triton.jit
+def turn_slot(a, b, c, d, p_cos, p_sin, i_seen, o_g, G: tl.constexpr):
+    """Turn quarters (ROWS, G) by the time of slot i_seen; the tables are (B M, 2 G) or (B F M, 2 G)."""
+    o_angle = i_seen * (2 * G) + o_g[None, :]
+    # (1, G) each
+    return turn_quarters(
+        a, b, c, d, tl.load(p_cos + o_angle), tl.load(p_sin + o_angle),
+        tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G),
+    )  # fmt: skip
+
+
+@triton.jit
 def mix_quarters(a, b, c, d, p_matrix):
     """Multiply groups of four, as row vectors, by the 4x4 at p_matrix from the right."""
     m = p_matrix

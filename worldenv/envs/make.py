@@ -74,27 +74,12 @@ def make_core(
         ValueError: on anything unknown; nothing is loaded before the arguments are checked.
     """
     made, entry = make_task(task, task_options)
-    if num_envs < 1:
-        raise ValueError(f"num_envs={num_envs} must be at least 1")
+    _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
     if dynamics not in ("world", "sim"):
         raise ValueError(f"dynamics={dynamics!r}; choose 'world' or 'sim'")
-    if chunk_latents is not None and chunk_latents < 1:
-        raise ValueError(f"chunk_latents={chunk_latents} must be at least 1")
-    if num_steps is not None and num_steps < 1:
-        raise ValueError(f"num_steps={num_steps} must be at least 1")
-    if stack < 1:
-        raise ValueError(f"stack={stack} must be at least 1")
     if max_episode_steps is not None and max_episode_steps < -1:
         raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
-    where = resolve_device(device)
-    kind = resolve_dtype(dtype, where)
-    resolve_backend(backend, device=where, dtype=kind)
-    check_kind(quantize)
-    loaded = (
-        world
-        if isinstance(world, World)
-        else shared_world(world, device=where, dtype=kind, backend=backend, quantize=quantize)
-    )
+    loaded = _load(world, device, dtype, backend, quantize)
     starts = loaded.require_starts() if entry.needs_goal or dynamics == "sim" else loaded.starts
     limit = entry.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = CoreConfig(
@@ -110,6 +95,23 @@ def make_core(
     sampler = sampler_config(loaded.config.sampler, num_steps, lookahead_policy)
     made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, sampler)
     return EnvCore(made_dynamics, made, Episodes(starts), config)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name}={count} must be at least 1")
+
+
+def _load(world: str | World, device: str, dtype: str, backend: str, quantize: str) -> World:
+    """Check how a world is to be computed, then load it, unless it is there."""
+    where = resolve_device(device)
+    kind = resolve_dtype(dtype, where)
+    resolve_backend(backend, device=where, dtype=kind)
+    check_kind(quantize)
+    if isinstance(world, World):
+        return world
+    return shared_world(world, device=where, dtype=kind, backend=backend, quantize=quantize)
 
 
 def _dynamics(

@@ -13,10 +13,57 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..pages import SCALE_BLOCK, Pages
 from ..places import Reframing
-from ..quarters import join_quarters, load_quarters, mix_quarters, split_quarters, turn_quarters, turn_tokens
+from ..quarters import join_quarters, load_quarters, mix_quarters, split_quarters, turn_slot, turn_tokens
 
 LOG2_E = 1.4426950408889634
 DOT_TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
+
+
+@triton.jit
+def _placed_queries(
+    p_q, p_cos, p_sin, p_relative, p_space_cos, p_space_sin, o_q, o_s, m_s, o_g, i_seen,
+    CAMERA: tl.constexpr, SPACE: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
+    """Return the query tile as a page wants it, (BM, G) each: in its camera's frame, or turned by place and time."""
+    a, b, c, d = load_quarters(p_q, o_q, m_s, o_g, G)
+    if CAMERA:
+        a, b, c, d = mix_quarters(a, b, c, d, p_relative + i_seen * 16)
+    else:
+        if SPACE:
+            a, b, c, d = turn_tokens(a, b, c, d, p_space_cos, p_space_sin, o_s, m_s, o_g, G)
+        a, b, c, d = turn_slot(a, b, c, d, p_cos, p_sin, i_seen, o_g, G)
+    return a, b, c, d
+
+
+@triton.jit
+def _load_tokens(
+    p_k, p_v, i_page, i_token, i_column, i_head, num_tokens, num_heads, o_n, o_d, m_n,
+    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, TMA: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Return keys and values of some of a page's tokens, (BN, HEAD_DIM) each, zeros beyond the page."""
+    if TMA:
+        k = tl.reshape(p_k.load([i_page, i_token, i_column]), (BN, HEAD_DIM))
+        v = tl.reshape(p_v.load([i_page, i_token, i_head * HEAD_DIM]), (BN, HEAD_DIM))
+    else:
+        i_kv = i_page.to(tl.int64) * num_tokens + i_token + o_n
+        o_k = i_kv[:, None] * (FORMS * num_heads * HEAD_DIM) + i_column + o_d[None, :]
+        o_v = (i_kv[:, None] * num_heads + i_head) * HEAD_DIM + o_d[None, :]
+        k = tl.load(p_k + o_k, mask=m_n[:, None], other=0)
+        v = tl.load(p_v + o_v, mask=m_n[:, None], other=0)
+    return k, v
+
+
+@triton.jit
+def _turned_keys(
+    k, p_space_cos, p_space_sin, o_token, m_n, o_g,
+    SPACE: tl.constexpr, DOT: tl.constexpr, G: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Return keys (BN, HEAD_DIM) turned by row and column, where that was not done when they were written."""
+    if SPACE:
+        a, b, c, d = split_quarters(k.to(tl.float32), BN, G)
+        a, b, c, d = turn_tokens(a, b, c, d, p_space_cos, p_space_sin, o_token, m_n, o_g, G)
+        k = join_quarters(a, b, c, d, BN, G)
+    return k.to(DOT)
 
 
 @triton.jit
@@ -51,19 +98,9 @@ def _branch(
                 a, b, c, d = split_quarters(acc, BM, G)
                 a, b, c, d = mix_quarters(a, b, c, d, p_change + (i_env.to(tl.int64) * num_slots + i_slot) * 16)
                 acc = join_quarters(a, b, c, d, BM, G)
-            # (BM, G) each
-            a, b, c, d = load_quarters(p_q, o_q, m_s, o_g, G)
-            if CAMERA:
-                a, b, c, d = mix_quarters(a, b, c, d, p_relative + i_seen * 16)
-            else:
-                if SPACE:
-                    a, b, c, d = turn_tokens(a, b, c, d, p_space_cos, p_space_sin, o_s, m_s, o_g, G)
-                # (1, G) each
-                o_angle = i_seen * (2 * G) + o_g[None, :]
-                a, b, c, d = turn_quarters(
-                    a, b, c, d, tl.load(p_cos + o_angle), tl.load(p_sin + o_angle),
-                    tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G),
-                )  # fmt: skip
+            a, b, c, d = _placed_queries(
+                p_q, p_cos, p_sin, p_relative, p_space_cos, p_space_sin, o_q, o_s, m_s, o_g, i_seen, CAMERA, SPACE, G
+            )
             q = join_quarters(a, b, c, d, BM, G) * scale_log2
             if INT8:
                 # (1, G) each: the page's mean enters once, exactly
@@ -78,16 +115,10 @@ def _branch(
 
             for i_token in range(0, num_tokens, BN):
                 m_n = i_token + o_n < num_tokens
-                if TMA:
-                    # (BN, HEAD_DIM) each, zeros beyond the page
-                    k = tl.reshape(p_k.load([i_page, i_token, i_column]), (BN, HEAD_DIM))
-                    v = tl.reshape(p_v.load([i_page, i_token, i_head * HEAD_DIM]), (BN, HEAD_DIM))
-                else:
-                    i_kv = i_page.to(tl.int64) * num_tokens + i_token + o_n
-                    o_k = i_kv[:, None] * (FORMS * num_heads * HEAD_DIM) + i_column + o_d[None, :]
-                    o_v = (i_kv[:, None] * num_heads + i_head) * HEAD_DIM + o_d[None, :]
-                    k = tl.load(p_k + o_k, mask=m_n[:, None], other=0)
-                    v = tl.load(p_v + o_v, mask=m_n[:, None], other=0)
+                k, v = _load_tokens(
+                    p_k, p_v, i_page, i_token, i_column, i_head, num_tokens, num_heads, o_n, o_d, m_n,
+                    HEAD_DIM, FORMS, TMA, BN,
+                )  # fmt: skip
                 if INT8:
                     # (BN,)
                     i_block = i_page.to(tl.int64) * tl.cdiv(num_tokens, SCALE_BLOCK) + (i_token + o_n) // SCALE_BLOCK
@@ -96,16 +127,10 @@ def _branch(
                     scores = tl.dot(q_tile, tl.trans(k)).to(tl.float32)
                     scores = scores * (q_scale[:, None] * k_scale[None, :]) + q_mean[:, None]
                 else:
-                    if SPACE and not CAMERA:
-                        # (BN, G) each
-                        k_a, k_b, k_c, k_d = split_quarters(k.to(tl.float32), BN, G)
-                        k_a, k_b, k_c, k_d = turn_tokens(
-                            k_a, k_b, k_c, k_d, p_space_cos, p_space_sin, i_token + o_n, m_n, o_g, G
-                        )
-                        k_turned = join_quarters(k_a, k_b, k_c, k_d, BN, G)
-                        scores = tl.dot(q_tile, tl.trans(k_turned.to(DOT)))
-                    else:
-                        scores = tl.dot(q_tile, tl.trans(k.to(DOT)))
+                    k = _turned_keys(
+                        k, p_space_cos, p_space_sin, i_token + o_n, m_n, o_g, SPACE and not CAMERA, DOT, G, BN
+                    )
+                    scores = tl.dot(q_tile, tl.trans(k))
                 scores = tl.where(m_n[None, :], scores, float("-inf"))
                 higher = tl.maximum(peak, tl.max(scores, 1))
                 weights = tl.exp2(scores - higher[:, None])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..pages import SCALE_BLOCK, Pages
 from ..places import Reframing
-from ..quarters import load_quarters, mix_quarters, store_quarters, turn_quarters, turn_tokens
+from ..quarters import load_quarters, mix_quarters, store_quarters, turn_slot, turn_tokens
 from .ref import slot_angles, slot_matrix
 
 BLOCK = 32
@@ -55,12 +55,7 @@ def _reframe_gather_fwd_kernel(
     if i_branch == 0:
         if SPACE:
             a, b, c, d = turn_tokens(a, b, c, d, p_space_cos, p_space_sin, o_s, m_s, o_g, G)
-        # (1, G) each
-        o_angle = i_seen * (2 * G) + o_g[None, :]
-        a, b, c, d = turn_quarters(
-            a, b, c, d, tl.load(p_cos + o_angle), tl.load(p_sin + o_angle),
-            tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G),
-        )  # fmt: skip
+        a, b, c, d = turn_slot(a, b, c, d, p_cos, p_sin, i_seen, o_g, G)
     else:
         a, b, c, d = mix_quarters(a, b, c, d, p_matrix + i_seen * 16)
         e, f, g, h = mix_quarters(e, f, g, h, p_matrix + i_seen * 16)
