@@ -6,6 +6,7 @@ import pytest
 
 import worldenv
 from worldenv import cli
+from worldenv.cli.config import split_config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -14,9 +15,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 
 def test_config_file_is_taken_out_of_the_flags() -> None:
-    assert cli.split_config(["--a", "1", "--config", "x.toml", "--b"]) == (Path("x.toml"), ["--a", "1", "--b"])
-    assert cli.split_config(["--config=y.toml"]) == (Path("y.toml"), [])
-    assert cli.split_config(["--a"]) == (None, ["--a"])
+    assert split_config(["--a", "1", "--config", "x.toml", "--b"]) == (Path("x.toml"), ["--a", "1", "--b"])
+    assert split_config(["--config=y.toml"]) == (Path("y.toml"), [])
+    assert split_config(["--a"]) == (None, ["--a"])
 
 
 def test_help_lists_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

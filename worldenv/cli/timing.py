@@ -1,0 +1,53 @@
+"""The command that measures speed: bench."""
+
+# No postponed annotations here: tyro reads the types of the nested functions below.
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+def bench(arguments: list[str]) -> None:
+    """measure the engine's speed, the memory at a great age, a rolling window, or what WorldPlay-5B takes here"""
+
+    def run(
+        what: tyro.conf.Positional[Literal["engine", "backends", "memory", "rolling", "worldplay"]] = "engine", /, *,
+        out: Path,
+        world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
+        teacher_steps: int = 16, layers: int = 30, size: tuple[int, int] = (704, 1280),
+    ) -> None:  # fmt: skip
+        """Measure and write a JSON file: throughput, memory at a great age, a rolling window, or WorldPlay-5B.
+
+        Args:
+            what: engine (a world with 1, 4 and 16 envs), backends (float32, bfloat16 and int8 side by side), memory (an
+                old engine against a young one, and retrieval alone), rolling (both lookahead policies of a rolling
+                window against the many-step teacher), or worldplay (the released sizes on random weights, by part).
+            out: JSON file to write.
+            world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights).
+            envs: engine, backends: batch sizes, interleaved; rolling: the first of them.
+            steps: steps counted for each.
+            chunks: memory: age of the old engine.
+            teacher_steps: rolling: steps of the teacher.
+            layers: worldplay: transformer layers (the release has 30).
+            size: worldplay: height and width.
+        """
+        from ..eval.bench import bench_engine
+        from ..eval.bench_backends import bench_backends
+        from ..eval.bench_memory import bench_memory
+        from ..eval.bench_rolling import bench_rolling
+        from ..eval.bench_worldplay import bench_worldplay
+
+        if what == "engine":
+            bench_engine(world or "maze", out, sizes=envs, num_steps=steps)
+        elif what == "backends":
+            bench_backends(world or "maze", out, sizes=envs, num_steps=steps)
+        elif what == "memory":
+            bench_memory(out, name=world or "tiny", num_chunks=chunks, num_steps=steps)
+        elif what == "rolling":
+            bench_rolling(
+                out, name=world or "maze", num_envs=envs[0], num_steps=steps, teacher_steps=teacher_steps
+            )  # fmt: skip
+        else:
+            bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
+
+    tyro.cli(run, args=arguments, prog="worldenv bench")
