@@ -186,7 +186,7 @@ def backends_table() -> list[str]:
     for row in report["timing"]:
         faster = f"{row['times_faster_p50']:.2f} [{row['times_faster_p20']:.2f}, {row['times_faster_p80']:.2f}]"
         apart = "" if row["first_chunk_psnr"] is None else f"{row['first_chunk_psnr']:.1f} dB"
-        way = f"{row['dtype']}, `{row['backend']}`, {row['quantize']}"
+        way = f"{row['dtype']}, `{row['backend']}`, {row['quantize']}{', captured' if row.get('capture') else ''}"
         lines.append(f"| {row['num_envs']} | {way} | {row['chunk_ms_p50']:.0f} | {faster} | {apart} |")
     return lines
 

@@ -8,6 +8,7 @@ stay as they are. Sums of values stand in the frame of the page last met; at the
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,7 @@ class Reframing:
     """A chunk's view of its context: made once per chunk, used by every layer and step."""
 
     table: Tensor  # (B, M) int32: the page in each slot, -1 for none
-    full: bool  # whether every slot has a page, so that dense attention needs no mask
+    full: bool  # whether every slot is known to have a page, so that dense attention needs no mask
     queries: Places  # (B, F)
     slots: Places  # (B, M)
     frequencies: Tensor  # (D / 2) float64: of time
@@ -59,11 +60,13 @@ def reframe(
     head_dim: int,
     theta: float,
     space: tuple[Tensor, Tensor] | None = None,  # each (S, D / 2)
+    full: bool | None = None,
 ) -> Reframing:
     """Compute what turns and mixes queries, in float64, and keep it in float32.
 
     ``space`` (from ``space_table``) is for pages of plain keys: the RoPE branch then turns queries and keys by row and
-    column as it reads them. Without it they have been turned when they were written.
+    column as it reads them. Without it they have been turned when they were written. ``full`` says whether every slot
+    has a page; None looks, and waits for the device.
 
     Raises:
         ValueError: if the table does not fit the slots, or only one side has cameras.
@@ -75,12 +78,12 @@ def reframe(
         )
     if (queries.projection is None) != (slots.projection is None):
         raise ValueError("only one of queries and slots has cameras; pass both or neither")
-    frequencies = pair_frequencies(head_dim, theta)[0].to(table.device)
+    frequencies = _time_frequencies(head_dim, theta, table.device)
     steps = queries.positions[:, :, None].double() - slots.positions[:, None].double()
     angles = torch.where((table >= 0)[:, None], steps, 0.0)[..., None] * frequencies
     return Reframing(
         table=table.contiguous(),
-        full=bool((table >= 0).all()),
+        full=bool((table >= 0).all()) if full is None else full,
         queries=queries,
         slots=slots,
         frequencies=frequencies,
@@ -91,6 +94,12 @@ def reframe(
     )
 
 
+@functools.cache
+def _time_frequencies(head_dim: int, theta: float, device: torch.device) -> Tensor:
+    return pair_frequencies(head_dim, theta)[0].to(device)
+
+
+@functools.cache  # so that it is copied to a device once, before anything is recorded there
 def space_table(
     rows: int,
     columns: int,

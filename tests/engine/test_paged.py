@@ -107,7 +107,8 @@ def test_a_start_view_inside_the_first_chunk(begun: Make) -> None:
 
 def prepare(engine: Engine) -> Prepared:
     c2w = engine.c2w[:, None].expand(-1, 4, -1, -1)
-    return engine.history.prepare(c2w, torch.zeros(engine.num_envs, 4, dtype=torch.long), K=engine.K, seeds=[0, 1])
+    labels = torch.zeros(engine.num_envs, 4, dtype=torch.long)
+    return engine.history.encode(engine.history.stage(c2w, labels, K=engine.K, seeds=[0, 1]))
 
 
 @pytest.mark.parametrize(

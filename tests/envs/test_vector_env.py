@@ -125,6 +125,7 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
         ({"memory": "elephant"}, "worldplay"), ({"memory": {"policies": 1}}, "policy"),
         ({"dynamics": "dream"}, "'world' or 'sim'"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
         ({"backend": "fast"}, "choose auto, torch, onednn"), ({"quantize": "int4"}, "none, int8"),
+        ({"capture": True}, "not of a world on cpu"),
         ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, goal, c2w"),
         ({"task_options": {"reach": 1}}, "tolerance"), ({"num_envs": 0}, "at least 1"),
         ({"chunk_latents": -1}, "chunk_latents"), ({"num_steps": 0}, "num_steps"), ({"stack": 0}, "stack"),

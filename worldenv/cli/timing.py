@@ -14,7 +14,8 @@ def bench(arguments: list[str]) -> None:
         what: tyro.conf.Positional[Literal["engine", "backends", "memory", "rolling", "worldplay"]] = "engine", /, *,
         out: Path,
         world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
-        teacher_steps: int = 16, layers: int = 30, size: tuple[int, int] = (704, 1280),
+        decode: bool = True, capture: bool = False, teacher_steps: int = 16, layers: int = 30,
+        size: tuple[int, int] = (704, 1280),
     ) -> None:  # fmt: skip
         """Measure and write a JSON file: throughput, memory at a great age, a rolling window, or WorldPlay-5B.
 
@@ -26,6 +27,8 @@ def bench(arguments: list[str]) -> None:
             world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights).
             envs: engine, backends: batch sizes, interleaved; rolling: the first of them.
             steps: steps counted for each.
+            decode: engine: make frames of the latents, as environments with pictures do.
+            capture: engine: launch a chunk's kernels as one CUDA graph; backends tries both by itself.
             chunks: memory: age of the old engine.
             teacher_steps: rolling: steps of the teacher.
             layers: worldplay: transformer layers (the release has 30).
@@ -38,7 +41,7 @@ def bench(arguments: list[str]) -> None:
         from ..eval.bench_worldplay import bench_worldplay
 
         if what == "engine":
-            bench_engine(world or "maze", out, sizes=envs, num_steps=steps)
+            bench_engine(world or "maze", out, sizes=envs, num_steps=steps, decode=decode, capture=capture)
         elif what == "backends":
             bench_backends(world or "maze", out, sizes=envs, num_steps=steps)
         elif what == "memory":

@@ -30,21 +30,21 @@ def sample_chunk(
     one evaluation only: a student's self-rollout (WorldPlay, Algorithm 1).
     """
     x, before, step_before = noise, None, 0.0
-    for step_index, (now, after) in enumerate(pairwise(inference_sigmas(config))):
-        timesteps = torch.full(x.shape[:2], 1000 * float(now), device=x.device)
+    for step_index, (now, after) in enumerate(pairwise(inference_sigmas(config).tolist())):
+        timesteps = torch.full(x.shape[:2], 1000 * now, device=x.device)
         if exit_step is not None:
             if step_index == exit_step:
                 torch.clear_autocast_cache()  # weights that were converted without gradients would be used again
-                return x - float(now) * velocity(x, timesteps)
+                return x - now * velocity(x, timesteps)
             with torch.no_grad():
                 v = velocity(x, timesteps)
         else:
             v = velocity(x, timesteps)
         if config.stochastic and renoise is not None:
-            x0 = x - float(now) * v
-            x = (1 - float(after)) * x0 + float(after) * renoise() if after > 0 else x0
+            x0 = x - now * v
+            x = (1 - after) * x0 + after * renoise() if after > 0 else x0
             continue
-        step, slope = float(after - now), v.to(x.dtype)
+        step, slope = after - now, v.to(x.dtype)
         if config.order == 2 and before is not None:
             slope = slope + step / (2 * step_before) * (slope - before)
         before, step_before = v.to(x.dtype), step

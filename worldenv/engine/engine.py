@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +15,12 @@ from ..diffusion.schedule import SamplerConfig
 from ..geometry.action import c2w_to_keys, keys_to_label
 from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
+from ..models.types import KeysValues
 from ..models.vae import VAECache, to_frames, to_pixels
+from .capture import Recorder, run_eagerly
 from .history import History
 from .rolling import RollingWindow
-from .rollout import Known, Prepared, generate_chunk
+from .rollout import Known, Staged, generate_chunk
 from .state import EngineState
 from .world import World
 
@@ -38,6 +40,7 @@ class Engine:
         sampler: SamplerConfig | None = None,
         chunk_latents: int | None = None,
         decode: bool = True,
+        capture: bool = False,  # replay a chunk's kernels as one CUDA graph
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
@@ -48,9 +51,19 @@ class Engine:
         self.device = world.vae.latent_mean.device
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
         self.history = History(world, self.spec, self.memory, num_envs)
+        self._call = self._caller(capture)
         self._state = EngineState.empty(num_envs, self.spec, self.history)
         if self.sampler.rolling:
             self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
+
+    def _caller(self, capture: bool) -> Callable[..., Any]:
+        """Return what runs the device's part of a chunk."""
+        if not capture:
+            return run_eagerly
+        if self.device.type != "cuda" or self.sampler.rolling:
+            why = "chunks of a rolling window" if self.sampler.rolling else f"a world on {self.device}"
+            raise ValueError(f"capture=True records CUDA graphs of single chunks, not of {why}; set capture=False")
+        return Recorder()
 
     @property
     def c2w(self) -> Tensor:
@@ -213,7 +226,13 @@ class Engine:
             yield frames
 
     def _show(self, latent: Tensor) -> Tensor:
-        return to_frames(self.world.vae.decode(latent, self._state.decoder)).cpu()
+        frames, past = self._call(self._decode, latent, self._state.decoder.tensors)
+        self._state.decoder = VAECache(past)
+        return frames.cpu()
+
+    def _decode(self, latent: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        cache = VAECache(list(past))
+        return to_frames(self.world.vae.decode(latent, cache)), cache.tensors
 
     def _show_first(self, latent: Tensor, first: Tensor, length: Tensor) -> Tensor:
         """Decode the first latent of a chunk in which some rows have their start view, known or just invented."""
@@ -255,19 +274,21 @@ class Engine:
             self.history.recache(row, K=self.K, text=state.text_batch([row]))
         state.stale.clear()
         path = (placed.c2w, labels) if window is None else window.look_ahead(state.bank, placed.c2w, labels)
-        prepared = self.history.prepare(*path, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first)
+        staged = self.history.stage(*path, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first)
         if window is None:
-            latents = self._denoise(prepared, first, given)
+            latents, recorded = self._denoise(staged, first, given)
         else:
+            prepared = self.history.encode(staged)
             latents = window.advance(prepared, self._draw)
+            recorded = prepared.record(latents) if self.history.records else None
         for rows, new in ((given, slice(1, None)), (~given, slice(None))):
             index = rows.nonzero()[:, 0]
             state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
-        self.history.record(torch.arange(self.num_envs), prepared, latents, placed.c2w)
+        self.history.record(torch.arange(self.num_envs), recorded, placed.c2w)
         return latents
 
-    def _denoise(self, prepared: Prepared, first: Tensor, given: Tensor) -> Tensor:
-        """Denoise one chunk by itself, (B, F, C, h, w); ``given`` rows (B,) have their start view in it."""
+    def _denoise(self, staged: Staged, first: Tensor, given: Tensor) -> tuple[Tensor, KeysValues | None]:
+        """Denoise one chunk by itself; ``given`` rows (B,) have their start view in it."""
         state, chunk = self._state, self.spec.chunk_latents
         noise = state.take_noise(state.bank.length.masked_fill(first, 0), (chunk, *self.world.latent_shape)).to(
             self.device
@@ -276,8 +297,20 @@ class Engine:
         if given.any():
             mask = given[:, None] & (torch.arange(chunk) == 0)
             known = Known(mask.to(self.device), state.bank.latents[:, :1].expand(-1, chunk, -1, -1, -1).to(self.device))
-        every = torch.ones_like(first)
-        return generate_chunk(prepared, noise, self.sampler, known=known, renoise=lambda: self._draw(every, 1))
+        every, fresh = torch.ones_like(first), self.sampler.num_steps - 1 if self.sampler.stochastic else 0
+        later = [self._draw(every, 1) for _ in range(fresh)]
+        made: tuple[Tensor, KeysValues | None] = self._call(
+            self._chunk, staged, noise, later, known, key=self.history.address
+        )
+        return made
+
+    def _chunk(
+        self, staged: Staged, noise: Tensor, later: list[Tensor], known: Known | None
+    ) -> tuple[Tensor, KeysValues | None]:
+        """Encode, denoise and record: latents (B, F, C, h, w), and their keys and values if the memory keeps them."""
+        prepared = self.history.encode(staged)
+        latents = generate_chunk(prepared, noise, self.sampler, known=known, renoise=iter(later).__next__)
+        return latents, prepared.record(latents) if self.history.records else None
 
     def _draw(self, rows: Tensor, num_chunks: int) -> Tensor:
         """Draw noise for masked rows (B,), (B, chunks F, C, h, w); zeros elsewhere."""

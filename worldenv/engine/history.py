@@ -20,8 +20,8 @@ from ..memory.select import Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
 from ..models.paged_cache import PagedCache
-from ..models.types import TextCache
-from .rollout import Prepared, new_cache, new_pool, prepare
+from ..models.types import KeysValues, TextCache
+from .rollout import Prepared, Staged, encode, new_cache, new_pool, prepare, stage
 from .world import World
 
 Edit = Callable[[Context], Context]
@@ -66,7 +66,7 @@ class History:
         """S, the slots of a context."""
         return num_slots(self.config, self.layout.chunk_latents) if self.store is None else self.store.slots
 
-    def prepare(
+    def stage(
         self,
         c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk, or of a window of chunks
         labels: Tensor,  # (B, F)
@@ -75,8 +75,8 @@ class History:
         text: TextCache | None = None,
         seeds: Sequence[int] = (),
         hidden: Tensor | None = None,  # (B,) bool: rows whose lone start view is no context
-    ) -> Prepared:
-        """Choose and encode the context of every row's coming chunk or window."""
+    ) -> Staged:
+        """Choose the context of every row's coming chunk or window."""
         if self.store is not None:
             context, self.selection = self._recorded(self.store, torch.arange(len(c2w)), c2w)
         else:
@@ -89,19 +89,35 @@ class History:
             context = self.edit(context)
         if self._cache is None:
             self._cache = self._new_cache(*c2w.shape[:2])
-        return self._prepare(context, c2w, labels, K, text, self._cache)
+        return stage(self.dit, context, c2w=c2w, labels=labels, K=K, unit=self.unit, text=text)
+
+    def encode(self, staged: Staged) -> Prepared:
+        """Encode the context of every row into the cache that all chunks share."""
+        assert self._cache is not None
+        return encode(self.dit, staged, self._cache, size=self.latent_shape[1:])
+
+    @property
+    def records(self) -> bool:
+        """Whether the policy keeps keys and values."""
+        return self.store is not None
+
+    @property
+    def address(self) -> int:
+        """Where kept keys and values lie, a number that changes when they move."""
+        pool = self._cache.pool if isinstance(self._cache, PagedCache) else self.store and self.store.pool
+        return pool.keys.data_ptr() if pool else 0
 
     def record(
         self,
         rows: Tensor,  # (R,) int64
-        prepared: Prepared,
-        latents: Tensor,  # (R, F, C, h, w): the whole chunk that was prepared for, the first of a window
+        recorded: KeysValues | None,  # each (L, R, F, S, N, head_dim), of the whole chunk that was staged
         c2w: Tensor,  # (R, F, 4, 4)
     ) -> None:
         """Keep the keys and values of a clean chunk, if the policy does."""
         if self.store is not None:
             assert self.store.pool is not None
-            self.store.add(rows, c2w, self.store.pool.store(*prepared.record(latents)))
+            assert recorded is not None
+            self.store.add(rows, c2w, self.store.pool.store(*recorded))
 
     def begin(
         self,
@@ -124,7 +140,7 @@ class History:
         for part in self.layout.parts(latents.shape[1]):
             context, _ = self._recorded(self.store, rows, c2w[:, part])
             prepared = self._prepare(context, c2w[:, part], labels[:, part], K, text)
-            self.record(rows, prepared, latents[:, part].to(self.device), c2w[:, part])
+            self.record(rows, prepared.record(latents[:, part].to(self.device)), c2w[:, part])
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:
         """Copy what some rows remember as a dictionary of tensors, each with a leading row axis."""
@@ -220,11 +236,7 @@ class History:
         assert self.store.pool is not None
         return PagedCache(self.store.pool, batch=batch, num_slots=0, num_latents=num_latents)
 
-    def _prepare(
-        self, context: Context, c2w: Tensor, labels: Tensor, K: Tensor, text: TextCache | None,
-        cache: Cache | None = None,
-    ) -> Prepared:  # fmt: skip
+    def _prepare(self, context: Context, c2w: Tensor, labels: Tensor, K: Tensor, text: TextCache | None) -> Prepared:
         return prepare(
-            self.dit, context, c2w=c2w, labels=labels, latent_shape=self.latent_shape, K=K, unit=self.unit, cache=cache,
-            text=text,
-        )  # fmt: skip
+            self.dit, context, c2w=c2w, labels=labels, latent_shape=self.latent_shape, K=K, unit=self.unit, text=text
+        )

@@ -66,6 +66,74 @@ class Prepared:
         return self.dit.record(latents, cond, mask=mask, cache=self.cache, text=self.text)
 
 
+@dataclass(frozen=True)
+class Staged:
+    """What the network reads of a context and of the latents to come, on its device, before it is run.
+
+    From here to a chunk's latents nothing is read back by the host, so that it can be recorded (``engine.capture``).
+    """
+
+    past: Conditioning  # (B, S)
+    now: Conditioning  # (B, F), the timesteps those of clean context
+    latents: Tensor  # (B, S, C, h, w), empty where they are recorded
+    recorded: KeysValues | PageTable | None
+    valid: Tensor  # (B, S) bool: filled slots
+    full: bool  # whether all of them are
+    sees: Tensor  # (B, S, S) bool: which latents of the context see which
+    mask: Tensor  # (B, F, S + F) bool
+    text: TextCache | None = None
+
+
+def stage(
+    dit: WorldDiT,
+    context: Context,
+    *,
+    c2w: Tensor,  # (B, F, 4, 4) commanded, of the chunk or of a window of chunks
+    labels: Tensor,  # (B, F)
+    K: Tensor,  # (3, 3) normalised
+    unit: float,
+    text: TextCache | None = None,
+) -> Staged:
+    """Condition a context and the latents to come, and bring them to the network's device."""
+    device, num_slots, num_latents = dit.patch_embedding.weight.device, context.entry.shape[1], c2w.shape[1]
+    exact = dit.config.numerics == "reference"
+    whole = condition(context, c2w, labels, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
+    recorded = context.recorded
+    if isinstance(recorded, PageTable):
+        recorded = replace(recorded, pages=recorded.pages.to(device))
+    return Staged(
+        past=to_device(whole.select(0, num_slots), device),
+        now=to_device(whole.select(num_slots, num_slots + num_latents), device),
+        latents=context.latents.to(device),
+        recorded=recorded,
+        valid=context.valid.to(device),
+        full=bool(context.valid.all()),
+        sees=context_mask(context.entry, causal=dit.config.causal_context).to(device),
+        mask=chunk_mask(context.valid, num_latents).to(device),
+        text=text,
+    )
+
+
+def encode(dit: WorldDiT, staged: Staged, cache: Cache, *, size: tuple[int, int]) -> Prepared:
+    """Fill a cache with a context, for latents of ``size`` (h, w)."""
+    _fill(cache, dit, staged, size)
+    stepping = not isinstance(cache, GradientCache) and not torch.is_autocast_enabled(staged.mask.device.type)
+    place = dit.place(staged.now, size, dit.dtype, cache) if stepping else None
+    return Prepared(dit, staged.now, staged.mask, cache, staged.text, place)
+
+
+def _fill(cache: Cache, dit: WorldDiT, staged: Staged, size: tuple[int, int]) -> None:
+    """Encode a context into a cache, or place what was recorded, or let it be read where it lies."""
+    recorded, past = staged.recorded, staged.past
+    if recorded is None:
+        dit.prefill(staged.latents, past, mask=staged.sees, cache=cache, text=staged.text)
+    elif not (isinstance(cache, PagedCache) and isinstance(recorded, PageTable)):
+        recorded = recorded.gather() if isinstance(recorded, PageTable) else recorded
+        dit.load(recorded, past, size=size, cache=cache)
+    if isinstance(cache, PagedCache):
+        cache.look(past, recorded, staged.valid, full=staged.full)
+
+
 def prepare(
     dit: WorldDiT,
     context: Context,
@@ -78,37 +146,15 @@ def prepare(
     cache: Cache | None = None,
     text: TextCache | None = None,
 ) -> Prepared:
-    """Fill ``cache`` (made here if not given) with a context.
+    """Stage and encode a context.
 
-    Without a cache one that lets gradients flow is made where gradients are enabled.
+    Without a cache one is made, where gradients are enabled one that lets them flow.
     """
-    device, (batch, num_slots), num_latents = dit.patch_embedding.weight.device, context.entry.shape, c2w.shape[1]
-    exact = dit.config.numerics == "reference"
-    whole = condition(context, c2w, labels, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
-    past = to_device(whole.select(0, num_slots), device)
-    now = to_device(whole.select(num_slots, num_slots + num_latents), device)
+    staged = stage(dit, context, c2w=c2w, labels=labels, K=K, unit=unit, text=text)
     if cache is None:
-        shape = (batch, num_slots + num_latents, *latent_shape)
-        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, device)
-    _fill(cache, dit, context, past, size=latent_shape[1:], text=text)
-    stepping = not isinstance(cache, GradientCache) and not torch.is_autocast_enabled(device.type)
-    place = dit.place(now, latent_shape[1:], dit.dtype, cache) if stepping else None
-    return Prepared(dit, now, chunk_mask(context.valid, num_latents).to(device), cache, text, place)
-
-
-def _fill(
-    cache: Cache, dit: WorldDiT, context: Context, past: Conditioning, *, size: tuple[int, int], text: TextCache | None
-) -> None:
-    """Encode a context into a cache, or place what was recorded, or let it be read where it lies."""
-    recorded, device = context.recorded, past.timesteps.device
-    if recorded is None:
-        context_sees = context_mask(context.entry, causal=dit.config.causal_context).to(device)
-        dit.prefill(context.latents.to(device), past, mask=context_sees, cache=cache, text=text)
-    elif not (isinstance(cache, PagedCache) and isinstance(recorded, PageTable)):
-        recorded = recorded.gather() if isinstance(recorded, PageTable) else recorded
-        dit.load(recorded, past, size=size, cache=cache)
-    if isinstance(cache, PagedCache):
-        cache.look(past, recorded, context.valid)
+        shape = (len(c2w), staged.mask.shape[2], *latent_shape)
+        cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, staged.mask.device)
+    return encode(dit, staged, cache, size=latent_shape[1:])
 
 
 def generate_chunk(

@@ -29,6 +29,7 @@ def make_core(
     dtype: str = "auto",
     backend: str = "auto",
     quantize: str = "none",
+    capture: bool = False,
     memory: str | Mapping[str, Any] = "auto",
     action_mode: str | None = None,
     obs_mode: str | None = None,
@@ -54,6 +55,7 @@ def make_core(
         dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
         backend: ``auto`` (the fastest on the device), ``torch``, ``onednn`` or ``triton``; see ``models.backend``.
         quantize: ``none`` or ``int8``; see ``models.quantize``.
+        capture: launch a chunk's kernels as one CUDA graph; see ``engine.capture``.
         memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
         obs_mode: image, stack, chunk, dict or latent; None is the task's default.
@@ -93,7 +95,7 @@ def make_core(
         prompt=prompt,
     )
     sampler = sampler_config(loaded.config.sampler, num_steps, lookahead_policy)
-    made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, sampler)
+    made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, sampler, capture)
     return EnvCore(made_dynamics, made, Episodes(starts), config)
 
 
@@ -116,11 +118,13 @@ def _load(world: str | World, device: str, dtype: str, backend: str, quantize: s
 
 def _dynamics(
     kind: str, world: World, num_envs: int, memory: str | Mapping[str, Any], chunk_latents: int | None,
-    sampler: SamplerConfig,
+    sampler: SamplerConfig, capture: bool,
 ) -> Dynamics:  # fmt: skip
     policy = memory_config(memory, world.config.memory)
     if kind == "world":
-        return Engine(world, num_envs, memory=policy, sampler=sampler, chunk_latents=chunk_latents)
+        return Engine(
+            world, num_envs, memory=policy, sampler=sampler, chunk_latents=chunk_latents, capture=capture
+        )  # fmt: skip
     from ..sims.doom import DoomDynamics
 
     starts = world.require_starts()

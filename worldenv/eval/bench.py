@@ -22,11 +22,13 @@ WARM_UP = 6
 """Steps before counting: until the memory is full and retrieval runs."""
 
 
-def bench_engine(name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int) -> None:
-    """Step engines of several batch sizes in turn, decoding included, and write their medians as JSON."""
+def bench_engine(
+    name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int, decode: bool = True, capture: bool = False
+) -> None:
+    """Step engines of several batch sizes in turn and write their medians as JSON."""
     device = resolve_device("auto")
     world = shared_world(name, device=device, dtype=default_dtype(device))
-    engines = {size: Engine(world, size) for size in sizes}
+    engines = {size: Engine(world, size, decode=decode, capture=capture) for size in sizes}
     for size, engine in engines.items():
         engine.reset(seeds=list(range(size)), starts=[None] * size)
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
@@ -57,7 +59,7 @@ def bench_engine(name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int
             f"first frames after {rows[-1]['latency_ms_p50']:.0f} ms"
         )
     report = {"hardware": hardware(), "git": git_revision(), "world": world.config.name, "steps": num_steps,
-              "dtype": str(world.dit.dtype), "timing": rows}  # fmt: skip
+              "dtype": str(world.dit.dtype), "decode": decode, "capture": capture, "timing": rows}  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
     console.print(f"wrote {out}")
@@ -86,7 +88,7 @@ def timed_step(engine: Engine, keys: Tensor) -> tuple[float, float]:
     actions = command(engine, keys)
     start = time.perf_counter()
     stream = engine.stream(actions)
-    next(stream)
+    next(stream, None)
     latency = time.perf_counter() - start
     for _ in stream:
         pass

@@ -34,19 +34,22 @@ class PagedCache(Cache):
         self.context, self.chunk = pages.split([num_slots, num_latents], 1)
         self.seen = self.context
         self.past: Conditioning | None = None
+        self.full = False
 
     def look(
         self,
         past: Conditioning,  # of the context
         recorded: KeysValues | PageTable | None,  # pages of this pool, or what was encoded or loaded into its own
         valid: Tensor,  # (B, S) bool
+        *,
+        full: bool,  # whether it is true everywhere
     ) -> None:
         """Let the coming chunk attend to this."""
         pages = self.context
         if isinstance(recorded, PageTable):
             assert recorded.pool is self.pool
-            pages = recorded.pages.to(pages.device)
-        self.past, self.seen = past, pages.where(valid.to(pages.device), -1)
+            pages = recorded.pages
+        self.past, self.seen, self.full = past, pages.where(valid, -1), full
         self.length = pages.shape[1] * self.pool.keys.shape[2]
 
     def place(
@@ -59,7 +62,7 @@ class PagedCache(Cache):
         queries, slots = (_places(c, cameras=config.camera_branch) for c in (cond, self.past.join(cond)))
         return reframe(
             queries, slots, torch.cat([self.seen, self.chunk[:, : cond.positions.shape[1]]], 1).int(),
-            head_dim=config.head_dim, theta=config.rope_theta,
+            head_dim=config.head_dim, theta=config.rope_theta, full=self.full,
             space=space_table(*grid, head_dim=config.head_dim, theta=config.rope_theta, device=self.seen.device),
         )  # fmt: skip
 

@@ -1,0 +1,214 @@
+"""A recorded chunk equals a computed one when retrieval, resets, actions and prompts have changed since.
+
+What a CUDA graph does is done on a CPU: a tape of operations is run again on the same tensors, and the host may not
+look at any of them while it is recorded. That everything is on the device by then is seen on the meta device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from worldenv.base.dynamics import Actions
+from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.engine.capture import Recorder, Replay, leaves, map_tensors
+from worldenv.engine.engine import Engine
+from worldenv.engine.history import History
+from worldenv.engine.rollout import Known
+from worldenv.engine.world import World
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.models.kv_cache import KVCache
+from worldenv.models.paged_cache import PagedCache
+
+from .test_paged import SMALL, world_of
+
+HOST_READS = ("_local_scalar_dense", "nonzero", "equal", "unique", "masked_select")
+
+
+class Tape(TorchDispatchMode):
+    """Remembers operations and the tensors they were called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in HOST_READS, f"{name}: the host waits for the device"
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+    def play(self) -> None:
+        for func, args, kwargs, out in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(leaves(out), leaves(again), strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+def record_tape(run: Replay) -> Replay:
+    """Stand in for ``record_graph``: run once, then only repeat the operations on the same tensors."""
+    tape = Tape()
+    with tape:
+        outputs = run()
+
+    def replay() -> Any:
+        tape.play()
+        return outputs
+
+    return replay
+
+
+def recording(engine: Engine) -> Recorder:
+    recorder = Recorder(record_tape)
+    engine._call = recorder
+    return recorder
+
+
+def forward(engine: Engine, *, turn: int) -> Tensor:
+    keys = torch.tensor([1, turn]).expand(engine.num_envs, engine.spec.chunk_latents, 2)
+    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
+    return engine.step(Actions(keys, c2w)).frames
+
+
+STOCHASTIC = {"sampler": SamplerConfig(num_steps=3, stochastic=True)}
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("policy", ["worldplay", "worldscape", "recent"])
+@pytest.mark.parametrize("changes", [{}, STOCHASTIC], ids=["ode", "stochastic"])
+def test_an_episode_equals_the_computed_one(
+    tiny_world: World, triton: None, backend: str, policy: str, changes: dict[str, Any]
+) -> None:
+    """Bit by bit, through retrieval, a pool that overflows and a row that begins anew."""
+    world = world_of(tiny_world, backend, changes)
+    plain, recorded = (Engine(world, 2, memory=replace(SMALL, policy=policy)) for _ in range(2))
+    recorder = recording(recorded)
+    made: list[list[Tensor]] = [[], []]
+    for i, engine in enumerate((plain, recorded)):
+        engine.reset(seeds=[0, 1], starts=[0, 1])
+        made[i] += [forward(engine, turn=j % 3) for j in range(5)]
+        known = len(recorder)
+        engine.reset(seeds=[7, 8], starts=[5, 6], mask=torch.tensor([False, True]))
+        made[i] += [forward(engine, turn=j % 2) for j in range(4)]
+    for j, (a, b) in enumerate(zip(*made, strict=True)):
+        assert torch.equal(a, b), f"chunk {j}"
+    assert len(recorder) == known, "old recordings serve after a reset"
+    assert len(recorder) <= 4, "a context with empty slots, a full one, a latent to decode, kept pages that moved"
+    assert not torch.equal(made[1][-1], made[1][-2])
+
+
+def test_a_prompt_is_copied_when_it_changes(tiny_world: World) -> None:
+    world = world_of(tiny_world, "torch", {}, text_dim=6)
+    plain, recorded = (Engine(world, 2, memory=SMALL, decode=False) for _ in range(2))
+    recorder = recording(recorded)
+    made: list[list[Tensor]] = [[], []]
+    for i, engine in enumerate((plain, recorded)):
+        engine.set_prompt(torch.ones(1, 5, 6))
+        engine.reset(seeds=[0, 1], starts=[0, 1])
+        for prompt in (1.0, 1.0, -2.0):
+            engine.set_prompt(torch.full((1, 5, 6), prompt))
+            forward(engine, turn=1)
+            made[i].append(engine.newest_latents().clone())
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+    assert len(recorder) == 1
+
+
+def test_a_start_view_inside_its_chunk(tiny_world: World) -> None:
+    world = world_of(tiny_world, "torch", {"spec": replace(tiny_world.spec, start_in_chunk=True)})
+    plain, recorded = (Engine(world, 2, memory=SMALL) for _ in range(2))
+    recording(recorded)
+    made: list[list[Tensor]] = [[], []]
+    for i, engine in enumerate((plain, recorded)):
+        engine.reset(seeds=[0, 1], starts=[0, 1])
+        made[i] += [forward(engine, turn=j % 3) for j in range(4)]
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
+class OnDevice(TorchDispatchMode):
+    """Refuses copies between devices."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {x.device.type for x in leaves(args) if isinstance(x, Tensor) and x.ndim}
+        made = {x.device.type for x in leaves(out) if isinstance(x, Tensor) and x.ndim}
+        assert len(given | made) <= 1, f"{func}: {given} to {made} while a chunk is recorded"
+        return out
+
+
+def move(history: History) -> None:
+    """Bring what lies on the device, all of which chunks share, to the meta device."""
+    cache = history._cache
+    if isinstance(cache, KVCache):
+        cache.buffer = cache.buffer.to("meta")
+    for pool in {getattr(cache, "pool", None), history.store and history.store.pool} - {None}:
+        pool.keys, pool.values = pool.keys.to("meta"), pool.values.to("meta")
+    if isinstance(cache, PagedCache):
+        cache.context, cache.chunk = cache.context.to("meta"), cache.chunk.to("meta")
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("policy", ["worldplay", "worldscape"])
+def test_nothing_is_fetched_from_the_host(
+    tiny_world: World, triton: None, monkeypatch: pytest.MonkeyPatch, backend: str, policy: str
+) -> None:
+    """On a meta device, which holds no numbers: looking at one raises."""
+    engine = Engine(world_of(tiny_world, backend, STOCHASTIC), 2, memory=replace(SMALL, policy=policy), decode=False)
+    engine.reset(seeds=[0, 1], starts=[0, 1])
+    forward(engine, turn=1)
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def spy(function: Callable[..., Any], *inputs: Any, key: object = None) -> Any:
+        calls.append((function, inputs))
+        return function(*inputs)
+
+    engine._call = spy
+    forward(engine, turn=1)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which knows no meta device
+    ((chunk, inputs),) = calls
+    engine.world.dit.to("meta")
+    move(engine.history)
+    inputs = map_tensors(lambda x: x.to("meta"), inputs)
+    chunk(*inputs)  # what a warm-up run does: constants are brought over
+    with OnDevice():
+        latents, recorded = chunk(*inputs)
+    assert latents.is_meta
+    assert (recorded is not None) == (policy == "worldscape")
+
+
+def test_capture_is_refused_where_nothing_can_be_recorded(tiny_world: World) -> None:
+    with pytest.raises(ValueError, match="a world on cpu"):
+        Engine(tiny_world, 1, capture=True)
+    with pytest.raises(ValueError, match="rolling window"):
+        Engine(tiny_world, 1, sampler=SamplerConfig(rolling=True, stochastic=True), capture=True)
+
+
+def test_inputs_keep_their_structure() -> None:
+    known = Known(torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, 3, 4, 5))
+    value = (known, [torch.zeros(2), None], 3)
+    doubled = map_tensors(lambda x: x + x, value)
+    assert isinstance(doubled[0], Known)
+    assert doubled[1][1] is None
+    assert doubled[2] == 3
+    assert [x.shape for x in leaves(doubled) if isinstance(x, Tensor)] == [(1, 2), (1, 2, 3, 4, 5), (2,)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to record a graph on")
+@pytest.mark.parametrize("policy", ["worldplay", "worldscape"])
+def test_a_graph_on_a_gpu(tiny_world: World, policy: str) -> None:
+    world = world_of(tiny_world, "torch", STOCHASTIC)
+    world.vae.to("cuda")
+    world.dit.to("cuda")
+    plain, recorded = (Engine(world, 2, memory=replace(SMALL, policy=policy), capture=c) for c in (False, True))
+    for engine in (plain, recorded):
+        engine.reset(seeds=[0, 1], starts=[0, 1])
+    for turn in (0, 1, 2, 0, 1):
+        frames, expected = forward(recorded, turn=turn), forward(plain, turn=turn)
+        assert (frames.int() - expected.int()).abs().max() <= 2
