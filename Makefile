@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test check bench results format clean
+.PHONY: demo test check bench bench-gpu results format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -21,6 +21,25 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/worldenv bench engine --out out/bench-engine.json
+
+# Everything that is asked of a GPU and not measured yet; for an environment with a CUDA build of torch: GPU_PYTHON=python.
+GPU_PYTHON ?= $(BIN)/python
+GPU_ENVS ?= 1 16 64 256 512
+bench-gpu:
+	$(GPU_PYTHON) -m pytest -q tests/kernels tests/engine
+	$(GPU_PYTHON) -m worldenv_kernels.bench --out kernels/results
+	$(GPU_PYTHON) -m worldenv.cli bench backends --envs $(GPU_ENVS) --out docs/results/gpu-backends.json
+	for decode in decode no-decode; do for capture in capture no-capture; do \
+	  $(GPU_PYTHON) -m worldenv.cli bench engine --envs $(GPU_ENVS) --$$decode --$$capture \
+	    --out docs/results/gpu-engine-$$decode-$$capture.json || exit 1; \
+	done; done
+	$(GPU_PYTHON) -m worldenv.cli bench worldplay --size 704 1280 --out docs/results/gpu-worldplay-704.json
+	$(GPU_PYTHON) -m worldenv.cli bench worldplay --size 480 832 --out docs/results/gpu-worldplay-480.json
+
+# What is known of the kernels without a GPU: what they compile to, and the least that they can take.
+docs/results/kernels-aot.csv docs/results/kernels-roofline.csv: $(STAMP) $(wildcard kernels/worldenv_kernels/*/*.py)
+	$(BIN)/python -m worldenv_kernels.aot --out docs/results/kernels-aot.csv
+	$(BIN)/python -m worldenv_kernels.roofline --out docs/results/kernels-roofline.csv
 
 # Every figure of the README, from the packaged world; takes about an hour on two cores.
 results: $(STAMP)

@@ -1,4 +1,4 @@
-"""Compile every shipped configuration for Hopper, on any machine: ``python -m worldenv_kernels.aot [name ...]``.
+"""Compile every shipped configuration for Hopper, on any machine: ``python -m worldenv_kernels.aot``.
 
 Prints registers, spills, shared memory and matrix and TMA instructions of each, and exits 1 if one of them spills,
 takes more shared memory than a Hopper program has, or misses an instruction that it was written for.
@@ -6,6 +6,8 @@ takes more shared memory than a Hopper program has, or misses an instruction tha
 
 from __future__ import annotations
 
+import argparse
+import csv
 import re
 import subprocess
 import sys
@@ -186,8 +188,13 @@ def _number(pattern: str, text: str) -> int:
     return int(found[1])
 
 
-def main(names: list[str]) -> int:
-    """Compile all builds, or those whose names begin with one of ``names``, and print a table; 1 if one is unfit."""
+def main(arguments: list[str]) -> int:
+    """Compile all builds, or those whose names begin with one of those given, and print a table; 1 if one is unfit."""
+    parser = argparse.ArgumentParser(prog="python -m worldenv_kernels.aot", description=__doc__)
+    parser.add_argument("names", nargs="*", help="what names begin with; all by default")
+    parser.add_argument("--out", type=Path, help="CSV file to write")
+    given = parser.parse_args(arguments)
+    names: list[str] = given.names
     if triton.knobs.runtime.interpret:
         print("TRITON_INTERPRET=1 is set and nothing can be compiled; unset it")
         return 1
@@ -196,6 +203,7 @@ def main(names: list[str]) -> int:
         print(f"no configuration begins with {', '.join(names)}; there are {', '.join(b.name for b in builds())}")
         return 1
     failed = 0
+    rows: list[list[str | int]] = []
     print(f"{'configuration':44} warps stages regs spill shared " + " ".join(INSTRUCTIONS))
     for build in chosen:
         report = compile_build(build)
@@ -207,7 +215,18 @@ def main(names: list[str]) -> int:
             f"{report.shared:6} {found}  {'; '.join(problems) or 'ok'}",
             flush=True,
         )
+        rows.append([build.name, build.num_warps, build.num_stages, report.registers, report.spilled, report.shared,
+                     *(report.instructions[name] for name in INSTRUCTIONS)])  # fmt: skip
+    if given.out is not None:
+        _write(given.out, rows)
     return int(bool(failed))
+
+
+def _write(path: Path, rows: list[list[str | int]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        columns = ["configuration", "warps", "stages", "registers", "spilled_bytes", "shared_bytes", *INSTRUCTIONS]
+        csv.writer(file).writerows([columns, *rows])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 
-from .candidates import WORKLOADS, Candidate, candidates
+from .candidates import Candidate, candidates
+from .workloads import WORKLOADS
 
 COMMAND = "python -m worldenv_kernels.bench"
 
@@ -61,8 +62,9 @@ def measure(workload: str, candidate: Candidate, *, timer: Timer, ceilings: Ceil
     if not error <= candidate.tolerance:
         return replace(row, status=f"refused: error above {candidate.tolerance:g}", error=error)
     median, p20, p80 = timer(candidate.run)
-    tflops, gb_per_s = candidate.flops / median / 1e9, candidate.moved / median / 1e6
-    share = tflops / ceilings.tflops if candidate.flops else gb_per_s / ceilings.gb_per_s
+    cost = candidate.cost
+    tflops, gb_per_s = cost.flops / median / 1e9, cost.moved / median / 1e6
+    share = tflops / ceilings.tflops if cost.flops else gb_per_s / ceilings.gb_per_s
     return replace(
         row, status="ok", error=error, median_ms=median, p20_ms=p20, p80_ms=p80, tflops=tflops, gb_per_s=gb_per_s,
         of_ceiling=share,

@@ -1,4 +1,4 @@
-"""What is timed: workloads, and every way to do each op on them, with its check against the definition."""
+"""What is timed: every way to do each op on a workload, with its check against the definition."""
 
 from __future__ import annotations
 
@@ -17,41 +17,11 @@ from .memory_attention.ref import memory_attention_ref, merge, place_queries
 from .pages import Pages, make_pages, quantise, read_keys
 from .places import Places, reframe, space_table
 from .reframe_gather.op import reframe_gather
+from .workloads import Cost, Workload, attention_cost, dense_cost, gather_cost, overlap_cost, write_cost
 
 THETA = 10000.0
 CHECKED_TOKENS = 64
 """Query tokens of a latent that are compared with the definition."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A chunk that reads its memory."""
-
-    name: str
-    num_envs: int
-    frames: int
-    slots: int
-    rows: int
-    columns: int
-    heads: int
-    head_dim: int
-    num_views: int = 500  # candidates of the memory, per env
-    num_points: int = 2048  # that show how far views overlap
-
-    @property
-    def tokens(self) -> int:
-        """S, tokens of a latent."""
-        return self.rows * self.columns
-
-
-WORKLOADS = (
-    Workload(name="maze-64", num_envs=64, frames=4, slots=20, rows=3, columns=4, heads=4, head_dim=64),
-    Workload(name="maze-64-fine", num_envs=64, frames=4, slots=20, rows=6, columns=8, heads=4, head_dim=64),
-    Workload(name="5b-480p", num_envs=1, frames=4, slots=20, rows=15, columns=26, heads=24, head_dim=128),
-    Workload(name="5b-720p", num_envs=1, frames=4, slots=20, rows=22, columns=40, heads=24, head_dim=128),
-    Workload(name="5b-480p-4", num_envs=4, frames=4, slots=20, rows=15, columns=26, heads=24, head_dim=128),
-)
-"""The packaged world with many envs, and WorldPlay's release with few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +33,7 @@ class Candidate:
     run: Callable[[], object]
     error: Callable[[], float]  # relative, of its result
     tolerance: float
-    flops: float = 0.0
-    moved: float = 0.0  # bytes
+    cost: Cost
 
 
 def candidates(
@@ -80,7 +49,7 @@ def candidates(
     yield Candidate(
         op="fov_score", route=backend, run=lambda: fov_score(query, history, points, backend=backend),
         error=lambda: _error(fov_score(query[:1], history[:1, :64], points, backend=backend), exact),
-        tolerance=1e-3, flops=20.0 * len(points) * work.num_envs * work.frames * work.num_views,
+        tolerance=1e-3, cost=overlap_cost(work),
     )  # fmt: skip
 
 
@@ -115,8 +84,8 @@ class _Scene:
             unprojection=c2w[:, -work.frames :],
         )
         placed = (queries, slots, self.table)
-        self.reframing = reframe(*placed, head_dim=work.head_dim, theta=THETA)
-        self.reading = reframe(*placed, head_dim=work.head_dim, theta=THETA, space=self.space)
+        self.reframing = reframe(*placed, head_dim=work.head_dim, theta=THETA, full=True)
+        self.reading = reframe(*placed, head_dim=work.head_dim, theta=THETA, space=self.space, full=True)
 
     def write(self, pages: Pages, *, backend: str, dtype: torch.dtype | None = None) -> Tensor:
         """Write the chunk's keys and values and return its queries."""
@@ -138,40 +107,41 @@ def _attentions(scene: _Scene, *, backend: str, flex: bool) -> Iterator[Candidat
     checked = q[:, :, :CHECKED_TOKENS]
     exact = memory_attention_ref(checked.float(), scene.pages, reframing)
     keys, values = reframe_gather(scene.pages, reframing, backend="torch")
-    products = 4.0 * work.num_envs * 2 * work.heads * work.head_dim * work.tokens**2 * work.frames * work.slots
-    read = 2 * q.nbytes + scene.pages.keys.nbytes + scene.pages.values.nbytes
 
-    def candidate(route: str, attend: Callable[[Tensor], Tensor], *, tolerance: float = 0.02) -> Candidate:
+    def candidate(route: str, attend: Callable[[Tensor], Tensor], cost: Cost, *, tolerance: float = 0.02) -> Candidate:
         return Candidate(
-            op="memory_attention", route=route, run=lambda: attend(q), flops=products, moved=read,
+            op="memory_attention", route=route, run=lambda: attend(q), cost=cost,
             error=lambda: _error(attend(q)[:, :, :CHECKED_TOKENS], exact), tolerance=tolerance,
         )  # fmt: skip
 
     def dense(attention: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda x: merge(attention(place_queries(x, reframing), keys, values), reframing, tokens=work.tokens)
 
-    int8, plain = scene.int8(), scene.plain()
+    int8, plain, cost = scene.int8(), scene.plain(), attention_cost(work)
     yield candidate(
-        "pages-plain", lambda x: memory_attention(x[:, :, :, 1:], plain, scene.reading, backend=backend)
+        "pages-plain", lambda x: memory_attention(x[:, :, :, 1:], plain, scene.reading, backend=backend),
+        attention_cost(work, forms=1),
     )  # fmt: skip
-    yield candidate("pages", lambda x: memory_attention(x, scene.pages, reframing, backend=backend))
-    yield candidate("pages-int8", lambda x: memory_attention(x, int8, reframing, backend=backend), tolerance=0.05)
-    yield candidate("gather+sdpa", lambda x: memory_attention(x, scene.pages, reframing, backend="gather"))
-    yield candidate("sdpa, gathered before", dense(F.scaled_dot_product_attention))
+    yield candidate("pages", lambda x: memory_attention(x, scene.pages, reframing, backend=backend), cost)
+    yield candidate(
+        "pages-int8", lambda x: memory_attention(x, int8, reframing, backend=backend),
+        attention_cost(work, int8=True), tolerance=0.05,
+    )  # fmt: skip
+    yield candidate("gather+sdpa", lambda x: memory_attention(x, scene.pages, reframing, backend="gather"), cost)
+    yield candidate("sdpa, gathered before", dense(F.scaled_dot_product_attention), dense_cost(work))
     if flex:
         from torch.nn.attention.flex_attention import flex_attention
 
-        yield candidate("flex, gathered before", dense(torch.compile(flex_attention)))
+        yield candidate("flex, gathered before", dense(torch.compile(flex_attention)), dense_cost(work))
 
 
 def _movers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
     """Yield what only moves bytes: the gather and the writer."""
     pages, reframing, work = scene.pages, scene.reframing, scene.work
     keys, values = reframe_gather(pages, reframing, dtype=torch.float32, backend="torch")
-    out = (keys.nbytes + values.nbytes) * scene.pages.values.element_size() / keys.element_size()
     for route in (backend, "torch"):
         yield Candidate(
-            op="reframe_gather", route=route, moved=out + pages.keys.nbytes + pages.values.nbytes, tolerance=0.02,
+            op="reframe_gather", route=route, cost=gather_cost(work), tolerance=0.02,
             run=lambda route=route: reframe_gather(pages, reframing, backend=route),  # type: ignore[misc]
             error=lambda route=route: max(  # type: ignore[misc]
                 map(_error, reframe_gather(pages, reframing, backend=route), (keys, values))
@@ -192,10 +162,9 @@ def _movers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
             write(target)
             return _error(read_keys(target, where, dtype=torch.float32), wide.keys[where])
 
-        stored = len(where) * (target.keys[0].nbytes + target.values[0].nbytes)
         yield Candidate(
             op="kv_write", route=backend + name, run=write, error=error, tolerance=0.02,
-            moved=scene.qkv.nbytes + scene.q.nbytes + stored,
+            cost=write_cost(work, int8=bool(name)),
         )  # fmt: skip
 
 
