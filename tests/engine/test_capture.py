@@ -68,7 +68,7 @@ def record_tape(run: Replay) -> Replay:
 
 def recording(engine: Engine) -> Recorder:
     recorder = Recorder(record_tape)
-    engine._call = recorder
+    engine._call = engine._state.screen._call = recorder
     return recorder
 
 

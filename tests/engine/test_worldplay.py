@@ -84,7 +84,7 @@ def test_the_start_view_itself_stays_as_it_is(world: World, text: torch.Tensor) 
 
 def test_without_a_picture_the_world_invents_its_start(world: World, text: torch.Tensor) -> None:
     engine = begin(world, text, 1)
-    assert not engine._state.frames.any()
+    assert not engine._state.screen.frames.any()
     first = step(engine)
     assert first.n_frames.tolist() == [13]
     assert first.frames[:, :4].any()

@@ -16,11 +16,12 @@ from ..geometry.action import c2w_to_keys, keys_to_label
 from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
 from ..models.types import KeysValues
-from ..models.vae import VAECache, to_frames, to_pixels
+from ..models.vae import to_pixels
 from .capture import Recorder, run_eagerly
 from .history import History
 from .rolling import RollingWindow
 from .rollout import Known, Staged, generate_chunk
+from .screen import Screen
 from .state import EngineState
 from .world import World
 
@@ -52,7 +53,8 @@ class Engine:
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
         self.history = History(world, self.spec, self.memory, num_envs)
         self._call = self._caller(capture)
-        self._state = EngineState.empty(num_envs, self.spec, self.history)
+        screen = Screen(world.vae, num_envs, self.spec, self._call)
+        self._state = EngineState.empty(num_envs, self.history, screen)
         if self.sampler.rolling:
             self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
 
@@ -96,16 +98,16 @@ class Engine:
         if images is not None:
             frames, c2w = images[rows], origin
         elif self.spec.start_in_chunk and self.world.starts is None:
-            self._state.frames[rows] = 0
+            self._state.screen.frames[rows] = 0
             none = torch.zeros(len(rows), 0, *self.world.latent_shape)
             self.begin(rows, none, origin, [seeds[r] for r in rows.tolist()])
-            return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
+            return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
         else:
             views = self.world.require_starts()
             index = torch.tensor([draw_start(len(views), seeds[r], starts[r]) for r in rows.tolist()], dtype=torch.long)
             frames, c2w = views.frames[index], views.c2w[index]
         self._begin(rows, frames[:, None], c2w[:, None], [seeds[r] for r in rows.tolist()])
-        return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
+        return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
 
     def resume(
         self,
@@ -123,7 +125,7 @@ class Engine:
         self.check_clip(frames, c2w)
         rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
         self._begin(rows, frames[rows], c2w[rows].double(), [seeds[r] for r in rows.tolist()])
-        return Chunk(self._state.frames[:, None].clone(), self.c2w[:, None])
+        return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
 
     def check_clip(self, frames: Tensor, c2w: Tensor) -> None:
         """Refuse clips that ``resume`` cannot go on from."""
@@ -140,7 +142,7 @@ class Engine:
         vae = self.world.vae
         pixels = to_pixels(frames).to(self.device, vae.dtype)
         latents = torch.cat([vae.encode(row[None]) for row in pixels])  # one by one: equal in any batch
-        self._state.frames[rows] = frames[:, -1]
+        self._state.screen.frames[rows] = frames[:, -1]
         self.begin(rows, latents, c2w[:, 0], seeds, path=c2w[:, 1:])
 
     @torch.no_grad()
@@ -172,12 +174,7 @@ class Engine:
         else:
             state.noise = None
         if self.decode and latents.shape[1]:
-            fresh = VAECache()
-            self.world.vae.decode(latents, fresh)
-            if len(rows) == self.num_envs:
-                state.decoder = fresh
-            else:
-                state.write_decoder(rows.to(self.device), fresh)
+            state.screen.begin(rows, latents)
 
     @torch.no_grad()
     def set_prompt(
@@ -206,7 +203,7 @@ class Engine:
         n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
         c2w = self._placed(actions, first).c2w
         if not self.decode:
-            return Chunk(self._state.frames[:, None].clone(), c2w)
+            return Chunk(self._state.screen.frames[:, None].clone(), c2w)
         return Chunk(torch.cat(frames, 1), c2w, n_frames=n_frames)
 
     @torch.no_grad()
@@ -221,32 +218,8 @@ class Engine:
         if not self.decode:
             return
         for i, latent in enumerate(latents.split(1, dim=1)):
-            frames = self._show_first(latent, first, length) if i == 0 and first.any() else self._show(latent)
-            self._state.frames = frames[:, -1].clone()
-            yield frames
-
-    def _show(self, latent: Tensor) -> Tensor:
-        frames, past = self._call(self._decode, latent, self._state.decoder.tensors)
-        self._state.decoder = VAECache(past)
-        return frames.cpu()
-
-    def _decode(self, latent: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        cache = VAECache(list(past))
-        return to_frames(self.world.vae.decode(latent, cache)), cache.tensors
-
-    def _show_first(self, latent: Tensor, first: Tensor, length: Tensor) -> Tensor:
-        """Decode the first latent of a chunk in which some rows have their start view, known or just invented."""
-        state, vae = self._state, self.world.vae
-        frames = state.frames[:, None].repeat(1, FRAMES_PER_LATENT, 1, 1, 1)
-        for rows, cache in ((~first, state.decoder), (first & (length == 0), VAECache())):
-            index = rows.nonzero()[:, 0].to(self.device)
-            if len(index):
-                part = cache.select(index) if cache.tensors else cache
-                frames[rows] = (
-                    to_frames(vae.decode(latent[index], part)).cpu().expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
-                )
-                state.write_decoder(index, part)
-        return frames
+            starting = first & (i == 0)
+            yield self._state.screen.show(latent, begun=~starting, invented=starting & (length == 0))
 
     def _first(self, length: Tensor) -> Tensor:
         """Tell which rows come to their first chunk and have the start view in it; (B,) bool."""

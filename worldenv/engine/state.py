@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..base.dynamics import WorldSpec
 from ..base.rng import RowGenerators, derive_seed
 from ..memory.bank import MemoryBank
 from ..models.types import TextCache
-from ..models.vae import VAECache
 from .history import History
 from .rolling import RollingWindow
+from .screen import Screen
 
 
 @dataclass
@@ -22,10 +21,9 @@ class EngineState:
     """Everything that B episodes consist of. Rows are independent: each can be begun, copied and put back alone."""
 
     history: History
-    decoder: VAECache
+    screen: Screen
     generators: RowGenerators
     seeds: list[int]
-    frames: Tensor  # (B, H, W, 3) uint8: newest frame
     origin: Tensor  # (B, 4, 4) float64: where the episode began
     noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
     window: RollingWindow | None = None  # chunks on their way, where several are denoised together
@@ -34,14 +32,13 @@ class EngineState:
     stale: set[int] = field(default_factory=set)  # rows whose prompt has changed since the memory kept keys and values
 
     @classmethod
-    def empty(cls, num_envs: int, spec: WorldSpec, history: History) -> EngineState:
+    def empty(cls, num_envs: int, history: History, screen: Screen) -> EngineState:
         """Make the state of B episodes that have not begun."""
         return cls(
             history=history,
-            decoder=VAECache(),
+            screen=screen,
             generators=RowGenerators(num_envs),
             seeds=[0] * num_envs,
-            frames=torch.zeros(num_envs, spec.height, spec.width, 3, dtype=torch.uint8),
             origin=torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1),
             prompts=[None] * num_envs,
             text=[None] * num_envs,
@@ -128,12 +125,6 @@ class EngineState:
         for row in rows:
             self.prompts[row], self.text[row] = prompt, encoded
 
-    def write_decoder(self, rows: Tensor, part: VAECache) -> None:
-        """Overwrite the decoder's past in these rows."""
-        if not self.decoder.tensors:
-            self.decoder = VAECache([t.new_zeros(self.num_envs, *t.shape[1:]) for t in part.tensors])
-        self.decoder.write(rows, part)
-
     def text_batch(self, rows: Sequence[int] | None = None) -> TextCache | None:
         """Return the prompts of some rows (default: all) as one batch; rows that share a prompt share its keys."""
         chosen = range(self.num_envs) if rows is None else rows
@@ -153,13 +144,11 @@ class EngineState:
         """Copy episodes from some rows onto others, sharing what is never written again."""
         a, b = torch.tensor(list(source)), torch.tensor(list(rows))
         self.history.fork(a, b)
-        for tensor in (self.frames, self.origin, *([] if self.noise is None else [self.noise])):
+        self.screen.fork(a, b)
+        for tensor in (self.origin, *([] if self.noise is None else [self.noise])):
             tensor[b] = tensor[a]
         if self.window is not None:
             self.window.fork(a, b)
-        if self.decoder.tensors:
-            device = self.decoder.tensors[0].device
-            self.decoder.write(b.to(device), self.decoder.select(a.to(device)))
         for i, (trunk, fork) in enumerate(zip(source, rows, strict=True)):
             self.seeds[fork], self.prompts[fork], self.text[fork] = (
                 self.seeds[trunk], self.prompts[trunk], self.text[trunk]
@@ -176,13 +165,16 @@ class EngineState:
     def clone(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
         index = torch.tensor(list(rows))
-        tensors = self.history.clone(index) | {
-            "seeds": torch.tensor([self.seeds[r] for r in rows], dtype=torch.long),
-            "generators": torch.stack([self.generators.state(r) for r in rows]),
-            "frames": self.frames[index],
-            "origin": self.origin[index],
-            "stale": torch.tensor([r in self.stale for r in rows]),
-        }
+        tensors = (
+            self.history.clone(index)
+            | self.screen.clone(index)
+            | {
+                "seeds": torch.tensor([self.seeds[r] for r in rows], dtype=torch.long),
+                "generators": torch.stack([self.generators.state(r) for r in rows]),
+                "origin": self.origin[index],
+                "stale": torch.tensor([r in self.stale for r in rows]),
+            }
+        )
         if self.noise is not None:
             tensors["noise"] = self.noise[index]
         if self.window is not None:
@@ -191,7 +183,6 @@ class EngineState:
         if prompts:
             tensors["prompt"] = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
             tensors["prompt_length"] = torch.tensor([len(p) for p in prompts])
-        tensors |= {f"decoder.{i:02d}": t[index.to(t.device)] for i, t in enumerate(self.decoder.tensors)}
         return {key: value.clone() for key, value in tensors.items()}
 
     def restore(self, tensors: dict[str, Tensor], rows: Sequence[int], *, device: torch.device) -> None:
@@ -202,13 +193,11 @@ class EngineState:
             self.seeds[row] = int(tensors["seeds"][i])
             self.stale = (self.stale - {row}) | ({row} if bool(tensors["stale"][i]) else set())
             self.generators.restore(row, tensors["generators"][i])
-        self.frames[index], self.origin[index] = tensors["frames"], tensors["origin"]
+        self.origin[index] = tensors["origin"]
+        self.screen.restore(index, tensors)
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])
         if self.window is not None:
             self.window.restore(index, tensors)
         for i, row in enumerate(rows if "prompt" in tensors else ()):
             self.describe([row], tensors["prompt"][i, : int(tensors["prompt_length"][i])][None].to(device))
-        saved = VAECache([tensors[key].to(device) for key in sorted(tensors) if key.startswith("decoder.")])
-        if saved.tensors:
-            self.write_decoder(index.to(device), saved)

@@ -1,0 +1,91 @@
+"""What B episodes show: the newest frames, and the decoder's past, from which the next latents become frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..models.vae import Codec, VAECache, to_frames
+from .capture import run_eagerly
+
+
+class Screen:
+    """Decodes latents of all episodes as they come; rows begin anew, and are copied, one by one."""
+
+    def __init__(self, codec: Codec, num_envs: int, spec: WorldSpec, call: Callable[..., Any] = run_eagerly) -> None:
+        self.codec, self.past, self._call = codec, VAECache(), call
+        self.frames = torch.zeros(num_envs, spec.height, spec.width, 3, dtype=torch.uint8)  # newest
+        self.device = codec.latent_mean.device
+
+    def begin(
+        self,
+        rows: Tensor,  # (R,) int64
+        latents: Tensor,  # (R, F, C, h, w), F >= 1
+    ) -> None:
+        """Let these rows go on from the frames of a start view or a clip."""
+        fresh = VAECache()
+        self.codec.decode(latents, fresh)
+        if len(rows) == len(self.frames):
+            self.past = fresh
+        else:
+            self._write(rows, fresh)
+
+    def show(
+        self,
+        latent: Tensor,  # (B, 1, C, h, w)
+        *,
+        begun: Tensor,  # (B,) bool: rows that go on; the others have their start view in this latent
+        invented: Tensor,  # (B,) bool: rows of those whose start view the model has just made
+    ) -> Tensor:
+        """Decode the next latent of every row, (B, 4, H, W, 3) uint8; a start view fills its four frames."""
+        frames = self._show_all(latent) if begun.all() else self._show_some(latent, begun, invented)
+        self.frames = frames[:, -1].clone()
+        return frames
+
+    def _show_all(self, latent: Tensor) -> Tensor:
+        frames, past = self._call(self._decode, latent, self.past.tensors)
+        self.past = VAECache(past)
+        shown: Tensor = frames.cpu()
+        return shown
+
+    def _show_some(self, latent: Tensor, begun: Tensor, invented: Tensor) -> Tensor:
+        frames = self.frames[:, None].repeat(1, FRAMES_PER_LATENT, 1, 1, 1)
+        for rows, cache in ((begun, self.past), (invented, VAECache())):
+            index = rows.nonzero()[:, 0]
+            if len(index):
+                where = index.to(self.device)
+                part = cache.select(where) if cache.tensors else cache
+                made = to_frames(self.codec.decode(latent[where], part)).cpu()
+                frames[index] = made.expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
+                self._write(index, part)
+        return frames
+
+    def _decode(self, latent: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        cache = VAECache(list(past))
+        return to_frames(self.codec.decode(latent, cache)), cache.tensors
+
+    def _write(self, rows: Tensor, part: VAECache) -> None:
+        """Overwrite the decoder's past in these rows."""
+        if not self.past.tensors:
+            self.past = VAECache([t.new_zeros(len(self.frames), *t.shape[1:]) for t in part.tensors])
+        self.past.write(rows.to(self.device), part)
+
+    def clone(self, rows: Tensor) -> dict[str, Tensor]:
+        """Copy what some rows show as tensors with a leading row axis."""
+        past = self.past.select(rows.to(self.device)).tensors
+        return {"frames": self.frames[rows], **{f"decoder.{i:02d}": t for i, t in enumerate(past)}}
+
+    def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Go on with what was cloned in these rows."""
+        self.frames[rows] = tensors["frames"]
+        past = [tensors[key].to(self.device) for key in sorted(tensors) if key.startswith("decoder.")]
+        if past:
+            self._write(rows, VAECache(past))
+
+    def fork(self, source: Tensor, rows: Tensor) -> None:
+        """Copy what some rows show onto others."""
+        self.restore(rows, self.clone(source))
