@@ -166,11 +166,11 @@ def test_importing_worldenv_imports_no_torch() -> None:
 
 
 def test_no_environment_variables_and_no_pickles() -> None:
-    """No configuration by environment variables (but a launcher's), and no pickle is ever loaded.
+    """No configuration by environment variables (but a launcher's and OpenMP's), and no pickle is ever loaded.
 
     Two released files are torch archives; they are read with ``weights_only=True``.
     """
-    launchers = ("worldenv.sims", "worldenv.training.parallel")
+    launchers = ("worldenv.sims", "worldenv.training.parallel", "worldenv.base.device")
     for module, is_package, path in sources():
         text = path.read_text()
         assert "pickle" not in {n.split(".")[0] for n in imported(module, is_package, text)}, module

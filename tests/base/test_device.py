@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.base.device import resolve_device, untouched_zeros
+from worldenv.base.device import resolve_device, threads_for, untouched_zeros
 
 
 def resident() -> int:
@@ -23,3 +23,25 @@ def test_zeros_take_memory_only_where_they_are_written() -> None:
 def test_unknown_devices_are_refused_with_a_list() -> None:
     with pytest.raises(ValueError, match="choose auto, cpu, cuda"):
         resolve_device("toaster")
+
+
+@pytest.mark.parametrize(
+    ("policy", "size", "expected"),
+    [("passive", 9, 1), ("PASSIVE", 9, 1), ("passive", 10, 2), ("active", 9, 2), ("", 9, 2)],
+)
+def test_small_things_wake_no_threads(monkeypatch: pytest.MonkeyPatch, policy: str, size: int, expected: int) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    before, counts = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+
+    def fail() -> None:
+        with threads_for(size, enough=10, device=torch.device("cpu")):
+            counts.append(torch.get_num_threads())
+            raise KeyError
+
+    try:
+        with pytest.raises(KeyError):
+            fail()
+        assert [*counts, torch.get_num_threads()] == [expected, 2], "as they were, also after an error"
+    finally:
+        torch.set_num_threads(before)

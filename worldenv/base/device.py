@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -36,6 +38,34 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+
+
+def threads_sleep() -> bool:
+    """Tell whether OpenMP's threads sleep between operations, which only its own variable says."""
+    return os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+
+
+@contextmanager
+def threads_for(
+    size: int,  # of what operations work on
+    *,
+    enough: int,  # size from which several threads are faster than one although they have to be woken
+    device: torch.device,
+) -> Iterator[None]:
+    """Compute small things on a CPU with one thread where threads sleep between operations.
+
+    Under ``OMP_WAIT_POLICY=passive`` each operation wakes them anew, which takes longer than what a small one takes by
+    itself. Threads that wait actively for a while (the default) help always.
+    """
+    before = torch.get_num_threads()
+    alone = device.type == "cpu" and size < enough and threads_sleep()
+    if alone:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if alone:
+            torch.set_num_threads(before)
 
 
 def untouched_zeros(shape: Sequence[int], *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:

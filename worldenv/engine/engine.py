@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..base.device import threads_for
 from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
@@ -24,6 +25,9 @@ from .rollout import Known, Staged, generate_chunk
 from .screen import Screen
 from .state import EngineState
 from .world import World
+
+ENOUGH = 2**17
+"""Numbers in a layer's activations of a chunk from which several CPU threads are worth waking; measured."""
 
 
 class Engine:
@@ -248,12 +252,14 @@ class Engine:
         state.stale.clear()
         path = (placed.c2w, labels) if window is None else window.look_ahead(state.bank, placed.c2w, labels)
         staged = self.history.stage(*path, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first)
-        if window is None:
-            latents, recorded = self._denoise(staged, first, given)
-        else:
-            prepared = self.history.encode(staged)
-            latents = window.advance(prepared, self._draw)
-            recorded = prepared.record(latents) if self.history.records else None
+        size = placed.keys.shape[0] * placed.keys.shape[1] * self.world.dit.latent_size(self.world.latent_shape)
+        with threads_for(size, enough=ENOUGH, device=self.device):
+            if window is None:
+                latents, recorded = self._denoise(staged, first, given)
+            else:
+                prepared = self.history.encode(staged)
+                latents = window.advance(prepared, self._draw)
+                recorded = prepared.record(latents) if self.history.records else None
         for rows, new in ((given, slice(1, None)), (~given, slice(None))):
             index = rows.nonzero()[:, 0]
             state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])

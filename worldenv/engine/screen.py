@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..base.device import threads_for
 from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ..models.vae import Codec, VAECache, to_frames
 from .capture import run_eagerly
+
+ENOUGH = 2**14
+"""Pixels of a frame of all episodes from which several CPU threads are worth waking; measured."""
 
 
 class Screen:
@@ -42,7 +46,8 @@ class Screen:
         invented: Tensor,  # (B,) bool: rows of those whose start view the model has just made
     ) -> Tensor:
         """Decode the next latent of every row, (B, 4, H, W, 3) uint8; a start view fills its four frames."""
-        frames = self._show_all(latent) if begun.all() else self._show_some(latent, begun, invented)
+        with threads_for(self.frames[..., 0].numel(), enough=ENOUGH, device=self.device):
+            frames = self._show_all(latent) if begun.all() else self._show_some(latent, begun, invented)
         self.frames = frames[:, -1].clone()
         return frames
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.device import default_dtype, resolve_device
+from ..base.device import default_dtype, resolve_device, threads_sleep
 from ..base.dynamics import Actions
 from ..base.log import console, git_revision, hardware, track
 from ..engine.engine import Engine
@@ -59,7 +59,8 @@ def bench_engine(
             f"first frames after {rows[-1]['latency_ms_p50']:.0f} ms"
         )
     report = {"hardware": hardware(), "git": git_revision(), "world": world.config.name, "steps": num_steps,
-              "dtype": str(world.dit.dtype), "decode": decode, "capture": capture, "timing": rows}  # fmt: skip
+              "dtype": str(world.dit.dtype), "decode": decode, "capture": capture,
+              "threads_sleep": threads_sleep(), "timing": rows}  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
     console.print(f"wrote {out}")

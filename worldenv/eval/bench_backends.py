@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.device import DTYPES, resolve_device
+from ..base.device import DTYPES, resolve_device, threads_sleep
 from ..base.log import console, git_revision, hardware, track
 from ..engine.engine import Engine
 from ..engine.world import shared_world
@@ -43,7 +43,8 @@ def bench_backends(name: str, out: Path, *, sizes: Sequence[int], num_steps: int
     """Step one engine of every way in turn, for several batch sizes, and write the ratios of paired steps as JSON."""
     rows = [row for size in sizes for row in _compare(name, size, num_steps)]
     report = {"hardware": hardware(), "git": git_revision(), "world": name, "steps": num_steps,
-              "threads": torch.get_num_threads(), "reference": str(REFERENCE), "timing": rows}  # fmt: skip
+              "threads": torch.get_num_threads(), "threads_sleep": threads_sleep(),
+              "reference": str(REFERENCE), "timing": rows}  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
     console.print(f"wrote {out}")

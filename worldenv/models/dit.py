@@ -256,6 +256,10 @@ class WorldDiT(nn.Module):
         """Return the number of tokens per latent."""
         return latents.shape[-2] * latents.shape[-1] // self.config.patch**2
 
+    def latent_size(self, shape: tuple[int, int, int]) -> int:
+        """Return the numbers that a latent (C, h, w) is in every layer."""
+        return shape[1] * shape[2] // self.config.patch**2 * self.config.width
+
     def _run(
         self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
         *, prefill: bool, place: Place | Reframing | None = None,
