@@ -45,9 +45,10 @@ def test_given_chunks_are_remembered_as_they_truly_were(noise_cases, tiny_world:
     """Other true pictures of the given chunks make another rest; the rest's own truth is never seen."""
     cases = noise_cases(["circle", "explore"], 4, size=(48, 64))
     ticks: list[int] = []
-    arm = WorldArm(tiny_world, tiny_world.config.memory, given=2)
-    made = arm(cases, Progress(lambda: ticks.append(1)))
+    arm, progress = WorldArm(tiny_world, tiny_world.config.memory, given=2), Progress(lambda: ticks.append(1))
+    made = arm(cases, progress)
     assert made.shape == cases.frames.shape
+    assert progress.given_frames == 32
     assert len(ticks) == 2
     assert torch.equal(made[:, :33], cases.frames[:, :33])
     for frame, matters in ((20, True), (40, False)):

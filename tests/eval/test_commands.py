@@ -14,7 +14,7 @@ import torch
 from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
 from worldenv.eval.bench import bench_engine
-from worldenv.eval.bench_backends import REFERENCE, WAYS, bench_backends
+from worldenv.eval.bench_backends import REFERENCE, WAYS, Way, bench_backends
 from worldenv.eval.evaluate import run_suite, run_world
 from worldenv.eval.pose import PoseEstimator
 from worldenv.eval.reconstruction import run_reconstruction
@@ -115,7 +115,8 @@ def test_the_memory_suite_compares_every_policy(
 def test_the_demo_leaves_what_it_promises(tiny_world_dir: Path, tmp_path: Path) -> None:
     run_suite("demo", str(tiny_world_dir), tmp_path, num_worlds=2, num_chunks=6)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert {"worldplay", "recent", "none", "random", "frozen"} <= set(report["arms"])
+    assert {"worldplay", "recent", "none", "random", "frozen", "continued"} <= set(report["arms"])
+    assert report["timing"]["env_steps_per_s"] > 0
     for metrics in report["arms"].values():
         assert {"return_psnr_self", "return_psnr_gt", "motion_ratio"} <= set(metrics)
     assert {"demo.mp4", "contact.png", "report.json", "report.md"} <= {path.name for path in tmp_path.iterdir()}
@@ -168,14 +169,15 @@ def test_bench_backends_pairs_every_way_with_the_reference(tiny_world_dir: Path,
     rows = json.loads((tmp_path / "bench.json").read_text())["timing"]
     assert [r["num_envs"] for r in rows] == [1] * len(WAYS) + [2] * len(WAYS)
     for row in rows:
-        same = (row["dtype"], row["backend"], row["quantize"]) == REFERENCE
+        same = Way(row["dtype"], row["backend"], row["quantize"], row["capture"]) == REFERENCE
         assert not same or row["times_faster_p50"] == 1
         assert (row["first_chunk_psnr"] is None) == same
         assert same or 20 < row["first_chunk_psnr"] < 60
 
 
-def test_bench_reports_every_batch_size(tiny_world_dir: Path, tmp_path: Path) -> None:
-    bench_engine(str(tiny_world_dir), tmp_path / "bench.json", sizes=(1, 2), num_steps=2)
+@pytest.mark.parametrize("decode", [True, False])
+def test_bench_reports_every_batch_size(tiny_world_dir: Path, tmp_path: Path, decode: bool) -> None:
+    bench_engine(str(tiny_world_dir), tmp_path / "bench.json", sizes=(1, 2), num_steps=2, decode=decode)
     rows = json.loads((tmp_path / "bench.json").read_text())["timing"]
     assert [row["num_envs"] for row in rows] == [1, 2]
     for row in rows:

@@ -13,7 +13,7 @@ from worldenv.eval.cases import Cases
 from worldenv.eval.run import Scores, finish, run_arms
 
 
-def scorer(frames: Tensor, cases: Cases) -> Scores:
+def scorer(frames: Tensor, cases: Cases, given_frames: int) -> Scores:
     metrics = {"mean": frames.float().mean((1, 2, 3, 4)).numpy().astype(np.float64)}
     if cases.seeds[0] == 0:
         metrics["only_in_the_first_batch"] = np.ones(len(cases))

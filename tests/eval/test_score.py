@@ -35,6 +35,18 @@ def test_the_truth_scores_the_cap_and_a_frozen_picture_only_by_itself(noise_case
     assert np.isnan(exact["nmr"][1]), "on a circle every pair of a gap is a revisit: there is no chance to compare with"
 
 
+def test_given_frames_are_not_scored_over_a_whole_clip(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    """An arm that is given 4 of 8 chunks and then stands still in the dark has made nothing good itself."""
+    cases = noise_cases(["out_and_back"], 8, size=(16, 16))
+    made = cases.frames.clone()
+    made[:, 65:] = 0
+    whole = score(made, cases, chunk_frames=16, window_frames=64, ssim_step=8)
+    own = score(made, cases, chunk_frames=16, window_frames=64, ssim_step=8, given_frames=64)
+    for name in ("motion_ratio", "contrast_ratio", "ssim", "psnr"):
+        assert own[name] < 0.2 * whole[name], name
+    assert own["return_psnr_gt"] == whole["return_psnr_gt"], "all of the way back was made"
+
+
 def test_metrics_are_left_out_where_they_mean_nothing(noise_cases) -> None:  # type: ignore[no-untyped-def]
     """A circle does not mirror in time; exploring returns nowhere; without depth nobody knows what was seen."""
     cases = noise_cases(["explore", "explore"], 4, size=(16, 16))

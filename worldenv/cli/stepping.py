@@ -14,8 +14,10 @@ def demo(arguments: list[str]) -> None:
     ) -> None:  # fmt: skip
         """Step a world along out-and-back paths on held-out mazes, with memory and without.
 
-        Writes demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json. Needs
-        the sims extra, for the true frames that everything is compared with.
+        Writes demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json. From top
+        to bottom: the simulator; continued, which is given the way out as it was and makes the way back; the world
+        from a start view alone, with memory and without. Needs the sims extra, for the true frames that everything is
+        compared with.
 
         Args:
             out: folder to write to.

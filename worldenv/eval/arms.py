@@ -26,6 +26,7 @@ class Progress:
 
     advance: Callable[[], None] = lambda: None
     seconds: list[float] | None = None  # of every chunk made by a world, where somebody wants to know
+    given_frames: int = 0  # behind the start view, that an arm was given instead of making them
 
     def chunk(self, seconds: float) -> None:
         """Note a chunk."""
@@ -64,7 +65,8 @@ class WorldArm:
         if self.other_actions:
             cases = with_other_actions(cases)
         identity = _identities(cases)
-        frames = [cases.frames[:, : 1 + self.given * self.world.spec.chunk_frames]]
+        progress.given_frames = self.given * self.world.spec.chunk_frames
+        frames = [cases.frames[:, : 1 + progress.given_frames]]
         path = torch.cat([cases.start_c2w[:, None], cases.c2w[:, : self.given * chunk]], 1)
         engine.resume(frames[0], path, seeds=identity)
         chunks = cases.actions(chunk)

@@ -15,7 +15,7 @@ from ..base.log import console, git_revision
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig, num_slots
 from .action import run_action
-from .arms import Make, control_arms, doubted, memory_arms, vae_arm
+from .arms import Make, WorldArm, control_arms, doubted, memory_arms, vae_arm
 from .bench import latency
 from .cases import PROTOCOL, Cases
 from .frechet import frechet_distance
@@ -26,7 +26,7 @@ from .pictures import draw_curves, draw_means, draw_memory_map, write_contact, w
 from .pose import PoseEstimator, measure_floor
 from .reconstruction import run_reconstruction
 from .report import print_arms, write_report
-from .run import NUM_SHOWN, ArmResult, finish, run_arms
+from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
 from .score import Judge
 from .suites import HELD_OUT, RUNS, Suite, suite_cases
 
@@ -73,6 +73,8 @@ def run_world(
     arms = memory_arms(world, suite.policies)
     if len(cases) > 1:  # they take from the next case
         arms |= {arm: make for arm, make in doubted(world).items() if arm in suite.doubts}
+    if suite.continued and suite.chunks > 1:
+        arms["continued"] = WorldArm(world, world.config.memory, given=suite.chunks // 2)
     controls = control_arms(world.spec)
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
@@ -101,7 +103,7 @@ def measure(
     spec, world = subject.spec, dict(subject.world)
     judge = Judge(
         spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
-        suite.ages, pose_step=suite.pose_step, given_frames=suite.given * spec.chunk_frames,
+        suite.ages, pose_step=suite.pose_step,
     )  # fmt: skip
     usable, skipped = available(weights)
     try:
@@ -120,7 +122,7 @@ def measure(
         out / "report.json", suite=name, protocol=PROTOCOL, world=world, seeds=cases.seeds, kinds=cases.kinds,
         arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
         totals=totals,
-        timing=_timing(results, cases, spec, suite.given), skipped=skipped, cases=source, floor=_floor(judge, cut),
+        timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
         weights={metric: one.sha256 for metric, one in usable.items()}, **more(results),
     )  # fmt: skip
     _draw(name, suite, results, cases, out, fps=spec.fps)
@@ -173,13 +175,12 @@ def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:
     return pairs + [(arm, suite.baseline) for arm in arms if suite.baseline in arms and arm != suite.baseline]
 
 
-def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec, given: int) -> dict[str, float]:
+def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dict[str, float]:
     """Return throughput and latency of the arms that a world made, decoding included."""
     seconds = [s for result in results.values() for s in result.seconds]
     if not seconds:
         return {}
-    chunks = sum(len(r.seconds) > 0 for r in results.values()) * (cases.c2w.shape[1] // spec.chunk_latents - given)
-    steps = chunks * len(cases)
+    steps = len(seconds) // num_batches(len(cases)) * len(cases)  # every chunk of an arm is timed in every batch
     frames = steps * spec.chunk_frames
     return {
         "frames_per_s": frames / sum(seconds), "env_steps_per_s": steps / sum(seconds),
@@ -190,7 +191,7 @@ def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec, given:
 
 def _draw(name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, out: Path, *, fps: int) -> None:
     first = next(iter(results))
-    wanted = [arm for arm in ("simulator", first, "none") if arm in results]
+    wanted = [arm for arm in ("simulator", "continued", first, "none") if arm in results]
     rows = {arm: shown for arm in wanted if (shown := results[arm].shown) is not None}
     write_video(out / f"{name}.mp4", rows, fps=fps)
     if (cases.first >= 0).any():

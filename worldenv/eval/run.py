@@ -36,7 +36,8 @@ class Scores:
     features: dict[str, Array] = field(default_factory=dict)  # (N, n, D) of n frames, for distances between arms
 
 
-Scorer = Callable[[Tensor, Cases], Scores]
+Scorer = Callable[[Tensor, Cases, int], Scores]
+"""Scores frames (B, T, H, W, 3), of which so many behind the start view were given."""
 
 
 @dataclass
@@ -98,9 +99,14 @@ def _claim(parts: Path, key: str) -> None:
     mark.write_text(key)
 
 
+def num_batches(count: int) -> int:
+    """Return how many batches so many cases are stepped in."""
+    return math.ceil(count / BATCH)
+
+
 def _split(count: int) -> list[slice]:
     """Cut cases into batches of equal size, or nearly."""
-    borders = np.linspace(0, count, math.ceil(count / BATCH) + 1).round().astype(int).tolist()
+    borders = np.linspace(0, count, num_batches(count) + 1).round().astype(int).tolist()
     return [slice(a, b) for a, b in itertools.pairwise(borders)]
 
 
@@ -108,7 +114,7 @@ def _run(make: Make, cases: Cases, scorer: Scorer, advance: Callable[[], None], 
     """Return one batch as named arrays."""
     progress = Progress(advance, [])
     frames = make(cases, progress)
-    scores = scorer(frames, cases)
+    scores = scorer(frames, cases, progress.given_frames)
     arrays = {f"{field}/{key}": v for field in FIELDS for key, v in getattr(scores, field).items()}
     return {**arrays, "seconds": np.asarray(progress.seconds), "shown": frames[:shown].numpy(),
             "count": np.asarray(len(cases))}  # fmt: skip

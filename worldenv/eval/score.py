@@ -51,17 +51,15 @@ class Judge:
     """Measures camera motion and describes frames; without one there are no such metrics."""
     pose_step: int = 1
     """Every how manieth case's motion is measured; 0 is none."""
-    given_frames: int = 0
-    """Frames behind the start view that arms were given; what is measured over a whole clip is measured after them."""
 
-    def __call__(self, frames: Tensor, cases: Cases) -> Scores:
-        """Score frames (B, T, H, W, 3) uint8."""
+    def __call__(self, frames: Tensor, cases: Cases, given_frames: int = 0) -> Scores:
+        """Score frames (B, T, H, W, 3) uint8; what is measured over a whole clip, after those that were given."""
         chunk = self.spec.chunk_frames
         plotted = curves(frames, cases, chunk_frames=chunk)
         frames, cases = frames[:, : self.num_frames], cases.cut(self.num_frames)
         metrics = score(
             frames, cases, chunk_frames=chunk, window_frames=self.window_frames, ssim_step=self.ssim_step,
-            given_frames=self.given_frames,
+            given_frames=given_frames,
         )  # fmt: skip
         if self.ages:
             metrics |= by_age(plotted)

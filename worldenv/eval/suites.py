@@ -38,6 +38,8 @@ class Suite:
     """Frames that are scored, the start view included; None is all."""
     given: int = 0
     """Chunks that worlds remember as they truly were, instead of making them."""
+    continued: bool = False
+    """Whether there is an arm that is given the first half of a path as it truly was, and makes the second."""
     ssim_step: int = 4
     """Every how manieth frame SSIM is computed on."""
     pose_step: int = 0
@@ -55,7 +57,8 @@ RETURNS = {"way back, far, against its own way out": "return_psnr_self_far",
            "way back, far, against the simulator": "return_psnr_gt_far"}  # fmt: skip
 RUNS: dict[str, Suite] = {
     "revisit": Suite("revisit", 16, POLICIES, doubts=("swapped", "shuffled_actions"), pose_step=2, panels=RETURNS),
-    "demo": Suite("revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False),
+    "demo": Suite("revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False,
+                  continued=True),
     "short_term": Suite("short_term", 4, ("worldplay", "none"), doubts=("shuffled_actions",), kinds=("explore",),
                         num_frames=61, ssim_step=1, pose_step=4, quick=False,
                         panels={"against the simulator": "psnr", "seen before": "seen_psnr",
