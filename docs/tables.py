@@ -133,7 +133,8 @@ def memory_table() -> list[str]:
 def figures_table() -> list[str]:
     """Single figures, each with the command that wrote it."""
     vae, action, geometry, short = (load(name) for name in ("reconstruction", "action", "geometry", "short_term"))
-    floor = short["floor"]["pose"]["truth"]
+    floor, demo = short["floor"]["pose"]["truth"], load("demo")
+    ahead, back = (demo["arms"][name]["return_psnr_gt"] for name in ("worldplay", "continued"))
     arm = next(iter(action["arms"].values()))
     simulator = geometry["arms"]["simulator"]
     rows = [
@@ -141,6 +142,8 @@ def figures_table() -> list[str]:
         ("VAE, contrast ratio", cell(vae["arms"]["vae"]["contrast_ratio"], 3), "worldenv eval reconstruction", vae),
         ("VAE, motion ratio: the ceiling of the column above", cell(vae["arms"]["vae"]["motion_ratio"], 2),
          "worldenv eval reconstruction", vae),
+        ("Continuing a clip: given the way out, the way back against the simulator (from a start view alone: "
+         f"{cell(ahead)} dB)", f"{cell(back)} dB", "worldenv demo", demo),
         ("Turns obeyed", f"{100 * arm['obeyed']['mean']:.1f} % of {arm['obeyed']['n']} states", "worldenv eval action",
          action),
         ("Simulator: frames warped by depth agree at", f"{cell(simulator['warp_psnr'])} dB", "worldenv eval geometry",
