@@ -96,7 +96,8 @@ def reframe(
 
 @functools.cache
 def _time_frequencies(head_dim: int, theta: float, device: torch.device) -> Tensor:
-    return pair_frequencies(head_dim, theta)[0].to(device)
+    with torch.inference_mode(False), torch.no_grad():  # made once, and used in training too
+        return pair_frequencies(head_dim, theta)[0].to(device)
 
 
 @functools.cache  # so that it is copied to a device once, before anything is recorded there
@@ -109,9 +110,10 @@ def space_table(
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Return cosines and sines of a token's row and column, each (S, D / 2) float32; pairs of time stay as they are."""
-    _, row, column = pair_frequencies(head_dim, theta)
-    angles = torch.arange(rows).double()[:, None, None] * row + torch.arange(columns).double()[:, None] * column
-    return angles.cos().flatten(0, 1).float().to(device), angles.sin().flatten(0, 1).float().to(device)
+    with torch.inference_mode(False), torch.no_grad():
+        _, row, column = pair_frequencies(head_dim, theta)
+        angles = torch.arange(rows).double()[:, None, None] * row + torch.arange(columns).double()[:, None] * column
+        return angles.cos().flatten(0, 1).float().to(device), angles.sin().flatten(0, 1).float().to(device)
 
 
 def _cameras(

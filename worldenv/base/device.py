@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -38,6 +40,14 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+
+
+def stateful(function: Function) -> Function:
+    """Let a function that keeps tensors compute without gradients, and outside of the caller's ``inference_mode``.
+
+    What is made in that mode could not be written to after it.
+    """
+    return torch.inference_mode(False)(torch.no_grad()(function))
 
 
 def threads_sleep() -> bool:

@@ -28,7 +28,7 @@ def bench(arguments: list[str]) -> None:
             envs: engine, backends: batch sizes, interleaved; rolling: the first of them.
             steps: steps counted for each.
             decode: engine: make frames of the latents, as environments with pictures do.
-            capture: engine: launch a chunk's kernels as one CUDA graph; backends tries both by itself.
+            capture: engine: launch chunks as CUDA graphs; backends tries both by itself.
             chunks: memory: age of the old engine.
             teacher_steps: rolling: steps of the teacher.
             layers: worldplay: transformer layers (the release has 30).

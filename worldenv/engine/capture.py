@@ -1,12 +1,14 @@
-"""A chunk's kernels as one CUDA graph: recorded once, then launched together on inputs that are copied into place.
+"""A chunk as CUDA graphs: recorded once, then launched as a whole on inputs that are copied into place.
 
-Few envs leave a GPU waiting for Python, which launches some hundred kernels per denoising step. What is recorded goes
-from staged inputs to latents (and recorded keys and values), or from a latent to frames. Retrieval, partial resets,
-prompts and actions are the contents of inputs, so that a recording stays valid when they change.
+Few envs leave a GPU waiting for Python, which launches some hundred kernels per denoising step. One graph goes from
+staged inputs to latents (and recorded keys and values), one from a latent to frames, so that the first are shown while
+the others are decoded. Retrieval, partial resets, prompts and actions are the contents of inputs, so that a recording
+stays valid when they change.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -16,8 +18,9 @@ from torch import Tensor
 
 WARM_UP = 2
 """Runs before a recording, in which libraries choose algorithms and kernels are compiled."""
-Replay = Callable[[], Any]
-"""Runs what was recorded, again; returns the outputs, which the next replay overwrites."""
+Run = Callable[[], Any]
+Record = Callable[[Run], Run]
+"""Runs something and returns what does the same again; its outputs are overwritten by the next run."""
 
 
 def run_eagerly(function: Callable[..., Any], *inputs: Any, key: Hashable = None) -> Any:
@@ -26,61 +29,77 @@ def run_eagerly(function: Callable[..., Any], *inputs: Any, key: Hashable = None
 
 
 class Recorder:
-    """Calls functions of tensors by replaying recordings, one for each function, key, and shapes of its inputs.
+    """Calls functions of tensors by replaying recordings, one for each function and the shapes of its inputs.
 
     Inputs are tensors in tuples, lists and dataclasses; their other contents are fixed in a recording. Whatever else a
-    function reads or writes must stay where it is; ``key`` says which of it is meant.
+    function reads or writes must stay where it is: with another ``key``, recordings are made anew.
     """
 
-    def __init__(self, record: Callable[[Replay], Replay] | None = None) -> None:
-        self._record = record_graph if record is None else record
-        self._recordings: dict[Hashable, _Recording] = {}
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._keys: dict[str, Hashable] = {}
+        self._recordings: dict[tuple[str, Hashable], _Recording] = {}
 
     def __call__(self, function: Callable[..., Any], *inputs: Any, key: Hashable = None) -> Any:
         """Return function(*inputs), which must be tensors of the device."""
-        signature = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves(inputs))
-        where = (function, key, signature)
-        if where not in self._recordings:
-            self._recordings[where] = _Recording(self._record, function, inputs)
-        return self._recordings[where].replay(inputs)
+        name = function.__qualname__  # not the function: a recording needs its engine no longer
+        if self._keys.setdefault(name, key) != key:
+            self._keys[name] = key
+            self._recordings = {where: kept for where, kept in self._recordings.items() if where[0] != name}
+        where = name, tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves(inputs))
+        with torch.inference_mode(False), torch.no_grad():  # buffers serve inside and outside of inference mode
+            if where not in self._recordings:
+                self._recordings[where] = _Recording(self._record, function, inputs)
+            return self._recordings[where].replay(inputs)
 
     def __len__(self) -> int:
         return len(self._recordings)
 
 
 class _Recording:
-    def __init__(self, record: Callable[[Replay], Replay], function: Callable[..., Any], inputs: tuple[Any, ...]):
+    def __init__(self, record: Record, function: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
         own = map_tensors(torch.clone, inputs)
         self._own = [x for x in leaves(own) if isinstance(x, Tensor)]
-        self._last = [(x, x._version) for x in leaves(inputs) if isinstance(x, Tensor)]
+        self._last = [_mark(x) for x in leaves(inputs) if isinstance(x, Tensor)]
         self._replay = record(lambda: function(*own))
 
     def replay(self, inputs: tuple[Any, ...]) -> Any:
-        given = [(x, x._version) for x in leaves(inputs) if isinstance(x, Tensor)]
-        for own, (new, version), (last, before) in zip(self._own, given, self._last, strict=True):
-            if new is not last or version != before:  # a prompt's keys are large and seldom change
+        given = [x for x in leaves(inputs) if isinstance(x, Tensor)]
+        for own, new, (last, version) in zip(self._own, given, self._last, strict=True):
+            if version is None or last() is not new or new._version != version:  # a prompt's keys seldom change
                 own.copy_(new)
-        self._last = given
+        self._last = [_mark(x) for x in given]
         return map_tensors(torch.clone, self._replay())
 
 
-def record_graph(run: Replay) -> Replay:
-    """Record a CUDA graph."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = run()
+def _mark(x: Tensor) -> tuple[weakref.ref[Tensor], int | None]:
+    """Remember a tensor and its contents; those of inference mode do not tell when they change."""
+    return weakref.ref(x), None if x.is_inference() else x._version
 
-    def replay() -> Any:
-        graph.replay()
-        return outputs
 
-    return replay
+def graph_recorder(device: torch.device) -> Record:
+    """Return what records CUDA graphs on a device."""
+
+    def record(run: Run) -> Run:
+        with torch.cuda.device(device):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP):
+                    run()
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=side):
+                outputs = run()
+
+        def replay() -> Any:
+            with torch.cuda.device(device):
+                graph.replay()
+            return outputs
+
+        return replay
+
+    return record
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -88,7 +107,7 @@ def leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, tuple | list):
         for part in value:
             yield from leaves(part)
-    elif is_dataclass(value):
+    elif is_dataclass(value) and not isinstance(value, type):
         for item in fields(value):
             yield from leaves(getattr(value, item.name))
     else:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..base.device import threads_for
+from ..base.device import stateful, threads_for
 from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
@@ -18,7 +18,7 @@ from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
 from ..models.types import KeysValues
 from ..models.vae import to_pixels
-from .capture import Recorder, run_eagerly
+from .capture import Recorder, graph_recorder, run_eagerly
 from .history import History
 from .rolling import RollingWindow
 from .rollout import Known, Staged, generate_chunk
@@ -26,7 +26,7 @@ from .screen import Screen
 from .state import EngineState
 from .world import World
 
-ENOUGH = 2**17
+THREADS_FROM = 2**17
 """Numbers in a layer's activations of a chunk from which several CPU threads are worth waking; measured."""
 
 
@@ -45,7 +45,7 @@ class Engine:
         sampler: SamplerConfig | None = None,
         chunk_latents: int | None = None,
         decode: bool = True,
-        capture: bool = False,  # replay a chunk's kernels as one CUDA graph
+        capture: bool = False,  # launch chunks as CUDA graphs
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
@@ -69,7 +69,7 @@ class Engine:
         if self.device.type != "cuda" or self.sampler.rolling:
             why = "chunks of a rolling window" if self.sampler.rolling else f"a world on {self.device}"
             raise ValueError(f"capture=True records CUDA graphs of single chunks, not of {why}; set capture=False")
-        return Recorder()
+        return Recorder(graph_recorder(self.device))
 
     @property
     def c2w(self) -> Tensor:
@@ -83,6 +83,7 @@ class Engine:
             return self.history.store.count.clone()
         return (self._state.bank.length + self.spec.chunk_latents - 1) // self.spec.chunk_latents
 
+    @stateful
     def reset(
         self,
         *,
@@ -113,6 +114,7 @@ class Engine:
         self._begin(rows, frames[:, None], c2w[:, None], [seeds[r] for r in rows.tolist()])
         return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
 
+    @stateful
     def resume(
         self,
         frames: Tensor,  # (B, 4 F - 3, H, W, 3) uint8
@@ -141,7 +143,7 @@ class Engine:
                 f"pose for every fourth of them, from the first"
             )
 
-    @torch.no_grad()
+    @stateful
     def _begin(self, rows: Tensor, frames: Tensor, c2w: Tensor, seeds: list[int]) -> None:
         vae = self.world.vae
         pixels = to_pixels(frames).to(self.device, vae.dtype)
@@ -149,7 +151,7 @@ class Engine:
         self._state.screen.frames[rows] = frames[:, -1]
         self.begin(rows, latents, c2w[:, 0], seeds, path=c2w[:, 1:])
 
-    @torch.no_grad()
+    @stateful
     def begin(
         self,
         rows: Tensor,  # (R,) int64
@@ -180,7 +182,7 @@ class Engine:
         if self.decode and latents.shape[1]:
             state.screen.begin(rows, latents)
 
-    @torch.no_grad()
+    @stateful
     def set_prompt(
         self,
         prompt: str | Tensor,  # a tensor is a prompt's embedding, (1, L, text_dim)
@@ -210,7 +212,7 @@ class Engine:
             return Chunk(self._state.screen.frames[:, None].clone(), c2w)
         return Chunk(torch.cat(frames, 1), c2w, n_frames=n_frames)
 
-    @torch.no_grad()
+    @stateful
     def stream(self, actions: Actions) -> Iterator[Tensor]:
         """Generate the next chunk and yield its frames as they are decoded, (B, 4, H, W, 3) uint8 per latent.
 
@@ -239,7 +241,7 @@ class Engine:
         late_c2w = torch.cat([state.origin[:, None], actions.c2w[:, :-1]], 1)
         return Actions(torch.where(rows, late_keys, actions.keys), torch.where(rows[..., None], late_c2w, actions.c2w))
 
-    @torch.no_grad()
+    @stateful
     def generate(self, actions: Actions) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w)."""
         state, window = self._state, self._state.window
@@ -253,7 +255,7 @@ class Engine:
         path = (placed.c2w, labels) if window is None else window.look_ahead(state.bank, placed.c2w, labels)
         staged = self.history.stage(*path, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first)
         size = placed.keys.shape[0] * placed.keys.shape[1] * self.world.dit.latent_size(self.world.latent_shape)
-        with threads_for(size, enough=ENOUGH, device=self.device):
+        with threads_for(size, enough=THREADS_FROM, device=self.device):
             if window is None:
                 latents, recorded = self._denoise(staged, first, given)
             else:
@@ -331,11 +333,13 @@ class Engine:
         for row, seed in enumerate(seeds):
             self._state.generators.seed(row, seed)
 
+    @stateful
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
         self.check_rows(rows)
         return self._state.clone(rows)
 
+    @stateful
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows, exactly as those will; kept keys and values are shared.
 
@@ -356,6 +360,7 @@ class Engine:
             self.check_rows([row])
         self._state.fork(source, rows, reseed)
 
+    @stateful
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on."""
         self.check_rows(rows)

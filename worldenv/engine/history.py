@@ -102,10 +102,10 @@ class History:
         return self.store is not None
 
     @property
-    def address(self) -> int:
-        """Where kept keys and values lie, a number that changes when they move."""
+    def address(self) -> tuple[int, ...]:
+        """Where kept keys and values lie; another one when they have moved or are more."""
         pool = self._cache.pool if isinstance(self._cache, PagedCache) else self.store and self.store.pool
-        return pool.keys.data_ptr() if pool else 0
+        return (pool.keys.data_ptr(), pool.values.data_ptr(), pool.keys.shape[1]) if pool else ()
 
     def record(
         self,

@@ -78,7 +78,7 @@ class Staged:
     latents: Tensor  # (B, S, C, h, w), empty where they are recorded
     recorded: KeysValues | PageTable | None
     valid: Tensor  # (B, S) bool: filled slots
-    full: bool  # whether all of them are
+    full: bool  # whether all of them are known to be, for kernels that read pages
     sees: Tensor  # (B, S, S) bool: which latents of the context see which
     mask: Tensor  # (B, F, S + F) bool
     text: TextCache | None = None
@@ -107,7 +107,7 @@ def stage(
         latents=context.latents.to(device),
         recorded=recorded,
         valid=context.valid.to(device),
-        full=bool(context.valid.all()),
+        full=dit.reads_pages and bool(context.valid.all()),
         sees=context_mask(context.entry, causal=dit.config.causal_context).to(device),
         mask=chunk_mask(context.valid, num_latents).to(device),
         text=text,

@@ -13,7 +13,7 @@ from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ..models.vae import Codec, VAECache, to_frames
 from .capture import run_eagerly
 
-ENOUGH = 2**14
+THREADS_FROM = 2**14
 """Pixels of a frame of all episodes from which several CPU threads are worth waking; measured."""
 
 
@@ -33,10 +33,7 @@ class Screen:
         """Let these rows go on from the frames of a start view or a clip."""
         fresh = VAECache()
         self.codec.decode(latents, fresh)
-        if len(rows) == len(self.frames):
-            self.past = fresh
-        else:
-            self._write(rows, fresh)
+        self._write(rows, fresh)
 
     def show(
         self,
@@ -46,14 +43,16 @@ class Screen:
         invented: Tensor,  # (B,) bool: rows of those whose start view the model has just made
     ) -> Tensor:
         """Decode the next latent of every row, (B, 4, H, W, 3) uint8; a start view fills its four frames."""
-        with threads_for(self.frames[..., 0].numel(), enough=ENOUGH, device=self.device):
+        with threads_for(self.frames[..., 0].numel(), enough=THREADS_FROM, device=self.device):
             frames = self._show_all(latent) if begun.all() else self._show_some(latent, begun, invented)
         self.frames = frames[:, -1].clone()
         return frames
 
     def _show_all(self, latent: Tensor) -> Tensor:
-        frames, past = self._call(self._decode, latent, self.past.tensors)
-        self.past = VAECache(past)
+        where = tuple(t.data_ptr() for t in self.past.tensors)
+        frames, past = self._call(self._decode, latent, key=where)
+        for kept, new in zip(self.past.tensors, past, strict=True):
+            kept.copy_(new)
         shown: Tensor = frames.cpu()
         return shown
 
@@ -69,14 +68,16 @@ class Screen:
                 self._write(index, part)
         return frames
 
-    def _decode(self, latent: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        cache = VAECache(list(past))
+    def _decode(self, latent: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return frames and the past of the next ones; this one is only read, for recording runs it several times."""
+        cache = VAECache(list(self.past.tensors))
         return to_frames(self.codec.decode(latent, cache)), cache.tensors
 
     def _write(self, rows: Tensor, part: VAECache) -> None:
-        """Overwrite the decoder's past in these rows."""
+        """Overwrite the decoder's past in these rows, where it is."""
         if not self.past.tensors:
-            self.past = VAECache([t.new_zeros(len(self.frames), *t.shape[1:]) for t in part.tensors])
+            with torch.inference_mode(False):  # written to in any mode from now on
+                self.past = VAECache([t.new_zeros(len(self.frames), *t.shape[1:]) for t in part.tensors])
         self.past.write(rows.to(self.device), part)
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ def make_core(
         dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
         backend: ``auto`` (the fastest on the device), ``torch``, ``onednn`` or ``triton``; see ``models.backend``.
         quantize: ``none`` or ``int8``; see ``models.quantize``.
-        capture: launch a chunk's kernels as one CUDA graph; see ``engine.capture``.
+        capture: launch chunks as CUDA graphs; see ``engine.capture``.
         memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
         obs_mode: image, stack, chunk, dict or latent; None is the task's default.

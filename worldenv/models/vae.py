@@ -63,7 +63,7 @@ class VAECache:
         if not self.tensors:
             raise ValueError("cannot write rows into an empty cache; decode all rows once first")
         for i, tensor in enumerate(other.tensors):
-            self.tensors[i] = self.tensors[i].contiguous().index_copy(0, rows, tensor.to(self.tensors[i].dtype))
+            self.tensors[i].index_copy_(0, rows, tensor.to(self.tensors[i].dtype))
 
 
 class CausalConv3d(nn.Module):
