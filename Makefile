@@ -22,11 +22,13 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/worldenv bench engine --out out/bench-engine.json
 
-# Everything that is asked of a GPU and not measured yet; for an environment with a CUDA build of torch: GPU_PYTHON=python.
+# All that is to be measured on a GPU, and checks there: kernels in the interpreter, recorded chunks with compiled ones,
+# candidates before they are timed. For an environment with a CUDA build of torch: make bench-gpu GPU_PYTHON=python.
 GPU_PYTHON ?= $(BIN)/python
 GPU_ENVS ?= 1 16 64 256 512
 bench-gpu:
 	$(GPU_PYTHON) -m pytest -q tests/kernels tests/engine
+	TRITON_INTERPRET=0 $(GPU_PYTHON) -m pytest -q tests/engine/test_capture.py -k gpu
 	$(GPU_PYTHON) -m worldenv_kernels.bench --out kernels/results
 	$(GPU_PYTHON) -m worldenv.cli bench backends --envs $(GPU_ENVS) --out docs/results/gpu-backends.json
 	for decode in decode no-decode; do for capture in capture no-capture; do \
@@ -37,9 +39,11 @@ bench-gpu:
 	$(GPU_PYTHON) -m worldenv.cli bench worldplay --size 480 832 --out docs/results/gpu-worldplay-480.json
 
 # What is known of the kernels without a GPU: what they compile to, and the least that they can take.
-docs/results/kernels-aot.csv docs/results/kernels-roofline.csv: $(STAMP) $(wildcard kernels/worldenv_kernels/*/*.py)
-	$(BIN)/python -m worldenv_kernels.aot --out docs/results/kernels-aot.csv
-	$(BIN)/python -m worldenv_kernels.roofline --out docs/results/kernels-roofline.csv
+KERNELS := kernels/worldenv_kernels
+docs/results/kernels-aot.csv: $(STAMP) $(wildcard $(KERNELS)/*.py $(KERNELS)/*/*.py)
+	$(BIN)/python -m worldenv_kernels.aot --out $@
+docs/results/kernels-roofline.csv: $(STAMP) $(KERNELS)/roofline.py $(KERNELS)/workloads.py $(KERNELS)/pages.py
+	$(BIN)/python -m worldenv_kernels.roofline --out $@
 
 # Every figure of the README, from the packaged world; takes about an hour on two cores.
 results: $(STAMP)

@@ -161,11 +161,16 @@ def figures_table() -> list[str]:
     return lines + [f"| {what} | {figure} | `{command}` | {r['hardware']} |" for what, figure, command, r in rows]
 
 
+def waiting(report: dict[str, Any]) -> str:
+    """Return how OpenMP's threads waited, as it is said to it."""
+    return "OMP_WAIT_POLICY=passive " if report["threads_sleep"] else ""
+
+
 def speed_table() -> list[str]:
     """Throughput by batch size."""
     report = load("bench-engine")
     lines = [
-        f"**Speed** (`worldenv bench engine --out FILE`, {report['hardware']}, decoding included)",
+        f"**Speed** (`{waiting(report)}worldenv bench engine --out FILE`, {report['hardware']}, decoding included)",
         "",
         "| envs | frames/s | env steps/s | first frames after (ms, median) |",
         "|---|---|---|---|",
@@ -180,8 +185,8 @@ def backends_table() -> list[str]:
     """Ways to compute one world, side by side."""
     report = load("bench-backends")
     lines = [
-        f"**Ways to compute** (`worldenv bench backends --out FILE`, {report['hardware']}; steps of all ways in turn, "
-        f"decoding included; times faster than {report['reference'].removesuffix(' none')}: median, p20 to p80)",
+        f"**Ways to compute** (`{waiting(report)}worldenv bench backends --out FILE`, {report['hardware']}; steps of all "
+        f"ways in turn, decoding included; times faster than {report['reference'].removesuffix(' none')}: median, p20 to p80)",
         "",
         "| envs | dtype, backend, quantisation | ms per chunk | times faster | first chunk against the reference |",
         "|---|---|---|---|---|",

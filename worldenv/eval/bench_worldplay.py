@@ -5,27 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device
 from ..base.log import console, git_revision, hardware, track
-from ..engine.rollout import encode, new_cache, stage
+from ..engine.engine import Engine
+from ..engine.rollout import Prepared, Staged
 from ..engine.world import World
 from ..engine.worldplay import random_worldplay
-from ..geometry.action import camera_to_c2w, keys_to_camera
-from ..geometry.camera import normalise_intrinsics
-from ..memory.bank import MemoryBank
-from ..memory.config import Layout, num_slots
-from ..memory.context import gather
-from ..memory.select import Query, select
-from ..models.attention import attend
-from ..models.dit import WorldDiT
-from ..models.kv_cache import KVCache
+from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
+from ..memory.config import with_policy
 from ..models.vae import VAECache
 
 HISTORY = 64
@@ -37,11 +29,11 @@ WARM_UP = 1
 def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_steps: int) -> None:
     """Time the parts of a chunk, those of both memories side by side, and write medians as JSON.
 
-    ``worldplay`` encodes its context anew (prefill); ``worldscape`` places what was recorded and records the chunk.
+    ``worldplay`` encodes its context anew; ``worldscape`` places what was recorded and records the chunk.
     """
     device = resolve_device("auto")
     world = random_worldplay(num_layers=num_layers, size=size, device=device, dtype=default_dtype(device))
-    parts = _parts(world)
+    parts = _parts(world, "worldplay") | _parts(world, "worldscape") | {"decode": _decoding(world)}
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for i in track(range(WARM_UP + num_steps), "chunks", total=WARM_UP + num_steps):
         for name, part in parts.items():
@@ -51,45 +43,48 @@ def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_st
     _write(out, seconds, world.config.sampler.num_steps, num_layers=num_layers, size=size, dtype=str(world.dit.dtype))
 
 
-def _parts(world: World) -> dict[str, Callable[[], object]]:
-    """Return what a chunk consists of, each as a call that can be repeated."""
-    spec, config, chunk, dit = world.spec, world.config, world.spec.chunk_latents, world.dit
-    device, shape, layout = dit.proj_out.weight.device, world.latent_shape, Layout(chunk, start_alone=False)
-    start = torch.eye(4, dtype=torch.float64)
-    path = camera_to_c2w(keys_to_camera(torch.tensor([[1, 1]] * (HISTORY + chunk))), start, spec.steps)[None]
-    labels, coming = torch.full((1, HISTORY + chunk), 10), path[:, HISTORY:]
-    bank = MemoryBank(torch.randn(1, HISTORY, *shape), path[:, :HISTORY], labels[:, :HISTORY], torch.tensor([HISTORY]))
+def _parts(world: World, policy: str) -> dict[str, Callable[[], object]]:
+    """Return what the latents of a chunk under a policy take, through the engine's own memory, as repeatable calls."""
+    engine = Engine(world, 1, memory=with_policy(world.config.memory, policy), decode=False)
+    history, spec, dit, device = engine.history, world.spec, world.dit, engine.device
+    chunk, start = spec.chunk_latents, torch.eye(4, dtype=torch.float64)
+    keys = torch.tensor([[1, 1]] * (HISTORY + chunk))
+    path, labels = camera_to_c2w(keys_to_camera(keys), start, spec.steps)[None], keys_to_label(keys)[None]
+    text = dit.encode_text(torch.randn(1, 512, dit.config.text_dim, device=device))
+    before, latents = slice(0, HISTORY), torch.randn(1, HISTORY, *world.latent_shape)
+    history.begin(torch.zeros(1, dtype=torch.long), latents, path[:, before], labels[:, before], K=engine.K, text=text)
 
-    def choose() -> Tensor:
-        return select(bank, Query(coming), config.memory, layout).index
+    def choose() -> Staged:
+        return history.stage(path[:, HISTORY:], labels[:, HISTORY:], K=engine.K, text=text, seeds=[0])
 
-    K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
-    text = dit.encode_text(torch.randn(1, 512, config.dit.text_dim, device=device))
-    staged = stage(
-        dit, gather(bank, choose(), layout), c2w=coming, labels=labels[:, HISTORY:], K=K, unit=spec.unit, text=text
-    )
-    cache = new_cache(dit, (1, staged.mask.shape[2], *shape), device)
-    prepared, noise = encode(dit, staged, cache, size=shape[1:]), torch.randn(1, chunk, *shape, device=device)
-    decoder = VAECache()
-    world.vae.decode(noise[:, :1], decoder)
-    pages = torch.zeros(config.dit.num_layers, 1, num_slots(config.memory, chunk), dit.tokens(noise),
-                        config.dit.num_heads, config.dit.head_dim, dtype=dit.dtype, device=device)  # fmt: skip
-    recorded, levels = replace(staged, recorded=(pages, pages)), torch.full((1, chunk), 1000.0, device=device)
-    return {
+    staged = choose()
+    prepared, noise = history.encode(staged), torch.randn(1, chunk, *world.latent_shape, device=device)
+    levels = torch.full((1, chunk), 1000.0, device=device)
+    parts = {
         "selection": choose,
-        "prefill": lambda: encode(dit, staged, cache, size=shape[1:]),
-        "place": lambda: encode(dit, recorded, cache, size=shape[1:]),
+        "context": lambda: history.encode(staged),
         "denoise_step": lambda: prepared.velocity(noise, levels),
-        "attention": lambda: _attend(dit, cache, tokens=dit.tokens(noise) * chunk),
-        "record": lambda: prepared.record(noise),
-        "decode": lambda: world.vae.decode(noise, decoder),
-    }
+        "attention": _attention(prepared, tokens=dit.tokens(noise)),
+    } | ({"record": lambda: prepared.record(noise)} if history.records else {})
+    return {f"{policy}_{name}": part for name, part in parts.items()}
 
 
-def _attend(dit: WorldDiT, cache: KVCache, *, tokens: int) -> None:
-    """Attend as the blocks of one denoising step do, all branches, and nothing else."""
-    for keys, values in cache.buffer:
-        attend(keys[:, :, -tokens:], keys, values)
+def _attention(prepared: Prepared, *, tokens: int) -> Callable[[], object]:
+    """Return what attends to the context as the blocks of one denoising step do, placing included, and no more."""
+    dit, place = prepared.dit, prepared.place
+    assert place is not None
+    config, dtype = dit.config, dit.dtype
+    backend = dit.backend_for(prepared.mask, tokens=tokens, dtype=dtype)
+    shape = (*prepared.now.positions.shape, tokens, config.num_heads, config.head_dim)
+    q, k, v = (torch.randn(shape, device=prepared.mask.device, dtype=dtype) for _ in range(3))
+    return lambda: [prepared.cache.attend(layer, q, k, v, place, backend) for layer in range(config.num_layers)]
+
+
+def _decoding(world: World) -> Callable[[], object]:
+    latents = torch.randn(1, world.spec.chunk_latents, *world.latent_shape, device=world.vae.latent_mean.device)
+    past = VAECache()
+    world.vae.decode(latents[:, :1], past)
+    return lambda: world.vae.decode(latents, past)
 
 
 def _timed(part: Callable[[], object], device: torch.device) -> float:
@@ -106,9 +101,10 @@ def _write(
     out: Path, seconds: dict[str, list[float]], steps: int, *, num_layers: int, size: tuple[int, int], dtype: str
 ) -> None:
     timing = {f"{name}_ms": round(1000 * float(np.median(values)), 2) for name, values in seconds.items()}
-    shared = timing["selection_ms"] + steps * timing["denoise_step_ms"] + timing["decode_ms"]
-    timing["worldplay_chunk_ms"] = round(shared + timing["prefill_ms"], 2)
-    timing["worldscape_chunk_ms"] = round(shared + timing["place_ms"] + timing["record_ms"], 2)
+    for policy in ("worldplay", "worldscape"):
+        once = sum(timing.get(f"{policy}_{part}_ms", 0.0) for part in ("selection", "context", "record"))
+        whole = once + steps * timing[f"{policy}_denoise_step_ms"] + timing["decode_ms"]
+        timing[f"{policy}_chunk_ms"] = round(whole, 2)
     if torch.cuda.is_available():
         timing["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
     report = {"hardware": hardware(), "git": git_revision(), "layers": num_layers, "size": list(size), "dtype": dtype,

@@ -256,6 +256,12 @@ class WorldDiT(nn.Module):
         """Return the number of tokens per latent."""
         return latents.shape[-2] * latents.shape[-1] // self.config.patch**2
 
+    def backend_for(self, mask: Tensor | None, *, tokens: int, dtype: torch.dtype) -> Backend:
+        """Return what computes a forward pass in ``dtype`` with this mask (B or 1, Fq, Fk) and tokens per latent."""
+        device = self.proj_out.weight.device
+        chosen = resolve_backend(self.backend, device=device, dtype=dtype, head_dim=self.config.head_dim)
+        return BACKENDS[chosen](mask, tokens=tokens, dtype=dtype)
+
     def latent_size(self, shape: tuple[int, int, int]) -> int:
         """Return the numbers that a latent (C, h, w) is in every layer."""
         return shape[1] * shape[2] // self.config.patch**2 * self.config.width
@@ -279,8 +285,7 @@ class WorldDiT(nn.Module):
         cache = Cache() if cache is None else cache
         if place is None:
             place = self.place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype, cache)
-        chosen = BACKENDS[resolve_backend(self.backend, device=x.device, dtype=x.dtype, head_dim=config.head_dim)]
-        backend = chosen(mask, tokens=rows * columns, dtype=x.dtype)
+        backend = self.backend_for(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
             x = block(
                 x, modulation, place, backend, cache, layer, None if text is None else text[layer],
