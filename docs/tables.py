@@ -185,8 +185,9 @@ def backends_table() -> list[str]:
     """Ways to compute one world, side by side."""
     report = load("bench-backends")
     lines = [
-        f"**Ways to compute** (`{waiting(report)}worldenv bench backends --out FILE`, {report['hardware']}; steps of all "
-        f"ways in turn, decoding included; times faster than {report['reference'].removesuffix(' none')}: median, p20 to p80)",
+        f"**Ways to compute** (`{waiting(report)}worldenv bench backends --out FILE`, {report['hardware']}; steps "
+        "of all ways in turn, decoding included; times faster than "
+        f"{report['reference'].removesuffix(' none')}: median, p20 to p80)",
         "",
         "| envs | dtype, backend, quantisation | ms per chunk | times faster | first chunk against the reference |",
         "|---|---|---|---|---|",
