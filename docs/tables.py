@@ -200,6 +200,31 @@ def backends_table() -> list[str]:
     return lines
 
 
+def quantised_table() -> list[str]:
+    """What 8-bit linear layers cost: the same cases and noise in bfloat16 and with them."""
+    columns = {
+        "return_psnr_self_far": 2,
+        "return_psnr_gt_far": 2,
+        "seen_psnr": 2,
+        "contrast_ratio": 3,
+        "action_score": 3,
+    }
+    reports = [load(f"revisit-{name}") for name in ("bfloat16", "int8")]
+    count = len(reports[0]["seeds"])
+    lines = [
+        f"**8-bit linear layers** (`worldenv eval revisit --worlds {count} --out DIR`, and the same with `--quantize "
+        f"int8`; {count} trajectories of {reports[0]['cases']}, {reports[0]['hardware']}; arm `worldplay`)",
+        "",
+        "| computed in | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for report in reports:
+        metrics = report["arms"]["worldplay"]
+        cells = [cell(metrics[name], digits) for name, digits in columns.items()]
+        lines.append(f"| {report['world']['computation']} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def ablations_table() -> list[str]:
     """Verdicts on WorldPlay's comparisons, of the tables that have been run."""
     reports = {path.stem: load(path.stem) for path in sorted(RESULTS.glob("ablation-*.json"))}
@@ -230,7 +255,7 @@ def render() -> str:
     tail = rest.split(END)[1]
     parts = [
         revisit_table(), distilled_table(), short_term_table(), drift_table(), memory_table(), ablations_table(),
-        figures_table(), speed_table(), backends_table(),
+        figures_table(), speed_table(), backends_table(), quantised_table(),
     ]  # fmt: skip
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 
