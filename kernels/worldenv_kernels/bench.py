@@ -1,8 +1,8 @@
 """Time the kernels on this GPU: ``python -m worldenv_kernels.bench [--out kernels/results]``.
 
 Every candidate is checked against the definition first; one that fails is written down as refused and not timed.
-Beside the kernels stand PyTorch's dense attention and FlexAttention, with the gather and without it. Rates are put next
-to what a matrix product and a copy reach on the same GPU.
+Beside the kernels stand PyTorch's dense attention, cuDNN's and FlexAttention, after the gather or with it. Rates are
+put next to what a matrix product and a copy reach on the same GPU.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .fov_score.op import fov_score
 from .heads import turn
@@ -129,10 +130,17 @@ def _attentions(scene: _Scene, *, backend: str, flex: bool) -> Iterator[Candidat
     )  # fmt: skip
     yield candidate("gather+sdpa", lambda x: memory_attention(x, scene.pages, reframing, backend="gather"), cost)
     yield candidate("sdpa, gathered before", dense(F.scaled_dot_product_attention), dense_cost(work))
+    if q.is_cuda:
+        yield candidate("cudnn, gathered before", dense(_cudnn), dense_cost(work))
     if flex:
         from torch.nn.attention.flex_attention import flex_attention
 
         yield candidate("flex, gathered before", dense(torch.compile(flex_attention)), dense_cost(work))
+
+
+def _cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return F.scaled_dot_product_attention(q, k, v)
 
 
 def _movers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
