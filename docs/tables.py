@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,22 @@ def cell(summary: dict[str, Any], digits: int = 1) -> str:
     return f"{summary['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def heading(title: str, first: str, columns: Iterable[str]) -> list[str]:
+    """Begin a table: its title, and a row of names."""
+    names = [first, *columns]
+    return [title, "", "| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+
+
 def arms_table(name: str, columns: dict[str, int], title: str, *, command: str = "") -> list[str]:
     """Arms of a suite, some of their metrics with so many digits; arms that stand still are marked."""
     report = load(name)
     command = command or f"worldenv eval {name} --out DIR"
     seeds = len(report["seeds"])
-    lines = [
+    title = (
         f"**{title}** (`{command}`, {seeds} trajectories of {report['cases']}, "
-        f"{report['hardware']}; means with 95 % intervals)",
-        "",
-        "| arm | " + " | ".join(columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+        f"{report['hardware']}; means with 95 % intervals)"
+    )
+    lines = heading(title, "arm", columns)
     for arm, metrics in report["arms"].items():
         cells = [cell(metrics[c], d) if c in metrics else "" for c, d in columns.items()]
         still = " (stands still: invalid)" if metrics["motion_ratio"]["mean"] < STILL else ""
@@ -211,13 +216,11 @@ def quantised_table() -> list[str]:
     }
     reports = [load(f"revisit-{name}") for name in ("bfloat16", "int8")]
     count = len(reports[0]["seeds"])
-    lines = [
+    title = (
         f"**8-bit linear layers** (`worldenv eval revisit --worlds {count} --out DIR`, and the same with `--quantize "
-        f"int8`; {count} trajectories of {reports[0]['cases']}, {reports[0]['hardware']}; arm `worldplay`)",
-        "",
-        "| computed in | " + " | ".join(columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+        f"int8`; {count} trajectories of {reports[0]['cases']}, {reports[0]['hardware']}; arm `worldplay`)"
+    )
+    lines = heading(title, "computed in", columns)
     for report in reports:
         metrics = report["arms"]["worldplay"]
         cells = [cell(metrics[name], digits) for name, digits in columns.items()]
