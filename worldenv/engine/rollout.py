@@ -75,11 +75,11 @@ class Staged:
 
     past: Conditioning  # (B, S)
     now: Conditioning  # (B, F), the timesteps those of clean context
-    latents: Tensor  # (B, S, C, h, w), empty where they are recorded
-    recorded: KeysValues | PageTable | None
+    latents: Tensor | None  # (B, S, C, h, w), to be encoded, or
+    recorded: KeysValues | PageTable | None  # what was recorded of them
     valid: Tensor  # (B, S) bool: filled slots
     full: bool  # whether all of them are known to be, for kernels that read pages
-    sees: Tensor  # (B, S, S) bool: which latents of the context see which
+    sees: Tensor | None  # (B, S, S) bool: which latents of the context see which while they are encoded
     mask: Tensor  # (B, F, S + F) bool
     text: TextCache | None = None
 
@@ -98,17 +98,17 @@ def stage(
     device, num_slots, num_latents = dit.patch_embedding.weight.device, context.entry.shape[1], c2w.shape[1]
     exact = dit.config.numerics == "reference"
     whole = condition(context, c2w, labels, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
-    recorded = context.recorded
+    recorded, anew = context.recorded, context.recorded is None
     if isinstance(recorded, PageTable):
         recorded = replace(recorded, pages=recorded.pages.to(device))
     return Staged(
         past=to_device(whole.select(0, num_slots), device),
         now=to_device(whole.select(num_slots, num_slots + num_latents), device),
-        latents=context.latents.to(device),
+        latents=context.latents.to(device) if anew else None,
         recorded=recorded,
         valid=context.valid.to(device),
         full=dit.reads_pages and bool(context.valid.all()),
-        sees=context_mask(context.entry, causal=dit.config.causal_context).to(device),
+        sees=context_mask(context.entry, causal=dit.config.causal_context).to(device) if anew else None,
         mask=chunk_mask(context.valid, num_latents).to(device),
         text=text,
     )
@@ -126,6 +126,7 @@ def _fill(cache: Cache, dit: WorldDiT, staged: Staged, size: tuple[int, int]) ->
     """Encode a context into a cache, or place what was recorded, or let it be read where it lies."""
     recorded, past = staged.recorded, staged.past
     if recorded is None:
+        assert staged.latents is not None
         dit.prefill(staged.latents, past, mask=staged.sees, cache=cache, text=staged.text)
     elif not (isinstance(cache, PagedCache) and isinstance(recorded, PageTable)):
         recorded = recorded.gather() if isinstance(recorded, PageTable) else recorded
