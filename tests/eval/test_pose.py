@@ -10,6 +10,7 @@ from worldenv.engine.world import World
 from worldenv.eval.arms import blurred
 from worldenv.eval.cases import Cases, make_cases
 from worldenv.eval.pose import PoseEstimator, action_score, measure_floor, orthonormal
+from worldenv.eval.score import Judge
 from worldenv.geometry.action import ActionSteps
 from worldenv.geometry.pose import invert_se3, relative
 
@@ -168,3 +169,18 @@ def test_features_tell_pictures_apart(estimator: PoseEstimator, cases: Cases) ->
         for factor in (2, 4)
     ]
     assert 0 < changes[0] < changes[1]
+
+
+@pytest.mark.sim
+def test_given_frames_tell_nothing_of_an_arm(cases: Cases) -> None:
+    """One that is given the first half and then stands still obeys no command, and has its own pictures only."""
+    judge = Judge(SPEC, 64, estimator=PoseEstimator.load(spec=SPEC, quick=True))
+    half = (cases.frames.shape[1] - 1) // 2
+    still = torch.cat([cases.frames[:, : half + 1], cases.frames[:, half : half + 1].expand(-1, half, -1, -1, -1)], 1)
+    whole, own = judge(still, cases), judge(still, cases, half)
+    assert (own.metrics["action_score"] < 0.1).all()
+    assert (whole.metrics["action_score"] > 0.2).all()
+    assert own.features["frechet_pose_features"].shape[1] == half // 4
+    true = judge(cases.frames, cases, half)
+    assert true.metrics["action_score"].mean() > 0.8
+    assert true.metrics["r_dist"].mean() < judge(cases.frames, cases).metrics["r_dist"].mean()

@@ -68,12 +68,13 @@ class Judge:
         if self.pose_step:
             some = slice(None, None, self.pose_step)
             measured = pose_scores(
-                frames[some], cases.rows(some), self.estimator, self.spec, window_frames=self.window_frames
-            )
+                frames[some], cases.rows(some), self.estimator, self.spec, window_frames=self.window_frames,
+                given_frames=given_frames,
+            )  # fmt: skip
             for name, values in measured.items():
                 metrics[name] = np.full(len(cases), np.nan)
                 metrics[name][some] = values
-        ends = frames[:, ENDS]
+        ends = frames[:, ENDS][:, given_frames // FRAMES_PER_LATENT :]
         features = self.estimator.features(ends.flatten(0, 1)).reshape(*ends.shape[:2], -1)
         return Scores(metrics, plotted, {"frechet_pose_features": features})
 
@@ -109,17 +110,19 @@ def score(
 
 
 def pose_scores(
-    frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: WorldSpec, *, window_frames: int
-) -> dict[str, Array]:
-    """Compare the camera motion measured in the frames with the one commanded, each metric (B,).
+    frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: WorldSpec, *, window_frames: int,
+    given_frames: int = 0,
+) -> dict[str, Array]:  # fmt: skip
+    """Compare the camera motion measured in the frames that were made with the one commanded, each metric (B,).
 
     The simulator's row of the same table is the estimator's own error: measured motions are chained over the whole
     clip, and their errors with them.
     """
-    commanded = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
-    motions = estimator.steps(frames)
-    track = chain(cases.start_c2w, motions)
-    asked = relative(commanded[:, :-1], commanded[:, 1:])
+    made = slice(given_frames // FRAMES_PER_LATENT, None)
+    path, whole = torch.cat([cases.start_c2w[:, None], cases.c2w], 1), estimator.steps(frames)
+    asked_for = relative(path[:, :-1], path[:, 1:])
+    commanded, motions, asked = path[:, made], whole[:, made], asked_for[:, made]
+    track = chain(commanded[:, 0], motions)
     values = {
         "r_dist": np.asarray(r_dist(track, commanded)),
         "t_dist": _where_it_moves(t_dist, track, commanded),
@@ -129,7 +132,7 @@ def pose_scores(
         "traj_acc_iworld": np.asarray(traj_acc(track, commanded)),
         "traj_acc_signed": np.asarray(traj_acc(track, commanded, variant="signed")),
         "action_score": action_score(motions, asked, units=spec.steps).score,
-        **_action_on_return(motions, asked, cases, spec, window_frames),
+        **_action_on_return(whole, asked_for, cases, spec, window_frames),
     }
     return {**values, **{f"{name}_deg": np.degrees(values[name]) for name in ("r_dist", "rpe_rotation")}}
 
