@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldenv.base.config import difference, dump_toml, from_dict, load_toml, to_dict
+from worldenv.base.config import difference, dump_toml, from_dict, load_toml, read_layers, to_dict
 from worldenv.data.record import RecordConfig
 from worldenv.engine.world import WorldConfig
+from worldenv.training.pose import PoseTrainConfig
 from worldenv.training.stages import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,13 +91,36 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         load_toml(Outer, tmp_path / "typo.toml")
 
 
+def test_a_file_may_extend_another_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "first.toml").write_text('name = "first"\nrate = 0.5\n[inner]\nsize = 3\n')
+    (tmp_path / "below" / "second.toml").write_text('extends = "first.toml"\nname = "second"\n')
+    (tmp_path / "third.toml").write_text('extends = "below/second.toml"\n[inner]\nnames = ["a"]\n')
+    assert read_layers(tmp_path / "third.toml") == {
+        "name": "second", "rate": 0.5, "inner": {"size": 3, "names": ["a"]}
+    }  # fmt: skip
+
+
+def test_files_that_extend_nothing_or_themselves_are_named(tmp_path: Path) -> None:
+    (tmp_path / "lost.toml").write_text('extends = "gone.toml"\n')
+    with pytest.raises(ValueError, match=r"gone\.toml: no such file"):
+        read_layers(tmp_path / "lost.toml")
+    (tmp_path / "a.toml").write_text('extends = "b.toml"\n')
+    (tmp_path / "b.toml").write_text('extends = "a.toml"\n')
+    with pytest.raises(ValueError, match=r"a\.toml: extends itself, by way of a\.toml"):
+        read_layers(tmp_path / "a.toml")
+
+
 CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.toml")) if path.parent.name != "ablations"]
 """Stages and recordings; tables of ablations are read by ``eval.ablation_table``."""
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+KINDS = {"record": RecordConfig, "heldout": RecordConfig, "pose": PoseTrainConfig}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_the_repositorys_configurations_load(path: Path) -> None:
-    kind = RecordConfig if path.stem in ("record", "heldout") else TrainConfig
+    kind = KINDS.get(path.stem, TrainConfig)
     assert load_toml(kind, path) != kind()
 
 

@@ -88,10 +88,10 @@ def test_the_packaged_network_is_small_and_says_where_it_came_from(estimator: Po
 
 
 def test_other_frames_and_cameras_are_refused(estimator: PoseEstimator) -> None:
-    with pytest.raises(ValueError, match="64x48, 90 degrees"):
-        PoseEstimator.load(spec=WorldSpec(width=96, height=64))
-    with pytest.raises(ValueError, match="64x48, 90 degrees"):
-        PoseEstimator.load(spec=WorldSpec(fov_deg=75))
+    for other in (WorldSpec(width=96, height=64), WorldSpec(width=128, height=48), WorldSpec(width=32, height=24),
+                  WorldSpec(fov_deg=75), WorldSpec(width=128, height=96, fov_deg=75)):  # fmt: skip
+        with pytest.raises(ValueError, match="64x48 or whole multiples, 90 degrees"):
+            PoseEstimator.load(spec=other)
     good = torch.zeros(1, 5, 48, 64, 3, dtype=torch.uint8)
     assert estimator.steps(good).shape == (1, 1, 4, 4)
     for bad in (good.float(), good[..., :32, :], good[0], good.movedim(-1, 2)):
@@ -102,6 +102,23 @@ def test_other_frames_and_cameras_are_refused(estimator: PoseEstimator) -> None:
             estimator.steps(good[:, :1].expand(-1, count, -1, -1, -1))
     with pytest.raises(ValueError, match=r"expected uint8 \(N, 48, 64, 3\)"):
         estimator.features(good)
+
+
+def test_larger_frames_are_measured_as_the_average_of_their_squares(estimator: PoseEstimator) -> None:
+    larger = torch.randint(256, (1, 5, 96, 128, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    squares = torch.nn.functional.avg_pool2d(larger[0].permute(0, 3, 1, 2).float(), 2).permute(0, 2, 3, 1)
+    smaller = squares.round().to(torch.uint8)[None]
+    assert torch.equal(estimator.steps(larger), estimator.steps(smaller))
+    np.testing.assert_array_equal(estimator.features(larger[0]), estimator.features(smaller[0]))
+
+
+@pytest.mark.sim
+def test_a_world_of_twice_the_size_is_measured_as_closely(cases: Cases, true: torch.Tensor) -> None:
+    spec = WorldSpec(width=128, height=96)
+    larger = make_cases(spec, cases.seeds[:2], cases.kinds[:2], 4)
+    torch.testing.assert_close(larger.c2w, cases.c2w[:2])
+    score = action_score(PoseEstimator.load(spec=spec).steps(larger.frames), true[:2], units=UNITS).score
+    assert score.mean() > 0.88
 
 
 @pytest.mark.sim

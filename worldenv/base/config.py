@@ -11,6 +11,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,12 +90,36 @@ def _plain(value: Any) -> Any:
 
 
 def load_toml(cls: type[T], path: Path | str) -> T:
-    """Read a TOML file into the dataclass ``cls``.
+    """Read a TOML file, over the one it ``extends``, into the dataclass ``cls``.
 
     Raises:
-        ValueError: if the file is missing, is not TOML or does not fit ``cls``.
+        ValueError: if a file is missing, is not TOML or does not fit ``cls``.
     """
-    return from_dict(cls, read_toml(path), where=str(path))
+    return from_dict(cls, read_layers(path), where=str(path))
+
+
+def read_layers(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file over the one that its key ``extends`` names, relative to it, if it has one.
+
+    Raises:
+        ValueError: if a file is missing or is not TOML, or they extend each other in a circle.
+    """
+    layers, seen = [read_toml(path)], [Path(path).resolve()]
+    while (parent := layers[-1].pop("extends", None)) is not None:
+        seen.append((seen[-1].parent / str(parent)).resolve())
+        if seen[-1] in seen[:-1]:
+            raise ValueError(f"{path}: extends itself, by way of {seen[-1].name}")
+        layers.append(read_toml(seen[-1]))
+    return reduce(merge, reversed(layers))
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested settings over others."""
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merge(result[key], value) if both else value
+    return result
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

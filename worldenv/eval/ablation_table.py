@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..base.checkpoint import file_sha256
-from ..base.config import from_dict, read_toml, to_dict
+from ..base.config import from_dict, merge, read_layers, to_dict
 from ..data.record import RecordConfig
 from ..engine.world import find_world
 from ..training.stages import STAGES, TrainConfig
@@ -122,7 +122,7 @@ def read_table(path: Path, *, gpu: bool | None = None) -> AblationTable:
     Raises:
         ValueError: on unknown keys, stages or arms, or claims about arms that are not there.
     """
-    values = _read(path)
+    values = read_layers(path)
     larger = values.pop("gpu", {})
     if torch.cuda.is_available() if gpu is None else gpu:
         values = merge(values, larger)
@@ -131,21 +131,6 @@ def read_table(path: Path, *, gpu: bool | None = None) -> AblationTable:
         for run in ordered([run_of(table, arm, table.seeds[0], "")]):
             run.config(Path(), start=Path(), data=Path())
     return table
-
-
-def _read(path: Path) -> Settings:
-    values = read_toml(path)
-    parent = values.pop("extends", None)
-    return values if parent is None else merge(_read(path.parent / parent), values)
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Settings:
-    """Lay nested settings over others."""
-    result = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merge(result[key], value) if both else value
-    return result
 
 
 def digest(value: Any) -> str:

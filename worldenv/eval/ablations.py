@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..base.config import from_dict, to_dict
+from ..base.config import from_dict, merge, to_dict
 from ..base.device import default_dtype, resolve_device
 from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig
-from .ablation_table import AblationTable, merge, read_table
+from .ablation_table import AblationTable, read_table
 from .ablation_training import default_processes, train_table
 from .arms import Make, WorldArm, control_arms
 from .claims import Question

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.device import default_dtype, resolve_device
+from ..base.device import default_dtype, resolve_device, threads_sleep
 from ..base.log import console, git_revision, hardware, track
 from ..diffusion.schedule import SamplerConfig
 from ..engine.engine import Engine
@@ -62,8 +62,9 @@ def bench_rolling(out: Path, *, name: str, num_envs: int, num_steps: int, teache
         row["begun_before_chunks"] = arms[policy].num_steps - 1 if policy == "hold" else 0
         row["action_to_photon_ms"] = None if late is None else round(late * fastest + row["changed_first_frames_ms"], 1)
     report = {
-        "hardware": hardware(), "git": git_revision(), "world": world.config.name, "envs": num_envs,
-        "steps": num_steps, "dtype": str(world.dit.dtype), "trained_for_it": world.config.sampler.rolling,
+        "hardware": hardware(), "git": git_revision(), "threads_sleep": threads_sleep(), "world": world.config.name,
+        "envs": num_envs, "steps": num_steps, "dtype": str(world.dit.dtype),
+        "trained_for_it": world.config.sampler.rolling,
         "window_chunks": arms["hold"].num_steps, "teacher_steps": teacher_steps, "timing": timing,
         "response": response, "speedup_over_teacher": timing["teacher"]["times_hold"],
         "speedup_over_chunks": timing["chunk"]["times_hold"], "published_speedup": PUBLISHED_SPEEDUP,

@@ -36,7 +36,7 @@ class ActionScore:
 
 
 class PoseEstimator:
-    """Measures camera motion per latent; frames have to be of the size and camera that it was trained on."""
+    """Measures camera motion per latent in frames of the camera it was trained on; larger ones are shrunk first."""
 
     def __init__(self, net: PoseNet, *, quick: bool = False) -> None:
         self.net, self.quick = net, quick
@@ -53,8 +53,8 @@ class PoseEstimator:
         packaged = Path(str(resources.files("worldenv") / "eval" / "pose.safetensors"))
         estimator = cls(load_pose(packaged if path is None else path), quick=quick)
         if spec is not None:
-            config = estimator.net.config
-            if (spec.width, spec.height) != (config.width, config.height) or not torch.allclose(spec.K, config.K):
+            times, config = estimator.times_larger(spec.width, spec.height), estimator.net.config
+            if not times or not torch.allclose(spec.K[:2], times * config.K[:2]):
                 focal = [round(float(f), 3) for f in (spec.K[0, 0], spec.K[1, 1])]
                 found = f"{spec.width}x{spec.height} with focal lengths {focal} pixels"
                 raise ValueError(f"the world's frames are {found}; the pose network needs {estimator.needs}")
@@ -64,7 +64,13 @@ class PoseEstimator:
     def needs(self) -> str:
         """The frames it was trained on, in words."""
         config = self.net.config
-        return f"{config.width}x{config.height}, {config.fov_deg:g} degrees wide, square pixels; train another network"
+        size = f"{config.width}x{config.height} or whole multiples"
+        return f"{size}, {config.fov_deg:g} degrees wide, square pixels; train another network"
+
+    def times_larger(self, width: int, height: int) -> int:
+        """Return how many times larger than the network's such frames are, 0 if that is no whole number."""
+        times = max(1, width // self.net.config.width)
+        return times if (width, height) == (times * self.net.config.width, times * self.net.config.height) else 0
 
     @torch.no_grad()
     def steps(
@@ -79,7 +85,7 @@ class PoseEstimator:
         self._check(frames, axes=5)
         if frames.shape[1] < 1 + FRAMES_PER_LATENT or (frames.shape[1] - 1) % FRAMES_PER_LATENT:
             raise ValueError(f"a clip has 1 + 4 F frames, F >= 1, got {frames.shape[1]}; cut it to whole latents")
-        ends = frames[:, ::FRAMES_PER_LATENT]
+        ends = self._shrunk(frames[:, ::FRAMES_PER_LATENT])
         rows = ends.split(max(1, BATCH // ends.shape[1]))
         look = self.net if self.quick else self._four_ways
         motion = torch.cat([look(to_pixels(part).to(self.net.rays.device)).double().cpu() for part in rows])
@@ -120,20 +126,28 @@ class PoseEstimator:
         self._check(frames, axes=4)
         rows = []
         for part in frames.split(BATCH):
-            maps = self.net.encode(to_pixels(part).to(self.net.rays.device))
+            maps = self.net.encode(to_pixels(self._shrunk(part)).to(self.net.rays.device))
             rows.append(torch.cat([moment for m in maps for moment in (m.mean((2, 3)), m.std((2, 3)))], 1))
         result: Array = torch.cat(rows).double().cpu().numpy()
         return result
 
     def _check(self, frames: Tensor, *, axes: int) -> None:
         config = self.net.config
-        size = (config.height, config.width, 3)
-        if frames.ndim != axes or tuple(frames.shape[-3:]) != size or frames.dtype != torch.uint8:
-            wanted = f"({'B, 1 + 4 F' if axes == 5 else 'N'}, {', '.join(map(str, size))})"
+        fits = frames.ndim == axes and frames.shape[-1] == 3 and self.times_larger(frames.shape[-2], frames.shape[-3])
+        if not fits or frames.dtype != torch.uint8:
+            wanted = f"({'B, 1 + 4 F' if axes == 5 else 'N'}, {config.height}, {config.width}, 3)"
             raise ValueError(
                 f"frames are {frames.dtype} {tuple(frames.shape)}, expected uint8 {wanted}; "
                 f"the pose network needs {self.needs}"
             )
+
+    def _shrunk(self, frames: Tensor) -> Tensor:
+        """Average squares of pixels, as recorded frames are made from larger ones: (..., H, W, 3) of the network."""
+        times = self.times_larger(frames.shape[-2], frames.shape[-3])
+        if times == 1:
+            return frames
+        squares = frames.unflatten(-2, (-1, times)).unflatten(-4, (-1, times))  # (..., h, times, w, times, 3)
+        return squares.float().mean((-4, -2)).round().to(torch.uint8)
 
 
 def orthonormal(
