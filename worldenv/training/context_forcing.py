@@ -24,6 +24,7 @@ from ..engine.world import World
 from ..models.dit import WorldDiT
 from .denoise import DenoiseConfig
 from .joint import JointStage, Segment
+from .judge import Judge, judging_loss, push
 from .loop import OptimConfig
 from .protocols import Critic
 
@@ -44,6 +45,13 @@ class ContextForcingConfig:
     """Shift of the levels at which it is scored."""
     score_bounds: tuple[float, float] = (0.02, 0.98)
     """Smallest and largest of these levels."""
+    adversarial: float = 0.0
+    """Size of what a judge of recorded against generated segments adds to the gradient of distribution matching, in
+    units of it; 0 is no judge."""
+    judge_weight: float = 0.3
+    """Weight of the judge's loss beside the critic's."""
+    judge_shift: float = 1.0
+    """Shift of the levels at which it judges."""
     max_history: int = 12
     """Chunks of history, m of Algorithm 1, at most."""
     history_steps: int = 0
@@ -79,7 +87,9 @@ class ContextForcingStage(JointStage):
         self.module.float()
         self.teacher = teacher.float().eval().requires_grad_(False)
         self.fake = deepcopy(self.teacher).train().requires_grad_(True)
-        self.critic = Critic(self.fake, self.critic_loss, forcing.critic_updates, forcing.critic_lr)
+        self.judge = Judge(self.fake) if forcing.adversarial else None
+        trained = self.fake if self.judge is None else self.judge
+        self.critic = Critic(trained, self.critic_loss, forcing.critic_updates, forcing.critic_lr)
         self.longest = forcing.max_history
 
     def begin(self, step: int) -> None:
@@ -96,13 +106,22 @@ class ContextForcingStage(JointStage):
             gradient = dmd_gradient(x.repeat_interleave(draws, 0), x_real, x_fake)
             gradient = gradient.unflatten(0, (-1, draws)).mean(1)
             figures = self._gates(segment, x, gradient, generator)
+        if self.judge is not None:
+            made = x.detach().requires_grad_()
+            gradient = gradient + self.forcing.adversarial * push(
+                self._margin(segment, made, generator), made, gradient
+            )
         return dmd_loss(x, gradient), figures
 
     def critic_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Flow matching of the critic on what the student makes of other segments."""
         with torch.no_grad():
             segment, x = self._draw_rollout(generator)
-        return self._flow_error(self.fake, segment, x, generator), {}
+        loss = self._flow_error(self.fake, segment, x, generator)
+        if self.judge is None:
+            return loss, {}
+        judging, right = judging_loss(self._margin(segment, x, generator))
+        return loss + self.forcing.judge_weight * judging, {"judged": right}
 
     def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
         """Draw a batch of segments and generate them, (B, F, C, h, w)."""
@@ -165,6 +184,18 @@ class ContextForcingStage(JointStage):
         sigmas = self._score_sigmas(len(x), generator)
         x0 = x.repeat_interleave(self.forcing.score_draws, 0)
         return self._chunk_error(self._joint(dit, segment), x0, sigmas, generator).mean()
+
+    def _margin(self, segment: Segment, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return by how much the judge prefers recorded segments to ``x`` at the same noise, (B, F, S)."""
+        assert self.judge is not None
+        config, batch = self.forcing, len(x)
+        sigmas = score_sigmas(batch, shift=config.judge_shift, bounds=config.score_bounds, generator=generator)
+        sigmas, noise = sigmas.expand(-1, x.shape[1]).to(x.device), self._noise(x.shape, generator)
+        pairs = torch.stack([add_noise(y, noise, sigmas) for y in (segment.latents.to(x.device), x)], 1).flatten(0, 1)
+        prepared = self._prepare_joint(self.fake, segment).repeat(2)
+        logits = self.judge(prepared.features(pairs, 1000 * sigmas.repeat_interleave(2, 0)))
+        real, made = logits.unflatten(0, (batch, 2)).unbind(1)
+        return real - made
 
     def _joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
         return self._prepare_joint(dit, segment).repeat(self.forcing.score_draws)
