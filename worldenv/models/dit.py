@@ -183,7 +183,15 @@ class WorldDiT(nn.Module):
         first, then these.
         """
         features = self.features(latents, cond, mask=mask, cache=cache, text=text, place=place)
-        rows, columns = (s // self.config.patch for s in latents.shape[-2:])
+        return self.read(features, (latents.shape[-2], latents.shape[-1]))
+
+    def read(
+        self,
+        features: Tensor,  # (B, F, S, width)
+        size: tuple[int, int],  # h, w of a latent
+    ) -> Tensor:
+        """Read the velocity from features, (B, F, C, h, w) float32."""
+        rows, columns = (s // self.config.patch for s in size)
         return unpatchify(self.proj_out(features).float(), self.config.patch, rows=rows, columns=columns)
 
     def features(

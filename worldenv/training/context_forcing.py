@@ -50,8 +50,6 @@ class ContextForcingConfig:
     units of it; 0 is no judge."""
     judge_weight: float = 0.3
     """Weight of the judge's loss beside the critic's."""
-    judge_shift: float = 1.0
-    """Shift of the levels at which it judges."""
     max_history: int = 12
     """Chunks of history, m of Algorithm 1, at most."""
     history_steps: int = 0
@@ -108,20 +106,19 @@ class ContextForcingStage(JointStage):
             figures = self._gates(segment, x, gradient, generator)
         if self.judge is not None:
             made = x.detach().requires_grad_()
-            gradient = gradient + self.forcing.adversarial * push(
-                self._margin(segment, made, generator), made, gradient
-            )
+            _, margin = self._judged(segment, made, generator)
+            gradient = gradient + self.forcing.adversarial * push(margin, made, gradient)
         return dmd_loss(x, gradient), figures
 
     def critic_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Flow matching of the critic on what the student makes of other segments."""
         with torch.no_grad():
             segment, x = self._draw_rollout(generator)
-        loss = self._flow_error(self.fake, segment, x, generator)
         if self.judge is None:
-            return loss, {}
-        judging, right = judging_loss(self._margin(segment, x, generator))
-        return loss + self.forcing.judge_weight * judging, {"judged": right}
+            return self._flow_error(self.fake, segment, x, generator), {}
+        error, margin = self._judged(segment, x, generator)
+        judging, right = judging_loss(margin)
+        return error + self.forcing.judge_weight * judging, {"judged": right}
 
     def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
         """Draw a batch of segments and generate them, (B, F, C, h, w)."""
@@ -185,17 +182,17 @@ class ContextForcingStage(JointStage):
         x0 = x.repeat_interleave(self.forcing.score_draws, 0)
         return self._chunk_error(self._joint(dit, segment), x0, sigmas, generator).mean()
 
-    def _margin(self, segment: Segment, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return by how much the judge prefers recorded segments to ``x`` at the same noise, (B, F, S)."""
+    def _judged(self, segment: Segment, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the critic's flow-matching error on ``x`` and, at the same noise, how much its judge prefers what was
+        recorded: (B K, F, S) differences of logits."""
         assert self.judge is not None
-        config, batch = self.forcing, len(x)
-        sigmas = score_sigmas(batch, shift=config.judge_shift, bounds=config.score_bounds, generator=generator)
-        sigmas, noise = sigmas.expand(-1, x.shape[1]).to(x.device), self._noise(x.shape, generator)
-        pairs = torch.stack([add_noise(y, noise, sigmas) for y in (segment.latents.to(x.device), x)], 1).flatten(0, 1)
-        prepared = self._prepare_joint(self.fake, segment).repeat(2)
-        logits = self.judge(prepared.features(pairs, 1000 * sigmas.repeat_interleave(2, 0)))
-        real, made = logits.unflatten(0, (batch, 2)).unbind(1)
-        return real - made
+        draws, size = self.forcing.score_draws, (x.shape[-2], x.shape[-1])
+        made, real = (y.repeat_interleave(draws, 0) for y in (x, segment.latents.to(x.device)))
+        sigmas = self._score_sigmas(len(x), generator).expand(-1, x.shape[1]).to(x.device)
+        noise, prepared = self._noise(made.shape, generator), self._joint(self.fake, segment)
+        of_made, of_real = (prepared.features(add_noise(y, noise, sigmas), 1000 * sigmas) for y in (made, real))
+        error = (self.fake.read(of_made, size) - (noise - made)).square().mean()
+        return error, self.judge(of_real) - self.judge(of_made)
 
     def _joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
         return self._prepare_joint(dit, segment).repeat(self.forcing.score_draws)
