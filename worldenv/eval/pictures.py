@@ -76,15 +76,20 @@ def _figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
 
 
 def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
-    """Plot quality over time: the mean over cases of each curve (N, chunks) against the chunk, a line per arm."""
+    """Plot quality over time: the mean over cases of each curve (N, chunks) against the chunk, a line per arm.
+
+    Training seeds of an arm (NAME@SEED) share its colour and its label.
+    """
     names = list(dict.fromkeys(name for arm in curves.values() for name in arm))
+    first = {arm.partition("@")[0]: arm for arm in reversed(list(curves))}
+    colours = {kind: COLOURS.get(kind, f"C{i}") for i, kind in enumerate(reversed(list(first)))}
     with _figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
         for axis, name in zip(axes[0], names, strict=True):
             for arm, values in curves.items():
-                mean = values[name].mean(0)
-                if (mean < 59.9).all():  # a perfect score would press all others to the floor
-                    style = "--" if arm in CONTROLS else "-"
-                    axis.plot(np.arange(1, len(mean) + 1), mean, style, label=arm, color=COLOURS.get(arm))
+                mean, kind = values[name].mean(0), arm.partition("@")[0]
+                shown = np.where(mean < 59.9, mean, np.nan)  # a perfect score would press all others to the floor
+                label, style = kind if arm == first[kind] else None, "--" if arm in CONTROLS else "-"
+                axis.plot(np.arange(1, len(mean) + 1), shown, style, label=label, color=colours[kind])
             axis.set(xlabel="chunk", title=name.replace("_", " "))
             axis.grid(alpha=0.3)
         axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
