@@ -1,18 +1,27 @@
-"""The committed configurations of the maze world fit the code, and each other."""
+"""The committed recipes fit the code, themselves, and the script that runs them."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from worldenv.base.config import load_toml
-from worldenv.training.stages import TrainConfig
+from worldenv.data.record import RecordConfig
+from worldenv.training.stages import STAGES, TrainConfig
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs" / "maze"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+RECIPES = {"maze": "runs", "maze128": "runs/maze128"}
+TRANSFORMER = ("bidirectional", "causal", "memory", "memory_final", "memory_cached", "teacher", "context_forcing")
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", ["teacher", "consistency_distill", "context_forcing", "rolling"])
-def test_distillation_is_configured_for_the_maze(name: str) -> None:
-    config = load_toml(TrainConfig, FOLDER / f"{name}.toml")
+def test_distillation_is_configured(recipe: str, name: str) -> None:
+    path = CONFIGS / recipe / f"{name}.toml"
+    if recipe == "maze128" and name == "consistency_distill":
+        assert not path.exists()
+        return
+    config = load_toml(TrainConfig, path)
     assert config.sampler.stochastic == (name != "teacher")
     if config.sampler.stochastic:
         assert config.sampler.num_steps == 4
@@ -22,3 +31,32 @@ def test_distillation_is_configured_for_the_maze(name: str) -> None:
         assert (config.optim.beta1, config.optim.beta2) == (0.0, 0.999)
         assert config.optim.lr == config.optim.lr_final
         assert config.context_forcing.history_steps <= config.optim.steps
+
+
+@pytest.mark.parametrize(("recipe", "runs"), RECIPES.items())
+def test_a_recipes_files_say_what_its_script_does(recipe: str, runs: str) -> None:
+    script = (CONFIGS / "maze" / "train.sh").read_text().replace('"$runs/', f'"{runs}/').replace('"', "")
+    lines = re.findall(r"^(?:# )?stage (\w+) (\w+)((?: --(?:init|teacher) \S+)*)", script, re.MULTILINE)
+    assert {name for _, name, _ in lines} >= {"vae", "decoder", *TRANSFORMER, "rolling"}
+    for stage, name, options in lines:
+        path = CONFIGS / recipe / f"{name}.toml"
+        if (recipe, name) == ("maze128", "memory_fine"):
+            assert not path.exists()
+            continue
+        assert stage in STAGES
+        command = f"worldenv train {stage} --config configs/{recipe}/{name}.toml{options} --out {runs}/{name}"
+        assert path.read_text().startswith(f"# {command}\n")
+        config = load_toml(TrainConfig, path)
+        assert (config.data, config.heldout) == (Path(runs) / "train", Path(runs) / "heldout")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipes_stages_fit_together(recipe: str) -> None:
+    spec = load_toml(TrainConfig, CONFIGS / recipe / "vae.toml").spec
+    for name in ("record", "heldout"):
+        recorded = load_toml(RecordConfig, CONFIGS / recipe / f"{name}.toml").spec
+        assert (recorded.width, recorded.height) == (spec.width, spec.height)
+    assert spec.width == (128 if recipe == "maze128" else 64)
+    trained = [load_toml(TrainConfig, CONFIGS / recipe / f"{name}.toml") for name in TRANSFORMER]
+    assert len({config.denoise.shift for config in trained[:-1]}) == 1, "levels of noise; a student has its own"
+    assert len({config.sampler.shift for config in trained[3:]}) == 1

@@ -104,12 +104,15 @@ def read_layers(path: Path | str) -> dict[str, Any]:
     Raises:
         ValueError: if a file is missing or is not TOML, or they extend each other in a circle.
     """
-    layers, seen = [read_toml(path)], [Path(path).resolve()]
+    layers, paths = [read_toml(path)], [Path(path).resolve()]
     while (parent := layers[-1].pop("extends", None)) is not None:
-        seen.append((seen[-1].parent / str(parent)).resolve())
-        if seen[-1] in seen[:-1]:
-            raise ValueError(f"{path}: extends itself, by way of {seen[-1].name}")
-        layers.append(read_toml(seen[-1]))
+        below = (paths[-1].parent / str(parent)).resolve()
+        if below in paths:
+            raise ValueError(f"{paths[-1]}: extends {below}, which extends it")
+        if not below.exists():
+            raise ValueError(f"{paths[-1]}: extends {below}, and there is no such file")
+        paths.append(below)
+        layers.append(read_toml(below))
     return reduce(merge, reversed(layers))
 
 

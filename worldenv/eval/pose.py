@@ -85,10 +85,11 @@ class PoseEstimator:
         self._check(frames, axes=5)
         if frames.shape[1] < 1 + FRAMES_PER_LATENT or (frames.shape[1] - 1) % FRAMES_PER_LATENT:
             raise ValueError(f"a clip has 1 + 4 F frames, F >= 1, got {frames.shape[1]}; cut it to whole latents")
-        ends = self._shrunk(frames[:, ::FRAMES_PER_LATENT])
+        ends = frames[:, ::FRAMES_PER_LATENT]
         rows = ends.split(max(1, BATCH // ends.shape[1]))
         look = self.net if self.quick else self._four_ways
-        motion = torch.cat([look(to_pixels(part).to(self.net.rays.device)).double().cpu() for part in rows])
+        pixels = (to_pixels(self._shrunk(part)).to(self.net.rays.device) for part in rows)
+        motion = torch.cat([look(part).double().cpu() for part in pixels])
         return compose(orthonormal(motion[..., :3, :3]), motion[..., :3, 3])
 
     def _four_ways(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..base.checkpoint import save_tensors
+from ..base.device import resolve_device
 from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
 from ..data.schema import Clip, read_shard, shard_paths
@@ -32,15 +33,18 @@ def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | 
     """Encode every shard that is not encoded yet by this VAE and load the result.
 
     The cache folder is keyed by the encoder, the sizes of chunk and window, and the recording's first shard, so that a
-    change of any of them encodes anew.
+    change of any of them encodes anew, and a copy of the recording does not.
     """
     paths = shard_paths(data)
     folder = cache / f"{data.name}-{_fingerprint(world, paths)}"
     folder.mkdir(parents=True, exist_ok=True)
+    before = world.vae.latent_mean.device
+    world.vae.to(resolve_device("auto"))
     for path in track(paths, f"encoding {data.name}", total=len(paths)):
         target = folder / f"latents-{path.stem}.safetensors"
         if not target.exists():
             save_tensors(target, _encode_shard(world, path))
+    world.vae.to(before)
     dataset = LatentDataset.load(folder)
     return LatentDataset(**{key: getattr(dataset, key)[:max_clips] for key in LatentDataset.__dataclass_fields__})
 
@@ -53,7 +57,7 @@ def _fingerprint(world: World, paths: list[Path]) -> str:
             continue
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
-    digest.update(str(paths[0].stat().st_mtime_ns).encode())
+    digest.update(paths[0].read_bytes())
     return digest.hexdigest()
 
 

@@ -10,11 +10,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NoReturn
 
 import torch
 from accelerate import PartialState
 from torch import distributed, nn
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for the main one, which encodes recordings and draws previews."""
 
 
 def is_launched() -> bool:
@@ -24,7 +28,9 @@ def is_launched() -> bool:
 
 def process_state() -> PartialState:
     """Join the other processes, if there are any; accelerate does so on CPUs only when told that it is on one."""
-    return PartialState(cpu=is_launched() and not torch.cuda.is_available())
+    if not is_launched():
+        return PartialState()
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def launch(arguments: Sequence[str], num_processes: int) -> NoReturn:
