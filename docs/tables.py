@@ -12,6 +12,11 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 STILL = 0.5
 """Share of the true motion below which an arm is no world."""
+COMPARED = {
+    "return_psnr_self_far": 1, "return_psnr_gt_far": 1, "seen_psnr": 1, "unseen_psnr": 1, "contrast_ratio": 2,
+    "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2, "frechet_pose_features": 3,
+}  # fmt: skip
+"""What worlds trained differently are compared in, with so many digits."""
 BEGIN, END = "<!-- results: written by docs/tables.py from docs/results -->", "<!-- /results -->"
 
 
@@ -44,10 +49,15 @@ def arms_table(name: str, columns: dict[str, int], title: str, *, command: str =
     )
     lines = heading(title, "arm", columns)
     for arm, metrics in report["arms"].items():
-        cells = [cell(metrics[c], d) if c in metrics else "" for c, d in columns.items()]
         still = " (stands still: invalid)" if metrics["motion_ratio"]["mean"] < STILL else ""
-        lines.append(f"| `{arm}`{still} | " + " | ".join(cells) + " |")
+        lines.append(arm_row(f"`{arm}`{still}", metrics, columns))
     return lines
+
+
+def arm_row(label: str, metrics: dict[str, Any], columns: dict[str, int]) -> str:
+    """Write one arm's row, empty where it has no such metric."""
+    cells = [cell(metrics[c], d) if c in metrics else "" for c, d in columns.items()]
+    return "| " + " | ".join([label, *cells]) + " |"
 
 
 def revisit_table() -> list[str]:
@@ -75,28 +85,55 @@ def short_term_table() -> list[str]:
 
 
 def drift_table() -> list[str]:
-    """Early against late chunks."""
+    """Early against late chunks, and the same of the world before distillation."""
     columns = {
         "contrast_ratio_early": 2, "contrast_ratio_late": 2, "sharpness_early": 2, "sharpness_late": 2,
         "frechet_pose_features_early": 3, "frechet_pose_features_late": 3, "return_psnr_self_gap64": 1,
     }  # fmt: skip
-    return arms_table("drift", columns, "The first and the last eighth of 64 chunks")
+    lines = arms_table("drift", columns, "The first and the last eighth of 64 chunks")
+    for name, label in (("drift-parent", "4 steps"), ("drift-parent-16", "16 steps")):
+        now, before = load("drift"), load(name)
+        assert all(now[key] == before[key] for key in ("seeds", "cases", "hardware")), name
+        label = f"`worldplay`, before distillation, {label} (`--world DIR`)"
+        lines.append(arm_row(label, before["arms"]["worldplay"], columns))
+    return lines
 
 
 def distilled_table() -> list[str]:
     """The packaged world beside the one that it was distilled from."""
-    columns = {
-        "return_psnr_self_far": 1, "return_psnr_gt_far": 1, "seen_psnr": 1, "unseen_psnr": 1, "contrast_ratio": 2,
-        "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2, "frechet_pose_features": 3,
-    }  # fmt: skip
     command = "worldenv eval ablations --arms distilled=maze parent=DIR parent_16_steps=DIR --worlds 32 --out DIR"
-    lines = arms_table("distilled", columns, "Four steps before and after context forcing", command=command)
+    lines = arms_table("distilled", COMPARED, "Four steps before and after context forcing", command=command)
     report = load("distilled")
     lines += ["", "| paired difference | seen ground | ground truth, far | action score |", "|---|---|---|---|"]
     for claim, judged in report["verdicts"].items():
         shown = (("seen_psnr", 1), ("return_psnr_gt_far", 1), ("action_score", 2))
         lines.append(f"| {claim} | " + " | ".join(cell(judged[metric], digits) for metric, digits in shown) + " |")
     return lines
+
+
+def rolling_table() -> list[str]:
+    """A world trained for a rolling window: what its steps cost, how soon it obeys, what it looks like."""
+    bench = load("bench-rolling")
+    title = (
+        f"**A rolling window** (`{waiting(bench)}worldenv bench rolling --world DIR --envs {bench['envs']} --out "
+        f"FILE`, {bench['hardware']}, decoding included; {bench['speedup_over_teacher']:.1f} times as fast as the "
+        f"same weights in {bench['teacher_steps']} steps, chunk after chunk; WorldScape's page: "
+        f"{bench['published_speedup']:g})"
+    )
+    columns = ("ms per step", "frames/s", "passes", "when the action changes: ms", "passes then", "obeyed after chunks",
+               "first frames of it after ms")  # fmt: skip
+    lines = heading(title, "way", columns)
+    for way, row in bench["timing"].items():
+        late = ["", ""]
+        if "action_to_photon_chunks" in row:
+            never = row["action_to_photon_chunks"] is None
+            late = ["not within the window", ""] if never else [
+                str(row["action_to_photon_chunks"]), f"{row['action_to_photon_ms']:.0f}"]  # fmt: skip
+        cells = [f"{row['step_ms']:.0f}", f"{row['frames_per_s']:.0f}", f"{row['passes']:g}",
+                 f"{row['changed_step_ms']:.0f}", f"{row['changed_passes']:g}", *late]  # fmt: skip
+        lines.append(f"| `{way}` | " + " | ".join(cells) + " |")
+    command = "worldenv eval ablations --arms packaged=maze hold=DIR reset=DIR --worlds 32 --out DIR"
+    return [*lines, "", *arms_table("rolling", COMPARED, "The same window beside chunk after chunk", command=command)]
 
 
 def memory_table() -> list[str]:
@@ -258,7 +295,7 @@ def render() -> str:
     tail = rest.split(END)[1]
     parts = [
         revisit_table(), distilled_table(), short_term_table(), drift_table(), memory_table(), ablations_table(),
-        figures_table(), speed_table(), backends_table(), quantised_table(),
+        figures_table(), speed_table(), backends_table(), rolling_table(), quantised_table(),
     ]  # fmt: skip
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 
