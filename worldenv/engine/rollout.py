@@ -38,21 +38,10 @@ class Prepared:
         timesteps: Tensor,  # (B, F)
     ) -> Tensor:
         """Evaluate the network on the noisy latents, all of them or the first few; (B, F, C, h, w) float32."""
-        return self._evaluate(self.dit, x, timesteps)
-
-    def features(
-        self,
-        x: Tensor,  # (B, F, C, h, w)
-        timesteps: Tensor,  # (B, F)
-    ) -> Tensor:
-        """Return what the velocity is read from, (B, F, S, width)."""
-        return self._evaluate(self.dit.features, x, timesteps)
-
-    def _evaluate(self, network: Callable[..., Tensor], x: Tensor, timesteps: Tensor) -> Tensor:
         now, mask = self._first(x.shape[1])
         place = self.place if x.shape[1] == self.mask.shape[1] else None
         cond = replace(now, timesteps=timesteps)
-        return network(x, cond, mask=mask, cache=self.cache, text=self.text, place=place)
+        return self.dit(x, cond, mask=mask, cache=self.cache, text=self.text, place=place)
 
     def _first(self, num_latents: int) -> tuple[Conditioning, Tensor]:
         """Return conditioning and mask of the first latents, which then see none of the others."""

@@ -182,29 +182,6 @@ class WorldDiT(nn.Module):
         With a cache these latents also see its first ``cache.length`` tokens; ``mask`` then covers cached latents
         first, then these.
         """
-        features = self.features(latents, cond, mask=mask, cache=cache, text=text, place=place)
-        return self.read(features, (latents.shape[-2], latents.shape[-1]))
-
-    def read(
-        self,
-        features: Tensor,  # (B, F, S, width)
-        size: tuple[int, int],  # h, w of a latent
-    ) -> Tensor:
-        """Read the velocity from features, (B, F, C, h, w) float32."""
-        rows, columns = (s // self.config.patch for s in size)
-        return unpatchify(self.proj_out(features).float(), self.config.patch, rows=rows, columns=columns)
-
-    def features(
-        self,
-        latents: Tensor,  # (B, F, C, h, w)
-        cond: Conditioning,
-        *,
-        mask: Tensor | None = None,
-        cache: Cache | None = None,
-        text: TextCache | None = None,
-        place: Place | Reframing | None = None,
-    ) -> Tensor:
-        """Return what ``forward`` reads the velocity from, (B, F, S, width)."""
         return self._run(latents, cond, mask, cache, text, prefill=False, place=place)
 
     def prefill(
@@ -317,7 +294,8 @@ class WorldDiT(nn.Module):
         if prefill:
             return x
         shift, scale = (self.scale_shift_table + embedding[:, :, None]).unbind(2)
-        return modulate(x, shift, scale, exact=config.numerics == "reference")
+        out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
+        return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
 
     def place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype, cache: Cache) -> Place | Reframing:
         """Return where latents of ``size`` (h, w) are, as the cache wants it; timesteps and labels do not enter."""

@@ -23,7 +23,6 @@ from ..engine.rollout import Prepared, generate_chunk
 from ..engine.world import World
 from ..models.dit import WorldDiT
 from .denoise import DenoiseConfig
-from .discriminator import SegmentDiscriminator, detection_loss, push
 from .joint import JointStage, Segment
 from .loop import OptimConfig
 from .protocols import Critic
@@ -45,11 +44,6 @@ class ContextForcingConfig:
     """Shift of the levels at which it is scored."""
     score_bounds: tuple[float, float] = (0.02, 0.98)
     """Smallest and largest of these levels."""
-    adversarial: float = 0.0
-    """Size of what a discriminator of recorded against generated segments adds to the gradient of distribution
-    matching, in units of it; 0 is none."""
-    discriminator_weight: float = 0.3
-    """Weight of its loss beside the critic's."""
     max_history: int = 12
     """Chunks of history, m of Algorithm 1, at most."""
     history_steps: int = 0
@@ -61,11 +55,6 @@ class ContextForcingConfig:
         low, high = self.score_bounds
         if not 0 < low < high < 1:
             raise ValueError(f"score_bounds={self.score_bounds} must lie between 0 and 1, the smaller first")
-        if self.adversarial < 0 or self.discriminator_weight <= 0:
-            found = f"adversarial={self.adversarial}, discriminator_weight={self.discriminator_weight}"
-            raise ValueError(f"{found}: the first must be 0 or more, the second more than 0")
-        if self.adversarial and self.source == "self":
-            raise ValueError("adversarial compares with what was recorded after the same history; set source = 'data'")
         for name in ("critic_updates", "score_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
@@ -90,9 +79,7 @@ class ContextForcingStage(JointStage):
         self.module.float()
         self.teacher = teacher.float().eval().requires_grad_(False)
         self.fake = deepcopy(self.teacher).train().requires_grad_(True)
-        self.discriminator = SegmentDiscriminator(self.fake) if forcing.adversarial else None
-        trained = self.fake if self.discriminator is None else self.discriminator
-        self.critic = Critic(trained, self.critic_loss, forcing.critic_updates, forcing.critic_lr)
+        self.critic = Critic(self.fake, self.critic_loss, forcing.critic_updates, forcing.critic_lr)
         self.longest = forcing.max_history
 
     def begin(self, step: int) -> None:
@@ -101,10 +88,7 @@ class ContextForcingStage(JointStage):
         self.teacher.to(self.module.patch_embedding.weight.device)
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Roll out, score under the teacher and the critic, return the distribution matching loss.
-
-        With ``adversarial`` its gradient also makes segments look recorded to the discriminator.
-        """
+        """Roll out, score under the teacher and the critic, return the distribution matching loss."""
         segment, x = self._draw_rollout(generator)
         with torch.no_grad():
             x_real, x_fake = self._scores(segment, x, generator)
@@ -112,22 +96,13 @@ class ContextForcingStage(JointStage):
             gradient = dmd_gradient(x.repeat_interleave(draws, 0), x_real, x_fake)
             gradient = gradient.unflatten(0, (-1, draws)).mean(1)
             figures = self._gates(segment, x, gradient, generator)
-        if self.discriminator is not None:
-            made = x.detach().requires_grad_()
-            _, margin = self._told_apart(segment, made, generator)
-            gradient = gradient + self.forcing.adversarial * push(margin, made, gradient)
         return dmd_loss(x, gradient), figures
 
     def critic_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Flow matching of the critic on what the student makes of other segments; its discriminator's detection."""
+        """Flow matching of the critic on what the student makes of other segments."""
         with torch.no_grad():
             segment, x = self._draw_rollout(generator)
-        if self.discriminator is None:
-            return self._flow_error(self.fake, segment, x, generator), {}
-        error, margin = self._told_apart(segment, x, generator)
-        detection, right = detection_loss(margin)
-        loss = error + self.forcing.discriminator_weight * detection
-        return loss, {"flow": float(error.detach()), "detected": right}
+        return self._flow_error(self.fake, segment, x, generator), {}
 
     def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
         """Draw a batch of segments and generate them, (B, F, C, h, w)."""
@@ -191,24 +166,6 @@ class ContextForcingStage(JointStage):
         x0 = x.repeat_interleave(self.forcing.score_draws, 0)
         return self._chunk_error(self._joint(dit, segment), x0, sigmas, generator).mean()
 
-    def _told_apart(self, segment: Segment, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Evaluate the critic on ``x`` and, at the same noise, on what was recorded in its place.
-
-        Returns its flow-matching error on ``x``, and by how much its discriminator prefers what was recorded:
-        differences of logits, (B K, F, S), through which gradients flow to ``x``.
-        """
-        assert self.discriminator is not None
-        draws, size = self.forcing.score_draws, (x.shape[-2], x.shape[-1])
-        made, real = (y.repeat_interleave(draws, 0) for y in (x, segment.latents.to(x.device)))
-        sigmas = self._score_sigmas(len(x), generator).expand(-1, x.shape[1]).to(x.device)
-        noise = self._noise(made.shape, generator)
-        with torch.set_grad_enabled(not x.requires_grad):  # what only the critic's own gradient needs
-            prepared = self._joint(self.fake, segment)
-            of_real = self.discriminator(prepared.features(add_noise(real, noise, sigmas), 1000 * sigmas))
-        features = prepared.features(add_noise(made, noise, sigmas), 1000 * sigmas)
-        error = (self.fake.read(features, size) - (noise - made)).square().mean()
-        return error, of_real - self.discriminator(features)
-
     def _joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
         return self._prepare_joint(dit, segment).repeat(self.forcing.score_draws)
 
@@ -221,10 +178,9 @@ class ContextForcingStage(JointStage):
     def _gates(self, segment: Segment, x: Tensor, gradient: Tensor, generator: torch.Generator) -> dict[str, float]:
         """Measure what tells early that distillation goes wrong.
 
-        ``teacher_loss`` is the teacher's error on the recorded segments: the critic's on generated ones
-        (``critic_loss``; beside a discriminator ``critic_flow``) should stay near it. ``contrast`` and ``motion``
-        compare generated with recorded latents: below 1 at first, as what leaves the sampler early is blurred, they
-        should come to 1 and stay there.
+        ``teacher_loss`` is the teacher's error on the recorded segments: the critic's on generated ones should stay
+        near it. ``contrast`` and ``motion`` compare generated with recorded latents: below 1 at first, as what leaves
+        the sampler early is blurred, they should come to 1 and stay there.
         """
         truth = segment.latents.to(x.device)
         return {
