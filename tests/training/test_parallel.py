@@ -1,11 +1,15 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.training.test_stages import config_for, record
+from worldenv.base.checkpoint import load_tensors
 from worldenv.base.config import dump_toml, to_dict
 from worldenv.base.log import JsonlLog
 from worldenv.engine.world import World
@@ -58,6 +62,32 @@ def test_a_stage_trains_in_two_processes_and_resumes_in_one(tmp_path: Path) -> N
     assert [line["step"] for line in JsonlLog.read(out / "log.jsonl") if "loss" in line] == [1, 2, 3]
     train("vae", replace(config, optim=replace(config.optim, steps=5)), out, resume=True)
     assert World.load(out).config.provenance[0].steps == 5
+
+
+def test_ctrl_c_saves_what_two_processes_have_done(tmp_path: Path) -> None:
+    """A terminal sends it to all processes, and the launcher passes it on: they hear it twice."""
+    config, out = config_for(record(tmp_path / "train")), tmp_path / "vae"
+    endless = replace(config, optim=replace(config.optim, steps=100_000, save_every=100_000, preview_every=0))
+    (tmp_path / "tiny.toml").write_text(dump_toml(to_dict(endless)))
+    command = ["-m", "worldenv.cli", "train", "vae", "--config", str(tmp_path / "tiny.toml"), "--out", str(out)]
+    running = subprocess.Popen(
+        [sys.executable, *command, "--processes", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        log = out / "log.jsonl"
+        for _ in range(1200):
+            if log.exists() and len(JsonlLog.read(log)) >= 2:
+                break
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode != 0
+    assert said.count("Ctrl-C: finishing this step, then saving") == 1, said[-3000:]
+    step = load_tensors(out / "checkpoint.safetensors")[1]["progress"]["step"]
+    assert step == JsonlLog.read(log)[-1]["step"] >= 2
+    train("vae", replace(endless, optim=replace(endless.optim, steps=step + 1)), out, resume=True)
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +123,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     update = Trainer._update
 
     def interrupted(self: Trainer) -> dict[str, float]:
-        if self.step == 2:
-            raise KeyboardInterrupt
+        if self.step == 1:
+            signal.raise_signal(signal.SIGINT)
         return update(self)
 
     config = config_for(recording, world_dir)

@@ -21,7 +21,7 @@ from ..base.config import difference
 from ..base.log import JsonlLog, Stopwatch, console
 from ..base.rng import derive_seed
 from .learner import Learner, LossFn, under
-from .parallel import all_cores, from_main
+from .parallel import all_cores, finishing, from_main
 from .plots import plot_losses
 from .protocols import CriticStage, Stage, TargetStage
 
@@ -142,13 +142,13 @@ class Trainer:
         return self.best_step if self.best else self.step
 
     def train(self) -> None:
-        """Train to the last step; on Ctrl-C the state is saved first."""
+        """Train to the last step; on Ctrl-C the step is finished and the state saved first."""
         watch, before = Stopwatch(), self.hours
         console.print(
             f"step {self.step} of {self.config.steps}, {self.accelerator.num_processes} x {self.accelerator.device}, "
             f"mixed precision: {self.accelerator.mixed_precision}, {self.folder}"
         )
-        try:
+        with finishing() as interrupted:
             if self.step == 0 and self.log is not None:
                 self._evaluate(self.log)
             while self.step < self.config.steps and not self._is_over():
@@ -157,10 +157,10 @@ class Trainer:
                 self.hours = before + watch.seconds() / 3600
                 if self.log is not None:
                     self._after_step(figures, self.log)
-        except KeyboardInterrupt:
-            self._save()
-            console.print(f"stopped at step {self.step}; --resume goes on from here")
-            raise
+                if from_main(interrupted(), self.accelerator.device):
+                    self._save()
+                    console.print(f"stopped at step {self.step}; --resume goes on from here")
+                    raise KeyboardInterrupt
         self._save()
         kept = self.best or self.ema.shadow
         self.ema.shadow = {k: v.lerp(kept[k], self.config.blend) for k, v in self.origin.items()} or kept

@@ -7,8 +7,10 @@ process per GPU.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import NoReturn
@@ -39,7 +41,8 @@ def launch(arguments: Sequence[str], num_processes: int) -> NoReturn:
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d",
                "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", f"--nproc-per-node={num_processes}",
                "-m", "worldenv.cli", *arguments]  # fmt: skip
-    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **os.environ}
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive",
+                   "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600", **os.environ}  # fmt: skip
     os.execve(sys.executable, command, environment)
 
 
@@ -67,6 +70,29 @@ def from_main(value: int, device: torch.device) -> int:
     box = torch.tensor([value], device=device)
     distributed.broadcast(box, 0)
     return int(box)
+
+
+@contextmanager
+def finishing() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of a step: yields whether it was pressed, which interrupts nothing meanwhile.
+
+    A launcher passes it on, so that its processes hear it twice. In a thread Ctrl-C does what it always does.
+    """
+    pressed = threading.Event()
+
+    def note(*_: object) -> None:
+        if not pressed.is_set() and process_state().is_main_process:
+            os.write(2, b"\nCtrl-C: finishing this step, then saving\n")
+        pressed.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
