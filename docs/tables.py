@@ -1,4 +1,7 @@
-"""Write the README's results from the committed reports: ``python docs/tables.py`` (``--check`` only compares)."""
+"""Write the results of README and of the packaged world's ``report.json`` from the committed reports.
+
+``python docs/tables.py``; ``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from worldenv.base.checkpoint import file_sha256
+
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
+WORLD = ROOT / "worldenv" / "worlds" / "maze"
 STILL = 0.5
 """Share of the true motion below which an arm is no world."""
 COMPARED = {
@@ -17,6 +24,12 @@ COMPARED = {
     "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2, "frechet_pose_features": 3,
 }  # fmt: skip
 """What worlds trained differently are compared in, with so many digits."""
+SCORED = {
+    "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0"
+}  # fmt: skip
+"""Reports on the packaged world, and what it is called in those that compare worlds."""
+KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
+"""What the world's own report takes over from each: all but timings and details."""
 BEGIN, END = "<!-- results: written by docs/tables.py from docs/results -->", "<!-- /results -->"
 
 
@@ -118,7 +131,8 @@ def rolling_table() -> list[str]:
         f"**A rolling window** (`{waiting(bench)}worldenv bench rolling --world DIR --envs {bench['envs']} --out "
         f"FILE`, {bench['hardware']}, decoding included; {bench['speedup_over_teacher']:.1f} times as fast as the "
         f"same weights in {bench['teacher_steps']} steps, chunk after chunk; WorldScape's page: "
-        f"{bench['published_speedup']:g})"
+        f"{bench['published_speedup']:g}; obeyed: turning right and left is 0.9 as far apart as with `reset`, which "
+        "forgets what was begun and so takes 0 by definition)"
     )
     columns = ("ms per step", "frames/s", "passes", "when the action changes: ms", "passes then", "obeyed after chunks",
                "first frames of it after ms")  # fmt: skip
@@ -290,7 +304,7 @@ def ablations_table() -> list[str]:
 
 def render() -> str:
     """Return the README with its results block made anew."""
-    text = (ROOT / "README.md").read_text()
+    text = README.read_text()
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
     parts = [
@@ -300,7 +314,32 @@ def render() -> str:
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 
 
+def world_report() -> str:
+    """Return what was measured of the packaged world, as its ``report.json``.
+
+    Raises:
+        SystemExit: if a report speaks of other weights than the packaged ones.
+    """
+    packaged = file_sha256(WORLD.glob("*.safetensors"))
+    suites = {}
+    for name, arm in SCORED.items():
+        report = load(name)
+        world = report["worlds"][arm] if arm else report["world"]
+        if world["sha256"] != packaged:
+            sys.exit(f"docs/results/{name}.json speaks of another world than {WORLD.name}; run it again")
+        suites[name] = {key: report[key] for key in KEPT if key in report}
+    return json.dumps({"format": 1, "world": {"name": WORLD.name, "sha256": packaged}, "suites": suites}) + "\n"
+
+
+def main() -> None:
+    """Write the files, or compare them."""
+    written = {README: render(), WORLD / "report.json": world_report()}
+    for path, text in written.items():
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path.relative_to(ROOT)} differs; run python docs/tables.py")
+
+
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(0 if render() == (ROOT / "README.md").read_text() else "README.md differs; run python docs/tables.py")
-    (ROOT / "README.md").write_text(render())
+    main()
