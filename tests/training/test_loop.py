@@ -68,9 +68,9 @@ def test_a_blend_lies_between_where_it_began_and_where_it_came_also_after_resumi
 
 def test_the_best_cannot_be_chosen_without_evaluations_on_the_way(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="preview_every=0"):
-        Trainer(
-            Fit(), dataclasses.replace(CONFIG, preview_every=0), tmp_path, resume=False, run={}, evaluate=lambda: 0.0
-        )
+        Trainer(Fit(), dataclasses.replace(CONFIG, preview_every=0), tmp_path, resume=False, run={}, evaluate=dict)
+    with pytest.raises(ValueError, match="patience waits for a better evaluation, and there is none"):
+        Trainer(Fit(), dataclasses.replace(CONFIG, patience=5), tmp_path, resume=False, run={})
 
 
 def test_a_step_without_finite_gradient_is_skipped(tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_a_target_holds_the_moving_average_also_after_resuming(tmp_path: Path) -
     assert parts.averages + again.averages == whole.averages
 
 
-def score_of(stage: Fit, wanted: float) -> Callable[[], float]:
-    return lambda: -abs(stage.module.weight.item() - wanted)  # type: ignore[operator]
+def score_of(stage: Fit, wanted: float) -> Callable[[], dict[str, float]]:
+    return lambda: {"score": -abs(stage.module.weight.item() - wanted)}  # type: ignore[operator]
 
 
 def test_the_best_evaluation_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
@@ -172,6 +172,16 @@ def test_the_best_evaluation_is_kept_and_patience_ends_the_run(tmp_path: Path) -
     resumed.train()
     assert (resumed.step, resumed.kept_step) == (trainer.step, trainer.kept_step), "it stays ended"
     assert again.module.weight.item() == stage.module.weight.item()  # type: ignore[operator]
+
+
+def test_what_is_judged_is_what_would_be_kept(tmp_path: Path) -> None:
+    """With half of the way taken, the weight is best at 1 when training has brought it to 2."""
+    config = dataclasses.replace(CONFIG, preview_every=1, ema=0.0, blend=0.5)
+    stage = Fit()
+    trainer = Trainer(stage, config, tmp_path, resume=False, run={}, evaluate=score_of(stage, 1.0))
+    trainer.train()
+    assert trainer.best["weight"].item() == pytest.approx(2, abs=0.15)
+    assert stage.module.weight.item() == pytest.approx(1, abs=0.08)  # type: ignore[operator]
 
 
 def test_what_was_best_at_the_start_is_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -205,8 +206,8 @@ def test_an_evaluation_decides_which_world_is_written(chain: dict[str, Path], re
     """Judged by how near it is to where it began, nothing beats the beginning."""
     before = World.load(chain["memory"]).dit.state_dict()
 
-    def evaluate(world: World) -> float:
-        return -max(float((v - before[k]).abs().max()) for k, v in world.dit.state_dict().items())
+    def evaluate(world: World) -> dict[str, float]:
+        return {"score": -max(float((v - before[k]).abs().max()) for k, v in world.dit.state_dict().items())}
 
     config = config_of("teacher", recording, chain, preview_every=1)
     train("teacher", config, tmp_path / "teacher", evaluate=evaluate)
@@ -230,6 +231,9 @@ def test_distillation_refuses_what_does_not_fit(chain: dict[str, Path], recordin
         train("context_forcing", dataclasses.replace(config, sampler=window), tmp_path / "out")
     with pytest.raises(ValueError, match=r"num_steps=5, so .* try 50"):
         train("consistency_distill", dataclasses.replace(config, sampler=odd), tmp_path / "out")
+    forgetful = dataclasses.replace(config, memory=dataclasses.replace(config.memory, temporal_latents=4))
+    with pytest.raises(ValueError, match=r"another \[memory\]"):
+        train("context_forcing", forgetful, tmp_path / "out")
     train("vae", config_for(recording, steps=1, seed=7), tmp_path / "other")
     with pytest.raises(ValueError, match="its latents are not those"):
         train("context_forcing", dataclasses.replace(config, teacher=tmp_path / "other"), tmp_path / "out")
@@ -247,6 +251,19 @@ def test_a_folder_with_a_run_is_not_overwritten(chain: dict[str, Path], recordin
     with pytest.raises(ValueError, match="--resume"):
         train("vae", config_for(recording), chain["vae"])
     assert (chain["vae"] / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_run_goes_on_where_its_files_are_taken(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    """What it reads is known by what it holds: from other folders it goes on, with another world it does not."""
+    train("causal", config_for(recording, chain["bidirectional"], steps=1), tmp_path / "here" / "causal")
+    for path in (recording, chain["bidirectional"], tmp_path / "here" / "causal"):
+        shutil.copytree(path, tmp_path / "there" / path.name)
+    there = tmp_path / "there"
+    config = config_for(there / recording.name, there / "bidirectional", steps=2)
+    train("causal", config, there / "causal", resume=True)
+    shutil.copy(chain["causal"] / "dit.safetensors", there / "bidirectional" / "dit.safetensors")
+    with pytest.raises(ValueError, match=r"another 'config\.init'"):
+        train("causal", config, there / "causal", resume=True)
 
 
 def test_resuming_with_another_configuration_is_refused(chain: dict[str, Path], recording: Path) -> None:

@@ -38,6 +38,7 @@ def record(arguments: list[str]) -> None:
 def train(arguments: list[str]) -> None:
     """train one stage: vae, decoder, bidirectional, causal, memory, teacher, context_forcing, ..., or pose"""
     from ..base.config import load_toml
+    from ..eval.composite import composite
     from ..training.parallel import is_launched, launch, leave
     from ..training.stages import STAGES, TrainConfig
     from ..training.stages import train as train_stage
@@ -55,6 +56,8 @@ def train(arguments: list[str]) -> None:
     ) -> None:
         """Train one stage and write a world. --config F.toml gives defaults that flags override.
 
+        With --optim.patience the world is scored on held-out mazes at every preview, and the best is written.
+
         Args:
             out: folder for checkpoints, logs, samples and the resulting world.
             resume: go on from the checkpoint in the folder.
@@ -64,7 +67,7 @@ def train(arguments: list[str]) -> None:
         if processes > 1 and not is_launched():
             launch(["train", *arguments], processes)
         else:
-            train_stage(stage, config, out, resume=resume)
+            train_stage(stage, config, out, resume=resume, evaluate=composite if config.optim.patience else None)
             leave()
 
     tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")

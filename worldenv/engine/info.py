@@ -29,6 +29,8 @@ def describe_world(world: World) -> str:
     ]
     lines += [
         f"  {p.stage:14s} {p.steps} steps, {p.hours:g} h on {p.hardware}; {p.data}; git {p.git}, seed {p.seed}"
+        + (f", {p.blend:g} of the way" if p.blend != 1 else "")
+        + (f"; teacher: {p.teacher}" if p.teacher else "")
         for p in config.provenance
     ]
     return "\n".join([*lines, *_memory_lines(world), f"sha256    {world.sha256 or 'not saved'}", *_notes(world)])

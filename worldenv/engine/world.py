@@ -51,6 +51,10 @@ class Provenance:
     """Revision of the code."""
     seed: int = 0
     """Training seed."""
+    blend: float = 1.0
+    """How far from the weights before to those that training reached the kept ones lie (``OptimConfig.blend``)."""
+    teacher: str = ""
+    """What was distilled."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,11 @@ def recording_name(folder: Path) -> str:
     return f"{config.get('env', folder.name)}, {count} clips, map seeds {first}..{first + count - 1}"
 
 
+def recording_digest(folder: Path) -> str:
+    """Name a recording by its first shard, which a copy shares."""
+    return hashlib.blake2b(shard_paths(folder)[0].read_bytes(), digest_size=8).hexdigest()
+
+
 @torch.no_grad()
 def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | None = None) -> LatentDataset:
     """Encode every shard that is not encoded yet by this VAE and load the result.

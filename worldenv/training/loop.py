@@ -66,7 +66,7 @@ class OptimConfig:
     preview_every: int = 500
     """Steps between previews (pictures, held-out figures) and evaluations; 0 is none."""
     patience: int = 0
-    """Steps without a better evaluation after which training ends; 0 is never."""
+    """Steps without a better evaluation after which training ends with the best; 0 does not evaluate."""
     mixed_precision: str = "auto"
     """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
 
@@ -104,13 +104,15 @@ def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.
 class Trainer:
     """Runs one stage to its last step, from the start or from a checkpoint.
 
-    With ``evaluate``, a figure of merit of the present weights (higher is better), the best average is kept.
+    With ``evaluate``, figures of what would be kept now, whose ``score`` says how good it is, the best is kept.
     """
 
     def __init__(
         self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any],
-        evaluate: Callable[[], float] | None = None,
+        evaluate: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:  # fmt: skip
+        if config.patience and evaluate is None:
+            raise ValueError("optim.patience waits for a better evaluation, and there is none; set it to 0")
         self.stage, self.config, self.folder, self.run, self.evaluate = stage, config, folder, dict(run), evaluate
         self.accelerator = Accelerator(mixed_precision=precision(config.mixed_precision))
         self.learner = self._learner(stage.module, stage.loss)
@@ -162,11 +164,14 @@ class Trainer:
                     console.print(f"stopped at step {self.step}; --resume goes on from here")
                     raise KeyboardInterrupt
         self._save()
-        kept = self.best or self.ema.shadow
-        self.ema.shadow = {k: v.lerp(kept[k], self.config.blend) for k, v in self.origin.items()} or kept
+        self.ema.shadow = self._blended(self.best or self.ema.shadow)
         self.ema.copy_to(self.stage.module)
         if self.is_main:
             plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
+
+    def _blended(self, average: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is kept of an average: so much of the way to it as ``blend`` says."""
+        return {k: v.lerp(average[k], self.config.blend) for k, v in self.origin.items()} or average
 
     def _is_over(self) -> bool:
         """Tell whether evaluations have not improved for ``patience`` steps; all processes hear the main one."""
@@ -214,18 +219,20 @@ class Trainer:
         """Score the average, if the caller said how, and keep it if it is the best so far."""
         if self.evaluate is None:
             return
-        score = self._with_average(self.evaluate)
-        log.write({"step": self.step, "score": score})
-        console.print(f"        score {score:.4g}, best before {self.best_score:.4g} at step {self.best_step}")
+        figures = dict(self._with_average(self.evaluate))
+        log.write({"step": self.step, **figures})
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        console.print(f"        {shown}  (best before {self.best_score:.4g}, step {self.best_step})", highlight=False)
+        score = figures["score"]
         if not self.best or score > self.best_score:
             self.best_step, self.best_score = self.step, score
             self.best = {k: v.clone() for k, v in self.ema.shadow.items()}
 
     def _with_average(self, act: Callable[[], T]) -> T:
-        """Act while the moving average is in the module."""
+        """Act while what would be kept is in the module."""
         module = self.stage.module
         present = {k: v.detach().clone() for k, v in module.state_dict().items()}
-        self.ema.copy_to(module)
+        module.load_state_dict(self._blended(self.ema.shadow))
         module.eval()
         with torch.no_grad(), self.accelerator.autocast(), all_cores():
             result = act()

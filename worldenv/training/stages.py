@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,7 @@ from ..models.vae import VAEConfig
 from .consistency_distill import ConsistencyConfig, ConsistencyStage
 from .context_forcing import ContextForcingConfig, ContextForcingStage
 from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
-from .encode import encode_recording, recording_name
+from .encode import encode_recording, recording_digest, recording_name
 from .loop import OptimConfig, Trainer
 from .memory import MemoryStage
 from .parallel import process_state
@@ -175,6 +175,8 @@ def _teacher(stage: str, world: World, config: TrainConfig) -> WorldDiT:
     if config.teacher is None:
         raise ValueError(f"stage {stage!r} distils a teacher; pass --teacher DIR, the output of stage 'teacher'")
     teacher = World.load(config.teacher)
+    if teacher.config.memory != world.config.memory:
+        raise ValueError(f"{config.teacher}: it was trained with another [memory] than {config.init} is stepped with")
     if not _same_latents(teacher, world):
         raise ValueError(f"{config.teacher}: its latents are not those of {config.init}; train both from one world")
     return teacher.dit
@@ -214,11 +216,11 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
 
 def run_stage(
     stage: str, config: ConfigT, make: Callable[[ConfigT], Stage], out: Path, *, resume: bool,
-    evaluate: Callable[[], float] | None = None,
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
 ) -> tuple[Stage, Provenance]:  # fmt: skip
     """Train what ``make`` builds for this process's share of the batch; return it with the account of it.
 
-    With ``evaluate`` what was best by its score is kept instead of the last.
+    With ``evaluate`` what was best by its ``score`` is kept instead of the last.
     """
     processes = process_state()
     share, rest = divmod(config.optim.batch, processes.num_processes)
@@ -228,7 +230,7 @@ def run_stage(
     with processes.main_process_first():  # which encodes the recording for all
         task = make(replace(config, optim=replace(config.optim, batch=share)))
     task.module.requires_grad_(True).train()
-    settings = to_dict(config)
+    settings = to_dict(config) | _contents(config)
     settings["optim"].pop("steps")
     trainer = Trainer(
         task, config.optim, out, resume=resume, run={"stage": stage, "config": settings},
@@ -244,18 +246,29 @@ def run_stage(
         hours=round(trainer.hours, 3),
         git=git_revision(),
         seed=config.optim.seed,
+        blend=config.optim.blend,
     )
     return task, done
 
 
+def _contents(config: RunConfig) -> dict[str, str]:
+    """Name what a run reads by what it holds, so that it goes on wherever its files are taken, and with no others."""
+    worlds = {name: path for name in ("init", "teacher") if (path := getattr(config, name, None)) is not None}
+    recordings = {name: path for name in ("data", "heldout") if (path := getattr(config, name)) is not None}
+    return {
+        **{name: World.load(path).sha256 for name, path in worlds.items()},
+        **{name: recording_digest(path) for name, path in recordings.items()},
+    }
+
+
 def train(
     stage: str, config: TrainConfig, out: Path, *, resume: bool = False,
-    evaluate: Callable[[World], float] | None = None,
+    evaluate: Callable[[World], Mapping[str, float]] | None = None,
 ) -> World:  # fmt: skip
     """Run one stage and write the resulting world to ``out``.
 
-    ``evaluate`` says how good a world is; it is asked at the beginning and with every preview, and the best world is
-    written instead of the last.
+    ``evaluate`` says how good a world is, in figures one of which is its ``score``; it is asked at the beginning and
+    with every preview, and the best world is written instead of the last.
 
     Raises:
         ValueError: on an unknown stage, missing data, or a run that does not fit what is in ``out``.
@@ -275,11 +288,19 @@ def train(
     )  # fmt: skip
     if isinstance(task, VAEStage):
         task.measure_latents()
+    if isinstance(task, ContextForcingStage) and config.teacher is not None:
+        done = replace(done, teacher=_account(World.load(config.teacher)))
     world.config = world.with_stage(done)
     if process_state().is_main_process:
         world.save_pretrained(out)
     console.print(f"wrote {out}")
     return world
+
+
+def _account(world: World) -> str:
+    """Say in a line how a teacher was made, and which weights it has."""
+    last = world.config.provenance[-1]
+    return f"{last.stage}, {last.steps} steps, {last.hours:g} h, git {last.git}, sha256 {world.sha256[:12]}"
 
 
 def stage_names() -> tuple[str, ...]:
