@@ -48,6 +48,7 @@ class Spy:
         self.contexts: dict[str, list[tuple[Context, torch.Tensor]]] = {name: [] for name in names.values()}
         self.positions: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
         self.timesteps: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
+        self.places: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
         self.noisy: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
 
         def spying(dit: WorldDiT, context: Context, **rest: Any) -> Prepared:
@@ -64,6 +65,7 @@ class Spy:
 
         def spying_forward(dit: WorldDiT, latents: torch.Tensor, cond: Any, **rest: Any) -> torch.Tensor:
             self.noisy[names[id(dit)]].append(cond.timesteps)
+            self.places[names[id(dit)]].append(cond.positions)
             return forward(dit, latents, cond, **rest)
 
         monkeypatch.setattr(WorldDiT, "prefill", spying_prefill)
@@ -128,6 +130,29 @@ def test_the_teachers_memory_is_the_students_without_the_segment(
                 assert torch.equal(c2w[row], segment.c2w[row]), "and it knows all poses of the segment"
         grown += len(past)
     assert grown > 4 * 8, "somebody looked something up"
+
+
+def test_what_is_near_in_time_is_as_near_for_the_teacher(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots are numbered, noisy latents follow: recent ones are their age away from what is made, for every network."""
+    stage = make_stage(tiny_world)
+    spy = Spy(stage, monkeypatch)
+    segment = stage._segment(torch.Generator().manual_seed(7))
+    monkeypatch.setattr(stage, "_segment", lambda *_, **__: segment)
+    stage.loss(torch.Generator().manual_seed(0))
+    recent, compared = MEMORY.temporal_latents, 0
+    for name, indices in (("student", segment.chosen), ("teacher", [segment.joint]), ("critic", [segment.joint])):
+        for chunk, (index, placed) in enumerate(zip(indices, spy.positions[name], strict=False)):
+            slots = index.shape[1]
+            assert placed.tolist() == [list(range(slots))] * len(index)
+            coming = [p for p in spy.places[name] if p[0, 0] == slots]
+            assert coming
+            assert all(p.diff(dim=1).eq(1).all() for p in coming)
+            for row, first in enumerate((segment.first + 4 * chunk).tolist()):
+                for slot, i in enumerate(index[row].tolist()):
+                    if max(0, first - recent) <= i < first:
+                        assert slots - slot == first - i
+                        compared += 1
+    assert compared > 3 * 4 * recent // 2
 
 
 def test_one_level_for_a_clip_the_same_for_both_scores(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
 from worldenv.memory.config import MemoryConfig
 from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.joint import JointStage, joint_index
+from worldenv.training.joint import JointStage, assert_aligned, joint_index
 from worldenv.training.loop import OptimConfig
 from worldenv.training.teacher import TeacherStage
 
@@ -48,6 +48,15 @@ def test_the_union_leaves_out_the_segment_and_keeps_the_order_of_time() -> None:
     index = joint_index(chosen, torch.tensor([11, 4]))
     assert index.tolist() == [[1, 3, 9, 10], [0, 1, 2, 3]]
     assert joint_index(chosen, torch.tensor([11, 2])).tolist() == [[1, 3, 9, 10], [-1, -1, 0, 1]]
+
+
+def test_a_teacher_that_sees_other_latents_is_not_aligned() -> None:
+    chosen = torch.tensor([[-1, 1, 2, 3]]), torch.tensor([[1, 2, 5, 6]])
+    first = torch.tensor([5])
+    assert_aligned(chosen, torch.tensor([[-1, 1, 2, 3]]), first)
+    for wrong in ([1, 2, 3, 5], [-1, -1, 1, 2], [0, 1, 2, 3], [2, 1, 3, -1]):
+        with pytest.raises(AssertionError, match="the teacher of row 0 sees"):
+            assert_aligned(chosen, torch.tensor([wrong]), first)
 
 
 def test_every_chunk_sees_what_the_engine_would_show_it(world: World) -> None:

@@ -65,6 +65,18 @@ def joint_index(
     return index[:, -int((index >= 0).sum(1).max()) :]
 
 
+def assert_aligned(chosen: Sequence[Tensor], joint: Tensor, first: Tensor) -> None:
+    """Assert element by element that C^tea is what the chunks see without the segment, in order of time.
+
+    Both are fetched from one bank by these indices: equal ones are equal chunks, pictures, poses, keys and labels of
+    noise, and slots are numbered in this order.
+    """
+    for row, start in enumerate(first.tolist()):
+        seen = {i for index in chosen for i in index[row].tolist() if 0 <= i < start}
+        held = [i for i in joint[row].tolist() if i >= 0]
+        assert held == sorted(seen), f"the teacher of row {row} sees latents {held}, its student {sorted(seen)}"
+
+
 class JointStage(MemoryStage):
     """What the stages with a joint teacher share: segments of ``num_chunks`` chunks, and their contexts."""
 
@@ -122,6 +134,8 @@ class JointStage(MemoryStage):
         joint = joint_index(chosen, first)
         if self.config.teacher_memory == "per_latent":
             joint = self._best_latents(bank.with_length(first), c2w)
+        else:
+            assert_aligned(chosen, joint, first)
         return Segment(bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen, joint)
 
     def _best_latents(self, bank: MemoryBank, c2w: Tensor) -> Tensor:
