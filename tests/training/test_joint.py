@@ -63,7 +63,7 @@ def test_every_chunk_sees_what_the_engine_would_show_it(world: World) -> None:
     """The engine, stepped along the same path from the same history, selects the same latents for every chunk."""
     stage, clips, entry = make_stage(world), torch.arange(4), 7
     zeros = torch.zeros(4, dtype=torch.long)
-    segment = stage._cut(stage.data, clips, zeros + entry, zeros, [0] * 4)
+    segment = stage.cut(stage.data, clips, zeros + entry, zeros, [0] * 4)
     first = int(segment.first[0])
     assert first == 1 + 4 * (entry - 1)
     engine = Engine(world, 4, decode=False)
@@ -98,7 +98,7 @@ def test_nothing_of_the_segment_reaches_the_teacher_through_its_context(world: W
     """Its output depends on the latents of C^tea, on every one of them, and on nothing else in the history."""
     stage = make_stage(world)
     segment = stage._segment(torch.Generator().manual_seed(1))
-    assert stage._generate_joint(stage.module, segment, torch.Generator()).isfinite().all(), "no NaN came in"
+    assert stage.generate_joint(stage.module, segment, torch.Generator()).isfinite().all(), "no NaN came in"
     latents = segment.bank.latents.nan_to_num(0.5).requires_grad_()
     segment = replace(segment, bank=replace(segment.bank, latents=latents))
     prepared = stage._prepare_joint(stage.module, segment)
@@ -136,7 +136,7 @@ def test_a_misaligned_teacher_sees_single_latents(world: World) -> None:
     c2w[:, alike] = torch.eye(4, dtype=torch.float64)
     data = replace(stage.data, c2w=c2w)
     clips, zeros = torch.arange(4), torch.zeros(4, dtype=torch.long)
-    segment = stage._cut(data, clips, zeros + 9, zeros, [0] * 4)
+    segment = stage.cut(data, clips, zeros + 9, zeros, [0] * 4)
     assert segment.joint.tolist() == [[*alike, *range(25, 33)]] * 4
     assert all(index.tolist() != segment.joint.tolist() for index in segment.chosen), "the student's is by chunks"
-    assert stage._generate_joint(stage.module, segment, torch.Generator()).isfinite().all()
+    assert stage.generate_joint(stage.module, segment, torch.Generator()).isfinite().all()

@@ -68,7 +68,7 @@ class Spy:
 def test_windows_are_the_engines(tiny_world: World) -> None:
     """On the same noise, where an action goes on, the rollout finishes the chunks that the engine makes."""
     stage = make_stage(tiny_world, batch=1)
-    segment = stage._cut(stage.data, torch.tensor([2]), torch.tensor([3]), torch.zeros(1, dtype=torch.long), [0])
+    segment = stage.cut(stage.data, torch.tensor([2]), torch.tensor([3]), torch.zeros(1, dtype=torch.long), [0])
     data, first = stage.data, int(segment.first[0])
     segment = replace(segment, labels=segment.labels[:, 3:4].expand(-1, 16), c2w=_straight(segment.c2w))
     segment.bank.labels[:, first : first + 16], segment.bank.c2w[:, first : first + 16] = segment.labels, segment.c2w

@@ -194,6 +194,6 @@ class ContextForcingStage(JointStage):
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Return along held-out paths under several memory policies; compare one segment with the teacher's."""
         figures = super().preview(folder, step)
-        figures |= self._preview_segment(folder, step, "teacher", partial(self._generate_joint, self.teacher))
+        figures |= self._preview_segment(folder, step, "teacher", partial(self.generate_joint, self.teacher))
         exits = [self.sampler.num_steps - 1] * self.config.num_chunks
         return figures | self._preview_segment(folder, step, "student", partial(self.rollout, exits=exits))

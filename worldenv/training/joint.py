@@ -94,10 +94,10 @@ class JointStage(MemoryStage):
                 )
 
     def _segment(self, generator: torch.Generator, *, longest: int | None = None, ahead: int = 1) -> Segment:
-        """Draw segments after at most ``longest`` chunks of history; ``ahead`` as in ``_cut``."""
+        """Draw segments after at most ``longest`` chunks of history; ``ahead`` as in ``cut``."""
         clips, entries = self._draw_segments(generator, longest)
         pick, seeds = self._draw_policies(len(clips), generator)
-        return self._cut(self.data, clips, entries, pick, seeds, ahead=ahead)
+        return self.cut(self.data, clips, entries, pick, seeds, ahead=ahead)
 
     def _draw_segments(self, generator: torch.Generator, longest: int | None) -> tuple[Tensor, Tensor]:
         """Draw (clip, first entry), each (B,): a share ``necessary`` of them holds a chunk that needs memory."""
@@ -114,7 +114,7 @@ class JointStage(MemoryStage):
         clips, entries = torch.where(need[:, None], a, b).unbind(1)
         return clips, entries
 
-    def _cut(
+    def cut(
         self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int], *, ahead: int = 1
     ) -> Segment:
         """Cut segments out of clips and choose every chunk's context, which its poses and its past's determine.
@@ -158,7 +158,7 @@ class JointStage(MemoryStage):
         assert bool(before.all()), "the teacher's context ends where the segment begins"
         return self._prepare(dit, segment, segment.joint, slice(0, self.num_latents))
 
-    def _generate_joint(self, dit: WorldDiT, segment: Segment, generator: torch.Generator) -> Tensor:
+    def generate_joint(self, dit: WorldDiT, segment: Segment, generator: torch.Generator) -> Tensor:
         """Denoise segments jointly with a teacher, (B, F, C, h, w)."""
         prepared = self._prepare_joint(dit, segment)
         noise = partial(self._noise, segment.latents.shape, generator)
@@ -174,7 +174,7 @@ class JointStage(MemoryStage):
         last = (self.heldout.latents.shape[1] - 1 - self.num_latents) // self.chunk + 1
         entry, count = (last + 1) // 2, min(NUM_CLIPS, len(self.heldout))
         zeros = torch.zeros(count, dtype=torch.long)
-        segment = self._cut(self.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)))
+        segment = self.cut(self.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)))
         made = make(segment, torch.Generator().manual_seed(0)).cpu()
         first = int(segment.first[0])
         truth = self.heldout.latents[:count, : first + self.num_latents].float()

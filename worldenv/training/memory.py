@@ -77,7 +77,8 @@ class MemoryStage(CausalStage):
     ) -> None:  # fmt: skip
         super().__init__(world, config, optim, data=data, heldout=heldout)
         self.needed, self.every = data.chunks(chunk_latents=self.chunk, need=config.need)
-        console.print(f"{len(self.needed)} of {len(self.every)} chunks need memory")
+        if len(self.needed) < len(self.every):
+            console.print(f"{len(self.needed)} of {len(self.every)} chunks need memory")
         if not len(self.needed):
             console.print("no chunk needs memory (or the recording has no depth): sampling from all of them")
             self.needed = self.every

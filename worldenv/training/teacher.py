@@ -31,4 +31,4 @@ class TeacherStage(JointStage):
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Denoise the segment after the true outward half of held-out clips."""
-        return self._preview_segment(folder, step, "teacher", partial(self._generate_joint, self.module))
+        return self._preview_segment(folder, step, "teacher", partial(self.generate_joint, self.module))
