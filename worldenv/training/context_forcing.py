@@ -6,6 +6,7 @@ by the student, with its own chunks in its memory. Teacher (real) and critic (fa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from .denoise import DenoiseConfig
 from .joint import JointStage, Segment
 from .loop import OptimConfig
 from .protocols import Critic
+from .symptoms import warn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class ContextForcingStage(JointStage):
         self.fake = deepcopy(self.teacher).train().requires_grad_(True)
         self.critic = Critic(self.fake, self.critic_loss, forcing.critic_updates, forcing.critic_lr)
         self.longest = forcing.max_history
+        self.critic_error = math.nan  # before its first update
 
     def begin(self, step: int) -> None:
         """Let histories grow as training goes on."""
@@ -102,7 +105,9 @@ class ContextForcingStage(JointStage):
         """Flow matching of the critic on what the student makes of other segments."""
         with torch.no_grad():
             segment, x = self._draw_rollout(generator)
-        return self._flow_error(self.fake, segment, x, generator), {}
+        error = self._flow_error(self.fake, segment, x, generator)
+        self.critic_error = float(error.detach())
+        return error, {}
 
     def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
         """Draw a batch of segments and generate them, (B, F, C, h, w)."""
@@ -176,24 +181,43 @@ class ContextForcingStage(JointStage):
         )
 
     def _gates(self, segment: Segment, x: Tensor, gradient: Tensor, generator: torch.Generator) -> dict[str, float]:
-        """Measure what tells early that distillation goes wrong.
+        """Measure what the losses do not tell.
 
-        ``teacher_loss`` is the teacher's error on the recorded segments: the critic's on generated ones should stay
-        near it. ``contrast`` and ``motion`` compare generated with recorded latents: below 1 at first, as what leaves
-        the sampler early is blurred, they should come to 1 and stay there.
+        ``teacher_loss`` is the teacher's error on the recorded segments; ``critic_lag`` the critic's last one on
+        generated segments in units of it, which should stay near 1. ``contrast`` and ``motion`` compare generated with
+        recorded latents: what leaves the sampler early is blurred, so that they stay below 1 (previews show what has
+        taken all steps).
         """
         truth = segment.latents.to(x.device)
+        teacher_loss = float(self._flow_error(self.teacher, segment, truth, generator))
         return {
             "gradient": float(gradient.abs().mean()),
-            "teacher_loss": float(self._flow_error(self.teacher, segment, truth, generator)),
+            "teacher_loss": teacher_loss,
+            "critic_lag": self.critic_error / teacher_loss,
             "contrast": float(x.std((1, 2, 3, 4)).mean() / truth.std((1, 2, 3, 4)).mean()),
             "motion": float(x.diff(dim=1).abs().mean() / truth.diff(dim=1).abs().mean()),
             "history": float(self.longest),
         }
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
-        """Return along held-out paths under several memory policies; compare one segment with the teacher's."""
+        """Return along held-out paths under several memory policies; compare one segment with the teacher's.
+
+        Says what of the failures of distribution matching shows in the student's segments.
+        """
         figures = super().preview(folder, step)
         figures |= self._preview_segment(folder, step, "teacher", partial(self.generate_joint, self.teacher))
-        exits = [self.sampler.num_steps - 1] * self.config.num_chunks
-        return figures | self._preview_segment(folder, step, "student", partial(self.rollout, exits=exits))
+        show = partial(self._preview_segment, folder, step, make=self.finished, ahead=self.ahead)
+        figures |= show("student")
+        figures["length_db_student"] = show("early", history=self.config.num_chunks // 2)["psnr_early"]
+        figures["length_db_student"] -= figures["psnr_student"]
+        warn(figures, "student")
+        return figures
+
+    @property
+    def ahead(self) -> int:
+        """How many chunks share a context when the student makes them."""
+        return 1
+
+    def finished(self, segment: Segment, generator: torch.Generator) -> Tensor:
+        """Generate a segment as an environment would, all steps of it, (B, F, C, h, w)."""
+        return self.rollout(segment, generator, exits=[self.sampler.num_steps - 1] * self.config.num_chunks)

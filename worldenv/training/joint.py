@@ -27,6 +27,7 @@ from .denoise import DenoiseConfig
 from .loop import OptimConfig
 from .memory import MemoryStage
 from .preview import NUM_CLIPS, compare
+from .symptoms import symptoms
 
 
 @dataclass(frozen=True)
@@ -168,16 +169,25 @@ class JointStage(MemoryStage):
         return torch.randn(shape, generator=generator).to(self.module.patch_embedding.weight.device)
 
     def _preview_segment(
-        self, folder: Path, step: int, name: str, make: Callable[[Segment, torch.Generator], Tensor]
-    ) -> dict[str, float]:
-        """Continue held-out clips after a true outward half by one segment; compare with the truth."""
-        last = (self.heldout.latents.shape[1] - 1 - self.num_latents) // self.chunk + 1
-        entry, count = (last + 1) // 2, min(NUM_CLIPS, len(self.heldout))
+        self, folder: Path, step: int, name: str, make: Callable[[Segment, torch.Generator], Tensor], *,
+        history: int | None = None, ahead: int = 1,
+    ) -> dict[str, float]:  # fmt: skip
+        """Continue held-out clips by one segment after ``history`` true chunks, by default half of the clip.
+
+        Returns how it compares with the truth; ``ahead`` as in ``cut``.
+        """
+        total = (self.heldout.latents.shape[1] - 1) // self.chunk
+        entry = 1 + min(total // 2 if history is None else history, total - self.config.num_chunks)
+        count = min(NUM_CLIPS, len(self.heldout))
         zeros = torch.zeros(count, dtype=torch.long)
-        segment = self.cut(self.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)))
+        segment = self.cut(self.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)), ahead=ahead)
         made = make(segment, torch.Generator().manual_seed(0)).cpu()
         first = int(segment.first[0])
         truth = self.heldout.latents[:count, : first + self.num_latents].float()
         path = folder / "samples" / f"{step:06d}-{name}.png"
-        self.world.vae.to(self.module.patch_embedding.weight.device)
-        return compare(self.world, (torch.cat([truth[:, :first], made], 1), truth), path, name, first)
+        vae = self.world.vae.to(self.module.patch_embedding.weight.device)
+        measure = partial(
+            symptoms, chunk_frames=self.world.spec.chunk_frames, period=vae.spatial_factor * self.module.config.patch
+        )
+        made = torch.cat([truth[:, :first], made], 1)
+        return compare(self.world, (made, truth), path, name, first, measure=measure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -41,14 +42,17 @@ def preview_rollout(
     return compare(world, shown, folder / "samples" / f"{step:06d}-{policy}.png", policy, num_true)
 
 
-def compare(world: World, latents: tuple[Tensor, Tensor], path: Path, name: str, num_true: int) -> dict[str, float]:
-    """Decode what was made and the truth, save both as a sheet, measure the generated frames."""
+def compare(
+    world: World, latents: tuple[Tensor, Tensor], path: Path, name: str, num_true: int, *,
+    measure: Callable[[Tensor, Tensor], dict[str, float]] = lambda made, truth: {},
+) -> dict[str, float]:  # fmt: skip
+    """Decode what was made and the truth, save both as a sheet, measure the generated frames (B, T, 3, H, W)."""
     vae = world.vae
     made, truth = (vae.decode(x.to(vae.latent_mean.device)).clamp(-1, 1) for x in latents)
     skip = max(1, made.shape[1] // 16)
     save_sheet(path, [to_frames(x[i, ::skip]).cpu() for i in range(min(NUM_SHOWN, len(made))) for x in (truth, made)])
-    new = slice(4 * num_true - 3, None)
-    mse = (made - truth)[:, new].square().mean((2, 3, 4))
-    contrast = made[:, new].std((2, 3, 4)) / truth[:, new].std((2, 3, 4))
-    psnr = 10 * torch.log10(4 / mse)
-    return {f"psnr_{name}": float(psnr.mean()), f"contrast_{name}": float(contrast.mean())}
+    made, truth = (x[:, 4 * num_true - 3 :] for x in (made, truth))
+    psnr = 10 * torch.log10(4 / (made - truth).square().mean((2, 3, 4)))
+    contrast = made.std((2, 3, 4)) / truth.std((2, 3, 4))
+    figures = {"psnr": float(psnr.mean()), "contrast": float(contrast.mean()), **measure(made, truth)}
+    return {f"{key}_{name}": value for key, value in figures.items()}

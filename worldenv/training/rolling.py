@@ -48,10 +48,20 @@ class RollingStage(ContextForcingStage):
         kind, knows = torch.rand(2, generator=generator).tolist()
         if kind >= self.rolling.share:
             return super()._draw_rollout(generator)
-        steps = self.sampler.num_steps
-        segment = self._after_history(generator, ahead=steps)
-        turn = int(torch.randint(steps, (1,), generator=generator))
+        segment = self._after_history(generator, ahead=self.ahead)
+        turn = int(torch.randint(self.sampler.num_steps, (1,), generator=generator))
         return segment, self.roll(segment, generator, turn=turn, held=knows < self.rolling.held)
+
+    @property
+    def ahead(self) -> int:
+        """Chunks of a window."""
+        return self.sampler.num_steps
+
+    def finished(self, segment: Segment, generator: torch.Generator) -> Tensor:
+        """Generate a segment with windows that know all actions; what leaves them in front, (B, F, C, h, w)."""
+        self.roll(segment, generator, turn=0, held=False)
+        index = segment.first[:, None] + torch.arange(self.num_latents)
+        return segment.bank.latents[torch.arange(len(index))[:, None], index]
 
     def roll(self, segment: Segment, generator: torch.Generator, *, turn: int, held: bool) -> Tensor:
         """Generate a segment with a rolling window; what windows turn, turn + L, ... predict of it, (B, F, C, h, w).
