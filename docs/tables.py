@@ -286,10 +286,10 @@ def ablations_table() -> list[str]:
     lines = [
         "**WorldPlay's comparisons, reproduced with small models** (`worldenv eval ablations --table "
         f"configs/ablations/NAME.toml --out DIR`, {hardware}; gain in the metric that was fixed beforehand, 95 % "
-        "interval over training seeds, mazes and paths)",
+        "interval over training seeds, mazes and paths; further metrics by the same rule)",
         "",
-        "| file | claim | metric | gain | training seeds | verdict |",
-        "|---|---|---|---|---|---|",
+        "| file | claim | metric | gain | training seeds | verdict | further metrics |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, report in reports.items():
         metric = report["question"]["primary"]
@@ -297,9 +297,19 @@ def ablations_table() -> list[str]:
             said, table = judged[metric], name.removeprefix("ablation-")
             better = claim.replace(" - ", "` over `")
             lines.append(
-                f"| `{table}` | `{better}` | {metric} | {cell(said, 2)} | {len(said['seeds'])} | {said['verdict']} |"
+                f"| `{table}` | `{better}` | {metric} | {cell(said, 2)} | {len(said['seeds'])} | {said['verdict']} | "
+                f"{by_verdict({name: one for name, one in judged.items() if name != metric})} |"
             )
     return lines
+
+
+def by_verdict(judged: dict[str, Any]) -> str:
+    """Name metrics by what is said of them."""
+    verdicts = dict.fromkeys(one["verdict"] for one in judged.values())
+    return "; ".join(
+        f"{verdict}: " + ", ".join(name for name, one in judged.items() if one["verdict"] == verdict)
+        for verdict in verdicts
+    )
 
 
 def render() -> str:
