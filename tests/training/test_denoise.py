@@ -10,7 +10,6 @@ from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
-from worldenv.models.kv_cache import GradientCache
 from worldenv.models.types import Conditioning
 from worldenv.training.denoise import CausalStage, DenoiseConfig
 from worldenv.training.loop import OptimConfig
@@ -36,21 +35,17 @@ def stage_of(world: World, **config: object) -> MemoryStage:
 def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
     """M draws against one encoding of the context equal M dense forwards of context and draw."""
     dit, slots, chunk, draws = tiny_world.dit, 5, 4, 3
-    stage = stage_of(tiny_world)
+    stage = stage_of(tiny_world, draws=draws)
     generator = torch.Generator().manual_seed(1)
     entry = torch.tensor([[-1, 0, 2, 2, 3], [0, 1, 1, 1, 1]])
     data = stage.data
     context = Context(data.latents[:2, :slots].float(), data.c2w[:2, :slots], data.labels[:2, :slots], entry)
-    cond = condition(context, data.c2w[:2, 9:13], data.labels[:2, 9:13], K=stage.K, unit=1.0)
+    target = Context(data.latents[:2, 9:13].float(), data.c2w[:2, 9:13], data.labels[:2, 9:13], entry[:, :4])
     noisy = torch.randn(2 * draws, chunk, *tiny_world.latent_shape, generator=generator)
     timesteps = 1000 * torch.rand(2 * draws, 1, generator=generator).expand(-1, chunk)
+    out = stage._encode(dit, context, target).velocity(noisy, timesteps)
 
-    cache = GradientCache()
-    dit.prefill(context.latents, cond.select(0, slots), mask=context_mask(entry), cache=cache)
-    cache.repeat(draws)
-    now = dataclasses.replace(cond.select(slots, slots + chunk).repeat(draws), timesteps=timesteps)
-    out = dit(noisy, now, mask=chunk_mask(context.valid.repeat_interleave(draws, 0), chunk), cache=cache)
-
+    cond = condition(context, target.c2w, target.labels, K=stage.K, unit=1.0)
     top = torch.cat([context_mask(entry), torch.zeros(2, slots, chunk, dtype=torch.bool)], 2)
     mask = torch.cat([top, chunk_mask(context.valid, chunk)], 1)
     for draw in range(draws):

@@ -15,11 +15,7 @@ from torch import Tensor
 
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import add_noise, inference_sigmas, predict_x0
-from ..engine.rollout import Prepared, prepare
 from ..engine.world import World
-from ..memory.context import Context
-from ..models.dit import WorldDiT
-from ..models.kv_cache import GradientCache
 from .denoise import DenoiseConfig
 from .loop import OptimConfig
 from .memory import MemoryStage
@@ -67,10 +63,3 @@ class ConsistencyStage(MemoryStage):
             goal = predict_x0(nearer, self._encode(self.target, context, target).velocity(nearer, 1000 * after), after)
         made = predict_x0(x, self._encode(self.module, context, target).velocity(x, 1000 * now), now)
         return (made - goal).square().mean(), {"error": float((made.detach() - x0.to(device)).square().mean())}
-
-    def _encode(self, dit: WorldDiT, context: Context, target: Context) -> Prepared:
-        prepared = prepare(
-            dit, context, c2w=target.c2w, labels=target.labels, latent_shape=self.world.latent_shape, K=self.K,
-            unit=self.world.spec.unit, cache=GradientCache(),
-        )  # fmt: skip
-        return prepared.repeat(self.config.draws)

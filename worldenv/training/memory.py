@@ -11,11 +11,11 @@ from torch import Tensor
 from ..base.log import console
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
-from ..engine.rollout import Prepared, prepare, to_device
+from ..engine.rollout import Prepared, prepare
 from ..engine.world import World
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, with_policy
-from ..memory.context import Context, chunk_mask, condition, context_mask, gather
+from ..memory.context import Context, gather
 from ..memory.select import Query, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.dit import WorldDiT
@@ -152,23 +152,21 @@ class MemoryStage(CausalStage):
 
     def _draws_loss(self, context: Context, target: Context, generator: torch.Generator) -> Tensor:
         """Flow matching of M noise draws of the chunk against one encoding of its context, as at inference."""
-        draws, (batch, slots) = self.config.draws, context.entry.shape
-        device = self.module.patch_embedding.weight.device
-        cond = condition(context, target.c2w, target.labels, K=self.K, unit=self.world.spec.unit)
-        cond = to_device(replace(cond, labels=self._drop_labels(cond.labels, generator)), device)
-        cache = GradientCache()
-        mask = context_mask(context.entry).to(device)
-        self.module.prefill(context.latents.to(device), cond.select(0, slots), mask=mask, cache=cache)
-        cache.repeat(draws)
-        sigmas = sample_sigmas((batch * draws, 1), shift=self.config.shift, generator=generator)
-        now = cond.select(slots, slots + self.chunk).repeat(draws)
-        now = replace(now, timesteps=(1000 * sigmas).expand(-1, self.chunk).to(device))
-        x0 = target.latents.repeat_interleave(draws, 0)
-        noise = torch.randn(x0.shape, generator=generator)
-        seen = chunk_mask(context.valid.repeat_interleave(draws, 0), self.chunk).to(device)
-        noisy = add_noise(x0, noise, sigmas.expand(-1, self.chunk)).to(device)
-        velocity = self.module(noisy, now, mask=seen, cache=cache)
-        return (velocity - (noise - x0).to(device)).square().mean()
+        slots = context.entry.shape[1]
+        labels = self._drop_labels(torch.cat([context.labels, target.labels], 1), generator)
+        context, target = replace(context, labels=labels[:, :slots]), replace(target, labels=labels[:, slots:])
+        prepared = self._encode(self.module, context, target)
+        x0 = target.latents.repeat_interleave(self.config.draws, 0)
+        sigmas = sample_sigmas((len(x0), 1), shift=self.config.shift, generator=generator)
+        return self._chunk_error(prepared, x0, sigmas, generator).mean()
+
+    def _encode(self, dit: WorldDiT, context: Context, target: Context) -> Prepared:
+        """Encode a context for ``draws`` noisy copies of each row's target."""
+        prepared = prepare(
+            dit, context, c2w=target.c2w, labels=target.labels, latent_shape=self.world.latent_shape, K=self.K,
+            unit=self.world.spec.unit, cache=GradientCache(),
+        )  # fmt: skip
+        return prepared.repeat(self.config.draws)
 
     def cached_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Denoise every chunk of a few clips against what ``worldscape`` memory holds of the chunks before it.
