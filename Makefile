@@ -60,7 +60,6 @@ results: $(STAMP)
 	$(BIN)/worldenv demo --out out/results/demo
 	cp out/results/demo/report.json docs/results/demo.json
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/contact.jpg', i.imread('out/results/demo/contact.png')[::2, ::2], quality=90)"
-	cp out/results/geometry/geometry.png docs/geometry.png
 	cp out/results/memory/means.png docs/memory.png
 	$(BIN)/python docs/tables.py
 

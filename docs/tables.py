@@ -170,8 +170,8 @@ def memory_table() -> list[str]:
         "",
         "![The same as a plot: the way back against the own way out and against the simulator](docs/memory.png)",
         "",
-        f"**Age** (`worldenv bench memory --chunks {bench['chunks']} --out FILE`, {bench['hardware']}, tiny preset; "
-        f"stepped in turn with a young engine, {bench['young_chunks']} chunks old)",
+        f"**Age** (`worldenv bench memory --chunks {bench['chunks']} --steps {bench['steps']} --out FILE`, "
+        f"{bench['hardware']}, tiny preset; stepped in turn with a young engine, {bench['young_chunks']} chunks old)",
         "",
         "| policy | chunk time, old over young | tokens attended | memory grown per 1,000 chunks, beyond the latents |",
         "|---|---|---|---|",

@@ -35,16 +35,18 @@ LIBRARIES = {
     "h5py": ("worldenv.data", "worldenv.training.encode"),
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
     "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.record_gym", "worldenv_agents"),
-    "safetensors": ("worldenv.base.checkpoint", "worldenv.engine.world"),
+    "safetensors": ("worldenv.base.checkpoint",),
+    "huggingface_hub": ("worldenv.engine.world",),
+    "imageio": ("worldenv.eval", "worldenv.training.plots", "worldenv.envs.wrappers"),
+    "matplotlib": ("worldenv.eval", "worldenv.training.plots"),
+    "rich": ("worldenv.base.log", "worldenv.eval", "worldenv_agents.cli"),
     "skimage": ("worldenv.eval",),
-    "torchmetrics": ("worldenv.eval",),
     "pyiqa": ("worldenv.eval.learned",),
     "torch_fidelity": ("worldenv.eval.learned",),
     "cdfvd": ("worldenv.eval.learned",),
     "triton": ("worldenv_kernels",),
     "diffusers": ("worldenv.models.pretrained",),
     "transformers": ("worldenv.models.pretrained",),
-    "mujoco": ("worldenv.sims",),
 }
 
 

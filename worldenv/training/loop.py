@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..base.checkpoint import EMA, load_tensors, save_tensors
 from ..base.config import difference
+from ..base.device import default_dtype, resolve_device
 from ..base.log import JsonlLog, Stopwatch, console
 from ..base.rng import derive_seed
 from .learner import Learner, LossFn, under
@@ -67,7 +68,7 @@ class OptimConfig:
     """Steps between previews (pictures, held-out figures) and evaluations; 0 is none."""
     patience: int = 0
     """Steps without a better evaluation after which training ends with the best; 0 does not evaluate."""
-    mixed_precision: str = "auto"
+    mixed_precision: Literal["auto", "bf16", "no"] = "auto"
     """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
 
 
@@ -80,12 +81,10 @@ def learning_rate(step: int, config: OptimConfig) -> float:
 
 
 def precision(name: str) -> str:
-    """Resolve ``auto``: bf16 on a GPU or on a CPU with bf16 instructions, else no mixed precision."""
+    """Resolve ``auto``: bf16 where the device computes in it, else no mixed precision."""
     if name != "auto":
         return name
-    if torch.cuda.is_available():
-        return "bf16"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+    return "bf16" if default_dtype(resolve_device("auto")) == torch.bfloat16 else "no"
 
 
 def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
