@@ -44,6 +44,15 @@ def test_camera_actions_keep_their_size_and_get_the_nearest_label() -> None:
     assert faint.keys[0].tolist() == [[0, 0]] * 4, "below a tenth of a step is no key"
 
 
+def test_labels_are_read_as_the_world_was_trained() -> None:
+    """61 degrees off the new view is sideways; off the old one, 3 degrees back, it is still forward too."""
+    angle = math.radians(61)
+    camera = torch.tensor([[math.cos(angle), -math.sin(angle), 0, 3 / SPEC.steps.turn_deg, 0]], dtype=torch.float64)
+    for start_in_chunk, translation in ((False, 4), (True, 6)):
+        spec = WorldSpec(start_in_chunk=start_in_chunk)
+        assert command(camera, "camera", EYE, spec).keys[0].tolist() == [[translation, 1]] * 4
+
+
 def test_holding_and_per_latent_agree() -> None:
     keys = torch.tensor([[5, 3]])
     held, spelled = command(keys, "keys", EYE, SPEC), command(keys.repeat(1, 4), "keys_per_latent", EYE, SPEC)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worldenv.base.dynamics import WorldSpec
 from worldenv.geometry.action import (
     NUM_LABELS,
     ROTATIONS,
@@ -32,7 +33,7 @@ def at(yaw: float, pitch: float = 0.0) -> torch.Tensor:
 def label_path(c2w: torch.Tensor, start: torch.Tensor, steps: ActionSteps) -> torch.Tensor:
     """Labels as the recorder, the engine and the spaces read them: a tenth of a step is no key."""
     path = torch.cat([start.expand(*c2w.shape[:-3], 1, 4, 4), c2w], -3)
-    return c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
+    return WorldSpec(steps=steps).keys_along(path)
 
 
 def test_there_are_81_labels_and_they_split_back() -> None:

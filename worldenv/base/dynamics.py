@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..geometry.action import ActionSteps
+from ..geometry.action import ActionSteps, c2w_to_keys
 from ..geometry.camera import intrinsics
 from ..geometry.pose import interpolate
 
@@ -55,6 +55,19 @@ class WorldSpec:
     def chunk_frames(self) -> int:
         """Frames in one chunk."""
         return FRAMES_PER_LATENT * self.chunk_latents
+
+    def keys_along(
+        self,
+        path: Tensor,  # (..., F + 1, 4, 4), start first
+    ) -> Tensor:
+        """Label the motion into each pose with key codes, (..., F, 2); below a tenth of a step it is no key.
+
+        Where the start view is in the first chunk, translations are read as in WorldPlay's release.
+        """
+        return c2w_to_keys(
+            path, move_threshold=0.1 * self.steps.move, turn_threshold_deg=0.1 * self.steps.turn_deg,
+            axes="old" if self.start_in_chunk else "new",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from ..base.dynamics import Actions, Chunk, WorldSpec
 from ..base.rng import derive_seed
-from ..geometry.action import c2w_to_keys, camera_to_c2w
+from ..geometry.action import camera_to_c2w
 from ..geometry.path import FreeSpace
 from ..geometry.pose import look
 from ..sims.doom import DoomDynamics
@@ -48,10 +49,7 @@ class SimSource:
         start = first.c2w[0, 0]
         camera = torch.from_numpy(plan.camera)
         commanded = camera_to_c2w(camera, start, plan.steps)
-        keys = c2w_to_keys(
-            torch.cat([start[None], commanded]),
-            move_threshold=0.1 * plan.steps.move, turn_threshold_deg=0.1 * plan.steps.turn_deg,
-        )  # fmt: skip
+        keys = replace(self.spec, steps=plan.steps).keys_along(torch.cat([start[None], commanded]))
         if plan.acted:
             chunk = self.dynamics.step(Actions(keys[None], commanded[None]))
         else:

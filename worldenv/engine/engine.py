@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..base.device import stateful, threads_for
 from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
-from ..geometry.action import c2w_to_keys, keys_to_label
+from ..geometry.action import keys_to_label
 from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
 from ..models.types import KeysValues
@@ -169,7 +169,7 @@ class Engine:
         state.begin(rows, c2w, seeds)
         whole = c2w[:, None] if path is None else torch.cat([c2w[:, None], path], 1)
         still = torch.zeros(len(rows), 1, 2, dtype=torch.long)
-        labels = keys_to_label(torch.cat([still, self._keys_along(whole)], 1))
+        labels = keys_to_label(torch.cat([still, self.spec.keys_along(whole)], 1))
         whole, labels = whole[:, : latents.shape[1]], labels[:, : latents.shape[1]]
         text = state.text_batch(rows.tolist())
         self.history.begin(rows, latents, whole, labels, K=self.K, text=text)
@@ -320,13 +320,8 @@ class Engine:
         self,
         c2w: Tensor,  # (B, F, 4, 4)
     ) -> Tensor:
-        """Label a path that starts at the current poses; (B, F, 2). Motion below a tenth of a step is no key."""
-        return self._keys_along(torch.cat([self.c2w[:, None], c2w], 1))
-
-    def _keys_along(self, path: Tensor) -> Tensor:
-        steps = self.spec.steps
-        axes: Literal["old", "new"] = "old" if self.spec.start_in_chunk else "new"
-        return c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg, axes=axes)
+        """Label a path that starts at the current poses; (B, F, 2)."""
+        return self.spec.keys_along(torch.cat([self.c2w[:, None], c2w], 1))
 
     def reseed(self, seeds: Sequence[int]) -> None:
         """Let every row's noise go on from a new seed: a suite does so before each chunk, to keep its arms paired."""

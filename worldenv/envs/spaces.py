@@ -13,7 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..base.dynamics import Actions, WorldSpec
-from ..geometry.action import BASIC_KEYS, c2w_to_keys, camera_to_c2w, keys_to_camera, label_to_keys
+from ..geometry.action import BASIC_KEYS, camera_to_c2w, keys_to_camera, label_to_keys
 
 GOAL_BOUND = 1000.0
 OBS_KEYS = ("image", "goal", "c2w")
@@ -102,18 +102,15 @@ def command(
 ) -> Actions:
     """Turn checked actions into key codes and commanded poses for one chunk.
 
-    Keys become the motion the world gives them; camera actions keep their size and get the label of their motion, where
-    less than a tenth of a step is no key (supplement A, last paragraph).
+    Keys become the motion the world gives them; camera actions keep their size and get the label of their motion.
     """
-    how, n, steps = ACTION_MODES[mode], spec.chunk_latents, spec.steps
+    how, n = ACTION_MODES[mode], spec.chunk_latents
     if how.to_keys is not None:
         keys = how.to_keys(action, n)
-        return Actions(keys, camera_to_c2w(keys_to_camera(keys), c2w, steps))
+        return Actions(keys, camera_to_c2w(keys_to_camera(keys), c2w, spec.steps))
     assert how.to_camera is not None
-    poses = camera_to_c2w(how.to_camera(action, n), c2w, steps)
-    path = torch.cat([c2w[:, None], poses], 1)
-    keys = c2w_to_keys(path, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
-    return Actions(keys, poses)
+    poses = camera_to_c2w(how.to_camera(action, n), c2w, spec.steps)
+    return Actions(spec.keys_along(torch.cat([c2w[:, None], poses], 1)), poses)
 
 
 def observation_space(

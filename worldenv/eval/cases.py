@@ -21,7 +21,7 @@ from ..base.dynamics import FRAMES_PER_LATENT, Actions, WorldSpec
 from ..base.log import track
 from ..base.rng import derive_seed
 from ..data.visibility import visibility
-from ..geometry.action import c2w_to_keys, camera_to_c2w
+from ..geometry.action import camera_to_c2w
 from ..geometry.path import YAW, FreeSpace, Walker, plan_path
 from ..geometry.pose import look, yaw_pitch
 from ..memory.config import Layout
@@ -100,9 +100,7 @@ def make_cases(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunks: 
     dynamics.close()
     start, path, frames, first = (torch.stack([case[i] for case in made]) for i in range(4))
     seen, overlap = (torch.stack([case[i] for case in made]) if depth else None for i in (4, 5))
-    steps = spec.steps
-    whole = torch.cat([start[:, None], path], 1)
-    keys = c2w_to_keys(whole, move_threshold=0.1 * steps.move, turn_threshold_deg=0.1 * steps.turn_deg)
+    keys = spec.keys_along(torch.cat([start[:, None], path], 1))
     return Cases(seeds, list(kinds), start, path, keys, frames, first, seen, overlap)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import imageio.v3 as iio
 import torch
@@ -16,7 +15,7 @@ from ..base.log import Stopwatch, console, track
 from ..engine.engine import Engine
 from ..engine.world import shared_world
 from ..envs.make import memory_config
-from ..geometry.action import c2w_to_keys, camera_to_c2w, keys_to_camera
+from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..geometry.pose import relative
 from ..geometry.pose_string import parse_pose_string
 from ..geometry.trajectory_file import Trajectory, read_trajectory
@@ -77,8 +76,7 @@ def _whole_chunks(engine: Engine, c2w: Tensor, keys: Tensor | None) -> list[Acti
     """Cut a path (F, 4, 4) into chunks, standing still at its end to fill the last; the first may be one shorter."""
     spec, chunk = engine.spec, engine.spec.chunk_latents
     if keys is None:
-        axes: Literal["old", "new"] = "old" if spec.start_in_chunk else "new"
-        keys = c2w_to_keys(torch.cat([engine.c2w, c2w]), axes=axes)
+        keys = spec.keys_along(torch.cat([engine.c2w, c2w]))
     lead = 1 if spec.start_in_chunk else 0
     short = -(len(keys) + lead) % chunk
     if short:
