@@ -123,6 +123,13 @@ def test_stepping_before_reset_is_refused(tiny_world: World) -> None:
         WorldEnv(task="revisit", world=tiny_world, device="cpu").step(0)
 
 
+def test_an_episode_may_go_on_past_its_end(tiny_world: World) -> None:
+    env = WorldEnv(task="revisit", world=tiny_world, device="cpu", max_episode_steps=1)
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(2)] == [True, True]
+    assert env.core.elapsed.tolist() == [2]
+
+
 def test_same_seed_same_episode(tiny_world: World) -> None:
     env = WorldEnv(task="revisit", world=tiny_world, device="cpu")
     episodes = []

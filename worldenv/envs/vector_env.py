@@ -54,7 +54,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise ValueError(f"render_mode={render_mode!r}; choose 'rgb_array' or None")
         self.core: EnvCore = make_core(num_envs=num_envs, **kwargs)
         self.autoreset_mode = autoreset(autoreset_mode)
-        self.metadata = make_metadata(self.core, self.autoreset_mode, torch_output=output == "torch")
+        fps = self.core.spec.fps / self.core.spec.chunk_frames
+        own = {"render_modes": ["rgb_array"], "render_fps": fps, "autoreset_mode": self.autoreset_mode}
+        self.metadata = own | ({"torch": True} if output == "torch" else {})
         self.render_mode, self.output = render_mode, output
         self.num_envs = num_envs
         self.single_action_space = self.core.action_space
@@ -277,13 +279,3 @@ def autoreset(mode: str | AutoresetMode) -> AutoresetMode:
     if mode.lower() not in known:
         raise ValueError(f"autoreset_mode={mode!r}; choose one of {', '.join(m.value for m in AutoresetMode)}")
     return known[mode.lower()]
-
-
-def make_metadata(core: EnvCore, mode: AutoresetMode | None, *, torch_output: bool) -> dict[str, Any]:
-    """Return the metadata of one instance."""
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": core.spec.fps / core.spec.chunk_frames}
-    if mode is not None:
-        metadata["autoreset_mode"] = mode
-    if torch_output:
-        metadata["torch"] = True
-    return metadata
