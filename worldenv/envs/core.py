@@ -53,8 +53,8 @@ class EnvCore:
         self.dynamics, self.task, self.episodes, self.config = dynamics, task, episodes, config
         self.spec: WorldSpec = dynamics.spec
         self.num_envs = dynamics.num_envs
-        engine = dynamics if isinstance(dynamics, Engine) else None
-        self.latent_shape = engine.world.latent_shape if engine is not None else None
+        self.engine = dynamics if isinstance(dynamics, Engine) else None
+        self.latent_shape = self.engine.world.latent_shape if self.engine is not None else None
         self.action_space: spaces.Space[Any] = action_space(config.action_mode, self.spec.chunk_latents)
         self.observation_space: spaces.Space[Any] = observation_space(
             config.obs_mode, self.spec, obs_keys=config.obs_keys, stack=config.stack, latent_shape=self.latent_shape
@@ -80,14 +80,14 @@ class EnvCore:
         In worlds with text a row without a prompt begins with the environment's. Episodes that begin with a clip
         remember it and go on from its end.
         """
-        if isinstance(self.dynamics, Engine) and self.dynamics.world.prompts is not None:
+        if self._has_text:
             wanted = self._prompts(prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
-        if isinstance(self.dynamics, Engine) and clip is not None:
-            chunk = self.dynamics.resume(*clip, seeds=seeds, mask=mask)
-        elif isinstance(self.dynamics, Engine) and images is not None:
-            c2w = self.episodes.c2w(seeds, starts)
-            chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
+        if clip is not None:
+            chunk = self.require_engine("options['clip']").resume(*clip, seeds=seeds, mask=mask)
+        elif images is not None:
+            engine, c2w = self.require_engine("options['image']"), self.episodes.c2w(seeds, starts)
+            chunk = engine.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
         else:
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
         goal = self.episodes.goal(seeds, starts)
@@ -106,12 +106,15 @@ class EnvCore:
         Raises:
             ValueError: if this world has no text, or a prompt cannot be encoded; then nothing has changed.
         """
-        if not isinstance(self.dynamics, Engine):
-            raise ValueError("a simulator takes no prompt; leave it out")
-        encode = self.dynamics.world.require_prompts()
+        engine = self.require_engine("a prompt")
+        encode = engine.world.require_prompts()
         embedded = {prompt: encode(prompt) for prompt in set(prompts.values())}
         for prompt, text in embedded.items():
-            self.dynamics.set_prompt(text, [row for row, wanted in prompts.items() if wanted == prompt])
+            engine.set_prompt(text, [row for row, wanted in prompts.items() if wanted == prompt])
+
+    @property
+    def _has_text(self) -> bool:
+        return self.engine is not None and self.engine.world.prompts is not None
 
     def _prompts(self, prompts: Sequence[str | None]) -> list[str]:
         given = prompts or [None] * self.num_envs
@@ -126,18 +129,12 @@ class EnvCore:
         Raises:
             ValueError: naming the value and what is possible.
         """
-        if images is not None and not isinstance(self.dynamics, Engine):
-            raise ValueError("options['image'] needs a generated world; a simulator starts on its own maps")
+        if images is not None:
+            self.require_engine("options['image']")
         if clip is not None:
-            if not isinstance(self.dynamics, Engine):
-                raise ValueError("options['clip'] needs a generated world; a simulator starts on its own maps")
-            self.dynamics.check_clip(*clip)
-        asked = any(prompt is not None for prompt in prompts)
-        if not isinstance(self.dynamics, Engine):
-            if asked:
-                raise ValueError("options['prompt'] needs a generated world; a simulator has its own maps")
-        elif asked or self.dynamics.world.prompts is not None:
-            encode = self.dynamics.world.require_prompts()
+            self.require_engine("options['clip']").check_clip(*clip)
+        if self._has_text or any(prompt is not None for prompt in prompts):
+            encode = self.require_engine("options['prompt']").world.require_prompts()
             for prompt in set(self._prompts(prompts)):
                 encode(prompt)
         count = len(self.episodes.starts) if self.episodes.starts is not None else 0
@@ -150,8 +147,8 @@ class EnvCore:
         return new.clone() if old is None else _where(mask, new, old)
 
     def _read_latents(self, mask: Tensor | None = None) -> None:
-        if self.config.obs_mode == "latent" and isinstance(self.dynamics, Engine):
-            newest = self.dynamics.newest_latents()
+        if self.config.obs_mode == "latent":
+            newest = self.require_engine("obs_mode='latent'").newest_latents()
             self.latents = newest if mask is None else self._fresh(mask, newest, self.latents)
 
     def step(
@@ -180,7 +177,7 @@ class EnvCore:
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse rows that do not exist or are named twice, and simulators."""
-        self._engine().check_rows(rows)
+        self.require_engine("a cloned state").check_rows(rows)
 
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows: memory, decoder, generators, task and clock.
@@ -190,12 +187,12 @@ class EnvCore:
         """
         index = torch.tensor(list(rows))
         own = {f"core.{k}": v for k, v in self._parts().items()} | {f"task.{k}": v for k, v in self.state.items()}
-        engine = self._engine().clone_state(rows)
+        engine = self.require_engine("a cloned state").clone_state(rows)
         return {k: v[index].clone() for k, v in own.items()} | {f"engine.{k}": v for k, v in engine.items()}
 
     def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows; see ``Engine.fork``."""
-        self._engine().fork(source, rows, reseed=reseed)
+        self.require_engine("a fork").fork(source, rows, reseed=reseed)
         a, b = torch.tensor(list(source)), torch.tensor(list(rows))
         for name, value in self._parts().items():
             setattr(self, name, value.index_copy(0, b, value[a]))
@@ -207,7 +204,7 @@ class EnvCore:
         Raises:
             ValueError: if the state is of another task or observation mode, or of another number of rows.
         """
-        engine, parts, index = self._engine(), self._parts(), torch.tensor(list(rows))
+        engine, parts, index = self.require_engine("a cloned state"), self._parts(), torch.tensor(list(rows))
         wanted = {f"core.{k}" for k in parts} | {f"task.{k}" for k in self.state}
         found = {k for k in state if k.startswith(("core.", "task."))}
         if wanted != found:
@@ -228,10 +225,11 @@ class EnvCore:
         named = {name: getattr(self, name) for name in ("elapsed", "frames", "stacked", "latents")}
         return {name: value for name, value in named.items() if value is not None}
 
-    def _engine(self) -> Engine:
-        if not isinstance(self.dynamics, Engine):
-            raise ValueError("a simulator's state cannot be cloned; use dynamics='world'")
-        return self.dynamics
+    def require_engine(self, what: str) -> Engine:
+        """Return the engine, or say that ``what`` is not for simulators."""
+        if self.engine is None:
+            raise ValueError(f"{what} needs a generated world, this is a simulator; use dynamics='world'")
+        return self.engine
 
     def observe(self) -> Any:
         """Return the observation of the present moment: fresh tensors, never written again."""
@@ -265,9 +263,9 @@ class EnvCore:
             "n_frames": torch.full((self.num_envs,), num_frames),
             "is_success": success.clone(),
         }
-        if self.config.report_memory and isinstance(self.dynamics, Engine):
-            info["memory_chunks"] = self.dynamics.memory_chunks
-            info |= {f"memory_{name}": value for name, value in self.dynamics.history.explain().items()}
+        if self.config.report_memory and self.engine is not None:
+            info["memory_chunks"] = self.engine.memory_chunks
+            info |= {f"memory_{name}": value for name, value in self.engine.history.explain().items()}
         return info
 
 

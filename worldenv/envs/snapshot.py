@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..base.checkpoint import load_tensors, save_tensors
 from ..base.config import to_dict
-from ..engine.engine import Engine
 from .core import EnvCore
 
 FORMAT = 1
@@ -35,9 +34,7 @@ def load_snapshot(path: Path, core: EnvCore) -> dict[str, Tensor]:
 
 
 def _identity(core: EnvCore) -> dict[str, object]:
-    if not isinstance(core.dynamics, Engine):
-        raise ValueError("a simulator's state cannot be saved; use dynamics='world'")
-    engine = core.dynamics
+    engine = core.require_engine("a saved state")
     return {
         "world": engine.world.fingerprint(),
         "memory": to_dict(engine.memory),
