@@ -64,10 +64,11 @@ def test_the_first_chunk_contains_the_start_view(world: World, text: torch.Tenso
     assert engine._state.bank.length.tolist() == [8, 8]
 
 
-def test_a_shared_release_keeps_its_float32_layers(release_dir: Path) -> None:
-    world = shared_world(release_dir, device=torch.device("cpu"), dtype=torch.bfloat16)
-    assert world.dit.dtype == torch.bfloat16
-    assert world.dit.time_proj.weight.dtype == torch.float32
+def test_a_release_in_lower_precision_keeps_its_float32_layers(release_dir: Path) -> None:
+    shared = shared_world(release_dir, device=torch.device("cpu"), dtype=torch.bfloat16)
+    for world in (shared, World.from_pretrained(release_dir, dtype="bfloat16")):
+        assert world.dit.dtype == torch.bfloat16
+        assert world.dit.time_proj.weight.dtype == torch.float32
 
 
 def test_chunks_of_one_latent_cannot_hold_the_start_view(release_dir: Path) -> None:

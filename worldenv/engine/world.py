@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
-from ..base.device import DTYPES, resolve_device, resolve_dtype
+from ..base.device import resolve_device, resolve_dtype
 from ..base.dynamics import WorldSpec
 from ..diffusion.schedule import SamplerConfig
 from ..memory.config import MemoryConfig
@@ -187,19 +187,23 @@ class World:
         Args:
             name: the world.
             device: ``auto``, ``cpu``, ``cuda`` ...
-            dtype: ``stored`` as the files have it, ``auto`` as the device is fastest, ``float32`` or ``bfloat16``.
+            dtype: ``stored`` as the files have it (a release: see ``load_worldplay``), ``auto`` as the device is
+                fastest, ``float32`` or ``bfloat16``.
             backend: see ``compute_with``.
             quantize: see ``compute_with``.
 
         Raises:
             ValueError: if there is no such world, or its files are missing, truncated or do not fit together.
         """
-        where = resolve_device(device)
-        world = cls.load(find_world(name))
-        kind = world.dit.dtype if dtype == "stored" else resolve_dtype(dtype, where)
-        world.dit.to(where)
-        world.vae.to(where) if dtype == "stored" else world.vae.to(where, kind)
-        return world.compute_with(dtype=kind, backend=backend, quantize=quantize)
+        where, path = resolve_device(device), find_world(name)
+        kind = None if dtype == "stored" else resolve_dtype(dtype, where)
+        if is_release(path):
+            world = cls.from_worldplay(path, device=where, dtype=kind)
+        else:
+            world = cls.load(path)
+            world.vae.to(where, kind)
+            world.dit.to(where, kind)
+        return world.compute_with(dtype=kind or world.dit.dtype, backend=backend, quantize=quantize)
 
     def compute_with(self, *, dtype: torch.dtype, backend: str = "auto", quantize: str = "none") -> World:
         """Set how the transformer computes, in place.
@@ -227,9 +231,7 @@ class World:
 
     @classmethod
     def load(cls, path: Path) -> World:
-        """Load the world in a directory."""
-        if not (path / "world.toml").is_file() and is_release(path):
-            return cls.from_worldplay(path)
+        """Load the world in a directory, as ``save_pretrained`` wrote it."""
         values = read_toml(path / "world.toml")
         found = values.get("format")
         if found != FORMAT:
@@ -302,9 +304,7 @@ def find_world(name: str | Path) -> Path:
 
 def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:
     """Write a world with weights in another precision to ``folder``, under another name if one is given."""
-    world = World.from_pretrained(name)
-    world.vae.to(DTYPES[dtype])
-    world.dit.to(DTYPES[dtype])
+    world = World.from_pretrained(name, dtype=dtype)
     if name_as:
         world.config = replace(world.config, name=name_as)
     world.save_pretrained(folder)
@@ -320,15 +320,9 @@ def shared_world(
 ) -> World:
     """Return the world on a device, loaded once per process however many envs use it."""
     resolve_backend(backend, device=device, dtype=dtype)
-    path = find_world(name).resolve()
-    key = (str(path), str(device), str(dtype), backend, quantize)
+    path, kind = find_world(name).resolve(), str(dtype).removeprefix("torch.")
+    key = (str(path), str(device), kind, backend, quantize)
     with _lock:
         if key not in _shared:
-            if is_release(path):
-                world = World.from_worldplay(path, device=device, dtype=dtype)
-            else:
-                world = World.load(path)
-                world.vae.to(device, dtype)
-                world.dit.to(device, dtype)
-            _shared[key] = world.compute_with(dtype=dtype, backend=backend, quantize=quantize)
+            _shared[key] = World.from_pretrained(path, device=key[1], dtype=kind, backend=backend, quantize=quantize)
         return _shared[key]
