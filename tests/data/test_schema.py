@@ -25,7 +25,7 @@ def make_clip(num_latents: int = 3, seed: int = 0, *, full: bool = True) -> Clip
         reward=np.arange(num_latents, dtype=np.float32),
         terminated=np.zeros(num_latents, bool),
         truncated=np.arange(num_latents) == 2,
-        attributes={"kind": "loop", "map_seed": 7, "text": "a maze", "table": {"a": 1}},
+        attributes={"kind": "loop", "map_seed": 7, "text": "a maze"},
     )
 
 
@@ -42,8 +42,7 @@ def test_clips_survive_the_disk_bit_by_bit(tmp_path: Path) -> None:
                 assert a.dtype == b.dtype, name
                 np.testing.assert_array_equal(a, b)
         assert read.num_latents == 3
-    assert again[0].attributes["kind"] == "loop"
-    assert again[0].attributes["table"] == '{"a": 1}'
+    assert again[0].attributes == {"kind": "loop", "map_seed": 7, "text": "a maze"}
     with h5py.File(tmp_path / "shard-00000.h5") as file:
         assert "OpenCV" in file.attrs["conventions"]
         assert file.attrs["git"] == "abc"

@@ -22,7 +22,6 @@ from worldenv.eval.rollout import run_rollout
 from worldenv.eval.suites import RUNS, suite_cases
 from worldenv.geometry.action import keys_to_c2w
 from worldenv.geometry.pose_string import parse_pose_string
-from worldenv.geometry.trajectory_file import Trajectory, write_worldplay
 
 CONTROLS = {"frozen", "last_frame", "blur", "vae", "simulator"}
 ARMS = {"worldplay", "recent", "random", "none", "swapped", "shuffled_actions", *CONTROLS}
@@ -201,9 +200,9 @@ def camera_path(tmp_path: Path) -> Path:
     """Six poses: five steps forward, turning."""
     start = torch.eye(4, dtype=torch.float64)
     c2w = torch.cat([start[None], keys_to_c2w(parse_pose_string("w+right-5"), start, move=0.08, turn_deg=3.0)])
-    K = torch.tensor([[0.5, 0, 0.5], [0, 0.6, 0.5], [0, 0, 1]], dtype=torch.float64).expand(len(c2w), 3, 3)
-    write_worldplay(tmp_path / "path.json", Trajectory(c2w, K))
-    return tmp_path / "path.json"
+    path, K = tmp_path / "path.json", [[960, 0, 960], [0, 648, 540], [0, 0, 1]]
+    path.write_text(json.dumps({i: {"extrinsic": pose.tolist(), "K": K} for i, pose in enumerate(c2w)}))
+    return path
 
 
 def test_a_rollout_follows_a_camera_path_from_a_picture(

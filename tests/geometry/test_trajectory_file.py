@@ -7,7 +7,7 @@ import torch
 from worldenv.geometry.action import c2w_to_keys, keys_to_c2w, keys_to_label
 from worldenv.geometry.pose import invert_se3
 from worldenv.geometry.pose_string import parse_pose_string
-from worldenv.geometry.trajectory_file import Trajectory, read_trajectory, write_worldplay
+from worldenv.geometry.trajectory_file import Trajectory, read_trajectory
 
 START = torch.eye(4, dtype=torch.float64)
 
@@ -20,9 +20,9 @@ def trajectory() -> Trajectory:
     return Trajectory(c2w, K)
 
 
-def test_worldplays_json_round_trips(trajectory: Trajectory, tmp_path: Path) -> None:
-    path = tmp_path / "path.json"
-    write_worldplay(path, trajectory)
+def test_worldplays_json_holds_c2w_and_pixels(trajectory: Trajectory, tmp_path: Path) -> None:
+    path, K = tmp_path / "path.json", [[1152, 0, 960], [0, 864, 540], [0, 0, 1]]
+    path.write_text(json.dumps({i: {"extrinsic": c2w.tolist(), "K": K} for i, c2w in enumerate(trajectory.c2w)}))
     read = read_trajectory(path)
     torch.testing.assert_close(read.c2w, trajectory.c2w)
     torch.testing.assert_close(read.K, trajectory.K)

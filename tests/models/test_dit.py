@@ -7,7 +7,7 @@ from torch import nn
 from worldenv.geometry.camera import intrinsics, normalise_intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
-from worldenv.models.dit import WorldDiT, block_causal_mask, patchify, unpatchify
+from worldenv.models.dit import WorldDiT, patchify, unpatchify
 from worldenv.models.kv_cache import KVCache
 from worldenv.models.prope import camera_projection
 from worldenv.models.types import Conditioning, DiTConfig
@@ -138,11 +138,6 @@ def test_cached_forward_equals_one_full_forward(dit: WorldDiT, entry: list[list[
     torch.testing.assert_close(dit(x, now, mask=mask, cache=cache), whole, atol=1e-5, rtol=1e-5)
 
 
-def test_block_causal_mask_matches_the_contexts() -> None:
-    entry = torch.tensor([[0, 1, 1, 2]])
-    assert torch.equal(block_causal_mask(entry), context_mask(entry))
-
-
 def test_prefill_forgets_the_context_before(dit: WorldDiT) -> None:
     cond = condition(context_of([[0, 1, 1, 2, 2]] * 2), poses(CHUNK), torch.zeros(BATCH, CHUNK).long(), K=K, unit=1.0)
     context, x, cache = context_of([[0, 1, 1, 2, 2]] * 2), noise(CHUNK), new_cache()
@@ -163,7 +158,7 @@ def test_empty_slots_have_no_influence(dit: WorldDiT) -> None:
 
 def test_the_future_has_no_influence_under_a_causal_mask(dit: WorldDiT) -> None:
     x, cond = noise(4), cond_of(poses(4))
-    mask = block_causal_mask(torch.tensor([[0, 0, 1, 1]]))
+    mask = context_mask(torch.tensor([[0, 0, 1, 1]]))
     later = x.clone()
     later[:, 2:] += 1
     out, changed = dit(x, cond, mask=mask), dit(later, cond, mask=mask)

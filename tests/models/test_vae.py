@@ -64,13 +64,6 @@ def test_streaming_decode_equals_decoding_the_whole_clip(
     torch.testing.assert_close(torch.cat(parts, 1), vae.decode(latents), atol=1e-4, rtol=0)
 
 
-def test_decode_stream_yields_latent_by_latent(vae: VAE, latents: torch.Tensor) -> None:
-    cache = VAECache()
-    parts = list(vae.decode_stream(latents, cache))
-    assert [p.shape[1] for p in parts] == [1, 4, 4, 4, 4, 4]
-    torch.testing.assert_close(torch.cat(parts, 1), vae.decode(latents), atol=1e-4, rtol=0)
-
-
 def test_decoding_needs_its_past(vae: VAE, latents: torch.Tensor) -> None:
     """The cache matters: without it the same latents give other frames."""
     alone = vae.decode(latents[:, 3:])[:, -1]

@@ -13,7 +13,6 @@ where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -83,7 +82,7 @@ def _write_clip(group: h5py.Group, clip: Clip) -> None:
             group.create_dataset(name, data=value, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
         else:
             group.create_dataset(name, data=value)
-    group.attrs.update({k: json.dumps(v) if isinstance(v, dict) else v for k, v in clip.attributes.items()})
+    group.attrs.update(clip.attributes)
 
 
 def read_shard(path: Path, *, arrays: tuple[str, ...] = ARRAYS) -> Iterator[Clip]:

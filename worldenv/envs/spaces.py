@@ -16,7 +16,6 @@ from ..base.dynamics import Actions, WorldSpec
 from ..geometry.action import BASIC_KEYS, camera_to_c2w, keys_to_camera, label_to_keys
 
 GOAL_BOUND = 1000.0
-OBS_KEYS = ("image", "goal", "c2w")
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
 

@@ -53,16 +53,6 @@ def read_trajectory(path: Path) -> Trajectory:
     )
 
 
-def write_worldplay(path: Path, trajectory: Trajectory, *, width: int = 1920, height: int = 1080) -> None:
-    """Write a path as WorldPlay's JSON: ordered entries with c2w and K in pixels."""
-    size = torch.tensor([width, height, 1.0], dtype=torch.float64)[:, None]
-    entries = {
-        str(i): {"extrinsic": c2w.tolist(), "K": (size * K).tolist()}
-        for i, (c2w, K) in enumerate(zip(trajectory.c2w, trajectory.K, strict=True))
-    }
-    path.write_text(json.dumps(entries))
-
-
 def normalise_pixels(K: Tensor) -> Tensor:
     """Divide intrinsics in pixels (..., 3, 3) by the image size, which is twice their centre; centres become 1/2."""
     result = torch.zeros_like(K)

@@ -323,10 +323,3 @@ def unpatchify(
     x = tokens.unflatten(2, (rows, columns)).unflatten(-1, (patch, patch, -1))
     x = x.permute(0, 1, 6, 2, 4, 3, 5)  # (B, F, C, rows, ph, columns, pw)
     return x.flatten(5, 6).flatten(3, 4)
-
-
-def block_causal_mask(
-    chunk_index: Tensor,  # (B or 1, F) the chunk each latent belongs to
-) -> Tensor:
-    """Let a latent see its own chunk and every earlier one; (B or 1, F, F) bool."""
-    return chunk_index[:, :, None] >= chunk_index[:, None, :]

@@ -11,7 +11,6 @@ at, so that decoding latent by latent equals decoding the whole clip (WorldPlay 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -288,15 +287,6 @@ class Codec(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype that the decoder computes in."""
         raise NotImplementedError
-
-    def decode_stream(
-        self,
-        latents: Tensor,  # (B, F, C, h, w)
-        cache: VAECache,
-    ) -> Iterator[Tensor]:
-        """Yield the pixels of one latent after another, so that the first can be shown while the rest decode."""
-        for latent in latents.split(1, dim=1):
-            yield self.decode(latent, cache)
 
     def normalise(
         self,

@@ -18,8 +18,6 @@ Array = npt.NDArray[Any]
 
 EYE_HEIGHT = 41 / 32
 """Metres from the floor to the camera: 41 map units."""
-PLAYER_RADIUS = 0.5
-"""Half the side of the player's square footprint in metres: 16 map units."""
 
 
 @dataclass(frozen=True, kw_only=True)

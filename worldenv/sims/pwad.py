@@ -1,4 +1,4 @@
-"""Write mazes as a Doom PWAD: one MAPnn / TEXTMAP / ENDMAP triple per map, in UDMF text.
+"""Write a maze as a Doom PWAD: a MAP01 / TEXTMAP / ENDMAP triple, in UDMF text.
 
 The engine builds the BSP nodes when it loads a map. Doom axes: x = 32 X, y = 32 Z, z = -32 Y; a linedef's
 front lies on the right of v1 -> v2.
@@ -56,22 +56,6 @@ class _Edge:
     back: _Side | None
     blocking: bool
     reverse: bool
-
-
-def write_pwad(path: str | Path, mazes: Sequence[Maze]) -> list[str]:
-    """Write the mazes and the player class into one file; return the map names, MAP01 first.
-
-    Raises:
-        ValueError: if there are more than 99 mazes.
-    """
-    if len(mazes) > 99:
-        raise ValueError(f"{len(mazes)} mazes do not fit one PWAD (MAP01 to MAP99); pass at most 99")
-    lumps = player_lumps()
-    names = [f"MAP{number:02d}" for number in range(1, len(mazes) + 1)]
-    for name, maze in zip(names, mazes):
-        lumps += [(name, b""), ("TEXTMAP", textmap(maze).encode("ascii")), ("ENDMAP", b"")]
-    write_lumps(path, lumps)
-    return names
 
 
 def write_slot(path: str | Path, maze: Maze) -> None:

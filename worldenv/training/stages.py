@@ -301,8 +301,3 @@ def _account(world: World) -> str:
     """Say in a line how a teacher was made, and which weights it has."""
     last = world.config.provenance[-1]
     return f"{last.stage}, {last.steps} steps, {last.hours:g} h, git {last.git}, sha256 {world.sha256[:12]}"
-
-
-def stage_names() -> tuple[str, ...]:
-    """Return the names of the stages."""
-    return tuple(STAGES)

@@ -21,7 +21,7 @@ def test_streaming_equals_what_diffusers_decodes_at_once(vae) -> None:
     z = latents(4)
     whole = vae.vae.decode(vae.denormalise(z).transpose(1, 2)).sample.transpose(1, 2)
     cache = VAECache()
-    streamed = torch.cat(list(vae.decode_stream(z, cache)), 1)
+    streamed = torch.cat([vae.decode(latent, cache) for latent in z.split(1, 1)], 1)
     assert streamed.shape == (2, 13, 3, 32, 64)
     torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=1e-5)
 
