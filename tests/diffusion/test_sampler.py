@@ -49,6 +49,11 @@ def test_samplers_that_do_not_go_together_are_refused() -> None:
         SamplerConfig(order=2, stochastic=True)
 
 
+def test_a_stochastic_sampler_needs_noise() -> None:
+    with pytest.raises(ValueError, match="pass what draws its noise"):
+        sample_chunk(lambda x, t: NOISE - DATA, NOISE, SamplerConfig(stochastic=True))
+
+
 def test_timesteps_are_a_thousand_sigmas_for_every_latent() -> None:
     config, called = SamplerConfig(num_steps=3), []
 

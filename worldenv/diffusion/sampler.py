@@ -28,7 +28,12 @@ def sample_chunk(
     ``config.stochastic``, x0 predictions re-noised by ``renoise()`` between steps (the sampler that distilled students
     are trained with). With ``exit_step`` the x0 predicted at that step is the result, and gradients flow through that
     one evaluation only: a student's self-rollout (WorldPlay, Algorithm 1).
+
+    Raises:
+        ValueError: if the sampler is stochastic and nothing draws its noise.
     """
+    if config.stochastic and renoise is None:
+        raise ValueError("a stochastic sampler re-noises between steps, and renoise is None; pass what draws its noise")
     x, before, step_before = noise, None, 0.0
     for step_index, (now, after) in enumerate(pairwise(inference_sigmas(config).tolist())):
         timesteps = torch.full(x.shape[:2], 1000 * now, device=x.device)
@@ -40,7 +45,8 @@ def sample_chunk(
                 v = velocity(x, timesteps)
         else:
             v = velocity(x, timesteps)
-        if config.stochastic and renoise is not None:
+        if config.stochastic:
+            assert renoise is not None
             x0 = x - now * v
             x = (1 - after) * x0 + after * renoise() if after > 0 else x0
             continue
