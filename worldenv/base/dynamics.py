@@ -1,7 +1,8 @@
 """The one protocol that simulators and generated worlds share.
 
-Tasks, environments, agents and evaluation suites see a world only through ``Dynamics``, so each of them runs on the
-simulator and on the generated world by swapping one argument.
+Tasks, environments, agents and evaluation suites step a ``Dynamics``, so each of them runs on the simulator and on the
+generated world by swapping one argument. What only a generated world has (memory, latents, clones, prompts) is asked of
+``engine.Engine`` itself.
 """
 
 from __future__ import annotations

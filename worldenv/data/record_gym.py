@@ -12,8 +12,9 @@ from .schema import Clip
 
 
 class GymSource:
-    """Random actions, one per latent, held for four frames; episodes that end are cut into shorter clips' padding.
+    """Random actions, one per latent, held for four frames.
 
+    An episode that ends repeats its last frame until its latent is full; the next latent of the clip is of a new one.
     Frames come from ``render()`` (``rgb_array``). Where ``info`` holds ``c2w`` (4, 4) and ``K`` (3, 3) they are
     recorded; otherwise poses are absent and the clip's attribute ``poses`` says so.
     """

@@ -7,8 +7,9 @@ One group per clip, ``clip_00000``, with the datasets
     K float32 (3, 3) pixels            keys int64 (F, 2), camera float32 (F, 5): the action into each latent
     reward float32 (F,)                terminated, truncated bool (F,)
 
-where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes: ``text``, ``seed``,
-``map_seed``, ``kind``, ``steps``.
+where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes of a clip: ``seed``; from
+simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, from Gymnasium environments ``env``, ``poses``,
+``actions``. Of the file: ``format``, ``conventions``, ``config``, ``git``, ``fps``.
 """
 
 from __future__ import annotations
