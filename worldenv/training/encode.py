@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..base.checkpoint import save_tensors
-from ..base.device import resolve_device
+from ..base.device import default_dtype, resolve_device
 from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
 from ..data.schema import Clip, read_shard, shard_paths
@@ -70,7 +70,7 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     vae = world.vae.eval()
     device = vae.latent_mean.device
     rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "need": []}
-    bf16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    bf16 = default_dtype(device) == torch.bfloat16
     for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
