@@ -65,7 +65,7 @@ def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     called = {}
     monkeypatch.setattr(
-        stages, "train", lambda stage, config, out, resume: called.update(stage=stage, config=config, out=out)
+        stages, "train", lambda stage, config, out, **_: called.update(stage=stage, config=config, out=out)
     )
     run(
         monkeypatch,
