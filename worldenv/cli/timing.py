@@ -14,7 +14,7 @@ def bench(arguments: list[str]) -> None:
         what: tyro.conf.Positional[Literal["engine", "backends", "memory", "rolling", "worldplay"]] = "engine", /, *,
         out: Path,
         world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
-        decode: bool = True, capture: bool = False, teacher_steps: int = 16, layers: int = 30,
+        decode: bool = True, capture: bool = False, teacher_steps: tuple[int, ...] = (16,), layers: int = 30,
         size: tuple[int, int] = (704, 1280),
     ) -> None:  # fmt: skip
         """Measure and write a JSON file: throughput, memory at a great age, a rolling window, or WorldPlay-5B.
@@ -22,7 +22,8 @@ def bench(arguments: list[str]) -> None:
         Args:
             what: engine (a world with 1, 4 and 16 envs), backends (float32, bfloat16 and int8 side by side), memory (an
                 old engine against a young one, and retrieval alone), rolling (both lookahead policies of a rolling
-                window against the many-step teacher), or worldplay (the released sizes on random weights, by part).
+                window against chunk after chunk and a joint teacher), or worldplay (the released sizes on random
+                weights, by part).
             out: JSON file to write.
             world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights).
             envs: engine, backends: batch sizes, interleaved; rolling: the first of them.
@@ -30,7 +31,7 @@ def bench(arguments: list[str]) -> None:
             decode: engine: make frames of the latents, as environments with pictures do.
             capture: engine: launch chunks as CUDA graphs; backends tries both by itself.
             chunks: memory: age of the old engine.
-            teacher_steps: rolling: steps of the teacher.
+            teacher_steps: rolling: numbers of steps of the teacher, each of which is timed.
             layers: worldplay: transformer layers (the release has 30).
             size: worldplay: height and width.
         """
