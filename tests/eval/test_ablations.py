@@ -1,6 +1,7 @@
 """Worlds trained differently as arms: how they are named, paired and judged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from worldenv.eval.claims import Question
 from worldenv.eval.pictures import draw_claims
 from worldenv.eval.report import as_page
 from worldenv.eval.run import ArmResult
-from worldenv.eval.statistics import p_value
+from worldenv.eval.statistics import Figure, crossed_means, p_value
+from worldenv.eval.suites import RUNS
 
 QUESTION = Question(claims=(("full", "without"),))
 
@@ -64,7 +66,9 @@ def test_secondary_metrics_are_corrected_for_their_number_and_the_primary_is_not
     found = QUESTION.judge(made, list(range(20)))["full - without"]
     plain = {
         name: p_value(
-            made["full@0"].metrics[name] - made["without@0"].metrics[name], [np.zeros(20, int), np.arange(20)]
+            crossed_means(
+                made["full@0"].metrics[name] - made["without@0"].metrics[name], [np.zeros(20, int), np.arange(20)]
+            )
         )
         for name in found
     }
@@ -81,6 +85,24 @@ def test_an_error_is_better_when_it_is_lower() -> None:
     assert found["full - without"]["r_dist"]["verdict"] == "not reproduced"
     assert found["without - full"]["r_dist"]["verdict"] == "reproduced in direction"
     assert found["without - full"]["r_dist"]["mean"] == -found["full - without"]["r_dist"]["mean"]
+
+
+def test_a_figure_of_the_whole_arm_decides_like_a_metric_and_is_better_when_it_is_lower() -> None:
+    rng, made = np.random.default_rng(0), {}
+    for seed in range(5):
+        noise = rng.normal(0, 0.02, 1000)
+        for arm, value in (("full", 0.3), ("without", 0.5 + 0.01 * seed)):
+            made[f"{arm}@{seed}"] = ArmResult(
+                figures={"frechet": Figure(value, value + noise, 20), "fid": Figure(value)}
+            )
+    question = Question(claims=(("full", "without"), ("without", "full")), primary="frechet", secondary=("fid",))
+    found = question.judge(made, list(range(20)))
+    said = found["full - without"]["frechet"]
+    assert said["mean"] == pytest.approx(0.22)
+    assert said["verdict"] == "reproduced in direction"
+    assert said["seeds"]["4"] == {"mean": 0.24, "ci95": [0.24, 0.24]}
+    assert found["without - full"]["frechet"]["verdict"] == "not reproduced"
+    assert "fid" not in found["full - without"], "it has no interval"
 
 
 @pytest.mark.parametrize(("gain", "same"), [(0.05, True), (0.5, False)])
@@ -125,3 +147,31 @@ def test_worlds_are_compared_on_the_same_cases(
     assert verdict["mean"] == 0
     assert verdict["verdict"] == "inconclusive"
     assert report["differences"]["one@0 - other@0"]["psnr"]["mean"] == 0
+
+
+@pytest.mark.usefixtures("sims")
+def test_drift_is_compared_in_pairs_and_any_metric_may_decide(
+    tiny_world_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNS, "drift", replace(RUNS["drift"], chunks=8))
+    primary = "frechet_pose_features_drift"
+    command = ["worldenv", "eval", "ablations", "--worlds", "2", "--suite", "drift", "--primary", primary]
+    arms = [f"one={tiny_world_dir}", f"other={tiny_world_dir}"]
+    monkeypatch.setattr("sys.argv", [*command, "--out", str(tmp_path), "--arms", *arms])
+    main()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["question"]["primary"] == primary
+    for metric in (primary, "contrast_drift_size", "sharpness_drift_size", "frechet_pose_features_late"):
+        assert report["differences"]["one@0 - other@0"][metric] == {"mean": 0, "ci95": [0, 0], "n": 2}, metric
+        assert report["verdicts"]["one - other"][metric]["verdict"] == "inconclusive"
+        assert report["arms"]["one@0"][metric]["n"] == 2
+
+
+@pytest.mark.parametrize("option", [("--suite", "drift"), ("--primary", "psnr")])
+def test_what_a_table_says_itself_is_refused_beside_it(
+    option: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["worldenv", "eval", "ablations", "--table", "table6.toml", "--out", str(tmp_path), *option]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="--suite and --primary are for --arms"):
+        main()

@@ -58,7 +58,9 @@ def test_revisit_writes_a_report_that_repeats(tiny_world: World, tmp_path: Path)
     assert arms["frozen"]["action_score"]["mean"] < 0.1
     assert arms["simulator"]["action_score_return_gap4"]["mean"] > 0.8
     assert arms["frozen"]["action_score_return_gap4"]["mean"] < 0.1
-    assert arms["simulator"]["frechet_pose_features"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 1}
+    assert arms["simulator"]["frechet_pose_features"] == {"mean": 0.0, "ci95": [0.0, 0.0], "n": 2}
+    assert arms["frozen"]["frechet_pose_features_unseen"]["mean"] > 0
+    assert "frechet_pose_features" in reports[0]["differences"]["worldplay - frozen"]
     assert reports[0]["floor"]["pose"]["truth"]["latent_rotation_deg_median"] < 0.5
     assert "lpips" in reports[0]["skipped"]
     page = (tmp_path / "a" / "report.md").read_text()
@@ -89,6 +91,8 @@ def test_the_drift_suite_compares_early_and_late_chunks(tiny_world: World, tmp_p
     assert arms["simulator"]["sharpness_drift"]["mean"] == pytest.approx(0, abs=0.5)
     assert arms["simulator"]["contrast_ratio_drift"]["mean"] == 0
     assert "contrast_ratio_late" in arms["worldplay"]
+    late, early = (arms["worldplay"][f"frechet_pose_features_{age}"]["mean"] for age in ("late", "early"))
+    assert arms["worldplay"]["frechet_pose_features_drift"]["mean"] == pytest.approx(late - early, abs=2e-4)
 
 
 @pytest.mark.usefixtures("sims")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from worldenv.eval.frechet import frechet, frechet_distance
+from worldenv.eval.frechet import Moments, frechet, frechet_distance, frechet_draws
 
 RNG = np.random.default_rng(0)
 
@@ -96,3 +96,20 @@ def test_what_is_no_covariance_is_refused() -> None:
         frechet([0, np.nan], eye, [0, 0], eye)
     with pytest.raises(ValueError, match="shapes"):
         frechet([0, 0], eye, [0, 0, 0], np.eye(3))
+
+
+@pytest.mark.parametrize(("length", "width"), [(9, 4), (2, 30)])
+def test_draws_are_the_distances_of_resampled_trajectories(length: int, width: int) -> None:
+    """Against the features themselves, put together as often as each trajectory was drawn; also without full rank."""
+    made, true = (correlated(7 * length, width, seed=i).reshape(7, length, width) for i in (8, 9))
+    chosen = RNG.random((7, length)) < 0.7
+    chosen[0] = False  # a trajectory without any such frame
+    weights = RNG.multinomial(7, np.full(7, 1 / 7), 120)
+    weights[0] = [7, 0, 0, 0, 0, 0, 0]
+    sums = {"arm": Moments.of(made, chosen), "truth": Moments.of(true, chosen)}
+    found = frechet_draws(sums, sums["truth"], weights.astype(float))
+    assert np.isnan(found["arm"][0])
+    for draw, times in list(zip(found["arm"], weights, strict=True))[1:]:
+        a, b = (np.concatenate([x[i][chosen[i]] for i in np.repeat(np.arange(7), times)]) for x in (made, true))
+        assert draw == pytest.approx(frechet_distance(a, b), rel=1e-5)
+    assert found["truth"][1:] == pytest.approx(np.zeros(119), abs=1e-5 * true.var() * width)

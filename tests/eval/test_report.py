@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldenv.eval.report import as_page, write_report
+from worldenv.eval.report import as_page, compare, write_report
+from worldenv.eval.statistics import Figure
 
 
 def report(path: Path, **changes: object) -> dict[str, object]:
@@ -63,3 +64,34 @@ def test_every_trajectory_is_a_row_and_the_page_holds_every_figure(tmp_path: Pat
     assert "| gap |  | 0.375 [0.25, 0.5] |" in page
     assert "| psnr | 9.5 [9, 10] |" in page
     assert "lpips was skipped: no weights" in page
+
+
+def test_figures_of_whole_arms_stand_beside_means_and_in_differences(tmp_path: Path) -> None:
+    arms = {name: {"psnr": np.array([10.0, 12.0])} for name in "ab"}
+    draws = np.linspace(-0.2, 0.2, 1001)
+    figures = {
+        "a": {"frechet": Figure(2.0, 2 + draws, 2), "fid": Figure(7.0)},
+        "b": {"frechet": Figure(5.0, 5 - draws, 2), "fid": Figure(9.0)},
+    }
+    made = report(tmp_path / "report.json", arms=arms, figures=figures, against=[("a", "b")])
+    assert made["arms"]["a"]["frechet"] == {"mean": 2.0, "ci95": [1.81, 2.19], "n": 2}  # type: ignore[index]
+    assert made["arms"]["a"]["fid"]["n"] == 1  # type: ignore[index]
+    difference = made["differences"]["a - b"]  # type: ignore[index]
+    assert difference["frechet"] == {"mean": -3.0, "ci95": [-3.38, -2.62], "n": 2}
+    assert "fid" not in difference, "without an interval there is no difference to speak of"
+    page = (tmp_path / "report.md").read_text()
+    assert "| frechet | 2 [1.81, 2.19] | 5 [4.81, 5.19] |" in page
+    assert "| fid | 7 | 9 |" in page
+
+
+def test_reports_differ_only_where_intervals_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, base in (("a", 0.0), ("b", 5.0)):
+        (tmp_path / name).mkdir()
+        figures = {"none": {"fid": Figure(base), "frechet": Figure(base, np.linspace(base - 1, base + 1, 100), 2)}}
+        arms = {"none": {"psnr": np.array([10.0, 12.0])}}
+        report(tmp_path / name / "report.json", arms=arms, figures=figures)
+    compare(tmp_path / "a", tmp_path / "b")
+    shown = "".join(capsys.readouterr())
+    rows = {name: next(line for line in shown.splitlines() if name in line) for name in ("fid", "frechet", "psnr")}
+    assert "higher" in rows["frechet"]
+    assert "higher" not in rows["fid"] + rows["psnr"]

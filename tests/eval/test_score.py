@@ -86,6 +86,19 @@ def test_seen_and_unseen_ground_are_scored_apart(noise_cases) -> None:  # type: 
     assert "seen_psnr" not in unseen
 
 
+def test_unseen_contrast_is_of_the_frames_that_the_start_view_mostly_did_not_show(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    cases = noise_cases(["explore"], 2, size=(16, 16))
+    seen = torch.ones(1, 8, 64, dtype=torch.bool)
+    seen[0, 4, :32], seen[0, 5, :33], seen[0, 6:] = False, False, False
+    cases = replace(cases, seen=seen)
+    assert cases.unseen.tolist() == [[False] * 5 + [True] * 3]
+    made = cases.frames.clone()
+    made[:, [24, 28]] = (128 + (made[:, [24, 28]].float() - 128) / 2).to(torch.uint8)  # ends of latents 5 and 6
+    assert measure(made, cases)["contrast_ratio_unseen"] == pytest.approx((0.5 + 0.5 + 1) / 3, abs=0.01)
+    assert not replace(cases, seen=None).unseen.any()
+    assert "contrast_ratio_unseen" not in measure(made, replace(cases, seen=None))
+
+
 def test_curves_have_a_value_per_chunk_and_show_decay(noise_cases) -> None:  # type: ignore[no-untyped-def]
     cases = noise_cases(["explore"], 16, size=(16, 16))
     fade = torch.linspace(1, 0.5, cases.frames.shape[1])[None, :, None, None, None]

@@ -69,7 +69,8 @@ def ablations(arguments: list[str]) -> None:
     def run(
         *, out: Path, table: Path | None = None, arms: tuple[str, ...] = (), seeds: tuple[int, ...] = (),
         processes: int | None = None, runs: Path | None = None, worlds: int | None = None,
-        first_seed: int | None = None,
+        first_seed: int | None = None, suite: Literal["revisit", "short_term", "drift", "memory"] | None = None,
+        primary: str = "",
     ) -> None:  # fmt: skip
         """Train the arms of a table and judge what it claims, or compare worlds that are there (--arms).
 
@@ -88,15 +89,22 @@ def ablations(arguments: list[str]) -> None:
             runs: folder for training runs, which tables share; by default runs, beside out.
             worlds: number of held-out mazes; by default what the table says, or all that are published.
             first_seed: draw other cases, from this map seed on.
+            suite: what --arms step through, by default revisit; drift is 64 chunks.
+            primary: metric that decides between --arms, by default return_psnr_gt_far; frechet_pose_features_unseen and
+                others of worldenv.eval.figures are judged beside it, as PSNR rewards blur where nothing is known.
         """
         from ..eval.ablations import run_ablations, run_table
+        from ..eval.claims import PRIMARY
 
         if table is not None and arms:
             raise ValueError("--table trains its own arms; pass --table or --arms")
         if table is None and (seeds or processes or runs):
             raise ValueError("--seeds, --processes and --runs train the arms of a --table")
+        if table is not None and (suite or primary):
+            raise ValueError("--suite and --primary are for --arms; a --table says what its arms are judged by")
         if table is None:
-            run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed)
+            judged = {"suite": suite or "revisit", "primary": primary or PRIMARY}
+            run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed, **judged)
         else:
             run_table(table, out, runs=runs, seeds=seeds, processes=processes, num_worlds=worlds, first_seed=first_seed)
 

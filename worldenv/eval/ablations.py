@@ -22,23 +22,27 @@ from ..memory.config import MemoryConfig
 from .ablation_table import AblationTable, read_table
 from .ablation_training import default_processes, train_table
 from .arms import Make, WorldArm, control_arms
-from .claims import Question
+from .claims import DISTRIBUTION, PRIMARY, SECONDARY, Question
 from .evaluate import Subject, conclude, measure
 from .pictures import draw_claims
 from .suites import RUNS, Suite, suite_cases
 
 
-def run_ablations(arms: Sequence[str], out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
-    """Run worlds as arms of suite ``revisit`` and judge the first arm against the others.
+def run_ablations(
+    arms: Sequence[str], out: Path, *, num_worlds: int | None, first_seed: int | None, suite: str = "revisit",
+    primary: str = PRIMARY,
+) -> None:  # fmt: skip
+    """Run worlds as arms of a suite and judge the first arm against the others, also by early and late chunks.
 
     Raises:
         ValueError: if an arm is not NAME=DIR or named twice, there are fewer than two, or worlds differ in frames.
     """
     worlds = {arm: load_world(path) for arm, path in parse_arms(arms).items()}
     first, *others = dict.fromkeys(arm.partition("@")[0] for arm in worlds)
-    suite = replace(RUNS["revisit"], against=tuple(worlds)[1:])
-    question = Question(claims=tuple((first, other) for other in others))
-    score_worlds(worlds, question, suite, out, num_worlds=num_worlds, first_seed=first_seed)
+    claims = tuple((first, other) for other in others)
+    question = Question(claims=claims, primary=primary, secondary=(PRIMARY, *SECONDARY, *DISTRIBUTION))
+    wanted = replace(RUNS[suite], against=tuple(worlds)[1:], ages=True)
+    score_worlds(worlds, question, wanted, out, num_worlds=num_worlds, first_seed=first_seed)
 
 
 def run_table(

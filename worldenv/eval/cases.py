@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -33,6 +34,8 @@ CLEARANCE = 0.65
 """Metres that a path keeps from walls."""
 STRIDE = 2
 """Every second pixel of a view, each way, is looked up in earlier views."""
+MOST = 0.5
+"""Share of a view that the start view must not have shown for the whole frame to count as unseen ground."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,14 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    @property
+    def unseen(self) -> npt.NDArray[np.bool_]:
+        """Which latents end on ground that is mostly invented, (B, F); without depth nobody knows, and none does."""
+        if self.seen is None:
+            return np.zeros(self.c2w.shape[:2], bool)
+        result: npt.NDArray[np.bool_] = (~self.seen.numpy()).mean(2) > MOST
+        return result
 
     def actions(self, chunk_latents: int) -> list[Actions]:
         """Return the commands of every chunk, in order."""

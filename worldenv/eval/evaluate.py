@@ -18,7 +18,7 @@ from .action import run_action
 from .arms import Make, WorldArm, control_arms, doubted, memory_arms, vae_arm
 from .bench import latency
 from .cases import PROTOCOL, Cases
-from .frechet import frechet_distance
+from .figures import arm_figures
 from .geometry import run_geometry
 from .learned import UsableMetric, available
 from .learned import score as learned_scores
@@ -28,6 +28,7 @@ from .reconstruction import run_reconstruction
 from .report import print_arms, write_report
 from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
 from .score import Judge
+from .statistics import Figure
 from .suites import HELD_OUT, RUNS, Suite, suite_cases
 
 POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
@@ -115,13 +116,12 @@ def measure(
         key=f"{name} {PROTOCOL} {suite} {world} {source} {git_revision()}",
     )  # fmt: skip
     cut = cases.cut(suite.num_frames)
-    totals = {
-        arm: _learned(usable, result, cut, skipped) | _distances(result, results) for arm, result in results.items()
-    }
+    for arm, figures in arm_figures(results, cut, ages=suite.ages).items():
+        results[arm].figures = figures | _learned(usable, results[arm], cut, skipped)
     report = write_report(
         out / "report.json", suite=name, protocol=PROTOCOL, world=world, seeds=cases.seeds, kinds=cases.kinds,
         arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
-        totals=totals,
+        figures={arm: result.figures for arm, result in results.items()},
         timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
         weights={metric: one.sha256 for metric, one in usable.items()}, **more(results),
     )  # fmt: skip
@@ -136,17 +136,6 @@ def conclude(report: Mapping[str, Any], out: Path) -> None:
     console.print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} to {out}")
 
 
-def _distances(result: ArmResult, results: dict[str, ArmResult]) -> dict[str, float]:
-    """Return the Frechet distances between an arm's features and the simulator's: all, early and late ones."""
-    truth, found = results["simulator"].features, dict[str, float]()
-    for name, mine in result.features.items():
-        eighth = max(1, mine.shape[1] // 8)
-        for suffix, part in (("", slice(None)), ("_early", slice(eighth)), ("_late", slice(-eighth, None))):
-            a, b = (x[:, part].reshape(-1, x.shape[-1]) for x in (mine, truth[name]))
-            found[name + suffix] = frechet_distance(a, b)
-    return found
-
-
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
     """Return what the estimator makes of true frames: medians and 95th percentiles, over some cases."""
     if judge.estimator is None or not judge.pose_step or len(cases) < 2:
@@ -158,15 +147,15 @@ def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
 
 def _learned(
     usable: dict[str, UsableMetric], result: ArmResult, cases: Cases, skipped: dict[str, str]
-) -> dict[str, float]:
-    """Add the metrics that need weights to an arm; return those of the arm as a whole."""
+) -> dict[str, Figure]:
+    """Add the metrics that need weights to an arm; return those of the arm as a whole, which have no interval."""
     if not usable:
         return {}
     assert result.shown is not None
     each, whole, failed = learned_scores(usable, result.shown[:, : cases.frames.shape[1]], cases.frames)
     result.metrics |= each
     skipped |= failed
-    return whole
+    return {name: Figure(value) for name, value in whole.items()}
 
 
 def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base.log import console, git_revision, hardware
 from .image import Array
-from .statistics import DESCRIPTION, paired, summarise
+from .statistics import DESCRIPTION, Figure, paired, summarise
 
 LEAST_MOTION = 0.5
 """Share of the true motion below which an arm's consistency says nothing: it stands still."""
@@ -29,20 +29,24 @@ def write_report(
     timing: Mapping[str, float],
     against: Sequence[tuple[str, str]] = (),
     kinds: Sequence[str] = (),
-    totals: Mapping[str, Mapping[str, float]] | None = None,
+    figures: Mapping[str, Mapping[str, Figure]] | None = None,
     skipped: Mapping[str, str] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Write report.json (format 1) and return it; beside it trajectories.csv and report.md.
 
     ``seeds`` are the maps of the cases: what intervals are drawn over. ``against`` names the pairs of arms whose
-    differences are reported, ``totals`` figures of an arm as a whole (one value, no interval), ``skipped`` the metrics
-    that could not be computed and why.
+    differences are reported, ``figures`` what is measured of an arm as a whole, ``skipped`` the metrics that could not
+    be computed and why.
     """
-    groups = [np.asarray(seeds)]
+    groups, whole = [np.asarray(seeds)], figures or {}
     summaries = {arm: {k: summarise(v, groups) for k, v in metrics.items()} for arm, metrics in arms.items()}
-    for arm, values in (totals or {}).items():
-        summaries[arm] |= {k: {"mean": round(v, 4), "ci95": [round(v, 4)] * 2, "n": 1} for k, v in values.items()}
+    differences = {f"{a} - {b}": paired(arms[a], arms[b], groups) for a, b in against}
+    for arm, found in whole.items():
+        summaries[arm] |= {k: figure.summary() for k, figure in found.items()}
+    for a, b in against if whole else ():
+        shared = {k: whole[a][k] - whole[b][k] for k in whole[a] if k in whole[b]}
+        differences[f"{a} - {b}"] |= {k: figure.summary() for k, figure in shared.items() if figure.draws is not None}
     report = {
         "format": 1,
         "suite": suite,
@@ -53,7 +57,7 @@ def write_report(
         "seeds": seeds,
         "ci": DESCRIPTION,
         "arms": summaries,
-        "differences": {f"{a} - {b}": paired(arms[a], arms[b], groups) for a, b in against},
+        "differences": differences,
         "timing": {k: round(v, 3) for k, v in timing.items()},
         "skipped": dict(skipped or {}),
         **more,
@@ -136,7 +140,8 @@ def _cell(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return ""
     low, high = summary["ci95"]
-    return f"{summary['mean']:.3g} [{low:.3g}, {high:.3g}]"
+    interval = "" if summary.get("n") == 1 else f" [{low:.3g}, {high:.3g}]"
+    return f"{summary['mean']:.3g}{interval}"
 
 
 RETURNING = {"self": "return_psnr_self", "far": "return_psnr_self_far", "truth": "return_psnr_gt"}
@@ -174,7 +179,7 @@ def compare(first: Path, second: Path) -> None:
     for arm in (x for x in a["arms"] if x in b["arms"]):
         for metric in (x for x in a["arms"][arm] if x in b["arms"][arm]):
             x, y = a["arms"][arm][metric], b["arms"][arm][metric]
-            apart = x["ci95"][1] < y["ci95"][0] or y["ci95"][1] < x["ci95"][0]
+            apart = min(x["n"], y["n"]) > 1 and (x["ci95"][1] < y["ci95"][0] or y["ci95"][1] < x["ci95"][0])
             table.add_row(
                 arm, metric, _cell(x), _cell(y), ("higher" if y["mean"] > x["mean"] else "lower") if apart else ""
             )

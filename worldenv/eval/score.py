@@ -97,6 +97,7 @@ def score(
         "motion_ratio": np.asarray(motion_ratio(frames[:, given_frames:], truth[:, given_frames:])),
         "contrast_ratio": contrast[:, made].mean(1),
         "contrast_ratio_new": mean_where(contrast[:, made], returns.gap[:, made] == 0),
+        "contrast_ratio_unseen": mean_where(contrast[:, ENDS], cases.unseen & made[ENDS]),
         **returns.split("return_psnr_self", frame_psnr(_first_pass(frames, cases), frames)),
         **returns.split("return_psnr_gt", fidelity),
         **returns.split("return_ssim_gt", likeness, at=some),
