@@ -21,13 +21,36 @@ STILL = 0.5
 """Share of the true motion below which an arm is no world."""
 COMPARED = {
     "return_psnr_self_far": 1, "return_psnr_gt_far": 1, "seen_psnr": 1, "unseen_psnr": 1, "contrast_ratio": 2,
-    "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2, "frechet_pose_features": 3,
+    "contrast_ratio_new": 2, "contrast_ratio_unseen": 2, "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2,
+    "frechet_pose_features": 3, "frechet_pose_features_late": 3, "frechet_pose_features_unseen": 3,
 }  # fmt: skip
 """What worlds trained differently are compared in, with so many digits."""
+LEAST_PSNR = -0.7
+"""dB that a distilled world may lie below its parent on ground that is known."""
+CLAUSES = {
+    "distilled": {
+        "seen_psnr": "seen ground, PSNR", "return_psnr_gt_far": "return, far, PSNR against the simulator",
+        "return_psnr_self_far": "return, far, PSNR against its own way out",
+        "frechet_pose_features_unseen": "unseen ground, Frechet distance",
+        "contrast_error_unseen": "unseen ground, distance of the contrast from 1",
+        "frechet_pose_features_late": "last eighth of 16 chunks, Frechet distance",
+        "contrast_error_late": "last eighth of 16 chunks, distance of the contrast from 1",
+    },
+    "distilled-drift": {
+        "frechet_pose_features_late": "last eighth of 64 chunks, Frechet distance",
+        "contrast_error_late": "last eighth of 64 chunks, distance of the contrast from 1",
+        "contrast_drift_size": "early to late, change of contrast",
+        "sharpness_drift_size": "early to late, change of sharpness",
+        "frechet_pose_features_drift": "early to late, growth of the Frechet distance",
+    },
+}  # fmt: skip
+"""What is asked of a distilled world, by report and metric."""
 SCORED = {
     "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0"
 }  # fmt: skip
 """Reports on the packaged world, and what it is called in those that compare worlds."""
+if (RESULTS / "distilled-drift.json").exists():
+    SCORED["distilled-drift"] = "distilled@0"
 KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
 """What the world's own report takes over from each: all but timings and details."""
 BEGIN, END = "<!-- results: written by docs/tables.py from docs/results -->", "<!-- /results -->"
@@ -40,9 +63,10 @@ def load(name: str) -> dict[str, Any]:
 
 
 def cell(summary: dict[str, Any], digits: int = 1) -> str:
-    """Format a mean with its interval."""
+    """Format a mean with its interval, if there is one."""
     low, high = summary["ci95"]
-    return f"{summary['mean']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    interval = "" if summary.get("n") == 1 else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{summary['mean']:.{digits}f}{interval}"
 
 
 def heading(title: str, first: str, columns: Iterable[str]) -> list[str]:
@@ -54,6 +78,7 @@ def heading(title: str, first: str, columns: Iterable[str]) -> list[str]:
 def arms_table(name: str, columns: dict[str, int], title: str, *, command: str = "") -> list[str]:
     """Arms of a suite, some of their metrics with so many digits; arms that stand still are marked."""
     report = load(name)
+    columns = {c: d for c, d in columns.items() if any(c in metrics for metrics in report["arms"].values())}
     command = command or f"worldenv eval {name} --out DIR"
     seeds = len(report["seeds"])
     title = (
@@ -113,15 +138,33 @@ def drift_table() -> list[str]:
 
 
 def distilled_table() -> list[str]:
-    """The packaged world beside the one that it was distilled from."""
-    command = "worldenv eval ablations --arms distilled=maze parent=DIR parent_16_steps=DIR --worlds 32 --out DIR"
+    """The packaged world beside the one that it was distilled from, and what was asked of it, clause by clause."""
+    arms = "--arms distilled=maze parent=DIR parent_16_steps=DIR"
+    command = f"worldenv eval ablations {arms} --worlds 32 --out DIR"
     lines = arms_table("distilled", COMPARED, "Four steps before and after context forcing", command=command)
-    report = load("distilled")
-    lines += ["", "| paired difference | seen ground | ground truth, far | action score |", "|---|---|---|---|"]
-    for claim, judged in report["verdicts"].items():
-        shown = (("seen_psnr", 1), ("return_psnr_gt_far", 1), ("action_score", 2))
-        lines.append(f"| {claim} | " + " | ".join(cell(judged[metric], digits) for metric, digits in shown) + " |")
+    reports = {name: load(name) for name in CLAUSES if name in SCORED}
+    assert all(report["worlds"] == reports["distilled"]["worlds"] for report in reports.values()), "other worlds"
+    against = list(reports["distilled"]["differences"])
+    title = (
+        "**What distillation was to keep and to gain** (paired differences; PSNR: at most "
+        f"{-LEAST_PSNR} dB below, all else: lower; held: the whole interval is, not held: none of it, else that bound "
+        f"lies within the interval; 64 chunks: `worldenv eval ablations --suite drift {arms} --out DIR`)"
+    )
+    lines += ["", *heading(title, "clause", [name.replace("@0", "") for name in against])]
+    for name, report in reports.items():
+        for metric, clause in CLAUSES[name].items():
+            if all(metric in report["differences"][pair] for pair in against):
+                figures = [report["differences"][pair][metric] for pair in against]
+                cells = [f"{cell(x, 2 if 'psnr' in metric else 3)}: {held(x, psnr='psnr' in metric)}" for x in figures]
+                lines.append(f"| {clause} | " + " | ".join(cells) + " |")
     return lines
+
+
+def held(difference: dict[str, Any], *, psnr: bool) -> str:
+    """Say whether a difference is on the right side of its bound: above the least PSNR, or below 0."""
+    low, high = difference["ci95"] if psnr else (-x for x in reversed(difference["ci95"]))
+    bound = LEAST_PSNR if psnr else 0
+    return "held" if low > bound else "not held" if high < bound else "within the interval"
 
 
 def rolling_table() -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +17,16 @@ def test_the_results_come_from_the_committed_reports() -> None:
         [sys.executable, str(ROOT / "docs" / "tables.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("interval", "psnr", "said"),
+    [
+        ((-0.6, 0.2), True, "held"), ((-0.8, -0.2), True, "within the interval"), ((-1.2, -0.8), True, "not held"),
+        ((-0.3, -0.1), False, "held"), ((-0.3, 0.1), False, "within the interval"), ((0.1, 0.3), False, "not held"),
+        ((0.0, 0.0), False, "within the interval"),
+    ],
+)  # fmt: skip
+def test_a_clause_holds_where_its_whole_interval_does(interval: tuple[float, float], psnr: bool, said: str) -> None:
+    held = runpy.run_path(str(ROOT / "docs" / "tables.py"))["held"]
+    assert held({"mean": 0, "ci95": list(interval), "n": 9}, psnr=psnr) == said
