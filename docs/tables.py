@@ -147,8 +147,8 @@ def distilled_table() -> list[str]:
     against = list(reports["distilled"]["differences"])
     title = (
         "**What distillation was to keep and to gain** (paired differences; PSNR: at most "
-        f"{-LEAST_PSNR} dB below, all else: lower; held: the whole interval is, not held: none of it, else that bound "
-        f"lies within the interval; 64 chunks: `worldenv eval ablations --suite drift {arms} --out DIR`)"
+        f"{-LEAST_PSNR} dB below, all else: lower; held: the whole interval is, not held: none of it, else undecided; "
+        f"64 chunks: `worldenv eval ablations --suite drift {arms} --out DIR`)"
     )
     lines += ["", *heading(title, "clause", [name.replace("@0", "") for name in against])]
     for name, report in reports.items():
@@ -164,7 +164,7 @@ def held(difference: dict[str, Any], *, psnr: bool) -> str:
     """Say whether a difference is on the right side of its bound: above the least PSNR, or below 0."""
     low, high = difference["ci95"] if psnr else (-x for x in reversed(difference["ci95"]))
     bound = LEAST_PSNR if psnr else 0
-    return "held" if low > bound else "not held" if high < bound else "within the interval"
+    return "held" if low > bound else "not held" if high < bound else "undecided"
 
 
 def rolling_table() -> list[str]:

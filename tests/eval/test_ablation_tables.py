@@ -17,7 +17,7 @@ from worldenv.data.record import RecordConfig
 from worldenv.engine.world import World
 from worldenv.eval import ablation_training
 from worldenv.eval.ablation_table import AblationTable, Run, ordered, read_table, run_of
-from worldenv.eval.ablations import stepped, suite_of
+from worldenv.eval.ablations import parse_settings, stepped, suite_of
 from worldenv.training.stages import train
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
@@ -224,7 +224,7 @@ def test_what_fails_in_a_process_is_said(threads: Callable[[str], Bench]) -> Non
 
 
 def test_arms_may_be_stepped_in_another_way(tiny_world: World) -> None:
-    world = stepped(tiny_world, {"step": {"sampler": {"num_steps": 9}, "memory": {"policy": "none"}}})
+    world = stepped(tiny_world, parse_settings(["sampler.num_steps=9", "memory.policy=none"]))
     assert world.config.sampler == replace(tiny_world.config.sampler, num_steps=9)
     assert world.config.memory == replace(tiny_world.config.memory, policy="none")
     assert world.dit is tiny_world.dit

@@ -20,11 +20,15 @@ QUESTION = Question(claims=(("full", "without"),))
 
 
 def test_arms_are_named_with_their_training_seeds() -> None:
-    assert parse_arms(["full=a", "full@1=b", "without=c"]) == {"full@0": "a", "full@1": "b", "without@0": "c"}
+    found = parse_arms(["full=a", "full@1=b", "without=c,sampler.num_steps=16,sampler.rolling=true,memory.policy=none"])
+    assert {arm: folder for arm, (folder, _) in found.items()} == {"full@0": "a", "full@1": "b", "without@0": "c"}
+    assert found["full@0"][1] == {"sampler": {}, "memory": {}}
+    assert found["without@0"][1] == {"sampler": {"num_steps": 16, "rolling": True}, "memory": {"policy": "none"}}
     for arms, complaint in (
         (["full"], "write NAME=DIR"),
         (["full=a", "full=b"], "named twice"),
         (["full@1=a", "full@2=b"], "pass two or more"),
+        (["full=a,steps=16", "without=b"], r"sampler\.KEY=VALUE"),
     ):
         with pytest.raises(ValueError, match=complaint):
             parse_arms(arms)
@@ -167,11 +171,11 @@ def test_drift_is_compared_in_pairs_and_any_metric_may_decide(
         assert report["arms"]["one@0"][metric]["n"] == 2
 
 
-@pytest.mark.parametrize("option", [("--suite", "drift"), ("--primary", "psnr")])
+@pytest.mark.parametrize("option", [("--suite", "drift"), ("--primary", "psnr"), ("--given", "4")])
 def test_what_a_table_says_itself_is_refused_beside_it(
     option: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["worldenv", "eval", "ablations", "--table", "table6.toml", "--out", str(tmp_path), *option]
     monkeypatch.setattr("sys.argv", command)
-    with pytest.raises(SystemExit, match="--suite and --primary are for --arms"):
+    with pytest.raises(SystemExit, match="--suite, --primary and --given are for --arms"):
         main()

@@ -70,7 +70,7 @@ def ablations(arguments: list[str]) -> None:
         *, out: Path, table: Path | None = None, arms: tuple[str, ...] = (), seeds: tuple[int, ...] = (),
         processes: int | None = None, runs: Path | None = None, worlds: int | None = None,
         first_seed: int | None = None, suite: Literal["revisit", "short_term", "drift", "memory"] | None = None,
-        primary: str = "",
+        primary: str = "", given: int = 0,
     ) -> None:  # fmt: skip
         """Train the arms of a table and judge what it claims, or compare worlds that are there (--arms).
 
@@ -82,14 +82,15 @@ def ablations(arguments: list[str]) -> None:
         Args:
             out: folder for the report.
             table: file of claims, stages and arms; what it lacks is recorded and trained first.
-            arms: NAME=DIR of each; NAME@1=DIR NAME@2=DIR for training seeds. The claim is that the first is better
-                than each other.
+            arms: NAME=DIR of each; NAME@1=DIR NAME@2=DIR for training seeds; NAME=DIR,sampler.num_steps=16 to step it
+                otherwise. The claim is that the first is better than each other.
             seeds: training seeds of a table, by default all in its file. Five are needed to call a claim reproduced.
             processes: runs that are trained at a time; by default one per CPU core, or per four on a GPU machine.
             runs: folder for training runs, which tables share; by default runs, beside out.
             worlds: number of held-out mazes; by default what the table says, or all that are published.
             first_seed: draw other cases, from this map seed on.
             suite: what --arms step through, by default revisit; drift is 64 chunks.
+            given: chunks at the beginning of every path that --arms remember as they truly were; they make the rest.
             primary: metric that decides between --arms, by default return_psnr_gt_far; frechet_pose_features_unseen and
                 others of worldenv.eval.figures are judged beside it, as PSNR rewards blur where nothing is known.
         """
@@ -100,11 +101,15 @@ def ablations(arguments: list[str]) -> None:
             raise ValueError("--table trains its own arms; pass --table or --arms")
         if table is None and (seeds or processes or runs):
             raise ValueError("--seeds, --processes and --runs train the arms of a --table")
-        if table is not None and (suite or primary):
-            raise ValueError("--suite and --primary are for --arms; a --table says what its arms are judged by")
+        if table is not None and (suite or primary or given):
+            raise ValueError(
+                "--suite, --primary and --given are for --arms; a --table says what its arms are judged by"
+            )
         if table is None:
-            judged = {"suite": suite or "revisit", "primary": primary or PRIMARY}
-            run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed, **judged)
+            run_ablations(
+                arms, out, num_worlds=worlds, first_seed=first_seed, suite=suite or "revisit",
+                primary=primary or PRIMARY, given=given,
+            )  # fmt: skip
         else:
             run_table(table, out, runs=runs, seeds=seeds, processes=processes, num_worlds=worlds, first_seed=first_seed)
 
