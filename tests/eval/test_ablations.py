@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from worldenv.cli import main
+from worldenv.engine.world import Provenance, World
 from worldenv.eval.ablations import parse_arms
+from worldenv.eval.arms import WorldArm
 from worldenv.eval.claims import Question
+from worldenv.eval.joint import JointArm
 from worldenv.eval.pictures import draw_claims
 from worldenv.eval.report import as_page
 from worldenv.eval.run import ArmResult
@@ -151,6 +154,32 @@ def test_worlds_are_compared_on_the_same_cases(
     assert verdict["mean"] == 0
     assert verdict["verdict"] == "inconclusive"
     assert report["differences"]["one@0 - other@0"]["psnr"]["mean"] == 0
+
+
+@pytest.mark.usefixtures("sims")
+def test_a_teacher_stands_beside_its_student_on_the_same_past(
+    tiny_world: World, tiny_world_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Provenance(stage="teacher", steps=1, data="d", hardware="h", hours=0, git="g")
+    teacher = World(tiny_world.with_stage(done), vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
+    teacher.save_pretrained(tmp_path / "teacher")
+    arms = [f"teacher={tmp_path / 'teacher'}", f"student={tiny_world_dir},sampler.num_steps=2"]
+    command = ["worldenv", "eval", "ablations", "--worlds", "1", "--given", "12", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", [*command, "--arms", *arms])
+    stepped: list[str] = []
+    for kind in (JointArm, WorldArm):
+        show = kind.__call__
+        monkeypatch.setattr(
+            kind, "__call__", lambda *args, kind=kind, show=show: (stepped.append(kind.__name__), show(*args))[1]
+        )
+    main()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert stepped == ["JointArm", "WorldArm"]
+    assert report["given_chunks"] == 12
+    assert report["worlds"]["student@0"]["sampler"]["num_steps"] == 2
+    monkeypatch.setattr("sys.argv", [*command[:-1], str(tmp_path / "none"), "--given", "16", "--arms", *arms])
+    with pytest.raises(SystemExit, match="16 chunks given of 16"):
+        main()
 
 
 @pytest.mark.usefixtures("sims")
