@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
 
-from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
+from worldenv.base.checkpoint import load_module, load_tensors, save_tensors, save_text
 from worldenv.base.config import from_dict, to_dict
 from worldenv.base.log import JsonlLog, progress_bar
 from worldenv.envs.sb3 import SB3VecEnv
@@ -97,7 +97,7 @@ class PPOPolicy:
         path = Path(folder)
         save_tensors(path / WEIGHTS_FILE, self.network.state_dict())
         values = {"format": FORMAT, "policy": "ppo", "config": to_dict(self.config), "action": self.action_text}
-        (path / CONFIG_FILE).write_text(json.dumps(values, indent=1) + "\n")
+        save_text(path / CONFIG_FILE, json.dumps(values, indent=1) + "\n")
 
     @property
     def action_text(self) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from worldenv.base import checkpoint
-from worldenv.base.checkpoint import EMA, file_sha256, load_module, load_tensors, save_tensors
+from worldenv.base.checkpoint import EMA, file_sha256, load_module, load_tensors, save_tensors, save_text
 
 
 def test_tensors_and_header_survive(tmp_path: Path) -> None:
@@ -50,6 +50,23 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: p
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
     assert torch.equal(load_tensors(path)[0]["a"], torch.ones(3))
+
+
+def test_text_takes_the_place_of_the_old_only_when_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "x.toml"
+    save_text(path, "name = 'é'\n")
+    assert path.read_bytes() == "name = 'é'\n".encode()
+    write = Path.write_text
+
+    def killed(self: Path, text: str, **options: Any) -> None:
+        write(self, text[:4], **options)
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(SystemExit):
+        save_text(path, "name = 'other'\n")
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == "name = 'é'\n"
 
 
 def test_loading_is_strict_and_names_what_does_not_fit() -> None:

@@ -153,6 +153,20 @@ def test_a_recording_can_be_extended(in_process: None, tmp_path: Path) -> None:
     assert [c.frames.tobytes() for c in a] == [c.frames.tobytes() for c in b]
 
 
+def test_a_recording_killed_as_it_begins_can_be_taken_up(
+    in_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Path, text: str, **options: Any) -> None:
+        self.write_bytes(text.encode()[:20])
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", killed)
+        with pytest.raises(SystemExit):
+            record(GYM, tmp_path)
+    assert record(GYM, tmp_path) > 0
+
+
 def test_another_configuration_is_refused(in_process: None, tmp_path: Path) -> None:
     record(GYM, tmp_path)
     with pytest.raises(ValueError, match="num_latents=4, asked for 8"):

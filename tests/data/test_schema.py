@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_the_old_shard_whole(tmp_path: Path, monkeypatch: 
         raise OSError("No space left on device")
 
     monkeypatch.setattr(schema, "_write_clip", full)
-    with pytest.raises(OSError, match="disk space"):
+    with pytest.raises(OSError, match="disk full"):
         write_shard(path, [make_clip(seed=1)], attributes={})
     assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
     np.testing.assert_array_equal(next(read_shard(path)).frames, make_clip().frames)

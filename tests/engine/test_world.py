@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import worldenv
 from worldenv.engine.info import describe_world
-from worldenv.engine.world import Provenance, World, packaged_worlds, shared_world
+from worldenv.engine.world import Provenance, World, find_world, packaged_worlds, shared_world
 from worldenv.memory.config import MemoryConfig
 
 
@@ -64,6 +65,31 @@ def test_provenance_is_kept_in_order(tiny_world_dir: Path, tmp_path: Path) -> No
     text = describe_world(again)
     assert "stage11" in text
     assert "Apache-2.0" in text
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_a_world_whose_writing_was_cut_short_is_none(
+    tiny_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Killed half way through any of its files: world.toml, which says that it is there, is the last."""
+    replace, done = os.replace, list[str]()
+
+    def killed(partial: Path, path: Path) -> None:
+        if len(done) == written:
+            os.truncate(partial, partial.stat().st_size // 2)
+            raise SystemExit
+        replace(partial, path)
+        done.append(path.name)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(SystemExit):
+        tiny_world.save_pretrained(tmp_path)
+    monkeypatch.undo()
+    assert done == ["vae.safetensors", "dit.safetensors", "starts.safetensors"][:written]
+    with pytest.raises(ValueError, match=r"no world\.toml"):
+        find_world(tmp_path)
+    tiny_world.save_pretrained(tmp_path)
+    assert World.load(tmp_path).config == tiny_world.config
 
 
 @pytest.mark.parametrize("file", ["vae.safetensors", "dit.safetensors", "world.toml"])

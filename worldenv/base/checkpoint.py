@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors plus a JSON header, written atomically, read strictly."""
+"""Files written whole or not at all; checkpoints: safetensors plus a JSON header, read strictly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,31 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write what then takes the place of ``path``: whole or not at all, also if killed meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write text to ``path``; the file appears whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, header: Mapping[str, Any] | None = None) -> None:
     """Write tensors and a JSON header to ``path``; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
     flat = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
-    try:
-        save_file(flat, str(temporary), metadata={"header": json.dumps(header or {}, sort_keys=True)})
-        temporary.chmod(0o644)  # safetensors makes private files
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
+    with replacing(path) as partial:
+        save_file(flat, str(partial), metadata={"header": json.dumps(header or {}, sort_keys=True)})
+        partial.chmod(0o644)  # safetensors makes private files
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ..base.checkpoint import save_text
 from ..base.config import to_dict
 from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, progress_bar
@@ -138,7 +139,7 @@ def _check_manifest(config: RecordConfig, out: Path) -> None:
             )
     elif any(out.glob("shard-*.h5")):
         raise ValueError(f"{out} holds shards but no recording.json; use another --out")
-    manifest.write_text(json.dumps(_settings(config), indent=1))
+    save_text(manifest, json.dumps(_settings(config), indent=1))
 
 
 def _close_on_terminate() -> None:

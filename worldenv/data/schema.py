@@ -14,7 +14,6 @@ simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, from Gymnas
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+
+from ..base.checkpoint import replacing
 
 FORMAT = 1
 CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
@@ -61,16 +62,10 @@ def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any])
     Raises:
         OSError: if the disk is full or the folder not writable; nothing already written is lost.
     """
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"format": FORMAT, "conventions": CONVENTIONS, **attributes})
-            for i, clip in enumerate(clips):
-                _write_clip(file.create_group(f"clip_{i:05d}"), clip)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: shard not written ({error}); free some disk space and run the same command") from error
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs.update({"format": FORMAT, "conventions": CONVENTIONS, **attributes})
+        for i, clip in enumerate(clips):
+            _write_clip(file.create_group(f"clip_{i:05d}"), clip)
 
 
 def _write_clip(group: h5py.Group, clip: Clip) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors
+from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors, save_text
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.dynamics import WorldSpec
@@ -175,7 +175,7 @@ class World:
             save_tensors(path / "starts.safetensors", vars(self.starts))
         values = to_dict(self.config)
         stages = {f"{i:02d}": stage for i, stage in enumerate(values.pop("provenance"))}
-        (path / "world.toml").write_text(dump_toml({**values, "provenance": stages}))
+        save_text(path / "world.toml", dump_toml({**values, "provenance": stages}))  # the last: where it is, all is
 
     @classmethod
     def from_pretrained(
