@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from worldenv.base.checkpoint import file_sha256
+from worldenv.engine.world import world_sha256
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -378,7 +378,7 @@ def world_report() -> str:
     Raises:
         SystemExit: if a report speaks of other weights than the packaged ones.
     """
-    packaged = file_sha256(WORLD.glob("*.safetensors"))
+    packaged = world_sha256(WORLD)
     suites = {}
     for name, arm in SCORED.items():
         report = load(name)

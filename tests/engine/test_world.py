@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import worldenv
 from worldenv.engine.info import describe_world
-from worldenv.engine.world import Provenance, World, find_world, packaged_worlds, shared_world
+from worldenv.engine.world import Provenance, World, find_world, packaged_worlds, shared_world, world_sha256
 from worldenv.memory.config import MemoryConfig
 
 
@@ -65,6 +66,20 @@ def test_provenance_is_kept_in_order(tiny_world_dir: Path, tmp_path: Path) -> No
     text = describe_world(again)
     assert "stage11" in text
     assert "Apache-2.0" in text
+
+
+def test_what_lies_beside_a_world_does_not_change_its_identity(folder: Path) -> None:
+    before = World.load(folder).sha256
+    shutil.copy(folder / "dit.safetensors", folder / "checkpoint.safetensors")
+    assert World.load(folder).sha256 == before
+    (folder / "starts.safetensors").unlink()
+    assert World.load(folder).sha256 != before
+
+
+def test_the_packaged_world_is_the_one_that_was_measured() -> None:
+    root = Path(worldenv.__file__).parent
+    report = json.loads((root / "worlds" / "maze" / "report.json").read_text())
+    assert world_sha256(find_world("maze")) == report["world"]["sha256"]
 
 
 @pytest.mark.parametrize("written", range(4))

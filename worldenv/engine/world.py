@@ -245,8 +245,14 @@ class World:
             load_module(module, tensors, where=str(file))
             module.eval().requires_grad_(False)
         world.starts = _load_starts(path / "starts.safetensors", world.spec)
-        world.sha256 = file_sha256(path.glob("*.safetensors"))
+        world.sha256 = world_sha256(path)
         return world
+
+
+def world_sha256(folder: Path) -> str:
+    """Hash the files that a world is made of; a checkpoint that lies beside them is none of it."""
+    files = [folder / f"{name}.safetensors" for name in ("vae", "dit", "starts")]
+    return file_sha256(file for file in files if file.is_file())
 
 
 def _load_starts(path: Path, spec: WorldSpec) -> Starts | None:
