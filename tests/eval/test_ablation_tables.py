@@ -78,6 +78,7 @@ def test_the_repositorys_tables_fit_the_code(path: Path, gpu: bool) -> None:
         config = run.config(Path("runs"), start=Path("start"), data=Path("data"))
         assert config.optim.seed == 0
         assert config.init is not None
+        assert run.init is None or run.init.config(Path(), start=Path(), data=Path()).dit == config.dit
         assert (run.stage == "context_forcing") == (config.teacher is not None) == config.sampler.stochastic
 
 

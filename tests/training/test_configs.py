@@ -1,12 +1,14 @@
 """The committed recipes fit the code, themselves, and the script that runs them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from worldenv.base.config import load_toml
 from worldenv.data.record import RecordConfig
+from worldenv.models.types import DiTConfig
 from worldenv.training.stages import STAGES, TrainConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -58,6 +60,18 @@ def test_a_recipes_files_say_what_its_script_does(recipe: str, runs: str) -> Non
         assert path.read_text().startswith(f"# {command}\n")
         config = load_toml(TrainConfig, path)
         assert (config.data, config.heldout) == (Path(runs) / "train", Path(runs) / "heldout")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_transformer_keeps_the_sizes_that_it_begins_with(recipe: str) -> None:
+    """Other stages repeat them or say nothing; finer tokens change ``patch`` alone."""
+    first = load_toml(TrainConfig, CONFIGS / recipe / "bidirectional.toml").dit
+    for path in (CONFIGS / recipe).glob("*.toml"):
+        if path.stem in ("record", "heldout", "pose", "vae", "decoder"):
+            continue
+        dit = load_toml(TrainConfig, path).dit
+        assert dit == DiTConfig() or replace(dit, patch=first.patch) == first
+        assert dit.patch <= first.patch
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -13,7 +13,7 @@ from worldenv.base.dynamics import WorldSpec
 from worldenv.base.log import JsonlLog
 from worldenv.data.schema import Clip, write_shard
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.engine.world import World
+from worldenv.engine.world import Provenance, World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.types import DiTConfig
@@ -21,7 +21,7 @@ from worldenv.models.vae import VAEConfig
 from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.loop import OptimConfig
-from worldenv.training.stages import STAGES, TrainConfig, train
+from worldenv.training.stages import STAGES, TrainConfig, _start_world, train
 from worldenv.training.vae import VAELossConfig
 
 SPEC = WorldSpec(width=32, height=32)
@@ -143,6 +143,28 @@ def test_a_trained_world_can_go_on_with_finer_tokens(chain: dict[str, Path], rec
     before, after = (World.load(folder) for folder in (chain["memory"], tmp_path / "fine"))
     assert (before.config.dit.patch, after.config.dit.patch) == (2, 1)
     assert [p.stage for p in after.config.provenance] == [*(p.stage for p in before.config.provenance), "memory"]
+
+
+@pytest.mark.parametrize("stage", ["causal", "teacher", "rolling"])
+def test_what_any_stage_trained_keeps_its_sizes(tiny_world: World, recording: Path, tmp_path: Path, stage: str) -> None:
+    done = Provenance(stage=stage, steps=1, data="", hardware="", hours=0.0, git="")
+    World(tiny_world.with_stage(done), vae=tiny_world.vae, dit=tiny_world.dit).save_pretrained(tmp_path)
+    config = config_for(recording, tmp_path)
+    for same in (DiTConfig(), dataclasses.replace(tiny_world.config.dit, latent_channels=16)):
+        world = _start_world("memory", dataclasses.replace(config, dit=same))
+        assert all(torch.equal(v, world.dit.state_dict()[k]) for k, v in tiny_world.dit.state_dict().items())
+    with pytest.raises(ValueError, match=r"width=24, num_layers=1.* leave \[dit\] out"):
+        _start_world("memory", config)
+    coarser = dataclasses.replace(tiny_world.config.dit, patch=4)
+    with pytest.raises(ValueError, match=r"patch=4: .* a smaller patch"):
+        _start_world("memory", dataclasses.replace(config, dit=coarser))
+
+
+def test_a_world_that_is_a_vae_takes_the_sizes_asked_for(tiny_world: World, recording: Path, tmp_path: Path) -> None:
+    done = Provenance(stage="decoder", steps=1, data="", hardware="", hours=0.0, git="")
+    World(tiny_world.with_stage(done), vae=tiny_world.vae, dit=tiny_world.dit).save_pretrained(tmp_path)
+    config = config_for(recording, tmp_path)
+    assert _start_world("teacher", config).dit.config == config.dit
 
 
 @pytest.mark.parametrize("stage", ["vae", "causal", "memory", "teacher", "consistency_distill", "context_forcing",

@@ -88,7 +88,8 @@ ConfigT = TypeVar("ConfigT", bound=RunConfig)
 def _start_world(stage: str, config: TrainConfig) -> World:
     """Load the world of the stage before, or make the first one, with reproducible initial weights.
 
-    A transformer trained before keeps its sizes, except for ``patch``: a smaller one gives it finer tokens.
+    A transformer trained before keeps its sizes, which need not be given again, except for ``patch``: a smaller one
+    gives it finer tokens.
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
@@ -105,14 +106,21 @@ def _start_world(stage: str, config: TrainConfig) -> World:
     if config.init is None:
         raise ValueError(f"stage {stage!r} starts from a world; pass --init DIR, the output of the stage before it")
     world = World.load(config.init)
-    stages = [p.stage for p in world.config.provenance]
-    dit_config = replace(config.dit, latent_channels=world.config.vae.latent_channels)
-    if not set(stages) & {"bidirectional", "causal", "memory"} and dit_config != world.config.dit:
-        world = World(replace(world.config, dit=dit_config), vae=world.vae, starts=world.starts)
-    finer = dit_config.patch < world.config.dit.patch
-    if finer and dit_config == replace(world.config.dit, patch=dit_config.patch):
-        dit = with_finer_tokens(world.dit, dit_config.patch)
-        world = World(replace(world.config, dit=dit_config), vae=world.vae, dit=dit, starts=world.starts)
+    own, trained = world.config.dit, any(p.stage not in ("vae", "decoder") for p in world.config.provenance)
+    asked = replace(config.dit, latent_channels=world.config.vae.latent_channels)
+    if trained and config.dit == DiTConfig():  # nothing was asked for
+        asked = own
+    if not trained and asked != own:
+        world = World(replace(world.config, dit=asked), vae=world.vae, starts=world.starts)
+    elif asked.patch < own.patch and asked == replace(own, patch=asked.patch):
+        dit = with_finer_tokens(world.dit, asked.patch)
+        world = World(replace(world.config, dit=asked), vae=world.vae, dit=dit, starts=world.starts)
+    elif asked != own:
+        changed = ", ".join(f"{k}={v!r}" for k, v in to_dict(asked).items() if v != getattr(own, k))
+        raise ValueError(
+            f"[dit] {changed}: the transformer of {config.init} was trained with other sizes; leave [dit] out, or "
+            "repeat them with a smaller patch"
+        )
     world.config = replace(world.config, name=config.name)
     if stage not in ("vae", "decoder"):
         world.config = replace(world.config, sampler=config.sampler, memory=config.memory)
