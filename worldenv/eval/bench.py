@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,11 +59,16 @@ def bench_engine(
             f"{rows[-1]['env_steps_per_s']:7.2f} env steps/s  "
             f"first {'frames' if decode else 'latents'} after {rows[-1]['latency_ms_p50']:.0f} ms"
         )
-    report = {"hardware": hardware(), "git": git_revision(), "world": world.config.name, "steps": num_steps,
-              "dtype": str(world.dit.dtype), "decode": decode, "capture": capture,
-              "threads_sleep": threads_sleep(), "timing": rows}  # fmt: skip
+    write_bench(
+        out, world=world.config.name, steps=num_steps, dtype=str(world.dit.dtype), decode=decode, capture=capture,
+        threads_sleep=threads_sleep(), timing=rows,
+    )  # fmt: skip
+
+
+def write_bench(out: Path, **figures: Any) -> None:
+    """Write what was measured, on what and with which code, as JSON."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1))
+    out.write_text(json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
     console.print(f"wrote {out}")
 
 

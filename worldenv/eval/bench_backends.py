@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..base.device import DTYPES, resolve_device, threads_sleep
-from ..base.log import console, git_revision, hardware, track
+from ..base.log import console, track
 from ..engine.engine import Engine
 from ..engine.world import shared_world
-from .bench import WARM_UP, command, random_keys
+from .bench import WARM_UP, command, random_keys, write_bench
 from .image import psnr
 
 
@@ -42,12 +41,10 @@ CAPTURED = (Way("bfloat16", "torch", capture=True), Way("bfloat16", "auto", capt
 def bench_backends(name: str, out: Path, *, sizes: Sequence[int], num_steps: int) -> None:
     """Step one engine of every way in turn, for several batch sizes, and write the ratios of paired steps as JSON."""
     rows = [row for size in sizes for row in _compare(name, size, num_steps)]
-    report = {"hardware": hardware(), "git": git_revision(), "world": name, "steps": num_steps,
-              "threads": torch.get_num_threads(), "threads_sleep": threads_sleep(),
-              "reference": str(REFERENCE), "timing": rows}  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1))
-    console.print(f"wrote {out}")
+    write_bench(
+        out, world=name, steps=num_steps, threads=torch.get_num_threads(), threads_sleep=threads_sleep(),
+        reference=str(REFERENCE), timing=rows,
+    )  # fmt: skip
 
 
 def _compare(name: str, size: int, num_steps: int) -> list[dict[str, object]]:

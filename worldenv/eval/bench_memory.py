@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -13,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..base.dynamics import Actions
-from ..base.log import console, git_revision, hardware, track
+from ..base.log import console, track
 from ..engine.engine import Engine
 from ..engine.world import Starts, World, WorldConfig, shared_world
 from ..geometry.action import camera_to_c2w, keys_to_camera
@@ -24,6 +22,7 @@ from ..memory.retrieval import view_points
 from ..memory.search import Views, all_overlaps
 from ..memory.select import Query, select
 from ..models.presets import PRESETS
+from .bench import command, write_bench
 
 YOUNG = 200
 """Chunks of the young engine."""
@@ -52,13 +51,6 @@ def bench_memory(out: Path, *, name: str, num_chunks: int, num_steps: int) -> No
     world = tiny_world() if name == "tiny" else shared_world(name, device=torch.device("cpu"), dtype=torch.float32)
     policies = {policy: _age(world, policy, num_chunks, num_steps) for policy in ("worldplay", "worldscape")}
     retrieval = [_retrieval(num_envs, 2500, num_steps) for num_envs in (1, 64)]
-    report = {
-        "hardware": hardware(), "git": git_revision(), "world": world.config.name, "chunks": num_chunks,
-        "young_chunks": YOUNG, "steps": num_steps, "policies": policies, "retrieval_ms": retrieval[1],
-        "retrieval_ms_one_env": retrieval[0],
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1))
     for policy, row in policies.items():
         console.print(
             f"{policy:>10}: chunk {num_chunks} takes {row['chunk_time_ratio']:.3f} of chunk {YOUNG} "
@@ -70,7 +62,10 @@ def bench_memory(out: Path, *, name: str, num_chunks: int, num_steps: int) -> No
             f"retrieval: {row['envs']} envs x {row['chunks']} chunks in {row['median']:.1f} ms; counting every point "
             f"{row['brute_force']:.0f} ms, same choice"
         )
-    console.print(f"wrote {out}")
+    write_bench(
+        out, world=world.config.name, chunks=num_chunks, young_chunks=YOUNG, steps=num_steps, policies=policies,
+        retrieval_ms=retrieval[1], retrieval_ms_one_env=retrieval[0],
+    )  # fmt: skip
 
 
 def _age(world: World, policy: str, num_chunks: int, num_steps: int) -> dict[str, Any]:
@@ -99,15 +94,14 @@ def _age(world: World, policy: str, num_chunks: int, num_steps: int) -> dict[str
         "rss_mb_per_1000_chunks": round(grown / 1e6 / (num_chunks - half) * 1000, 3),
         "tokens_attended": _attended(old),
         "tokens_attended_young": _attended(young),
-        "entries_kept": int(old.memory_chunks[0]) if old.history.store is None else int(old.history.store.count[0]),
+        "entries_kept": int(old.memory_chunks[0]),
     }
 
 
 def _step(engine: Engine, rng: np.random.Generator) -> float:
     """Take one random step; return its seconds."""
-    keys = BASIC[rng.integers(len(BASIC), size=engine.num_envs)][:, None].expand(-1, engine.spec.chunk_latents, -1)
-    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
-    return _seconds(lambda: engine.generate(Actions(keys, c2w)))
+    actions = command(engine, BASIC[rng.integers(len(BASIC), size=engine.num_envs)])
+    return _seconds(lambda: engine.generate(actions))
 
 
 def _resident() -> float:

@@ -5,7 +5,6 @@ WorldScape, "Causal distillation", whose page reports 8.7 times its bidirectiona
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 import torch
 
 from ..base.device import default_dtype, resolve_device, threads_sleep
-from ..base.log import console, git_revision, hardware, track
+from ..base.log import console, track
 from ..diffusion.schedule import SamplerConfig
 from ..engine.engine import Engine
 from ..engine.world import World, shared_world
 from ..memory.config import with_policy
-from .bench import WARM_UP, command, timed_step
+from .bench import WARM_UP, command, timed_step, write_bench
 
 PUBLISHED_SPEEDUP = 8.7
 """WorldScape's page: the student's speed in units of its teacher's."""
@@ -81,15 +80,13 @@ def bench_rolling(out: Path, *, name: str, num_envs: int, num_steps: int, teache
         row |= {"action_to_photon_chunks": late, "action_to_photon_ms": after}
         row["begun_before_chunks"] = window - 1 if way == "hold" else 0
     report = {
-        "hardware": hardware(), "git": git_revision(), "threads_sleep": threads_sleep(), "world": world.config.name,
-        "envs": num_envs, "steps": num_steps, "dtype": str(world.dit.dtype),
-        "trained_for_it": world.config.sampler.rolling, "window_chunks": window, "teacher_steps": teacher_steps,
-        "timing": timing, "obeyed": OBEYED, "response": response, "published_speedup": PUBLISHED_SPEEDUP,
+        "threads_sleep": threads_sleep(), "world": world.config.name, "envs": num_envs, "steps": num_steps,
+        "dtype": str(world.dit.dtype), "trained_for_it": world.config.sampler.rolling, "window_chunks": window,
+        "teacher_steps": teacher_steps, "timing": timing, "obeyed": OBEYED, "response": response,
+        "published_speedup": PUBLISHED_SPEEDUP,
     }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1))
     _print(report)
-    console.print(f"wrote {out}")
+    write_bench(out, **report)
 
 
 def _timing(world: World, compared: dict[str, Way], num_envs: int, num_steps: int) -> dict[str, dict[str, Any]]:

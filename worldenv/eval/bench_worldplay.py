@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from ..base.device import default_dtype, resolve_device
-from ..base.log import console, git_revision, hardware, track
+from ..base.log import console, track
 from ..engine.engine import Engine
 from ..engine.rollout import Prepared, Staged
 from ..engine.world import World
@@ -19,6 +18,7 @@ from ..engine.worldplay import random_worldplay
 from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from ..memory.config import with_policy
 from ..models.vae import VAECache
+from .bench import write_bench
 
 HISTORY = 64
 """Latents remembered: memory is full and retrieval has 13 candidates."""
@@ -107,9 +107,5 @@ def _write(
         timing[f"{policy}_chunk_ms"] = round(whole, 2)
     if torch.cuda.is_available():
         timing["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
-    report = {"hardware": hardware(), "git": git_revision(), "layers": num_layers, "size": list(size), "dtype": dtype,
-              "denoising_steps": steps, "timing": timing}  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1))
     console.print("  ".join(f"{name} {value:g}" for name, value in timing.items()))
-    console.print(f"wrote {out}")
+    write_bench(out, layers=num_layers, size=list(size), dtype=dtype, denoising_steps=steps, timing=timing)

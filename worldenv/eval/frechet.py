@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .image import Array
+from .image import Array, as_array
 
 TOLERANCE = 1e-6
 """Relative asymmetry or negative variance that rounding explains; more is an error."""
@@ -119,7 +119,7 @@ def frechet_draws(
 
 
 def _features(features: Any) -> Array:
-    array = features.detach().cpu().numpy() if hasattr(features, "detach") else np.asarray(features)
+    array = as_array(features)
     if array.ndim != 2 or len(array) < 2:
         raise ValueError(f"features have shape {array.shape}, expected (N, D) with N >= 2")
     if not np.isfinite(array).all():

@@ -16,6 +16,11 @@ PSNR_CAP = 60.0
 Array = npt.NDArray[np.float64]
 
 
+def as_array(values: Any) -> Array:
+    """Return a tensor of any device, or what NumPy understands, as an array."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+
+
 def as_unit(
     frames: Any,  # (..., T, H, W, 3)
 ) -> Array:
@@ -24,7 +29,7 @@ def as_unit(
     Raises:
         ValueError: on NaN, values outside 0..1 or a wrong shape.
     """
-    array = frames.detach().cpu().numpy() if hasattr(frames, "detach") else np.asarray(frames)
+    array = as_array(frames)
     if array.ndim < 4 or array.shape[-1] != 3:
         raise ValueError(f"frames have shape {array.shape}, expected (..., T, H, W, 3)")
     if array.dtype == np.uint8:
@@ -36,12 +41,17 @@ def as_unit(
     return array.astype(np.float64)
 
 
+def decibels(mse: Array) -> Array:
+    """Return the PSNR of squared errors on 0..1, capped at 60."""
+    result: Array = np.minimum(PSNR_CAP, -10 * np.log10(np.maximum(mse, 1e-12)))
+    return result
+
+
 def frame_psnr(a: Any, b: Any) -> Array:
     """Return the PSNR of each frame in dB, capped at 60; (..., T)."""
     x, y = _pair(a, b)
     mse = ((x - y) ** 2).mean((-3, -2, -1))
-    result: Array = np.minimum(PSNR_CAP, -10 * np.log10(np.maximum(mse, 1e-12)))
-    return result
+    return decibels(mse)
 
 
 def psnr(a: Any, b: Any) -> Any:

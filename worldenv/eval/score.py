@@ -18,7 +18,7 @@ from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.pose import chain, relative
 from .cases import STRIDE, Cases
 from .gaps import Returns, gaps, mean_where
-from .image import Array, as_unit, frame_contrast, frame_psnr, frame_ssim, motion_ratio
+from .image import Array, as_unit, decibels, frame_contrast, frame_psnr, frame_ssim, motion_ratio
 from .pose import PoseEstimator, action_score, steps_off
 from .run import Scores
 from .symmetry import memory_symmetry
@@ -242,8 +242,8 @@ def _seen(frames: Tensor, cases: Cases, returns: Returns) -> dict[str, Array]:
     for name, chosen in (("seen_psnr", seen), ("unseen_psnr", ~seen)):
         count = chosen.sum(2)
         mse = (error * chosen).sum(2) / np.maximum(count, 1)
-        decibels = np.minimum(60, -10 * np.log10(np.maximum(mse, 1e-12)))
-        decibels[count <= LEAST_SHARE * chosen.shape[2]] = np.nan
-        result |= returns.split(name, decibels, at=ENDS)
-        result[name] = mean_where(decibels, np.ones(decibels.shape, bool))  # on all frames, not those that return
+        psnr = decibels(mse)
+        psnr[count <= LEAST_SHARE * chosen.shape[2]] = np.nan
+        result |= returns.split(name, psnr, at=ENDS)
+        result[name] = mean_where(psnr, np.ones(psnr.shape, bool))  # on all frames, not those that return
     return result

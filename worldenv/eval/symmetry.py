@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .image import Array
+from .image import Array, as_array
 
 TOLERANCE = 1000.0
 """Mean squared error of 8-bit pixels that costs nothing (PSNR 18.1 dB)."""
@@ -22,7 +22,7 @@ def pair_scores(
     Raises:
         ValueError: if the frames are not uint8, or fewer than two.
     """
-    array = frames.detach().cpu().numpy() if hasattr(frames, "detach") else np.asarray(frames)
+    array = as_array(frames)
     if array.dtype != np.uint8 or array.ndim < 4 or array.shape[-1] != 3:
         raise ValueError(f"frames are {array.dtype} {array.shape}; pass uint8 (..., T, H, W, 3)")
     half = array.shape[-4] // 2

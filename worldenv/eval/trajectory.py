@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .image import Array, frame_psnr, mean_over_frames
+from .image import Array, as_array, frame_psnr, mean_over_frames
 
 STILL = 1e-9
 """Motion below this counts as none."""
@@ -107,7 +107,7 @@ def nmr(
     base = ~same & np.isin(gaps, gaps[same])
     if not same.any() or not base.any():
         raise ValueError(f"{int(same.sum())} pairs are revisits and {int(base.sum())} of their gaps are not; need both")
-    array = frames.detach().cpu().numpy() if hasattr(frames, "detach") else np.asarray(frames)
+    array = as_array(frames)
 
     def likeness(a: Any, b: Any) -> float:
         return float(frame_psnr(array[a], array[b]).mean())
@@ -125,7 +125,7 @@ def _pair(a: Any, b: Any) -> tuple[Array, Array]:
 
 
 def _track(c2w: Any) -> Array:
-    array = c2w.detach().cpu().numpy() if hasattr(c2w, "detach") else np.asarray(c2w)
+    array = as_array(c2w)
     if array.ndim < 3 or array.shape[-2:] != (4, 4):
         raise ValueError(f"a track has shape (..., T, 4, 4), got {array.shape}")
     if not np.isfinite(array).all():
