@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A world from nothing: record, train, export. What is done is left alone and what was interrupted goes on, so run it
 # again after an interruption, or elsewhere with the folder runs/ taken along.
-#   configs/maze/train.sh          the packaged world, in runs/ (worldenv info maze: hours per stage)
+#   configs/maze/train.sh          the packaged world, in runs/ (worldenv info maze: hours per stage), and further: it was
+#                                  made without memory_more, and from a teacher of 160 steps
 #   configs/maze/train.sh maze128  128 x 96 pixels and twice the parameters, in runs/maze128: for a GPU; tried for two
 #                                  steps of every stage, not yet trained
 set -euo pipefail
@@ -30,8 +31,9 @@ stage causal causal --init "$runs/bidirectional" --processes "$processes"
 stage memory memory --init "$runs/causal" --processes "$processes"
 stage memory memory_final --init "$runs/memory" --processes "$processes"
 stage memory memory_cached --init "$runs/memory_final" --processes "$processes"
-stage teacher teacher --init "$runs/memory_cached" --processes "$processes"
-stage context_forcing context_forcing --init "$runs/memory_cached" --teacher "$runs/teacher" --processes "$processes"
+stage memory memory_more --init "$runs/memory_cached" --processes "$processes"
+stage teacher teacher --init "$runs/memory_more" --processes "$processes"
+stage context_forcing context_forcing --init "$runs/memory_more" --teacher "$runs/teacher" --processes "$processes"
 worldenv export --world "$runs/context_forcing" --weights "worldenv/worlds/$recipe"
 # Not packaged (TRAINING_LOG.md): a rolling window, and finer tokens (of maze alone).
 # stage rolling rolling --init "$runs/context_forcing" --teacher "$runs/teacher" --processes "$processes"

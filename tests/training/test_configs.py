@@ -13,7 +13,8 @@ from worldenv.training.stages import STAGES, TrainConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = {"maze": "runs", "maze128": "runs/maze128"}
-TRANSFORMER = ("bidirectional", "causal", "memory", "memory_final", "memory_cached", "teacher", "context_forcing")
+TRANSFORMER = ("bidirectional", "causal", "memory", "memory_final", "memory_cached", "memory_more", "teacher",
+               "context_forcing")  # fmt: skip
 
 
 DISTILLED = ("teacher", "consistency_distill", "context_forcing", "rolling")
