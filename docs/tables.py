@@ -139,7 +139,7 @@ def drift_table() -> list[str]:
 
 def distilled_table() -> list[str]:
     """The packaged world beside the one that it was distilled from, and what was asked of it, clause by clause."""
-    arms = "--arms distilled=maze parent=DIR parent_16_steps=DIR"
+    arms = "--arms distilled=maze parent=DIR parent_16_steps=DIR,sampler.num_steps=16"
     command = f"worldenv eval ablations {arms} --worlds 32 --out DIR"
     lines = arms_table("distilled", COMPARED, "Four steps before and after context forcing", command=command)
     reports = {name: load(name) for name in CLAUSES if name in SCORED}
@@ -194,7 +194,8 @@ def rolling_table() -> list[str]:
             f"{row['changed_chunk_ms']:.0f}", f"{row['changed_passes']:g}", *late,
         ]  # fmt: skip
         lines.append(f"| `{way}` | " + " | ".join(cells) + " |")
-    command = "worldenv eval ablations --arms packaged=maze hold=DIR reset=DIR --worlds 32 --out DIR"
+    arms = "--arms packaged=maze hold=DIR reset=DIR,sampler.lookahead_policy=reset"
+    command = f"worldenv eval ablations {arms} --worlds 32 --out DIR"
     return [*lines, "", *arms_table("rolling", COMPARED, "The same window beside chunk after chunk", command=command)]
 
 
