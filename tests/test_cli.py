@@ -7,6 +7,7 @@ import pytest
 import worldenv
 from worldenv import cli
 from worldenv.cli.config import split_config
+from worldenv.eval.composite import composite
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -65,7 +66,7 @@ def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     called = {}
     monkeypatch.setattr(
-        stages, "train", lambda stage, config, out, **_: called.update(stage=stage, config=config, out=out)
+        stages, "train", lambda stage, config, out, **more: called.update(stage=stage, config=config, out=out, **more)
     )
     run(
         monkeypatch,
@@ -82,6 +83,10 @@ def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     )
     config = called["config"]
     assert (config.name, config.max_clips, config.optim.steps, config.optim.batch) == ("flag", 7, 9, 3)
+    assert called["evaluate"] is None
+    run(monkeypatch, "train", "teacher", "--init", "w", "--out", "o", "--optim.patience", "5")
+    assert called["evaluate"].func is composite
+    assert called["evaluate"].keywords == {"parent": Path("w")}
 
 
 def test_the_installed_command_starts_without_torch() -> None:

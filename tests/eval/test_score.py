@@ -7,8 +7,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from worldenv.base.dynamics import WorldSpec
 from worldenv.eval.image import frame_contrast, frame_psnr
-from worldenv.eval.score import by_age, curves, score
+from worldenv.eval.score import Judge, by_age, curves, score
 from worldenv.eval.symmetry import memory_symmetry
 
 KINDS = ["out_and_back", "circle"]
@@ -132,3 +133,15 @@ def test_every_frame_by_frame_metric_is_split_by_gap(noise_cases) -> None:  # ty
     assert found["seen_psnr"] == pytest.approx(
         np.mean([min(60, p) for p in frame_psnr(made[:, 4::4, 1::2, 1::2], cases.frames[:, 4::4, 1::2, 1::2])[0]])
     )
+
+
+def test_what_was_given_is_neither_early_nor_late(noise_cases) -> None:  # type: ignore[no-untyped-def]
+    """Half as much contrast in all that was made: early as late, whatever was given before."""
+    cases = noise_cases(["explore"], 16, size=(16, 16))
+    frames = (128 + (cases.frames.float() - 128) / 2).to(torch.uint8)
+    frames[:, : 1 + 8 * 16] = cases.frames[:, : 1 + 8 * 16]
+    judge = Judge(WorldSpec(width=16, height=16), 64, ages=True)
+    metrics = judge(frames, cases, given_frames=8 * 16).metrics
+    assert metrics["contrast_ratio_early"][0] == pytest.approx(0.5, abs=0.05)
+    assert metrics["contrast_ratio_drift"][0] == pytest.approx(0, abs=0.02)
+    assert judge(frames, cases).metrics["contrast_ratio_early"][0] == pytest.approx(1)

@@ -184,6 +184,14 @@ def test_what_is_judged_is_what_would_be_kept(tmp_path: Path) -> None:
     assert stage.module.weight.item() == pytest.approx(1, abs=0.08)  # type: ignore[operator]
 
 
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    trainer = Trainer(
+        Fit(), CONFIG, tmp_path, resume=False, run={}, evaluate=lambda: {"seen": float("nan"), "score": float("nan")}
+    )
+    with pytest.raises(ValueError, match=r"step 0: the score is not a number; figures: .*seen"):
+        trainer.train()
+
+
 def test_what_was_best_at_the_start_is_kept(tmp_path: Path) -> None:
     stage = Fit()
     trainer = Trainer(stage, CONFIG, tmp_path, resume=False, run={}, evaluate=score_of(stage, 0.0))

@@ -1,6 +1,7 @@
 """Commands that make worlds: record, train, export."""
 
 # No postponed annotations here: tyro reads the types of the nested functions below.
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,7 +68,8 @@ def train(arguments: list[str]) -> None:
         if processes > 1 and not is_launched():
             launch(["train", *arguments], processes)
         else:
-            train_stage(stage, config, out, resume=resume, evaluate=composite if config.optim.patience else None)
+            judge = partial(composite, parent=config.init) if config.optim.patience else None
+            train_stage(stage, config, out, resume=resume, evaluate=judge)
             leave()
 
     tyro.cli(run, args=rest, prog=f"worldenv train {stage or 'STAGE'}")

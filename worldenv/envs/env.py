@@ -53,7 +53,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one chunk; an episode that has ended may go on."""
-        self.row._done[:] = False
+        self.row.go_on()
         value = action if isinstance(action, torch.Tensor) else np.asarray(action)
         obs, reward, terminated, truncated, info = self.row.step(value[None])
         return _first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _plain(info)

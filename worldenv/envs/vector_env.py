@@ -97,6 +97,10 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
 
+    def go_on(self) -> None:
+        """Let episodes that have ended go on without a reset."""
+        self._done[:] = False
+
     def set_prompt(self, prompt: str, rows: Sequence[int] | None = None) -> None:
         """Describe the worlds of some rows (all by default) anew from the next step on (worlds with text)."""
         self.core.set_prompts(dict.fromkeys(range(self.num_envs) if rows is None else rows, prompt))

@@ -94,7 +94,7 @@ def parse_settings(settings: Sequence[str]) -> Settings:
     """Read ``sampler.KEY=VALUE`` and ``memory.KEY=VALUE``; values are JSON, or words as they stand.
 
     Raises:
-        ValueError: if one is neither.
+        ValueError: if one sets something else.
     """
     found: Settings = {"sampler": {}, "memory": {}}
     for setting in settings:

@@ -112,7 +112,8 @@ def _timing(world: World, compared: dict[str, Way], num_envs: int, num_steps: in
     frames = world.spec.chunk_frames
     timing = {name: _medians(rows, frames * num_envs) for name, rows in noted.items()}
     for name, rows in noted.items():  # step by step, so that what else the machine did touches both
-        times = round(float(np.median([a[1] / b[1] for a, b in zip(rows, noted["hold"])])), 2)
+        pairs = zip(rows, noted["hold"], strict=True)
+        times = round(float(np.median([a[1] / b[1] for a, b in pairs if not a[0]])), 2)  # where no action changes
         timing[name] |= {"chunks_per_step": compared[name].num_chunks, "times_hold": times}
     return timing
 

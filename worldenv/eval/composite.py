@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -26,27 +27,48 @@ UNITS = {
     "seen_psnr": 0.7, "return_psnr_gt": 0.7, "action_score": 0.05, "frechet_pose_features": -0.01,
     "contrast_error": -0.05, "motion_error": -0.05,
 }  # fmt: skip
-"""How much of each counts as one; errors count against a world. 0.7 dB is what a student may lose to its parent."""
+"""How much of each counts as one; errors count against a world."""
+MAY_LOSE = 0.7
+"""Decibels that a student may lose to its parent; one that loses more scores below all that do not."""
 FIRST_SEED = 950_000
 """First of the mazes, which no suite has and no world is trained on."""
 NUM_WORLDS = 16
 NUM_CHUNKS = 12
 
 
-def composite(world: World) -> dict[str, float]:
+def composite(world: World, parent: Path | None = None) -> dict[str, float]:
     """Step a world along a few paths; return what was measured and its ``score``, the mean in units: higher is better.
 
+    With the world it was made from also ``lost_db``, the more of what it loses of both PSNRs, and a score of less than
+    0 if that is too much.
+
     Raises:
-        ValueError: if the simulator is not installed.
+        ImportError: if the simulator is not installed.
     """
+    figures = measured(world)
+    score = float(np.mean([value / UNITS[name] for name, value in figures.items()]))
+    if parent is None:
+        return {**figures, "score": score}
+    before = _of_parent(parent)
+    lost = max(before[name] - figures[name] for name in ("seen_psnr", "return_psnr_gt"))
+    return {**figures, "lost_db": lost, "score": score if lost <= MAY_LOSE else -lost}
+
+
+@cache
+def _of_parent(folder: Path) -> dict[str, float]:
+    return measured(World.load(folder))
+
+
+def measured(world: World) -> dict[str, float]:
+    """Step a world along the paths; return what counts of it."""
+    world.vae.to(world.dit.patch_embedding.weight.device)
     window = FRAMES_PER_LATENT * num_slots(world.config.memory, world.spec.chunk_latents)
     cases, judge, truth = _prepared(world.spec, window)
     scores = judge(WorldArm(world, world.config.memory)(cases, Progress()), cases)
     found = {name: float(np.nanmean(values)) for name, values in scores.metrics.items()}
     found |= {f"{kind}_error": abs(1 - found[f"{kind}_ratio"]) for kind in ("contrast", "motion")}
     found |= {name: frechet_distance(_flat(made), _flat(truth[name])) for name, made in scores.features.items()}
-    figures = {name: found[name] for name in UNITS if name in found}
-    return {**figures, "score": float(np.mean([value / UNITS[name] for name, value in figures.items()]))}
+    return {name: found[name] for name in UNITS if name in found}
 
 
 @cache

@@ -26,7 +26,10 @@ from .cases import PROTOCOL, Cases
 
 @dataclass(frozen=True)
 class JointArm:
-    """A world of stage ``teacher``: segments of chunks, one after the other, each against C^tea."""
+    """A world of stage ``teacher``: segments of chunks, one after the other, each against C^tea.
+
+    Its noise is drawn for a whole batch of cases, apart from that of other arms.
+    """
 
     world: World
     given: int = 0
@@ -44,9 +47,8 @@ class JointArm:
         generator = torch.Generator().manual_seed(derive_seed(PROTOCOL, "joint", *cases.seeds))
         for entry in range(1 + self.given, 1 + total, self.num_chunks):
             began, length = time.perf_counter(), min(self.num_chunks, 1 + total - entry)
-            stage = TeacherStage(
-                self.world, DenoiseConfig(num_chunks=length), OptimConfig(batch=batch), data=data, heldout=None
-            )
+            config = DenoiseConfig(num_chunks=length, policies=((self.world.config.memory.policy, 1.0),))
+            stage = TeacherStage(self.world, config, OptimConfig(batch=batch), data=data, heldout=None)
             zeros = torch.zeros_like(rows)
             segment = stage.cut(data, rows, zeros + entry, zeros, rows.tolist())
             made = stage.generate_joint(self.world.dit, segment, generator).cpu()

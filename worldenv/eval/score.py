@@ -62,7 +62,7 @@ class Judge:
             given_frames=given_frames,
         )  # fmt: skip
         if self.ages:
-            metrics |= by_age(plotted)
+            metrics |= by_age({name: curve[:, given_frames // chunk :] for name, curve in plotted.items()})
         if self.estimator is None:
             return Scores(metrics, plotted)
         if self.pose_step:

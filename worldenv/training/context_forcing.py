@@ -205,11 +205,14 @@ class ContextForcingStage(JointStage):
         Says what of the failures of distribution matching shows in the student's segments.
         """
         figures = super().preview(folder, step)
-        figures |= self._preview_segment(folder, step, "teacher", partial(self.generate_joint, self.teacher))
-        show = partial(self._preview_segment, folder, step, make=self.finished, ahead=self.ahead)
-        figures |= show("student")
-        figures["length_db_student"] = show("early", history=self.config.num_chunks // 2)["psnr_early"]
-        figures["length_db_student"] -= figures["psnr_student"]
+        for name in ("teacher", "student"):
+            make = self.finished if name == "student" else partial(self.generate_joint, self.teacher)
+            show = partial(self._preview_segment, folder, step, make=make, ahead=self.ahead)
+            figures |= show(name)
+            early = show(f"{name}_early", history=self.config.num_chunks // 2)
+            figures[f"length_db_{name}"] = early[f"psnr_{name}_early"] - figures[f"psnr_{name}"]
+        for symptom in ("first_chunk_db", "length_db"):  # beside the teacher, for whom the same chunks are as hard
+            figures[f"{symptom}_student"] -= figures[f"{symptom}_teacher"]
         warn(figures, "student")
         return figures
 

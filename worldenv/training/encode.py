@@ -29,8 +29,9 @@ def recording_name(folder: Path) -> str:
 
 
 def recording_digest(folder: Path) -> str:
-    """Name a recording by its first shard, which a copy shares."""
-    return hashlib.blake2b(shard_paths(folder)[0].read_bytes(), digest_size=8).hexdigest()
+    """Name a recording by its first shard and their number, which a copy shares."""
+    paths = shard_paths(folder)
+    return f"{hashlib.blake2b(paths[0].read_bytes(), digest_size=8).hexdigest()}/{len(paths)}"
 
 
 @torch.no_grad()

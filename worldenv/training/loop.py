@@ -223,6 +223,8 @@ class Trainer:
         shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
         console.print(f"        {shown}  (best before {self.best_score:.4g}, step {self.best_step})", highlight=False)
         score = figures["score"]
+        if not math.isfinite(score):
+            raise ValueError(f"step {self.step}: the score is not a number; figures: {figures}")
         if not self.best or score > self.best_score:
             self.best_step, self.best_score = self.step, score
             self.best = {k: v.clone() for k, v in self.ema.shadow.items()}

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import torch
 
-from ..base.config import to_dict
+from ..base.config import difference, to_dict
 from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, hardware
 from ..base.rng import derive_seed
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import SamplerConfig
-from ..engine.world import Provenance, World, WorldConfig
+from ..engine.world import Provenance, World, WorldConfig, world_sha256
 from ..memory.config import MemoryConfig
 from ..models.dit import WorldDiT
 from ..models.refine import with_finer_tokens
@@ -184,7 +184,8 @@ def _teacher(stage: str, world: World, config: TrainConfig) -> WorldDiT:
         raise ValueError(f"stage {stage!r} distils a teacher; pass --teacher DIR, the output of stage 'teacher'")
     teacher = World.load(config.teacher)
     if teacher.config.memory != world.config.memory:
-        raise ValueError(f"{config.teacher}: it was trained with another [memory] than {config.init} is stepped with")
+        changed = difference(to_dict(teacher.config.memory), to_dict(world.config.memory))
+        raise ValueError(f"{config.teacher}: it was trained with another {changed!r} than [memory] has; use the same")
     if not _same_latents(teacher, world):
         raise ValueError(f"{config.teacher}: its latents are not those of {config.init}; train both from one world")
     return teacher.dit
@@ -260,11 +261,11 @@ def run_stage(
 
 
 def _contents(config: RunConfig) -> dict[str, str]:
-    """Name what a run reads by what it holds, so that it goes on wherever its files are taken, and with no others."""
+    """Name what a run reads by what it holds: it goes on wherever its files are taken, not with others instead."""
     worlds = {name: path for name in ("init", "teacher") if (path := getattr(config, name, None)) is not None}
     recordings = {name: path for name in ("data", "heldout") if (path := getattr(config, name)) is not None}
     return {
-        **{name: World.load(path).sha256 for name, path in worlds.items()},
+        **{name: world_sha256(path) for name, path in worlds.items()},
         **{name: recording_digest(path) for name, path in recordings.items()},
     }
 
@@ -297,7 +298,7 @@ def train(
     if isinstance(task, VAEStage):
         task.measure_latents()
     if isinstance(task, ContextForcingStage) and config.teacher is not None:
-        done = replace(done, teacher=_account(World.load(config.teacher)))
+        done = replace(done, teacher=_account(config.teacher))
     world.config = world.with_stage(done)
     if process_state().is_main_process:
         world.save_pretrained(out)
@@ -305,7 +306,8 @@ def train(
     return world
 
 
-def _account(world: World) -> str:
+def _account(folder: Path) -> str:
     """Say in a line how a teacher was made, and which weights it has."""
-    last = world.config.provenance[-1]
-    return f"{last.stage}, {last.steps} steps, {last.hours:g} h, git {last.git}, sha256 {world.sha256[:12]}"
+    stages = World.load(folder).config.provenance[-1:]
+    made = [f"{p.stage}, {p.steps} steps, {p.hours:g} h, git {p.git}" for p in stages]
+    return ", ".join([*made, f"sha256 {world_sha256(folder)[:12]}"])
