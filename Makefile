@@ -61,7 +61,7 @@ results: $(STAMP)
 	cp out/results/demo/report.json docs/results/demo.json
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/contact.jpg', i.imread('out/results/demo/contact.png')[::2, ::2], quality=90)"
 	cp out/results/memory/means.png docs/memory.png
-	$(BIN)/python docs/tables.py
+	$(BIN)/python docs/tables
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -1,0 +1,71 @@
+"""Write the results of README and of the packaged world's ``report.json`` from the committed reports.
+
+``python docs/tables``; ``--check`` only compares.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from cells import RESULTS, ROOT, load
+from distilled import distilled_table
+from speed import backends_table, quantised_table, rolling_table, speed_table
+from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
+
+from worldenv.engine.world import world_sha256
+
+README = ROOT / "README.md"
+WORLD = ROOT / "worldenv" / "worlds" / "maze"
+SCORED = {
+    "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0"
+}  # fmt: skip
+"""Reports on the packaged world, and what it is called in those that compare worlds."""
+if (RESULTS / "distilled-drift.json").exists():
+    SCORED["distilled-drift"] = "distilled@0"
+KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
+"""What the world's own report takes over from each: all but timings and details."""
+BEGIN, END = "<!-- results: written by docs/tables from docs/results -->", "<!-- /results -->"
+
+
+def render() -> str:
+    """Return the README with its results block made anew."""
+    text = README.read_text()
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    parts = [
+        revisit_table(), distilled_table(), short_term_table(), drift_table(), memory_table(), ablations_table(),
+        figures_table(), speed_table(), backends_table(), rolling_table(), quantised_table(),
+    ]  # fmt: skip
+    return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
+
+
+def world_report() -> str:
+    """Return what was measured of the packaged world, as its ``report.json``.
+
+    Raises:
+        SystemExit: if a report speaks of other weights than the packaged ones.
+    """
+    packaged = world_sha256(WORLD)
+    suites = {}
+    for name, arm in SCORED.items():
+        report = load(name)
+        world = report["worlds"][arm] if arm else report["world"]
+        if world["sha256"] != packaged:
+            sys.exit(f"docs/results/{name}.json speaks of another world than {WORLD.name}; run it again")
+        suites[name] = {key: report[key] for key in KEPT if key in report}
+    return json.dumps({"format": 1, "world": {"name": WORLD.name, "sha256": packaged}, "suites": suites}) + "\n"
+
+
+def main() -> None:
+    """Write the files, or compare them."""
+    written = {README: render(), WORLD / "report.json": world_report()}
+    for path, text in written.items():
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path.relative_to(ROOT)} differs; run python docs/tables")
+
+
+if __name__ == "__main__":
+    main()

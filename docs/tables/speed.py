@@ -1,0 +1,101 @@
+"""What steps cost: batch sizes, ways to compute, rolling windows, 8-bit layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cells import COMPARED, arms_table, cell, heading, load
+
+
+def rolling_table() -> list[str]:
+    """A world trained for a rolling window: what its steps cost, how soon it obeys, what it looks like."""
+    bench = load("bench-rolling")
+    teachers = " ".join(str(steps) for steps in bench["teacher_steps"])
+    title = (
+        f"**A rolling window** (`{waiting(bench)}worldenv bench rolling --world DIR --envs {bench['envs']} "
+        f"--teacher-steps {teachers} --out FILE`, {bench['hardware']}, decoding included; the same weights every way: "
+        "`chunk` after chunk, `many_steps_N` likewise in N steps, `joint_teacher_N` four chunks jointly in N steps; "
+        "times `hold`: how much longer a chunk takes, on WorldScape's page "
+        f"{bench['published_speedup']:g} for its bidirectional teacher; obeyed: from then on turning right and left is "
+        f"at least {bench['obeyed']:g} as far apart as with `chunk`, where nothing was begun before)"
+    )
+    columns = ("ms per chunk", "times `hold`", "frames/s", "passes", "when the action changes: ms", "passes then",
+               "as far apart as `chunk`, by chunk", "obeyed after chunks", "first frames of it after ms")  # fmt: skip
+    lines = heading(title, "way", columns)
+    for way, row in bench["timing"].items():
+        late = ["", "", ""]
+        if way in bench["response"]:
+            shares, count = bench["response"][way]["share_of_chunk"], row["action_to_photon_chunks"]
+            said = "not within the window" if count is None else f"{count}{' by definition' * (way == 'chunk')}"
+            first = "" if count is None else f"{row['action_to_photon_ms']:.0f}"
+            late = [", ".join(f"{share:.2f}" for share in shares), said, first]
+        cells = [
+            f"{row['chunk_ms']:.0f}", f"{row['times_hold']:.1f}", f"{row['frames_per_s']:.0f}", f"{row['passes']:g}",
+            f"{row['changed_chunk_ms']:.0f}", f"{row['changed_passes']:g}", *late,
+        ]  # fmt: skip
+        lines.append(f"| `{way}` | " + " | ".join(cells) + " |")
+    arms = "--arms packaged=maze hold=DIR reset=DIR,sampler.lookahead_policy=reset"
+    command = f"worldenv eval ablations {arms} --worlds 32 --out DIR"
+    return [*lines, "", *arms_table("rolling", COMPARED, "The same window beside chunk after chunk", command=command)]
+
+
+def waiting(report: dict[str, Any]) -> str:
+    """Return how OpenMP's threads waited, as it is said to it."""
+    return "OMP_WAIT_POLICY=passive " if report["threads_sleep"] else ""
+
+
+def speed_table() -> list[str]:
+    """Throughput by batch size."""
+    report = load("bench-engine")
+    lines = [
+        f"**Speed** (`{waiting(report)}worldenv bench engine --out FILE`, {report['hardware']}, decoding included)",
+        "",
+        "| envs | frames/s | env steps/s | first frames after (ms, median) |",
+        "|---|---|---|---|",
+    ]
+    for row in report["timing"]:
+        speed = f"{row['frames_per_s']:.0f} | {row['env_steps_per_s']:.1f} | {row['latency_ms_p50']:.0f}"
+        lines.append(f"| {row['num_envs']} | {speed} |")
+    return lines
+
+
+def backends_table() -> list[str]:
+    """Ways to compute one world, side by side."""
+    report = load("bench-backends")
+    lines = [
+        f"**Ways to compute** (`{waiting(report)}worldenv bench backends --out FILE`, {report['hardware']}; steps "
+        "of all ways in turn, decoding included; times faster than "
+        f"{report['reference'].removesuffix(' none')}: median, p20 to p80)",
+        "",
+        "| envs | dtype, backend, quantisation | ms per chunk | times faster | first chunk against the reference |",
+        "|---|---|---|---|---|",
+    ]
+    for row in report["timing"]:
+        faster = f"{row['times_faster_p50']:.2f} [{row['times_faster_p20']:.2f}, {row['times_faster_p80']:.2f}]"
+        apart = "" if row["first_chunk_psnr"] is None else f"{row['first_chunk_psnr']:.1f} dB"
+        way = f"{row['dtype']}, `{row['backend']}`, {row['quantize']}{', captured' if row.get('capture') else ''}"
+        lines.append(f"| {row['num_envs']} | {way} | {row['chunk_ms_p50']:.0f} | {faster} | {apart} |")
+    return lines
+
+
+def quantised_table() -> list[str]:
+    """What 8-bit linear layers cost: the same cases and noise in bfloat16 and with them."""
+    columns = {
+        "return_psnr_self_far": 2,
+        "return_psnr_gt_far": 2,
+        "seen_psnr": 2,
+        "contrast_ratio": 3,
+        "action_score": 3,
+    }
+    reports = [load(f"revisit-{name}") for name in ("bfloat16", "int8")]
+    count = len(reports[0]["seeds"])
+    title = (
+        f"**8-bit linear layers** (`worldenv eval revisit --worlds {count} --out DIR`, and the same with `--quantize "
+        f"int8`; {count} trajectories of {reports[0]['cases']}, {reports[0]['hardware']}; arm `worldplay`)"
+    )
+    lines = heading(title, "computed in", columns)
+    for report in reports:
+        metrics = report["arms"]["worldplay"]
+        cells = [cell(metrics[name], digits) for name, digits in columns.items()]
+        lines.append(f"| {report['world']['computation']} | " + " | ".join(cells) + " |")
+    return lines
