@@ -11,6 +11,7 @@ at, so that decoding latent by latent equals decoding the whole clip (WorldPlay 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
@@ -257,7 +258,7 @@ class Decoder(nn.Module):
         return out
 
 
-class Codec(nn.Module):
+class Codec(nn.Module, ABC):
     """Pixels to normalised latents and back, causally: what the engine needs of a VAE."""
 
     latent_mean: Tensor  # (C,)
@@ -265,13 +266,14 @@ class Codec(nn.Module):
     spatial_factor: int
     """Pixels per latent cell, each way."""
 
+    @abstractmethod
     def encode(
         self,
         pixels: Tensor,  # (B, 4F - 3, 3, H, W) in [-1, 1]
     ) -> Tensor:
         """Return normalised latents (the posterior's mean), (B, F, C, h, w)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(
         self,
         latents: Tensor,  # (B, F, C, h, w) normalised
@@ -281,12 +283,11 @@ class Codec(nn.Module):
 
         Without a past (no cache, or a fresh one) the first latent is the lone first frame: (B, 4F - 3, 3, H, W).
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def dtype(self) -> torch.dtype:
         """The dtype that the decoder computes in."""
-        raise NotImplementedError
 
     def normalise(
         self,

@@ -14,12 +14,7 @@ from torch import Tensor
 from ..base.log import console
 
 BOUNDS = {
-    "contrast": (
-        0.9,
-        1.1,
-        "blurred, as collapsed to a mean",
-        "over-saturated: the critic lags, or it went on too long",
-    ),
+    "contrast": (0.9, 1.1, "blurred, as collapsed to a mean", "over-saturated: the critic lags, or too many updates"),
     "contrast_growth": (-0.1, 0.1, "fades from chunk to chunk", "saturates from chunk to chunk"),
     "motion": (0.7, 1.3, "freezes: too many updates", "flickers"),
     "grid": (0.0, 1.5, "", "a texture at the period of patches"),
