@@ -118,8 +118,8 @@ def load_world(folder: str | Path) -> World:
 def stepped(world: World, changes: Mapping[str, Any]) -> World:
     """Return the same weights under another ``sampler`` and ``memory``."""
     config = world.config
-    sampler = from_dict(SamplerConfig, merge(to_dict(config.sampler), changes.get("sampler", {})))
-    memory = from_dict(MemoryConfig, merge(to_dict(config.memory), changes.get("memory", {})))
+    sampler = from_dict(SamplerConfig, merge(to_dict(config.sampler), changes.get("sampler", {})), where="sampler")
+    memory = from_dict(MemoryConfig, merge(to_dict(config.memory), changes.get("memory", {})), where="memory")
     other = World(replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, starts=world.starts)
     other.sha256 = world.sha256
     return other
