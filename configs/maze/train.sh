@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # A world from nothing: record, train, export. What is done is left alone and what was interrupted goes on, so run it
 # again after an interruption, or elsewhere with the folder runs/ taken along.
-#   configs/maze/train.sh          the packaged world, in runs/ (worldenv info maze: hours per stage), and further: it was
-#                                  made without memory_more, and from a teacher of 160 steps
+#   configs/maze/train.sh          the packaged world, in runs/ (worldenv info maze: hours per stage)
 #   configs/maze/train.sh maze128  128 x 96 pixels and twice the parameters, in runs/maze128: for a GPU; tried for two
 #                                  steps of every stage, not yet trained
 set -euo pipefail

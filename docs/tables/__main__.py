@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
-from cells import RESULTS, ROOT, load
-from distilled import distilled_table
+from cells import ROOT, load
+from distilled import distilled_table, teacher_table
 from speed import backends_table, quantised_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
@@ -18,11 +18,10 @@ from worldenv.engine.world import world_sha256
 README = ROOT / "README.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 SCORED = {
-    "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0"
+    "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0",
+    "distilled-drift": "distilled@0",
 }  # fmt: skip
 """Reports on the packaged world, and what it is called in those that compare worlds."""
-if (RESULTS / "distilled-drift.json").exists():
-    SCORED["distilled-drift"] = "distilled@0"
 KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
 """What the world's own report takes over from each: all but timings and details."""
 BEGIN, END = "<!-- results: written by docs/tables from docs/results -->", "<!-- /results -->"
@@ -34,8 +33,8 @@ def render() -> str:
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
     parts = [
-        revisit_table(), distilled_table(), short_term_table(), drift_table(), memory_table(), ablations_table(),
-        figures_table(), speed_table(), backends_table(), rolling_table(), quantised_table(),
+        revisit_table(), distilled_table(), teacher_table(), short_term_table(), drift_table(), memory_table(),
+        ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(), quantised_table(),
     ]  # fmt: skip
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
 

@@ -38,12 +38,10 @@ def drift_table() -> list[str]:
         "frechet_pose_features_early": 3, "frechet_pose_features_late": 3, "return_psnr_self_gap64": 1,
     }  # fmt: skip
     lines = arms_table("drift", columns, "The first and the last eighth of 64 chunks")
-    for name, label in (("drift-parent", "4 steps"), ("drift-parent-16", "16 steps")):
-        now, before = load("drift"), load(name)
-        assert all(now[key] == before[key] for key in ("seeds", "cases", "hardware")), name
-        label = f"`worldplay`, before distillation, {label} (`--world DIR`)"
-        lines.append(arm_row(label, before["arms"]["worldplay"], columns))
-    return lines
+    now, before = load("drift"), load("distilled-drift")
+    assert all(now[key] == before[key] for key in ("seeds", "cases", "hardware"))
+    parents = {arm: metrics for arm, metrics in before["arms"].items() if arm.startswith("parent")}
+    return lines + [arm_row(f"`{arm}`, before distillation", metrics, columns) for arm, metrics in parents.items()]
 
 
 def memory_table() -> list[str]:
