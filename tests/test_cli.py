@@ -87,6 +87,9 @@ def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     run(monkeypatch, "train", "teacher", "--init", "w", "--out", "o", "--optim.patience", "5")
     assert called["evaluate"].func is composite
     assert called["evaluate"].keywords == {"parent": Path("w")}
+    rolling = ("--optim.patience", "5", "--sampler.rolling", "--sampler.stochastic")
+    run(monkeypatch, "train", "rolling", "--init", "w", "--out", "o", *rolling)
+    assert called["evaluate"].keywords == {"parent": None}
 
 
 def test_the_installed_command_starts_without_torch() -> None:
