@@ -84,6 +84,16 @@ def test_windows_are_the_engines(tiny_world: World) -> None:
         torch.testing.assert_close(made, engine.newest_latents())
 
 
+@pytest.mark.parametrize("chunks", range(2, 7))
+def test_a_preview_shows_what_left_the_windows_in_front(tiny_world: World, chunks: int) -> None:
+    stage = make_stage(tiny_world, chunks=chunks)
+    segment = stage._segment(torch.Generator().manual_seed(7), ahead=STEPS)
+    with torch.no_grad():
+        made = stage.finished(segment, torch.Generator().manual_seed(0))
+    assert made.shape == segment.latents.shape
+    assert made.isfinite().all(), "what was not made is NaN"
+
+
 def _straight(c2w: Tensor) -> Tensor:
     """The first pose, and equal steps ahead from it."""
     step = torch.eye(4, dtype=torch.float64)

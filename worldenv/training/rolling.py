@@ -59,7 +59,8 @@ class RollingStage(ContextForcingStage):
 
     def finished(self, segment: Segment, generator: torch.Generator) -> Tensor:
         """Generate a segment with windows that know all actions; what leaves them in front, (B, F, C, h, w)."""
-        self.roll(segment, generator, turn=0, held=False)
+        last = self.config.num_chunks + self.sampler.num_steps - 2  # the window that has the last chunk in front
+        self.roll(segment, generator, turn=last % self.sampler.num_steps, held=False)
         index = segment.first[:, None] + torch.arange(self.num_latents)
         return segment.bank.latents[torch.arange(len(index))[:, None], index]
 
