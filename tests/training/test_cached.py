@@ -62,7 +62,7 @@ def test_gradients_reach_every_weight_through_the_recorded_past(world: World) ->
         silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
         assert silent == []
         again, _ = stage.loss(torch.Generator().manual_seed(1))
-        assert float(again) == float(loss), "a step follows from its generator"
+        assert again.item() == loss.item(), "a step follows from its generator"
     finally:
         module.requires_grad_(False).zero_grad()
 
