@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test check bench bench-gpu results format clean
+.PHONY: demo test check bench bench-gpu results comparisons format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -45,7 +45,7 @@ docs/results/kernels-aot.csv: $(STAMP) $(wildcard $(KERNELS)/*.py $(KERNELS)/*/*
 docs/results/kernels-roofline.csv: $(STAMP) $(KERNELS)/roofline.py $(KERNELS)/workloads.py $(KERNELS)/pages.py
 	$(BIN)/python -m worldenv_kernels.roofline --out $@
 
-# Every figure of the README, from the packaged world; takes about an hour on two cores.
+# What README says of the packaged world alone; takes about an hour on two cores. The rest: make comparisons.
 results: $(STAMP)
 	for suite in revisit short_term drift memory action reconstruction geometry; do \
 	  $(BIN)/worldenv eval $$suite --out out/results/$$suite || exit 1; \
@@ -61,6 +61,25 @@ results: $(STAMP)
 	cp out/results/demo/report.json docs/results/demo.json
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/contact.jpg', i.imread('out/results/demo/contact.png')[::2, ::2], quality=90)"
 	cp out/results/memory/means.png docs/memory.png
+	$(BIN)/python docs/tables
+
+# What README says of it beside the worlds that it came from (runs/ of configs/maze/train.sh), and of small worlds, which
+# are trained first (configs/ablations; a day or two on two cores). Everything goes on where it was interrupted.
+ARMS := eval ablations --arms
+BEFORE := parent_16_steps=runs/memory_more,sampler.num_steps=16
+TABLES := table3 table4 table6 table7 figure8 memory
+comparisons: $(STAMP)
+	$(BIN)/worldenv $(ARMS) distilled=maze parent=runs/memory_more $(BEFORE) --out out/results/distilled
+	$(BIN)/worldenv $(ARMS) distilled=maze parent=runs/memory_more $(BEFORE) --suite drift --out out/results/distilled-drift
+	$(BIN)/worldenv $(ARMS) teacher=runs/teacher $(BEFORE) parent=runs/memory_more --given 8 --worlds 32 --out out/results/teacher
+	$(BIN)/worldenv $(ARMS) packaged=maze hold=runs/rolling reset=runs/rolling,sampler.lookahead_policy=reset --worlds 32 \
+	  --out out/results/rolling
+	for name in distilled distilled-drift teacher rolling; do cp out/results/$$name/report.json docs/results/$$name.json; done
+	$(BIN)/worldenv bench rolling --world runs/rolling --envs 4 --teacher-steps 16 --out docs/results/bench-rolling.json
+	for table in $(TABLES); do \
+	  $(BIN)/worldenv eval ablations --table configs/ablations/$$table.toml --out out/ablations/$$table || exit 1; \
+	  cp out/ablations/$$table/report.json docs/results/ablation-$$table.json; \
+	done
 	$(BIN)/python docs/tables
 
 format: $(STAMP)

@@ -19,7 +19,5 @@ register_all()
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'worldenv' has no attribute {name!r}")
-    if name == "envs":
-        importlib.import_module("worldenv.envs.sb3")  # so that worldenv.envs.sb3 is there
     module = importlib.import_module(_LAZY[name])
     return module if name in ("envs", "wrappers") else getattr(module, name)

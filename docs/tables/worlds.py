@@ -90,7 +90,7 @@ def figures_table() -> list[str]:
     rows = [
         ("VAE on held-out mazes, PSNR", f"{cell(vae['arms']['vae']['psnr'])} dB", "worldenv eval reconstruction", vae),
         ("VAE, contrast ratio", cell(vae["arms"]["vae"]["contrast_ratio"], 3), "worldenv eval reconstruction", vae),
-        ("VAE, motion ratio: the ceiling of the column above", cell(vae["arms"]["vae"]["motion_ratio"], 2),
+        ("VAE, motion ratio of true clips through it", cell(vae["arms"]["vae"]["motion_ratio"], 2),
          "worldenv eval reconstruction", vae),
         ("Continuing a clip: given the way out, the way back against the simulator (from a start view alone: "
          f"{cell(ahead)} dB)", f"{cell(back)} dB", "worldenv demo", demo),

@@ -173,9 +173,10 @@ def test_the_time_limit_can_be_lengthened(tiny_world: World, limit: int) -> None
         assert not truncated, step
 
 
-def test_the_contracts_snippet_finds_its_names() -> None:
-    """README's names resolve after ``import worldenv`` alone."""
-    code = (
+@pytest.mark.parametrize("before", ["", "import worldenv.envs.env\n"])
+def test_the_contracts_snippet_finds_its_names(before: str) -> None:
+    """README's names resolve after ``import worldenv`` alone, and after an env was made."""
+    code = before + (
         "import worldenv\n"
         "assert worldenv.envs.sb3.SB3VecEnv and worldenv.wrappers.RecordChunkVideo and worldenv.World.from_pretrained"
     )

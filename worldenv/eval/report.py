@@ -158,7 +158,9 @@ def print_arms(report: Mapping[str, Any]) -> None:
     there = {name for metrics in arms.values() for name in metrics}
     wanted = (RETURNING if "return_psnr_self" in there else ANYWHERE) | ALWAYS
     shown = {head: name for head, name in wanted.items() if name in there}
-    table = Table(title=f"{report['suite']}, means (dB: self, far, truth, psnr, new, seen; * stands still)")
+    decibels = ", ".join(head for head, name in shown.items() if "psnr" in name)
+    units = f"dB: {decibels}; " if decibels else ""
+    table = Table(title=f"{report['suite']}, means ({units}* stands still)")
     table.add_column("arm", no_wrap=True)
     for head in shown:
         table.add_column(head, justify="right", no_wrap=True)
