@@ -51,7 +51,8 @@ def memory_table() -> list[str]:
     lines = [
         f"**Both memories** (`worldenv eval memory --out DIR`, {len(report['seeds'])} trajectories of "
         f"{report['cases']}, {report['hardware']}; "
-        "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by true visibility)",
+        "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by visibility in the "
+        "true maze, which is not the one that the world invents)",
         "",
         "| arm | " + " | ".join(columns) + " | against recent: self, far | ground truth, far |",
         "|---" * (len(columns) + 3) + "|",
