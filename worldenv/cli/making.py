@@ -68,8 +68,7 @@ def train(arguments: list[str]) -> None:
         if processes > 1 and not is_launched():
             launch(["train", *arguments], processes)
         else:
-            parent = None if config.sampler.rolling else config.init  # another way to step does not keep its PSNR
-            judge = partial(composite, parent=parent) if config.optim.patience else None
+            judge = partial(composite, parent=config.init) if config.optim.patience else None
             train_stage(stage, config, out, resume=resume, evaluate=judge)
             leave()
 

@@ -40,14 +40,15 @@ def composite(world: World, parent: Path | None = None) -> dict[str, float]:
     """Step a world along a few paths; return what was measured and its ``score``, the mean in units: higher is better.
 
     With the world it was made from also ``lost_db``, the more of what it loses of both PSNRs, and a score of less than
-    0 if that is too much.
+    0 if that is too much; not where one is stepped with a rolling window and the other is not, which costs more by
+    itself.
 
     Raises:
         ImportError: if the simulator is not installed.
     """
     figures = measured(world)
     score = float(np.mean([value / UNITS[name] for name, value in figures.items()]))
-    if parent is None:
+    if parent is None or _parent(parent).config.sampler.rolling != world.config.sampler.rolling:
         return {**figures, "score": score}
     before = _of_parent(parent)
     lost = max(before[name] - figures[name] for name in ("seen_psnr", "return_psnr_gt"))
@@ -55,8 +56,13 @@ def composite(world: World, parent: Path | None = None) -> dict[str, float]:
 
 
 @cache
+def _parent(folder: Path) -> World:
+    return World.load(folder)
+
+
+@cache
 def _of_parent(folder: Path) -> dict[str, float]:
-    return measured(World.load(folder))
+    return measured(_parent(folder))
 
 
 def measured(world: World) -> dict[str, float]:
