@@ -20,25 +20,37 @@ IDS = ("worldenv/Navigate-v0", "worldenv/Revisit-v0")
 SIM_IDS = ("worldenv/NavigateSim-v0", "worldenv/RevisitSim-v0")
 
 
-def check(env: gym.Env[Any, Any]) -> None:
-    """Raise what Gymnasium's checker raises; what it only warns of counts too."""
+def complaints(env: gym.Env[Any, Any]) -> list[str]:
+    """Return what Gymnasium's checker warns of; it raises what is worse."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         check_env(env.unwrapped)
     env.close()
-    assert [str(warning.message) for warning in said] == []
+    return [str(warning.message) for warning in said]
 
 
 @pytest.mark.parametrize("env_id", IDS)
 @pytest.mark.parametrize("action_mode", ["basic", "camera"])
 def test_gymnasiums_checker_passes(tiny_world: World, env_id: str, action_mode: str) -> None:
-    check(gym.make(env_id, world=tiny_world, device="cpu", render_mode="rgb_array", action_mode=action_mode))
+    env = gym.make(env_id, world=tiny_world, device="cpu", render_mode="rgb_array", action_mode=action_mode)
+    assert complaints(env) == []
 
 
 @pytest.mark.sim
 @pytest.mark.parametrize("env_id", SIM_IDS)
 def test_gymnasiums_checker_passes_on_the_simulators(maze_world: World, env_id: str) -> None:
-    check(gym.make(env_id, world=maze_world, device="cpu", render_mode="rgb_array"))
+    assert complaints(gym.make(env_id, world=maze_world, device="cpu", render_mode="rgb_array")) == []
+
+
+def test_the_checkers_complaints_are_heard(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it raises and what it warns of: an observation outside its space, and render modes that are not said."""
+    with monkeypatch.context() as patch:
+        patch.setitem(WorldEnv.metadata, "render_modes", [])
+        assert any("render" in said for said in complaints(gym.make(IDS[1], world=tiny_world, device="cpu")))
+    env = gym.make(IDS[1], world=tiny_world, device="cpu", render_mode="rgb_array")
+    env.unwrapped.observation_space = gym.spaces.Box(0, 255, (1, 1, 3), np.uint8)
+    with pytest.raises(AssertionError, match="observation"):
+        complaints(env)
 
 
 @pytest.mark.parametrize("env_id", IDS)
