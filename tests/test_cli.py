@@ -87,9 +87,20 @@ def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     run(monkeypatch, "train", "teacher", "--init", "w", "--out", "o", "--optim.patience", "5")
     assert called["evaluate"].func is composite
     assert called["evaluate"].keywords == {"parent": Path("w")}
-    rolling = ("--optim.patience", "5", "--sampler.rolling", "--sampler.stochastic")
-    run(monkeypatch, "train", "rolling", "--init", "w", "--out", "o", *rolling)
-    assert called["evaluate"].keywords == {"parent": None}
+
+
+@pytest.mark.parametrize(("name", "said"), [("eval", "interrupted; the same command goes on"), ("demo", "interrupted")])
+def test_an_interrupted_command_says_whether_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    def interrupt(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, name, interrupt)
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, name)
+    assert left.value.code == 130
+    assert capsys.readouterr().err == f"\nworldenv {name}: {said}\n"
 
 
 def test_the_installed_command_starts_without_torch() -> None:

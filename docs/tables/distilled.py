@@ -6,8 +6,8 @@ from typing import Any
 
 from cells import COMPARED, arm_row, arms_table, cell, heading, load
 
-LEAST_PSNR = -0.7
-"""dB that a distilled world may lie below its parent on ground that is known."""
+from worldenv.eval.composite import MAY_LOSE
+
 CLAUSES = {
     "distilled": {
         "seen_psnr": "seen ground, PSNR", "return_psnr_gt_far": "return, far, PSNR against the simulator",
@@ -26,7 +26,6 @@ CLAUSES = {
     },
 }  # fmt: skip
 """What is asked of a distilled world, by report and metric."""
-
 TAUGHT = {
     "return_psnr_gt_gap4": 1, "return_psnr_gt_far": 1, "contrast_ratio_return": 2, "motion_ratio_return": 2,
     "action_score_return": 2, "frechet_pose_features_late": 3,
@@ -44,7 +43,7 @@ def distilled_table() -> list[str]:
     against = list(reports["distilled"]["differences"])
     title = (
         "**What distillation was to keep and to gain** (paired differences; PSNR: at most "
-        f"{-LEAST_PSNR} dB below, all else: lower; held: the whole interval is, not held: none of it, else undecided; "
+        f"{MAY_LOSE} dB below, all else: lower; held: the whole interval is, not held: none of it, else undecided; "
         f"64 chunks: `worldenv eval ablations --suite drift {arms} --out DIR`)"
     )
     lines += ["", *heading(title, "clause", [name.replace("@0", "") for name in against])]
@@ -73,5 +72,5 @@ def judged(difference: dict[str, Any], *, psnr: bool) -> str:
 def held(difference: dict[str, Any], *, psnr: bool) -> str:
     """Say whether a difference is on the right side of its bound: above the least PSNR, or below 0."""
     low, high = difference["ci95"] if psnr else (-x for x in reversed(difference["ci95"]))
-    bound = LEAST_PSNR if psnr else 0
+    bound = -MAY_LOSE if psnr else 0
     return "held" if low > bound else "not held" if high < bound else "undecided"

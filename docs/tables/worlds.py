@@ -41,7 +41,10 @@ def drift_table() -> list[str]:
     now, before = load("drift"), load("distilled-drift")
     assert all(now[key] == before[key] for key in ("seeds", "cases", "hardware"))
     parents = {arm: metrics for arm, metrics in before["arms"].items() if arm.startswith("parent")}
-    return lines + [arm_row(f"`{arm}`, before distillation", metrics, columns) for arm, metrics in parents.items()]
+    return lines + [
+        arm_row(f"`{arm}`, before distillation (64 chunks, above)", metrics, columns)
+        for arm, metrics in parents.items()
+    ]
 
 
 def memory_table() -> list[str]:
@@ -51,8 +54,8 @@ def memory_table() -> list[str]:
     lines = [
         f"**Both memories** (`worldenv eval memory --out DIR`, {len(report['seeds'])} trajectories of "
         f"{report['cases']}, {report['hardware']}; "
-        "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by visibility in the "
-        "true maze, which is not the one that the world invents)",
+        "ten chunks out, ten back; `worldscape_N`: a pool of at most N entries; `oracle` retrieves by visibility in "
+        "the true maze, which is not the one that the world invents)",
         "",
         "| arm | " + " | ".join(columns) + " | against recent: self, far | ground truth, far |",
         "|---" * (len(columns) + 3) + "|",

@@ -22,8 +22,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "info": info,
     "verify-reference": verify_reference,
 }
-GO_ON = {"eval": "; the same command goes on", "record": "; the same command goes on", "train": "; --resume goes on"}
-"""What to do about an interrupted command."""
+GOING_ON = ("eval", "record")
+"""Commands that go on where they were interrupted; ``train`` says itself from which step ``--resume`` does."""
 
 
 def usage() -> str:
@@ -50,5 +50,5 @@ def main() -> None:
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"worldenv {name}: {error}")
     except KeyboardInterrupt:
-        print(f"\nworldenv {name}: interrupted{GO_ON.get(name, '')}", file=sys.stderr)
+        print(f"\nworldenv {name}: interrupted{'; the same command goes on' * (name in GOING_ON)}", file=sys.stderr)
         sys.exit(130)
