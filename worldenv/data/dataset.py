@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,6 +58,7 @@ class LatentDataset:
     c2w: Tensor  # (N, F, 4, 4) float64
     labels: Tensor  # (N, F) int64
     need: Tensor  # (N, F) float32: share of each latent's surface that only memory can know
+    renders: Tensor | None = None  # (N, R, F, C + 1, h, w) float16: what rendered memory knows, and shares known
 
     @classmethod
     def load(cls, folder: Path) -> LatentDataset:
@@ -66,7 +67,14 @@ class LatentDataset:
         if not paths:
             raise ValueError(f"{folder}: no encoded shards (latents-*.safetensors)")
         parts = [load_tensors(path)[0] for path in paths]
-        return cls(**{key: torch.cat([part[key] for part in parts]) for key in cls.__dataclass_fields__})
+        return cls(**{key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+
+    def head(self, count: int | None) -> LatentDataset:
+        """Return the first clips, all by default."""
+        renders = None if self.renders is None else self.renders[:count]
+        return LatentDataset(
+            self.latents[:count], self.c2w[:count], self.labels[:count], self.need[:count], renders
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -101,14 +109,8 @@ class MotionDataset:
         Raises:
             ValueError: if the recording has no camera poses or no depth.
         """
-        paths = shard_paths(folder)
-        rows: list[tuple[Tensor, Tensor, Tensor]] = []
-        for path in track(paths, "reading motion", total=len(paths)):
-            if len(rows) == max_clips:
-                break
-            clips = read_shard(path, arrays=("frames", "depth", "c2w"))
-            wanted = None if max_clips is None else max_clips - len(rows)
-            rows += [_motion_row(clip, cell, through) for clip in islice(clips, wanted)]
+        clips = _read_clips(folder, ("frames", "depth", "c2w"), max_clips, "reading motion")
+        rows = [_motion_row(clip, cell, through) for clip in clips]
         return cls(*(torch.stack(part) for part in zip(*rows, strict=True)))
 
     def __len__(self) -> int:
@@ -128,6 +130,46 @@ class MotionDataset:
         """Return windows of consecutive entries: frames, c2w and inverse depth, each (B, num_latents, ...)."""
         clip, entry = places[:, :1], places[:, 1:] + torch.arange(num_latents)
         return self.frames[clip, entry], self.c2w[clip, entry], self.inverse_depth[clip, entry]
+
+
+@dataclass(frozen=True)
+class DepthDataset:
+    """The last frame of each latent with its depth, in memory."""
+
+    frames: Tensor  # (N, F, H, W, 3) uint8
+    depth: Tensor  # (N, F, H, W) float16, metres along z
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, max_clips: int | None = None, through: Callable[[Tensor], Tensor] | None = None
+    ) -> DepthDataset:
+        """Read a recording, with every clip (T, H, W, 3) uint8 put ``through`` something first.
+
+        Raises:
+            ValueError: if the recording has no depth.
+        """
+        clips = _read_clips(folder, ("frames", "depth"), max_clips, "reading depth")
+        rows = [_depth_row(clip, through) for clip in clips]
+        return cls(*(torch.stack(part) for part in zip(*rows, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def _depth_row(clip: Clip, through: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Return one clip's frames (F, H, W, 3) and depth (F, H, W)."""
+    if clip.depth is None:
+        raise ValueError("this recording has no depth; record one that has, with --depth")
+    frames = torch.from_numpy(clip.frames)
+    shown = frames if through is None else through(frames)
+    return shown[::FRAMES_PER_LATENT], torch.from_numpy(clip.depth[::FRAMES_PER_LATENT])
+
+
+def _read_clips(folder: Path, arrays: tuple[str, ...], max_clips: int | None, description: str) -> Iterator[Clip]:
+    """Yield the first clips of a recording, some arrays of each."""
+    paths = shard_paths(folder)
+    clips = (clip for path in track(paths, description, total=len(paths)) for clip in read_shard(path, arrays=arrays))
+    return islice(clips, max_clips)
 
 
 def _motion_row(clip: Clip, cell: int, through: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:

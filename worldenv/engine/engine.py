@@ -56,6 +56,7 @@ class Engine:
         self.device = world.vae.latent_mean.device
         self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
         self.history = History(world, self.spec, self.memory, num_envs)
+        self._shows = decode or self.history.renderer is not None
         self._call = self._caller(capture)
         screen = Screen(world.vae, num_envs, self.spec, self._call)
         self._state = EngineState.empty(num_envs, self.history, screen)
@@ -149,7 +150,7 @@ class Engine:
         pixels = to_pixels(frames).to(self.device, vae.dtype)
         latents = torch.cat([vae.encode(row[None]) for row in pixels])  # one by one: equal in any batch
         self._state.screen.frames[rows] = frames[:, -1]
-        self.begin(rows, latents, c2w[:, 0], seeds, path=c2w[:, 1:])
+        self.begin(rows, latents, c2w[:, 0], seeds, path=c2w[:, 1:], frames=frames)
 
     @stateful
     def begin(
@@ -161,6 +162,7 @@ class Engine:
         *,
         path: Tensor | None = None,  # (R, F - 1, 4, 4): the further poses of a clip
         noise: Tensor | None = None,  # (R, horizon, C, h, w) instead of drawing it, until any row begins anew
+        frames: Tensor | None = None,  # (R, 4 F - 3, H, W, 3) uint8: what was encoded; decoded if it is needed
     ) -> None:
         """Begin episodes from encoded start views or clips."""
         state, horizon = self._state, self.sampler.noise_horizon
@@ -179,8 +181,10 @@ class Engine:
             state.draw_ahead(rows, self.world.latent_shape, horizon)
         else:
             state.noise = None
-        if self.decode and latents.shape[1]:
-            state.screen.begin(rows, latents)
+        if self._shows and latents.shape[1]:
+            decoded = state.screen.begin(rows, latents)
+            shown = (decoded if frames is None else frames)[:, ::FRAMES_PER_LATENT]
+            self.history.show(rows, shown, given=frames is not None)
 
     @stateful
     def set_prompt(
@@ -220,12 +224,16 @@ class Engine:
         fills the four frames of its latent.
         """
         length = self._state.bank.length.clone()
-        first, latents = self._first(length), self.generate(actions)
-        if not self.decode:
+        first, latents = self._first(length), self._generate(actions)
+        if not self._shows:
             return
+        ends = []
         for i, latent in enumerate(latents.split(1, dim=1)):
             starting = first & (i == 0)
-            yield self._state.screen.show(latent, begun=~starting, invented=starting & (length == 0))
+            frames = self._state.screen.show(latent, begun=~starting, invented=starting & (length == 0))
+            ends.append(frames[:, -1])
+            yield frames
+        self.history.show(torch.arange(self.num_envs), torch.stack(ends, 1))
 
     def _first(self, length: Tensor) -> Tensor:
         """Tell which rows come to their first chunk and have the start view in it; (B,) bool."""
@@ -241,8 +249,16 @@ class Engine:
         late_c2w = torch.cat([state.origin[:, None], actions.c2w[:, :-1]], 1)
         return Actions(torch.where(rows, late_keys, actions.keys), torch.where(rows[..., None], late_c2w, actions.c2w))
 
-    @stateful
     def generate(self, actions: Actions) -> Tensor:
+        """Generate and remember the next chunk's latents, (B, F, C, h, w); decoded only if memory is rendered."""
+        if self.history.renderer is None:
+            return self._generate(actions)
+        for _ in self.stream(actions):
+            pass
+        return self.newest_latents()
+
+    @stateful
+    def _generate(self, actions: Actions) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w)."""
         state, window = self._state, self._state.window
         first = self._first(state.bank.length)

@@ -21,7 +21,8 @@ from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
 from ..models.paged_cache import PagedCache
 from ..models.types import KeysValues, TextCache
-from .rollout import Prepared, Staged, encode, new_cache, new_pool, prepare, stage
+from .render import Renderer, renders
+from .rollout import Prepared, Rendered, Staged, encode, new_cache, new_pool, prepare, stage
 from .world import World
 
 Edit = Callable[[Context], Context]
@@ -34,13 +35,16 @@ class History:
         self.dit, self.unit, self.latent_shape = world.dit, spec.unit, world.latent_shape
         self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
         self.device = world.vae.latent_mean.device
-        self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes)
+        self.renderer = Renderer(world, spec, self.config) if renders(world, config) else None
+        size = (spec.height, spec.width) if self.renderer is not None else None
+        self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes, frame_size=size)
         self.store: WorldScapeMemory | None = None
         if config.policy == "worldscape":
             pool = new_pool(world.dit, world.latent_shape, self.device)
             self.store = WorldScapeMemory(self.config, self.layout, num_envs, pool=pool)
             self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
+        self.sources: Tensor | None = None  # (B, sources): latents whose views were rendered into it
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
@@ -89,7 +93,27 @@ class History:
             context = self.edit(context)
         if self._cache is None:
             self._cache = self._new_cache(*c2w.shape[:2])
-        return stage(self.dit, context, c2w=c2w, labels=labels, K=K, unit=self.unit, text=text)
+        staged = stage(self.dit, context, c2w=c2w, labels=labels, K=K, unit=self.unit, text=text)
+        return staged if self.renderer is None else replace(staged, rendered=self._rendered(self.renderer, c2w))
+
+    def _rendered(self, renderer: Renderer, c2w: Tensor) -> Rendered:
+        """Render what comes from views of the latents just selected."""
+        assert self.selection is not None
+        self.sources = renderer.sources(self.bank, self.selection.index, c2w)
+        return renderer(self.bank, self.sources, c2w)
+
+    def show(
+        self,
+        rows: Tensor,  # (R,) int64
+        frames: Tensor,  # (R, F, H, W, 3) uint8: the last frame of each of these rows' newest latents
+        *,
+        given: bool = False,
+    ) -> None:
+        """Keep what the newest latents show, if memory is rendered; all that they have may be ``given``, not made."""
+        if self.renderer is not None and len(rows):
+            self.bank.show(rows, frames, self.renderer.depth(frames))
+            if given:
+                self.bank.given[rows] = self.bank.length[rows]
 
     def encode(self, staged: Staged) -> Prepared:
         """Encode the context of every row into the cache that all chunks share."""
@@ -147,6 +171,9 @@ class History:
         longest = int(self.bank.length[rows].max())
         latents, c2w, labels = (part[rows, :longest] for part in self.bank.parts())
         tensors = {"latents": latents, "c2w": c2w, "labels": labels, "length": self.bank.length[rows]}
+        if self.renderer is not None:
+            tensors |= {f"views.{name}": part[rows, :longest] for name, part in self.bank.views().items()}
+            tensors["views.given"] = self.bank.given[rows]
         if self.store is None:
             return tensors
         assert self.store.pool is not None
@@ -167,8 +194,13 @@ class History:
         """
         if ("store.entry" in tensors) != (self.store is not None):
             raise ValueError("the state is of another memory policy: one keeps keys and values, the other does not")
+        if ("views.frames" in tensors) != (self.renderer is not None):
+            raise ValueError("of the state's memory and this one only one is rendered; set memory.render alike")
         self.bank.clear(rows)
         self.bank.append(rows, tensors["latents"], tensors["c2w"], tensors["labels"])
+        if self.renderer is not None:
+            self.bank.show(rows, tensors["views.frames"], tensors["views.depth"])
+            self.bank.given[rows] = tensors["views.given"]
         self.bank.length[rows] = tensors["length"]
         if self.store is not None:
             self._restore_store(self.store, rows, tensors)

@@ -21,6 +21,35 @@ from ..models.types import Conditioning, KeysValues, TextCache
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """What rendered memory knows of the latents to come (``engine.render``)."""
+
+    latents: Tensor  # (B, F, C, h, w)
+    known: Tensor  # (B, F, 1, h, w) float32: share of each cell's pixels that is known
+    mask: Tensor  # (B, F, 1, h, w) float32: how much of the sampler's estimate is replaced there
+    until: Tensor  # (B, F, 1, h, w) float32: the noise level down to which it is
+
+    def repeat(self, count: int) -> Rendered:
+        """Return the same with every row repeated ``count`` times in a row."""
+        return Rendered(*(getattr(self, name).repeat_interleave(count, 0) for name in self.__dataclass_fields__))
+
+    def to(self, device: torch.device) -> Rendered:
+        """Move it to a device."""
+        return Rendered(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+    def guide(
+        self,
+        x: Tensor,  # (B, F, C, h, w)
+        velocity: Tensor,  # (B, F, C, h, w) at x
+        timesteps: Tensor,  # (B, F)
+    ) -> Tensor:
+        """Return the velocity that leads to what is known, where it is, at high noise; elsewhere the same."""
+        sigmas = (timesteps / 1000)[..., None, None, None]
+        pull = self.mask * (sigmas >= self.until) / sigmas
+        return velocity + pull * (x - sigmas * velocity - self.latents)
+
+
+@dataclass(frozen=True)
 class Prepared:
     """The context of a chunk, or of a window of chunks, encoded: what every evaluation of the network on it shares."""
 
@@ -31,6 +60,7 @@ class Prepared:
     text: TextCache | None
     place: Place | Reframing | None = None
     """Of all the latents; training leaves it to each evaluation, whose precision may vary."""
+    rendered: Rendered | None = None
 
     def velocity(
         self,
@@ -41,7 +71,8 @@ class Prepared:
         now, mask = self._first(x.shape[1])
         place = self.place if x.shape[1] == self.mask.shape[1] else None
         cond = replace(now, timesteps=timesteps)
-        return self.dit(x, cond, mask=mask, cache=self.cache, text=self.text, place=place)
+        render = None if self.rendered is None else (self.rendered.latents, self.rendered.known)
+        return self.dit(x, cond, mask=mask, cache=self.cache, text=self.text, place=place, render=render)
 
     def _first(self, num_latents: int) -> tuple[Conditioning, Tensor]:
         """Return conditioning and mask of the first latents, which then see none of the others."""
@@ -53,7 +84,8 @@ class Prepared:
         assert isinstance(self.cache, GradientCache)
         assert self.text is None
         self.cache.repeat(count)
-        return replace(self, now=self.now.repeat(count), mask=self.mask.repeat_interleave(count, 0))
+        rendered = None if self.rendered is None else self.rendered.repeat(count)
+        return replace(self, now=self.now.repeat(count), mask=self.mask.repeat_interleave(count, 0), rendered=rendered)
 
     def record(
         self,
@@ -82,6 +114,7 @@ class Staged:
     sees: Tensor | None  # (B, S, S) bool: which latents of the context see which while they are encoded
     mask: Tensor  # (B, F, S + F) bool
     text: TextCache | None = None
+    rendered: Rendered | None = None
 
 
 def stage(
@@ -119,7 +152,7 @@ def encode(dit: WorldDiT, staged: Staged, cache: Cache, *, size: tuple[int, int]
     _fill(cache, dit, staged, size)
     stepping = not isinstance(cache, GradientCache) and not torch.is_autocast_enabled(staged.mask.device.type)
     place = dit.place(staged.now, size, dit.dtype, cache) if stepping else None
-    return Prepared(dit, staged.now, staged.mask, cache, staged.text, place)
+    return Prepared(dit, staged.now, staged.mask, cache, staged.text, place, staged.rendered)
 
 
 def _fill(cache: Cache, dit: WorldDiT, staged: Staged, size: tuple[int, int]) -> None:
@@ -146,12 +179,14 @@ def prepare(
     unit: float,
     cache: Cache | None = None,
     text: TextCache | None = None,
+    rendered: Rendered | None = None,
 ) -> Prepared:
     """Stage and encode a context.
 
     Without a cache one is made, where gradients are enabled one that lets them flow.
     """
     staged = stage(dit, context, c2w=c2w, labels=labels, K=K, unit=unit, text=text)
+    staged = replace(staged, rendered=rendered)
     if cache is None:
         shape = (len(c2w), staged.mask.shape[2], *latent_shape)
         cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, staged.mask.device)
@@ -176,7 +211,8 @@ def generate_chunk(
     def velocity(x: Tensor, timesteps: Tensor) -> Tensor:
         if known is not None:
             x, timesteps = known.fill(x), timesteps.masked_fill(known.mask, CONTEXT_TIMESTEP)
-        return prepared.velocity(x, timesteps)
+        found = prepared.velocity(x, timesteps)
+        return found if prepared.rendered is None else prepared.rendered.guide(x, found, timesteps)
 
     exact = prepared.dit.config.numerics == "reference"
     start = noise.to(prepared.dit.dtype) if exact else noise

@@ -29,11 +29,12 @@ class Screen:
         self,
         rows: Tensor,  # (R,) int64
         latents: Tensor,  # (R, F, C, h, w), F >= 1
-    ) -> None:
-        """Let these rows go on from the frames of a start view or a clip."""
+    ) -> Tensor:
+        """Let these rows go on from the frames of a start view or a clip; return them, (R, 4 F - 3, H, W, 3) uint8."""
         fresh = VAECache()
-        self.codec.decode(latents, fresh)
+        frames = to_frames(self.codec.decode(latents, fresh)).cpu()
         self._write(rows, fresh)
+        return frames
 
     def show(
         self,

@@ -1,7 +1,8 @@
 """``World``: the artifact on disk that training makes and everything else steps.
 
 A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and
-safetensors files: ``vae``, ``dit``, ``starts``. Every training stage writes one: a run of stages is a chain of worlds.
+safetensors files: ``vae``, ``dit``, ``starts``, and ``heads.depth`` if it has that head. Every training stage writes
+one: a run of stages is a chain of worlds.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from ..diffusion.schedule import SamplerConfig
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
+from ..models.heads import DepthConfig, DepthHead
 from ..models.pretrained.release import is_release
 from ..models.quantize import Int8Linear, quantize_linears
 from ..models.types import DiTConfig
 from ..models.vae import VAE, Codec, VAEConfig
 
 FORMAT = 1
+PARTS = ("vae", "dit", "heads.depth")
+"""Files with weights, the last of which not every world has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,8 @@ class WorldConfig:
     """Sizes of the VAE."""
     dit: DiTConfig = field(default_factory=DiTConfig)
     """Sizes of the transformer."""
+    depth: DepthConfig | None = None
+    """Sizes of the depth head, if there is one."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """How a chunk is denoised."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
@@ -95,7 +101,7 @@ class Starts:
 
 
 class World:
-    """A generated world: configuration, VAE, transformer, start views."""
+    """A generated world: configuration, VAE, transformer, start views, depth head."""
 
     def __init__(
         self,
@@ -103,11 +109,13 @@ class World:
         *,
         vae: Codec | None = None,
         dit: WorldDiT | None = None,
+        depth_head: DepthHead | None = None,
         starts: Starts | None = None,
     ) -> None:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
+        self.depth_head = DepthHead(config.depth) if depth_head is None and config.depth is not None else depth_head
         self.starts = starts
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
         self.notice = ""  # what its licence excludes, shown before use
@@ -117,6 +125,10 @@ class World:
     def spec(self) -> WorldSpec:
         """Picture, camera, clock, steps."""
         return self.config.spec
+
+    def modules(self) -> list[torch.nn.Module]:
+        """Return everything with weights."""
+        return [self.vae, self.dit, *([] if self.depth_head is None else [self.depth_head])]
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -137,7 +149,7 @@ class World:
         if self.sha256:
             return self.sha256
         digest = hashlib.sha256()
-        for module in (self.vae, self.dit):
+        for module in self.modules():
             for name, tensor in sorted(module.state_dict().items()):
                 digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -147,6 +159,12 @@ class World:
         if self.starts is None:
             raise ValueError(f"world {self.config.name!r} has no start views; reset with options={{'image': ...}}")
         return self.starts
+
+    def require_depth_head(self) -> DepthHead:
+        """Return the depth head, or say that this world has none."""
+        if self.depth_head is None:
+            raise ValueError(f"world {self.config.name!r} has no depth head; train one with `worldenv train heads`")
+        return self.depth_head
 
     def require_prompts(self) -> Callable[[str], Tensor]:
         """Return what encodes prompts, or say that this world takes none."""
@@ -171,6 +189,8 @@ class World:
         path = Path(folder)
         save_tensors(path / "vae.safetensors", self.vae.state_dict())
         save_tensors(path / "dit.safetensors", self.dit.state_dict())
+        if self.depth_head is not None:
+            save_tensors(path / "heads.depth.safetensors", self.depth_head.state_dict())
         if self.starts is not None:
             save_tensors(path / "starts.safetensors", vars(self.starts))
         values = to_dict(self.config)
@@ -201,8 +221,8 @@ class World:
             world = cls.from_worldplay(path, device=where, dtype=kind)
         else:
             world = cls.load(path)
-            world.vae.to(where, kind)
-            world.dit.to(where, kind)
+            for module in world.modules():
+                module.to(where, kind)
         return world.compute_with(dtype=kind or world.dit.dtype, backend=backend, quantize=quantize)
 
     def compute_with(self, *, dtype: torch.dtype, backend: str = "auto", quantize: str = "none") -> World:
@@ -239,7 +259,8 @@ class World:
         stages = values.pop("provenance", {})
         values["provenance"] = [stages[key] for key in sorted(stages)]
         world = cls(from_dict(WorldConfig, values, where=str(path / "world.toml")))
-        for module, file in ((world.vae, path / "vae.safetensors"), (world.dit, path / "dit.safetensors")):
+        for module, name in zip(world.modules(), PARTS, strict=False):
+            file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
             module.to(next(iter(tensors.values())).dtype)
             load_module(module, tensors, where=str(file))
@@ -251,7 +272,7 @@ class World:
 
 def world_sha256(folder: Path) -> str:
     """Hash the files that a world is made of; a checkpoint that lies beside them is none of it."""
-    files = [folder / f"{name}.safetensors" for name in ("vae", "dit", "starts")]
+    files = [folder / f"{name}.safetensors" for name in (*PARTS, "starts")]
     return file_sha256(file for file in files if file.is_file())
 
 

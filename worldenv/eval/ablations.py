@@ -120,7 +120,10 @@ def stepped(world: World, changes: Mapping[str, Any]) -> World:
     config = world.config
     sampler = from_dict(SamplerConfig, merge(to_dict(config.sampler), changes.get("sampler", {})), where="sampler")
     memory = from_dict(MemoryConfig, merge(to_dict(config.memory), changes.get("memory", {})), where="memory")
-    other = World(replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, starts=world.starts)
+    other = World(
+        replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, depth_head=world.depth_head,
+        starts=world.starts,
+    )  # fmt: skip
     other.sha256 = world.sha256
     return other
 

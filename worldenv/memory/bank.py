@@ -1,6 +1,7 @@
 """The bank: every latent an env has seen or made, with its pose and key label, on the CPU.
 
-Past a budget the latents lie in a file that is mapped into memory: what is looked at is read, the rest costs no memory.
+Where memory is rendered, also what each latent's last frame shows: the picture and its depth. Past a budget latents,
+frames and depth lie in files that are mapped into memory: what is looked at is read, the rest costs no memory.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -28,16 +29,24 @@ class MemoryBank:
     labels: Tensor  # (B, M) int64
     length: Tensor  # (B,) int64
     max_bytes: int = 0
-    """Bytes of latents in memory; more lie in a file. 0 is no limit."""
+    """Bytes of latents (and of frames, and of depth) in memory; more lie in a file. 0 is no limit."""
     boxes: Tensor | None = None
     """(B, M / REGION, 2, 3) float64: smallest and largest coordinates that REGION latents in a row were taken at; may
     be larger than need be. None where nobody took note."""
+    frames: Tensor | None = None
+    """(B, M, H, W, 3) uint8: the last frame of each latent, where memory is rendered."""
+    depth: Tensor | None = None
+    """(B, M, H, W) float16: its depth in metres along z."""
+    given: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+    """(B,) int64: latents at the beginning whose frames were given, not made."""
 
     @classmethod
     def empty(
-        cls, num_envs: int, latent_shape: tuple[int, int, int], *, capacity: int = 64, max_bytes: int = 0
-    ) -> MemoryBank:
-        """Make a bank without entries."""
+        cls, num_envs: int, latent_shape: tuple[int, int, int], *, capacity: int = 64, max_bytes: int = 0,
+        frame_size: tuple[int, int] | None = None,
+    ) -> MemoryBank:  # fmt: skip
+        """Make a bank without entries; with ``frame_size`` (H, W) one that holds frames and depth too."""
+        views = None if frame_size is None else (num_envs, capacity, *frame_size)
         return cls(
             latents=torch.zeros(num_envs, capacity, *latent_shape),
             c2w=torch.eye(4, dtype=torch.float64).repeat(num_envs, capacity, 1, 1),
@@ -45,6 +54,9 @@ class MemoryBank:
             length=torch.zeros(num_envs, dtype=torch.long),
             max_bytes=max_bytes,
             boxes=torch.zeros(num_envs, math.ceil(capacity / REGION), 2, 3, dtype=torch.float64),
+            frames=None if views is None else torch.zeros(*views, 3, dtype=torch.uint8),
+            depth=None if views is None else torch.ones(views, dtype=torch.float16),
+            given=torch.zeros(num_envs, dtype=torch.long),
         )
 
     def append(
@@ -68,6 +80,19 @@ class MemoryBank:
             _enclose(self.boxes, rows, slots, self.c2w[rows[:, None], slots][..., :3, 3])
         self.length[rows] += count
 
+    def show(
+        self,
+        rows: Tensor,  # (R,) int64
+        frames: Tensor,  # (R, F, H, W, 3) uint8
+        depth: Tensor,  # (R, F, H, W)
+    ) -> None:
+        """Note what the newest F latents of these rows show."""
+        assert self.frames is not None
+        assert self.depth is not None
+        slots = self.length[rows, None] - frames.shape[1] + torch.arange(frames.shape[1])
+        self.frames[rows[:, None], slots] = frames.cpu()
+        self.depth[rows[:, None], slots] = depth.to("cpu", torch.float16)
+
     def near(
         self,
         where: Tensor,  # (B, F, 3) positions
@@ -85,6 +110,10 @@ class MemoryBank:
         """Return latents, poses and labels."""
         return self.latents, self.c2w, self.labels
 
+    def views(self) -> dict[str, Tensor]:
+        """Return frames and depth, where they are kept."""
+        return {name: part for name in ("frames", "depth") if (part := getattr(self, name)) is not None}
+
     def with_length(
         self,
         length: Tensor,  # (B,)
@@ -98,6 +127,7 @@ class MemoryBank:
     ) -> None:
         """Forget the history of the given rows."""
         self.length[rows] = 0
+        self.given[rows] = 0
 
     def fork(
         self,
@@ -106,29 +136,29 @@ class MemoryBank:
     ) -> None:
         """Copy the histories of some rows onto others."""
         longest = int(self.length[source].max())
-        for part in self.parts():
+        for part in (*self.parts(), *self.views().values()):
             part[rows, :longest] = part[source, :longest]
         if self.boxes is not None:
             self.boxes[rows] = self.boxes[source]
-        self.length[rows] = self.length[source]
+        self.length[rows], self.given[rows] = self.length[source], self.given[source]
 
     def _grow(self) -> None:
-        batch, capacity, *rest = self.latents.shape
-        wider = (batch, 2 * capacity, *rest)
-        size = math.prod(wider)
-        spill = self.max_bytes and 4 * size > self.max_bytes
-        latents = _mapped(size).view(wider) if spill else untouched_zeros(wider, dtype=torch.float32)
-        for row, used in enumerate(self.length.tolist()):
-            latents[row, :used] = self.latents[row, :used]
-        self.latents = latents
-        c2w = untouched_zeros((batch, 2 * capacity, 4, 4), dtype=torch.float64)
-        labels = untouched_zeros((batch, 2 * capacity), dtype=torch.long)
-        for row, used in enumerate(self.length.tolist()):
-            c2w[row, :used], labels[row, :used] = self.c2w[row, :used], self.labels[row, :used]
-        self.c2w, self.labels = c2w, labels
+        capacity = self.latents.shape[1]
+        for name in ("latents", "c2w", "labels", *self.views()):
+            setattr(self, name, self._doubled(getattr(self, name), spills=name not in ("c2w", "labels")))
         if self.boxes is not None:
             more = math.ceil(2 * capacity / REGION) - self.boxes.shape[1]
-            self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(batch, more, 2, 3)], 1)
+            self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(self.boxes), more, 2, 3)], 1)
+
+    def _doubled(self, part: Tensor, *, spills: bool) -> Tensor:
+        """Return the same with room for twice as many latents, in a file if it is too large and ``spills``."""
+        wider = (len(part), 2 * part.shape[1], *part.shape[2:])
+        size = math.prod(wider) * part.element_size()
+        spill = spills and self.max_bytes and size > self.max_bytes
+        result = _mapped(wider, part.dtype) if spill else untouched_zeros(wider, dtype=part.dtype)
+        for row, used in enumerate(self.length.tolist()):
+            result[row, :used] = part[row, :used]
+        return result
 
 
 def _enclose(boxes: Tensor, rows: Tensor, slots: Tensor, where: Tensor) -> None:
@@ -141,18 +171,20 @@ def _enclose(boxes: Tensor, rows: Tensor, slots: Tensor, where: Tensor) -> None:
         boxes.flatten(0, 1)[:, side].scatter_reduce_(0, index, where.flatten(0, 1), reduce)
 
 
-def _mapped(size: int) -> Tensor:
-    """Make a float32 vector in a file that goes with it.
+def _mapped(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Make a tensor in a file that goes with it.
 
     Raises:
         OSError: if the disk of temporary files has no room.
     """
+    size = math.prod(shape)
+    num_bytes = size * dtype.itemsize
     with tempfile.NamedTemporaryFile(prefix="worldenv-memory-") as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, 4 * size)
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
         except OSError as error:
             raise OSError(
-                f"{error.strerror}: the memory needs {4 * size / 2**20:.0f} MiB under {tempfile.gettempdir()}; point "
+                f"{error.strerror}: the memory needs {num_bytes / 2**20:.0f} MiB under {tempfile.gettempdir()}; point "
                 "TMPDIR to a larger disk, or set bank_bytes higher"
             ) from error
-        return torch.from_file(file.name, shared=True, size=size, dtype=torch.float32)
+        return torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(shape)

@@ -7,7 +7,7 @@ first chunk begins with the start view (``start_alone=False``, WorldPlay's relea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,38 @@ their keys and values, in a pool of selected viewpoints. For comparison, in the 
 
 STEPS_PER_SCALE = 8
 """Steps of a world at which viewpoints begin to differ: two chunks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig:
+    """How remembered views are rendered into the coming chunk's, where a world has a depth head."""
+
+    sources: int = 3
+    """Views that are rendered: those which together show most of what comes, of the latents in context (and the start
+    view, where the policy looks further back than that)."""
+    slack: float = 0.1
+    """Share of its depth by which an older view may lie behind a newer one and still be shown."""
+    sharpen: float = 0.0
+    """How much of the difference from a 3x3 mean is added to renders, which interpolation has blurred."""
+    until: float = 0.5
+    """Noise level down to which the sampler's estimate is replaced by the render; above 1 it never is."""
+    until_true: float = 0.5
+    """The same where the render is of frames that were given, not made: the start view, a clip."""
+    strength: float = 1.0
+    """Share of the estimate that is replaced where a cell is known."""
+    strength_true: float = 1.0
+    """The same where the render is of frames that were given."""
+    known: tuple[float, float] = (0.4, 0.9)
+    """Shares of a latent cell's pixels that are known from which it is replaced in part, and as a whole."""
+
+    def __post_init__(self) -> None:
+        if self.sources < 1:
+            raise ValueError(f"sources={self.sources} must be 1 or more; set render=false to render nothing")
+        for name in ("until", "until_true", "strength", "strength_true", "slack", "sharpen"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 or more")
+        if not 0 <= self.known[0] < self.known[1]:
+            raise ValueError(f"known={self.known} must be two shares, the smaller first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +98,10 @@ class MemoryConfig:
     """``worldscape``: weight of the direction in it."""
     suppress: float = 0.9
     """``worldscape``: entries more alike than this are not retrieved together."""
+    render: bool | None = None
+    """Whether what is remembered is also rendered into the coming view; None where the world has a depth head."""
+    rendering: RenderConfig = field(default_factory=RenderConfig)
+    """How."""
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

@@ -18,7 +18,7 @@ from .backend import BACKENDS, Backend, resolve_backend
 from .kv_cache import Cache
 from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
 from .place import Place
-from .types import Conditioning, DiTConfig, KeysValues, TextCache
+from .types import Conditioning, DiTConfig, KeysValues, Render, TextCache
 
 
 class DualAttention(nn.Module):
@@ -144,6 +144,10 @@ class WorldDiT(nn.Module):
         self.config, self.backend = config, "auto"
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
+        self.render_embedding: nn.Linear | None = None
+        if config.render_input:
+            self.render_embedding = nn.Linear(patch_dim + config.patch**2, width, bias=False)
+            nn.init.zeros_(self.render_embedding.weight)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
         self.time_embedder = EmbeddingMLP(config.freq_dim, width)
         self.action_embedder = EmbeddingMLP(config.freq_dim, width, zero_init=True) if config.key_branch else None
@@ -176,13 +180,14 @@ class WorldDiT(nn.Module):
         cache: Cache | None = None,
         text: TextCache | None = None,
         place: Place | Reframing | None = None,  # of ``cond``, if the caller kept it
+        render: Render | None = None,  # what is known of these latents
     ) -> Tensor:
         """Return the velocity (noise - x0), (B, F, C, h, w) float32.
 
         With a cache these latents also see its first ``cache.length`` tokens; ``mask`` then covers cached latents
         first, then these.
         """
-        return self._run(latents, cond, mask, cache, text, prefill=False, place=place)
+        return self._run(latents, cond, mask, cache, text, prefill=False, place=place, render=render)
 
     def prefill(
         self,
@@ -268,12 +273,15 @@ class WorldDiT(nn.Module):
 
     def _run(
         self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
-        *, prefill: bool, place: Place | Reframing | None = None,
+        *, prefill: bool, place: Place | Reframing | None = None, render: Render | None = None,
     ) -> Tensor:  # fmt: skip
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         if self.text_embedder is not None and text is None:
             raise ValueError("this transformer was trained with prompts; pass text=encode_text(...)")
         x = self.patch_embedding(patchify(latents, config.patch).to(self.dtype))
+        if self.render_embedding is not None and render is not None:
+            known = torch.cat([render[0] * (render[1] > 0), render[1]], 2)
+            x = x + self.render_embedding(patchify(known, config.patch).to(self.dtype))
         if self.position_embedder is not None:
             x = x + self.position_embedder(rows, columns).to(x.dtype)
         embedding = self.time_embedder(cond.timesteps)

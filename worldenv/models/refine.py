@@ -1,10 +1,21 @@
-"""Finer tokens for a trained transformer: the blocks go on as they are, only what reads and writes latents changes."""
+"""More for a trained transformer: finer tokens, or rendered memory as a further input.
+
+The blocks go on as they are, only what reads and writes latents changes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from .dit import WorldDiT
+
+
+def with_render_input(dit: WorldDiT) -> WorldDiT:
+    """Return the same transformer with an input for rendered memory, which does nothing yet."""
+    wider = WorldDiT(replace(dit.config, render_input=True)).to(dit.dtype)
+    state = wider.state_dict() | dict(dit.state_dict())
+    wider.load_state_dict(state)
+    return wider
 
 
 def with_finer_tokens(dit: WorldDiT, patch: int) -> WorldDiT:

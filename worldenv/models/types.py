@@ -36,6 +36,8 @@ class DiTConfig:
     position_embedding: bool = True
     """Whether tokens know their place in the picture; rotary positions alone are relative and give PRoPE no rays."""
 
+    render_input: bool = False
+    """Whether tokens also take in what rendered memory knows of them."""
     text_dim: int = 0
     """Channels of a prompt's embedding; 0 is a world without text."""
     causal_context: bool = True
@@ -62,6 +64,9 @@ TextCache = tuple[tuple[Tensor, Tensor], ...]
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of latents in every layer, each (L, B, F, S, N, head_dim): before RoPE and PRoPE, for any place."""
+
+Render = tuple[Tensor, Tensor]
+"""What rendered memory knows of latents: these (B, F, C, h, w), and the known share of each cell (B, F, 1, h, w)."""
 
 
 @dataclass(frozen=True)

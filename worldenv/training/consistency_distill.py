@@ -51,15 +51,18 @@ class ConsistencyStage(MemoryStage):
         """Predict x0 as the average does one Euler step of the teacher nearer to the data."""
         device, draws = self.module.patch_embedding.weight.device, self.config.draws
         self.teacher.to(device)
-        bank, target = self._targets(generator)
+        bank, target, renders = self._targets(generator)
+        rendered = self._drawn(renders, generator)
         context = self._context(bank, target, generator)
         x0 = target.latents.repeat_interleave(draws, 0)
         index = torch.randint(len(self.levels) - 1, (len(x0), 1), generator=generator).expand(-1, self.chunk)
         now, after = self.levels[index].to(device), self.levels[index + 1].to(device)
         x = add_noise(x0.to(device), torch.randn(x0.shape, generator=generator).to(device), now)
         with torch.no_grad():
-            slope = self._encode(self.teacher, context, target).velocity(x, 1000 * now)
+            slope = self._encode(self.teacher, context, target, rendered).velocity(x, 1000 * now)
             nearer = x + (after - now)[..., None, None, None] * slope
-            goal = predict_x0(nearer, self._encode(self.target, context, target).velocity(nearer, 1000 * after), after)
-        made = predict_x0(x, self._encode(self.module, context, target).velocity(x, 1000 * now), now)
+            goal = predict_x0(
+                nearer, self._encode(self.target, context, target, rendered).velocity(nearer, 1000 * after), after
+            )
+        made = predict_x0(x, self._encode(self.module, context, target, rendered).velocity(x, 1000 * now), now)
         return (made - goal).square().mean(), {"error": float((made.detach() - x0.to(device)).square().mean())}

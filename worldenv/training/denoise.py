@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
-from ..engine.rollout import to_device
+from ..engine.rollout import Rendered, to_device
 from ..engine.world import World
 from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
@@ -20,6 +20,7 @@ from ..memory.context import Context, condition, context_mask
 from ..models.types import Conditioning
 from .loop import OptimConfig
 from .preview import preview_rollout
+from .renders import drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class DenoiseConfig:
     teacher_memory: Literal["aligned", "per_latent"] = "aligned"
     """Whether a joint teacher sees what its chunks see, or the single latents that its segment overlaps with most: the
     misaligned context of WorldPlay's figure 8a."""
+    render_dropout: float = 0.18
+    """Share of samples to which rendered memory shows nothing, where the transformer takes it in."""
     label_dropout: float = 0.1
     """Share of samples whose key labels are replaced by 0."""
 
@@ -75,7 +78,7 @@ class BidirectionalStage:
     def window_loss(self, generator: torch.Generator, *, causal: bool) -> tuple[Tensor, dict[str, float]]:
         """Denoise ``num_chunks`` chunks after a clean latent; causal: a noise level per chunk, block-causal mask."""
         batch, num = self.optim.batch, self.config.num_chunks
-        bank = self._windows(batch, num, generator)
+        bank, renders = self._windows(batch, num, generator)
         entry = self.layout.entry_of(torch.arange(1 + num * self.chunk)).expand(batch, -1)
         levels = sample_sigmas((batch, num if causal else 1), shift=self.config.shift, generator=generator)
         levels = levels.expand(-1, num).repeat_interleave(self.chunk, 1)
@@ -85,30 +88,46 @@ class BidirectionalStage:
         timesteps = torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP)
         cond = replace(cond, timesteps=timesteps, labels=self._drop_labels(cond.labels, generator))
         mask = context_mask(entry) if causal else None
-        loss = self._flow_matching(bank.latents, sigmas, cond, mask, generator)
+        loss = self._flow_matching(bank.latents, sigmas, cond, mask, generator, renders)
         return loss, {}
 
     def _flow_matching(
-        self, latents: Tensor, sigmas: Tensor, cond: Conditioning, mask: Tensor | None, generator: torch.Generator
-    ) -> Tensor:
+        self, latents: Tensor, sigmas: Tensor, cond: Conditioning, mask: Tensor | None, generator: torch.Generator,
+        renders: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         """Mean squared error of the velocity on the noised latents, those with sigma > 0."""
         device = self.module.patch_embedding.weight.device
         noise = torch.randn(latents.shape, generator=generator)
         noisy = add_noise(latents, noise, sigmas).to(device)
         mask = None if mask is None else mask.to(device)
-        velocity = self.module(noisy, to_device(cond, device), mask=mask)
+        rendered = self._drawn(renders, generator)
+        known = None if rendered is None else (rendered.latents, rendered.known)
+        velocity = self.module(noisy, to_device(cond, device), mask=mask, render=known)
         error = (velocity - (noise - latents).to(device)).square().mean((2, 3, 4))
         weight = (sigmas > 0).to(device).float()
         return (error * weight).sum() / weight.sum()
 
-    def _windows(self, batch: int, num_chunks: int, generator: torch.Generator) -> MemoryBank:
-        """Draw contiguous chunk-aligned windows of 1 + num_chunks * chunk latents."""
+    def _drawn(self, renders: Tensor | None, generator: torch.Generator) -> Rendered | None:
+        """Draw what rendered memory shows of latents, (B, R, F, C + 1, h, w), if the transformer takes it in."""
+        if renders is None or not self.module.config.render_input:
+            return None
+        return drawn(renders, dropout=self.config.render_dropout, generator=generator).to(
+            self.module.patch_embedding.weight.device
+        )
+
+    def _windows(self, batch: int, num_chunks: int, generator: torch.Generator) -> tuple[MemoryBank, Tensor | None]:
+        """Draw contiguous chunk-aligned windows of 1 + num_chunks * chunk latents, and what is rendered of them."""
         total = 1 + num_chunks * self.chunk
         clips = torch.randint(len(self.data), (batch,), generator=generator)
         offsets = (self.data.latents.shape[1] - total) // self.chunk + 1
         starts = self.chunk * torch.randint(offsets, (batch,), generator=generator)
         index = starts[:, None] + torch.arange(total)
-        return self._bank(self.data, clips, index)
+        return self._bank(self.data, clips, index), self._renders(clips, index)
+
+    def _renders(self, clips: Tensor, index: Tensor) -> Tensor | None:
+        """Fetch what is rendered of latents ``index`` (B, F) of some clips, (B, R, F, C + 1, h, w)."""
+        renders = self.data.renders
+        return None if renders is None else renders[clips[:, None], :, index].transpose(1, 2)
 
     @staticmethod
     def _bank(data: LatentDataset, clips: Tensor, index: Tensor) -> MemoryBank:

@@ -18,6 +18,7 @@ from ..data.schema import Clip, read_shard, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..engine.world import World
 from ..models.vae import to_pixels
+from .renders import ClipRenderer, DegradeConfig
 
 
 def recording_name(folder: Path) -> str:
@@ -45,24 +46,33 @@ def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | 
     folder = cache / f"{data.name}-{_fingerprint(world, paths)}"
     folder.mkdir(parents=True, exist_ok=True)
     before = world.vae.latent_mean.device
-    world.vae.to(resolve_device("auto"))
+    renders = world.config.dit.render_input
+    for module in (world.vae, *([world.require_depth_head()] if renders else [])):
+        module.to(resolve_device("auto"))
     for path in track(paths, f"encoding {data.name}", total=len(paths)):
         target = folder / f"latents-{path.stem}.safetensors"
         if not target.exists():
             save_tensors(target, _encode_shard(world, path))
-    world.vae.to(before)
-    dataset = LatentDataset.load(folder)
-    return LatentDataset(**{key: getattr(dataset, key)[:max_clips] for key in LatentDataset.__dataclass_fields__})
+    for module in (world.vae, *([world.require_depth_head()] if renders else [])):
+        module.to(before)
+    return LatentDataset.load(folder).head(max_clips)
 
 
 def _fingerprint(world: World, paths: list[Path]) -> str:
-    """Hash what the encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording."""
+    """Hash what the encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording; where they
+    hold renders also depth head, decoder and how memory is rendered.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(world.vae.state_dict().items()):
         if name.startswith("decoder."):
             continue
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
+    if world.config.dit.render_input:
+        for name, tensor in sorted(world.require_depth_head().state_dict().items()):
+            digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+        decoder = world.vae.state_dict()["decoder.linear.conv.weight"]
+        digest.update(f"{world.config.memory.rendering}".encode() + decoder.float().cpu().numpy().tobytes())
     digest.update(paths[0].read_bytes())
     return digest.hexdigest()
 
@@ -72,6 +82,7 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     device = vae.latent_mean.device
     rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "need": []}
     bf16 = default_dtype(device) == torch.bfloat16
+    renderer = ClipRenderer(world, DegradeConfig()) if world.config.dit.render_input else None
     for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
@@ -81,6 +92,10 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
         pixels = to_pixels(torch.from_numpy(clip.frames)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             latents = vae.encode(pixels[None])[0]
+            if renderer is not None:
+                generator = torch.Generator().manual_seed(int(clip.attributes.get("map_seed", 0)))
+                made = renderer(torch.from_numpy(clip.frames[0]), latents.float(), torch.from_numpy(c2w), generator)
+                rows.setdefault("renders", []).append(made)
         rows["latents"].append(latents.cpu().half())
         rows["c2w"].append(torch.from_numpy(c2w))
         rows["labels"].append(torch.from_numpy(labels))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..base.log import console
 from ..data.dataset import LatentDataset
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
-from ..engine.rollout import Prepared, prepare
+from ..engine.rollout import Prepared, Rendered, prepare
 from ..engine.world import World
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, with_policy
@@ -41,7 +41,9 @@ class RecordedPast:
                             dtype=dit.dtype, device=dit.patch_embedding.weight.device)  # fmt: skip
         self.keys, self.values = empty, empty  # (L, B, pages, S, N, head_dim); page 0 fills empty slots
 
-    def prepare(self, c2w: Tensor, labels: Tensor, part: slice, *, K: Tensor) -> Prepared:
+    def prepare(
+        self, c2w: Tensor, labels: Tensor, part: slice, *, K: Tensor, rendered: Rendered | None = None
+    ) -> Prepared:
         """Place what a part of the clips (latents) will attend to."""
         reading = self.store.read(self.rows, c2w[:, part])
         safe, row = reading.index.clamp(min=0), self.rows[:, None]
@@ -50,7 +52,7 @@ class RecordedPast:
         context = Context(torch.empty(0), c2w[row, safe], labels[row, safe], entry, recorded=recorded)
         return prepare(
             self.dit, context, c2w=c2w[:, part], labels=labels[:, part], latent_shape=self.world.latent_shape, K=K,
-            unit=self.world.spec.unit, cache=GradientCache(),
+            unit=self.world.spec.unit, cache=GradientCache(), rendered=rendered,
         )  # fmt: skip
 
     def record(self, prepared: Prepared, latents: Tensor, timesteps: Tensor, c2w: Tensor, part: slice) -> None:
@@ -90,12 +92,12 @@ class MemoryStage(CausalStage):
             return self.window_loss(generator, causal=True)
         if kind < self.config.forcing + self.config.cached:
             return self.cached_loss(generator)
-        bank, target = self._targets(generator)
+        bank, target, renders = self._targets(generator)
         context = self._noised(self._context(bank, target, generator), generator)
-        return self._draws_loss(context, target, generator), {}
+        return self._draws_loss(context, target, generator, self._drawn(renders, generator)), {}
 
-    def _targets(self, generator: torch.Generator) -> tuple[MemoryBank, Context]:
-        """Draw (clip, entry) pairs; return the histories before them and the chunks themselves."""
+    def _targets(self, generator: torch.Generator) -> tuple[MemoryBank, Context, Tensor | None]:
+        """Draw (clip, entry) pairs; return the histories before them, the chunks, and what is rendered of those."""
         batch = self.optim.batch
         need = torch.rand(batch, generator=generator) < self.config.necessary
         a = self.needed[torch.randint(len(self.needed), (batch,), generator=generator)]
@@ -107,7 +109,7 @@ class MemoryStage(CausalStage):
         target = Context(self.data.latents[rows, index].float(), self.data.c2w[rows, index],
                          self.data.labels[rows, index], entries[:, None].expand(-1, self.chunk))  # fmt: skip
         history = self._bank(self.data, clips, torch.arange(int(first.max())).expand(batch, -1))
-        return replace(history, length=first), target
+        return replace(history, length=first), target, self._renders(clips, index)
 
     def _context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
         """Reconstitute each row's context under a policy drawn for it (context dropout)."""
@@ -150,21 +152,23 @@ class MemoryStage(CausalStage):
         timesteps = torch.where(clean, CONTEXT_TIMESTEP, 1000 * sigmas)
         return replace(context, latents=add_noise(context.latents, noise, sigmas), timesteps=timesteps)
 
-    def _draws_loss(self, context: Context, target: Context, generator: torch.Generator) -> Tensor:
+    def _draws_loss(
+        self, context: Context, target: Context, generator: torch.Generator, rendered: Rendered | None = None
+    ) -> Tensor:
         """Flow matching of M noise draws of the chunk against one encoding of its context, as at inference."""
         slots = context.entry.shape[1]
         labels = self._drop_labels(torch.cat([context.labels, target.labels], 1), generator)
         context, target = replace(context, labels=labels[:, :slots]), replace(target, labels=labels[:, slots:])
-        prepared = self._encode(self.module, context, target)
+        prepared = self._encode(self.module, context, target, rendered)
         x0 = target.latents.repeat_interleave(self.config.draws, 0)
         sigmas = sample_sigmas((len(x0), 1), shift=self.config.shift, generator=generator)
         return self._chunk_error(prepared, x0, sigmas, generator).mean()
 
-    def _encode(self, dit: WorldDiT, context: Context, target: Context) -> Prepared:
+    def _encode(self, dit: WorldDiT, context: Context, target: Context, rendered: Rendered | None = None) -> Prepared:
         """Encode a context for ``draws`` noisy copies of each row's target."""
         prepared = prepare(
             dit, context, c2w=target.c2w, labels=target.labels, latent_shape=self.world.latent_shape, K=self.K,
-            unit=self.world.spec.unit, cache=GradientCache(),
+            unit=self.world.spec.unit, cache=GradientCache(), rendered=rendered,
         )  # fmt: skip
         return prepared.repeat(self.config.draws)
 
@@ -181,9 +185,11 @@ class MemoryStage(CausalStage):
         latents, c2w, labels = *parts[:2], self._drop_labels(parts[2], generator)
         inputs, levels = self._noised_chunks(latents, generator)
         past = RecordedPast(self.module, self.world, count)
-        errors = []
+        whole = torch.arange(latents.shape[1]).expand(count, -1)
+        renders, errors = self._renders(clips, whole), []
         for part in self.layout.parts(latents.shape[1]):
-            prepared = past.prepare(c2w, labels, part, K=self.K)
+            rendered = self._drawn(None if renders is None else renders[:, :, part], generator)
+            prepared = past.prepare(c2w, labels, part, K=self.K, rendered=rendered)
             if part.start:
                 sigmas = sample_sigmas((count, 1), shift=self.config.shift, generator=generator)
                 errors.append(self._chunk_error(prepared, latents[:, part], sigmas, generator))

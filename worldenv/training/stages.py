@@ -18,13 +18,15 @@ from ..diffusion.schedule import SamplerConfig
 from ..engine.world import Provenance, World, WorldConfig, world_sha256
 from ..memory.config import MemoryConfig
 from ..models.dit import WorldDiT
-from ..models.refine import with_finer_tokens
+from ..models.heads import DepthConfig, DepthHead
+from ..models.refine import with_finer_tokens, with_render_input
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
 from .consistency_distill import ConsistencyConfig, ConsistencyStage
 from .context_forcing import ContextForcingConfig, ContextForcingStage
 from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
 from .encode import encode_recording, recording_digest, recording_name
+from .heads import HeadsConfig, HeadsStage
 from .loop import OptimConfig, Trainer
 from .memory import MemoryStage
 from .parallel import process_state
@@ -80,7 +82,14 @@ class TrainConfig(RunConfig):
     """Self-rollout and scores of stages ``context_forcing`` and ``rolling``."""
     rolling: RollingConfig = field(default_factory=RollingConfig)
     """Windows of stage ``rolling``."""
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    """Sizes of the depth head (stage ``heads``)."""
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    """Data and losses of stage ``heads``."""
 
+
+BESIDE = ("vae", "decoder", "heads")
+"""Stages that train something other than the transformer."""
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
 
@@ -88,8 +97,8 @@ ConfigT = TypeVar("ConfigT", bound=RunConfig)
 def _start_world(stage: str, config: TrainConfig) -> World:
     """Load the world of the stage before, or make the first one, with reproducible initial weights.
 
-    A transformer trained before keeps its sizes, which need not be given again, except for ``patch``: a smaller one
-    gives it finer tokens.
+    A transformer trained before keeps its sizes, which need not be given again, except for ``patch``, a smaller one
+    of which gives it finer tokens, and ``render_input``, which it may get.
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
@@ -106,25 +115,33 @@ def _start_world(stage: str, config: TrainConfig) -> World:
     if config.init is None:
         raise ValueError(f"stage {stage!r} starts from a world; pass --init DIR, the output of the stage before it")
     world = World.load(config.init)
-    own, trained = world.config.dit, any(p.stage not in ("vae", "decoder") for p in world.config.provenance)
+    own, trained = world.config.dit, any(p.stage not in BESIDE for p in world.config.provenance)
     asked = replace(config.dit, latent_channels=world.config.vae.latent_channels)
     if trained and config.dit == DiTConfig():  # nothing was asked for
         asked = own
     if not trained and asked != own:
-        world = World(replace(world.config, dit=asked), vae=world.vae, starts=world.starts)
+        world = _with_transformer(world, asked, None)
     elif asked.patch < own.patch and asked == replace(own, patch=asked.patch):
-        dit = with_finer_tokens(world.dit, asked.patch)
-        world = World(replace(world.config, dit=asked), vae=world.vae, dit=dit, starts=world.starts)
+        world = _with_transformer(world, asked, with_finer_tokens(world.dit, asked.patch))
+    elif asked == replace(own, render_input=True):
+        world = _with_transformer(world, asked, with_render_input(world.dit))
     elif asked != own:
         changed = ", ".join(f"{k}={v!r}" for k, v in to_dict(asked).items() if v != getattr(own, k))
         raise ValueError(
             f"[dit] {changed}: the transformer of {config.init} was trained with other sizes; leave [dit] out, or "
-            "repeat them with a smaller patch"
+            "repeat them with a smaller patch or with render_input = true"
         )
     world.config = replace(world.config, name=config.name)
-    if stage not in ("vae", "decoder"):
+    if stage not in BESIDE:
         world.config = replace(world.config, sampler=config.sampler, memory=config.memory)
     return world
+
+
+def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> World:
+    """Return the same world with another transformer, a fresh one if none is given."""
+    return World(
+        replace(world.config, dit=config), vae=world.vae, dit=dit, depth_head=world.depth_head, starts=world.starts
+    )
 
 
 def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
@@ -137,6 +154,18 @@ def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     return DecoderStage(
         world, config.vae_loss, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
+    )
+
+
+def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    if world.depth_head is None:
+        world.config = replace(world.config, depth=config.depth)
+        world.depth_head = DepthHead(config.depth)
+    elif config.depth not in (DepthConfig(), world.config.depth):
+        raise ValueError(f"[depth]: the depth head of {config.init} has other sizes; leave [depth] out")
+    world.depth_head.float()
+    return HeadsStage(
+        world, config.heads, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
     )
 
 
@@ -213,6 +242,7 @@ def _rolling_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "vae": _vae_stage,
     "decoder": _decoder_stage,
+    "heads": _heads_stage,
     "bidirectional": _denoise_stage(BidirectionalStage),
     "causal": _denoise_stage(CausalStage),
     "memory": _denoise_stage(MemoryStage),

@@ -1,0 +1,135 @@
+"""Memory rendered into the coming view: remembered frames with depth, splatted along the path and encoded.
+
+A third memory beside WorldPlay's and WorldScape's: explicit, of what has been shown, at the latents' own resolution.
+What it knows of a chunk guides the sampler, or enters the transformer, or both.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..base.dynamics import WorldSpec, frame_path
+from ..geometry.splat import splat
+from ..memory.bank import MemoryBank
+from ..memory.config import MemoryConfig
+from ..memory.views import choose_views
+from ..models.vae import to_pixels
+from .rollout import Rendered
+from .world import World
+
+LOOKS_BACK = ("worldplay", "worldscape", "random", "oracle")
+"""Policies that look further back than the recent past; with these the start view is always a source."""
+
+
+def renders(world: World, memory: MemoryConfig) -> bool:
+    """Tell whether a world steps with rendered memory.
+
+    Raises:
+        ValueError: if it is asked to and cannot.
+    """
+    able = world.depth_head is not None and not world.config.sampler.rolling
+    if memory.render and not able:
+        world.require_depth_head()
+        raise ValueError("memory.render=true: a rolling window denoises several chunks at once; set render=false")
+    return able if memory.render is None else memory.render
+
+
+class Renderer:
+    """Renders what B episodes remember."""
+
+    def __init__(self, world: World, spec: WorldSpec, memory: MemoryConfig) -> None:
+        self.vae, self.head, self.spec = world.vae, world.require_depth_head(), spec
+        self.config, self.looks_back = memory.rendering, memory.policy in LOOKS_BACK
+        self.device = world.vae.latent_mean.device
+
+    @torch.no_grad()
+    def depth(
+        self,
+        frames: Tensor,  # (B, F, H, W, 3) uint8
+    ) -> Tensor:
+        """Return the depth of frames, (B, F, H, W) metres along z."""
+        found, _ = self.head(to_pixels(frames.flatten(0, 1)).to(self.device))
+        return found.unflatten(0, frames.shape[:2])
+
+    def sources(
+        self,
+        bank: MemoryBank,
+        index: Tensor,  # (B, S) int64 latents in context, -1 in empty slots
+        c2w: Tensor,  # (B, F, 4, 4) the coming path
+    ) -> Tensor:
+        """Choose the latents whose views are rendered, (B, sources) int64, oldest first, -1 for none."""
+        if self.looks_back:
+            first = torch.where((index == 0).any(1, keepdim=True) | (bank.length == 0)[:, None], -1, 0)
+            index = torch.cat([first, index], 1)
+        ends = c2w[:, [c2w.shape[1] // 2 - 1, -1]] if c2w.shape[1] > 1 else c2w
+        return choose_views(bank, index, ends, self.spec.K, self.config.sources)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        bank: MemoryBank,
+        places: Tensor,  # (B, S) int64, from ``sources``
+        c2w: Tensor,  # (B, F, 4, 4) the coming path
+    ) -> Rendered:
+        """Render the sources into every frame of the coming chunk."""
+        assert bank.frames is not None
+        assert bank.depth is not None
+        row, last = torch.arange(len(places)), (bank.length - 1).clamp(min=0)
+        safe = places.clamp(min=0)
+        frames = to_pixels(bank.frames[row[:, None], safe])
+        true = (safe < bank.given[:, None])[:, :, None, None, None].expand(-1, -1, 1, *frames.shape[3:])
+        found = splat(
+            torch.cat([frames, true], 2), bank.depth[row[:, None], safe], bank.c2w[row[:, None], safe],
+            frame_path(bank.c2w[row, last], c2w), self.spec.K, valid=places >= 0, slack=self.config.slack,
+        )  # fmt: skip
+        colour, true = found.colour.split([3, 1], 2)
+        clip = sharpened(fill_holes(colour, found.known), self.config.sharpen * (1 - true))
+        before = to_pixels(bank.frames[row, last])[:, None]
+        latents = self.vae.encode(torch.cat([before, clip], 1).to(self.device, self.vae.dtype))[:, 1:]
+        known, true = self._cells(found.known.float()), self._cells(true[:, :, 0])
+        return self._rendered(latents.float(), known, true)
+
+    def _rendered(self, latents: Tensor, known: Tensor, true: Tensor) -> Rendered:
+        """Say where and how far down a chunk is guided; ``true`` is the share that true frames show."""
+        config, (low, high) = self.config, self.config.known
+        mask = ((known - low) / (high - low)).clamp(0, 1)
+        mask = mask * torch.where(true >= high * known, config.strength_true, config.strength)
+        until = torch.where(true >= high * known, config.until_true, config.until)
+        return Rendered(latents, known, mask, until)
+
+    def _cells(self, share: Tensor) -> Tensor:
+        """Average pixels (B, T, H, W) over latent cells, the least of each latent's frames; (B, F, 1, h, w)."""
+        cells = F.avg_pool2d(share, self.vae.spatial_factor)
+        frames = self.spec.chunk_frames // self.spec.chunk_latents
+        return cells.unflatten(1, (-1, frames)).amin(2)[:, :, None].to(self.device)
+
+
+def sharpened(
+    clip: Tensor,  # (B, T, C, H, W) in [-1, 1]
+    amount: Tensor,  # (B, T, 1, H, W)
+) -> Tensor:
+    """Give back what interpolation between pixels has taken of fine detail, (B, T, C, H, W)."""
+    flat = clip.flatten(0, 1)
+    mean = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(clip)
+    return (clip + amount * (clip - mean)).clamp_(-1, 1)
+
+
+def fill_holes(
+    colour: Tensor,  # (B, T, C, H, W), 0 in holes
+    known: Tensor,  # (B, T, H, W) bool
+) -> Tensor:
+    """Fill holes from what lies around them, coarser the larger they are; (B, T, C, H, W)."""
+    weight = known.flatten(0, 1)[:, None].float()
+    levels = [(colour.flatten(0, 1), weight)]
+    while min(levels[-1][0].shape[-2:]) > 1:
+        sums, shares = (F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1])
+        levels.append((sums, shares))
+    sums, shares = levels.pop()
+    below = sums / shares.clamp(min=1e-6)
+    for sums, shares in reversed(levels):
+        smooth = F.interpolate(below, size=sums.shape[-2:], mode="bilinear", align_corners=False)
+        full = shares.clamp(max=1)
+        below = sums + (1 - full) * smooth  # ``sums`` is colour times share
+    return below.view_as(colour)
