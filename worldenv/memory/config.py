@@ -32,9 +32,9 @@ class RenderConfig:
     sources: int = 3
     """Views that are rendered: those which together show most of what comes, of the latents in context (and the start
     view, where the policy looks further back than that)."""
-    slack: float = 0.1
+    slack: float = 0.3
     """Share of its depth by which an older view may lie behind a newer one and still be shown."""
-    sharpen: float = 0.0
+    sharpen: float = 0.5
     """How much of the difference from a 3x3 mean is added to renders, which interpolation has blurred."""
     until: float = 0.5
     """Noise level down to which the sampler's estimate is replaced by the render; above 1 it never is."""
@@ -44,7 +44,7 @@ class RenderConfig:
     """Share of the estimate that is replaced where a cell is known."""
     strength_true: float = 1.0
     """The same where the render is of frames that were given."""
-    known: tuple[float, float] = (0.4, 0.9)
+    known: tuple[float, float] = (0.3, 0.8)
     """Shares of a latent cell's pixels that are known from which it is replaced in part, and as a whole."""
 
     def __post_init__(self) -> None:
