@@ -43,6 +43,8 @@ class WorldSpec:
     """Whether the start view is the first latent of the first chunk, as in WorldPlay's release, or stands alone."""
     focal: tuple[float, float] | None = None
     """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
+    maze: str = "classic"
+    """Mazes that the world was recorded in: a name in ``sims.presets.MAZES``."""
 
     @property
     def K(self) -> Tensor:
