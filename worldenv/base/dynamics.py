@@ -89,6 +89,7 @@ class Chunk:
     c2w: Tensor  # (B, F, 4, 4) float64: realised pose at the end of each latent (commanded where unknown)
     depth: Tensor | None = None  # (B, T, H, W) float32 metres along z, or None
     n_frames: Tensor | None = None  # (B,) int64: frames that are new, the last ones; None is all
+    segmentation: Tensor | None = None  # (B, T, H, W) uint8: 0, or 1 + the class of the goal object that is seen
 
 
 class Dynamics(Protocol):

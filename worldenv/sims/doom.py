@@ -27,7 +27,8 @@ class DoomDynamics:
     The map of an episode is ``map_seeds[k]`` with k drawn from the episode's seed; ``starts`` names the map
     itself instead: a maze seed (any, also outside ``map_seeds``), or an index into FREEDOOM_MAPS. The start
     pose always follows from the episode's seed. Freedoom maps have no exact geometry here: depth is None, and
-    episodes begin at the player's start, turned by the seed. ``depth=False`` saves the ray-casting.
+    episodes begin at the player's start, turned by the seed. ``depth=False`` saves the ray-casting; with it mazes
+    that hold objects have segmentation too.
 
     Mazes are those of ``spec.maze``, or of a ``config`` of their own.
 
@@ -137,6 +138,7 @@ class DoomDynamics:
             raise ValueError(f"c2w has shape {tuple(c2w.shape)}; pass ({self.num_envs}, F, 4, 4)")
 
     def _chunk(self, views: list[View]) -> Chunk:
-        frames, c2w, depth = zip(*views)
-        known = [d for d in depth if d is not None]
-        return Chunk(torch.stack(frames), torch.stack(c2w), torch.stack(known) if known else None)
+        frames, c2w, *more = zip(*views)
+        known = [[part for part in parts if part is not None] for parts in more]
+        depth, segmentation = (torch.stack(parts) if parts else None for parts in known)
+        return Chunk(torch.stack(frames), torch.stack(c2w), depth, segmentation=segmentation)

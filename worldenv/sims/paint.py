@@ -29,7 +29,7 @@ class Paint:
     width: int = 1
     """Thickness of that line in texels, 32 a metre."""
     panels: bool = False
-    """Whether it has upright panels in place of squares: calmer on walls, no bricks."""
+    """Whether it has upright panels, 2 m tall, in place of squares: calmer on walls, no bricks."""
 
 
 PAINTS: dict[str, Paint] = {
@@ -82,11 +82,10 @@ def flat_lumps() -> list[tuple[str, bytes]]:
 
 def _texels(paint: Paint) -> bytes:
     row, column = np.indices((_SIDE, _SIDE))
-    if paint.panels:
-        row = np.full_like(row, _METRE // 2)
-    odd = (row // _METRE + column // _METRE) % 2 == 1
-    inside = np.minimum(row % _METRE, column % _METRE)
-    outside = np.maximum(row % _METRE, column % _METRE)
+    tall = _SIDE if paint.panels else _METRE
+    odd = (row // tall + column // _METRE) % 2 == 1
+    inside = np.minimum(row % tall, column % _METRE)
+    outside = np.maximum(row % tall - tall, column % _METRE - _METRE) + _METRE
     seam = (inside < paint.width) | (outside >= _METRE - paint.width)
     texels = np.where(seam, paint.seam, np.where(odd, paint.other, paint.face))
     return texels.astype(np.uint8).tobytes()

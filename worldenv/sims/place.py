@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .maze import Array, Maze, MazeConfig, Room, passable
+from .maze import Maze, MazeConfig, Room, passable
 from .objects import CLASSES, SHAPES, GoalObject
 from .paint import object_paint
 
@@ -49,21 +49,20 @@ def _place(maze: Maze, room: Room, name: str, rng: np.random.Generator) -> Maze:
         if around.all() and passable(without):
             up = float(maze.ceiling[tiles].min()) if height is None else height
             one = GoalObject(colour=colour, shape=shape, row=row, column=column, rows=rows, columns=columns, height=up)
-            return _with_object(maze, one, solid=height is None)
+            return _with_object(maze, one, full=height is None)
     return maze
 
 
-def _with_object(maze: Maze, one: GoalObject, *, solid: bool) -> Maze:
-    """Return the maze with the object's tiles in its paint, solid or raised by its height."""
+def _with_object(maze: Maze, one: GoalObject, *, full: bool) -> Maze:
+    """Return the maze with the object's tiles in its paint, up to the ceiling or raised by its height."""
     texture = object_paint(one.colour)
     names = maze.textures if texture in maze.textures else (*maze.textures, texture)
-    changed: dict[str, Array] = {"side": maze.side.copy()}
-    changed["side"][one.tiles] = names.index(texture)
-    if solid:
-        changed["solid"] = maze.solid.copy()
-        changed["solid"][one.tiles] = True
+    side, solid, floor, top = (array.copy() for array in (maze.side, maze.solid, maze.floor, maze.floor_texture))
+    side[one.tiles] = names.index(texture)
+    if full:
+        solid[one.tiles] = True
     else:
-        changed |= {"floor": maze.floor.copy(), "floor_texture": maze.floor_texture.copy()}
-        changed["floor"][one.tiles] = one.height
-        changed["floor_texture"][one.tiles] = names.index(texture)
-    return replace(maze, objects=(*maze.objects, one), textures=names, **changed)
+        floor[one.tiles], top[one.tiles] = one.height, names.index(texture)
+    return replace(
+        maze, objects=(*maze.objects, one), textures=names, side=side, solid=solid, floor=floor, floor_texture=top
+    )
