@@ -94,14 +94,14 @@ def test_cases_can_be_taken_in_part(cases: Cases) -> None:
 
 @pytest.mark.sim
 def test_published_cases_are_what_they_were(cases: Cases) -> None:
-    listed = published("revisit")
+    listed = published("revisit", WorldSpec())
     for row, seed in ((0, 900_000), (1, 900_001), (2, 900_003)):
         place = listed["seeds"].index(seed)
         assert cases.kinds[row] == listed["kinds"][place]
         assert digests(cases)[row] == listed["digests"][place]
     assert digests(replace(cases, c2w=cases.c2w + 1e-3)) != digests(cases)
     for suite in ("revisit", "short_term", "drift"):
-        listed = published(suite)
+        listed = published(suite, WorldSpec())
         assert len(listed["seeds"]) == len(set(listed["seeds"])) == len(listed["kinds"]) == len(listed["digests"])
         assert min(listed["seeds"]) >= 900_000, "held-out maps"
 
