@@ -70,7 +70,7 @@ def test_a_transformer_keeps_the_sizes_that_it_begins_with(recipe: str) -> None:
     """Other stages repeat them or say nothing; finer tokens change ``patch`` alone."""
     first = load_toml(TrainConfig, CONFIGS / recipe / "bidirectional.toml").dit
     for path in (CONFIGS / recipe).glob("*.toml"):
-        if path.stem in ("record", "heldout", "pose", "vae", "decoder"):
+        if path.stem in ("record", "heldout", "pose", "vae", "decoder", *RECORDINGS):
             continue
         dit = load_toml(TrainConfig, path).dit
         assert dit == DiTConfig() or replace(dit, patch=first.patch) == first
