@@ -40,7 +40,7 @@ LIBRARIES = {
     "imageio": ("worldenv.eval", "worldenv.training.plots", "worldenv.envs.wrappers"),
     "matplotlib": ("worldenv.eval", "worldenv.training.plots"),
     "rich": ("worldenv.base.log", "worldenv.eval", "worldenv_agents.cli"),
-    "skimage": ("worldenv.eval",),
+    "skimage": ("worldenv.eval", "worldenv.sims.distance"),
     "pyiqa": ("worldenv.eval.learned",),
     "torch_fidelity": ("worldenv.eval.learned",),
     "cdfvd": ("worldenv.eval.learned",),

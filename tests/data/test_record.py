@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import types
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from worldenv.base.config import load_toml
 from worldenv.base.dynamics import WorldSpec
 from worldenv.data import record as recording
 from worldenv.data.record import RecordConfig, record
 from worldenv.data.record_gym import GymSource
-from worldenv.data.schema import Clip, read_shard, shard_paths
+from worldenv.data.schema import Clip, read_shard, shard_paths, write_shard
+from worldenv.data.trajectories import TrajectoryConfig
+from worldenv.sims import CLASSES, MAZES, clearance, generate_maze
 
 
 class Turntable(gym.Env[Any, Any]):
@@ -197,3 +201,95 @@ def test_the_simulator_is_recorded_alike_by_any_number_of_workers(sims: None, tm
     np.testing.assert_allclose(clip.K, WorldSpec().K.numpy())
     if clip.attributes["kind"] != "acted":
         np.testing.assert_allclose(clip.c2w[:, :3, 3], clip.c2w_commanded[:, :3, 3], atol=0.01)
+
+
+OBJECTS = RecordConfig(
+    clips=4, num_latents=24, clips_per_shard=4, first_seed=7, spec=WorldSpec(maze="plain-objects"),
+    trajectories=TrajectoryConfig(
+        out_and_back=0, look_around=0, loop=0, explore=0, acted=0, goals=0.25, walls=0.5, restless=0.25
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def with_objects(sims: None) -> list[Clip]:
+    source = recording.make_source(OBJECTS)
+    clips = [source.clip(index) for index in range(6)]
+    source.close()
+    return clips
+
+
+@pytest.mark.sim
+def test_mazes_with_objects_are_recorded_with_their_classes_and_distances(
+    with_objects: list[Clip], tmp_path: Path
+) -> None:
+    write_shard(tmp_path / "shard-00000.h5", with_objects, attributes={})
+    for clip, read in zip(with_objects, read_shard(tmp_path / "shard-00000.h5"), strict=True):
+        assert read.segmentation is not None
+        assert read.distances is not None
+        assert clip.c2w is not None
+        assert read.segmentation.shape == clip.frames.shape[:3] == (97, 48, 64)
+        objects = json.loads(read.attributes["objects"])
+        names = {CLASSES.index(f"{one['colour']} {one['shape']}") for one in objects}
+        assert {int(k) - 1 for k in np.unique(read.segmentation) if k} <= names
+        assert read.distances.shape == (25, len(CLASSES))
+        assert {int(k) for k in np.isfinite(read.distances[0]).nonzero()[0]} == names
+        steps = np.linalg.norm(np.diff(clip.c2w[:, :3, 3], axis=0), axis=1)
+        change = np.abs(np.diff(read.distances[:, sorted(names)], axis=0)).max(1)
+        assert (change <= 1.1 * steps + 0.08).all()
+    assert sum(clip.segmentation.any() for clip in with_objects if clip.segmentation is not None) >= 3
+
+
+@pytest.mark.sim
+def test_driven_clips_stay_on_free_ground_and_end_elsewhere_than_commanded(with_objects: list[Clip]) -> None:
+    blocked = []
+    for clip in with_objects:
+        assert clip.c2w is not None
+        assert clip.c2w_commanded is not None
+        maze = generate_maze(clip.attributes["map_seed"], MAZES["plain-objects"])
+        assert clearance(maze, clip.c2w[:, [0, 2], 3]).min() > 0.49
+        told, went = (np.linalg.norm(np.diff(c[:, :3, 3], axis=0), axis=1) for c in (clip.c2w_commanded, clip.c2w))
+        assert (went <= told + 0.05).all(), "nobody goes further than told"
+        if clip.attributes["kind"] == "walls":
+            blocked.append((went < 0.9 * told)[told > 0].mean())
+        elif clip.attributes["kind"] == "goals":
+            np.testing.assert_allclose(clip.c2w[:, :3, 3], clip.c2w_commanded[:, :3, 3], atol=0.01)
+        else:
+            assert clip.camera is not None
+            assert (np.abs(np.diff(clip.camera[1:], axis=0)).sum(1) > 0).all()
+    assert {clip.attributes["kind"] for clip in with_objects} == {"walls", "goals", "restless"}
+    assert np.mean(blocked) > 0.15
+
+
+@pytest.mark.sim
+def test_a_larger_recording_shows_the_same_paths(with_objects: list[Clip]) -> None:
+    spec = WorldSpec(maze="plain-objects", width=256, height=192)
+    source = recording.make_source(dataclasses.replace(OBJECTS, spec=spec, depth=False))
+    for index, small in enumerate(with_objects[:1]):
+        large = source.clip(index)
+        assert large.frames.shape == (97, 192, 256, 3)
+        assert large.segmentation is None
+        assert large.c2w is not None
+        assert small.c2w is not None
+        np.testing.assert_array_equal(large.c2w, small.c2w)
+        shrunk = large.frames.reshape(97, 48, 4, 64, 4, 3).mean((2, 4))
+        assert np.abs(shrunk - small.frames).mean() < 5
+        assert np.abs(shrunk - np.roll(small.frames, 8, 2)).mean() > 2 * np.abs(shrunk - small.frames).mean()
+    source.close()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs/maze").glob("*_plain.toml")))
+def test_styles_are_recorded_alike(path: Path) -> None:
+    plain = load_toml(RecordConfig, path)
+    classic = load_toml(RecordConfig, path.with_name(path.name.replace("plain", "classic")))
+    assert (plain.spec.maze, classic.spec.maze) == ("plain-objects", "classic-objects")
+    assert dataclasses.replace(classic, spec=plain.spec) == plain
+    assert sum(plain.trajectories.shares.values()) == pytest.approx(1)
+    if path.stem.startswith("record"):
+        large = load_toml(RecordConfig, path.with_name("record_large.toml"))
+        assert (large.trajectories, large.first_seed, large.num_latents) == (
+            plain.trajectories, plain.first_seed, plain.num_latents
+        )  # fmt: skip
+        assert (large.spec.width, large.spec.height) == (4 * plain.spec.width, 4 * plain.spec.height)
+    else:
+        assert 960_000 <= plain.first_seed < 970_000 - plain.clips, "mazes that no suite has"

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -40,3 +41,26 @@ def test_acted_clips_hold_keys() -> None:
     assert set(np.unique(keys)) <= {-1, 0, 1}
     changes = (np.abs(np.diff(keys, axis=0)).sum(1) > 0).sum()
     assert 5 < changes < 32
+
+
+def test_new_kinds_come_up_in_their_shares() -> None:
+    config = dataclasses.replace(CONFIG, goals=0.4, walls=0.4, restless=0.4, still=0.5)
+    goals = [(5.5, 5.5)]
+    plans = [plan_clip(SPACE, ActionSteps(), config, 24, np.random.default_rng(s), goals=goals) for s in range(150)]
+    for kind in ("goals", "walls", "restless"):
+        share = sum(plan.kind == kind for plan in plans) / len(plans)
+        assert abs(share - 0.9 * config.shares[kind]) < 0.1, kind
+        assert all(plan.acted == (kind != "goals") for plan in plans if plan.kind == kind)
+    assert all(plan.camera.shape == (24, 5) for plan in plans)
+    still = [(plan.camera == 0).all(1).any() for plan in plans if plan.kind == "walls"]
+    assert 0.2 < np.mean(still) < 0.8
+    without = plan_clip(SPACE, ActionSteps(), dataclasses.replace(config, goals=1e6), 24, np.random.default_rng(1))
+    assert without.kind == "explore", "a map without goals is explored"
+
+
+def test_paths_of_a_default_recording_are_what_they_were() -> None:
+    digest = hashlib.sha256()
+    for seed in range(20):
+        plan = plan_clip(SPACE, ActionSteps(), CONFIG, 32, np.random.default_rng([0, seed]))
+        digest.update(repr((plan.kind, plan.acted)).encode() + (np.round(plan.camera, 6) + 0.0).tobytes())
+    assert digest.hexdigest()[:16] == "44cd694b3abda3d7"

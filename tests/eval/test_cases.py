@@ -7,8 +7,24 @@ import torch
 from worldenv.base.dynamics import Actions, WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.engine.world import World
-from worldenv.eval.cases import KINDS, Cases, digests, make_cases, published, returns, true_overlap
+from worldenv.eval.another_way import WAYS, Way, plan_another_way, returns_along, round_trip
+from worldenv.eval.cases import (
+    KINDS,
+    Cases,
+    digests,
+    make_cases,
+    protocol_of,
+    published,
+    returns,
+    start_digests,
+    true_overlap,
+)
 from worldenv.eval.image import frame_psnr
+from worldenv.eval.listing import MAZES as LISTED
+from worldenv.eval.suites import RUNS, suite_cases
+from worldenv.geometry.action import camera_to_c2w
+from worldenv.geometry.path import FreeSpace
+from worldenv.geometry.pose import look, relative, yaw_pitch
 from worldenv.memory.config import Layout, with_policy
 
 LAP = 128
@@ -43,7 +59,7 @@ def test_the_true_overlap_is_the_share_that_an_entry_shows() -> None:
 
 @pytest.fixture(scope="module")
 def cases(sims: None) -> Cases:
-    return make_cases(WorldSpec(), [900_000, 900_001, 900_003, 910_000], list(KINDS), 16, depth=True)
+    return make_cases(WorldSpec(), [900_000, 900_001, 900_003, 910_000, 970_001], list(KINDS), 16, depth=True)
 
 
 @pytest.mark.sim
@@ -52,7 +68,7 @@ def test_frames_that_return_have_the_same_pose_and_look_the_same(cases: Cases) -
     for row, kind in enumerate(cases.kinds):
         first = cases.first[row, ::4]
         back = (first >= 0).nonzero()[:, 0]
-        assert len(back) == {"explore": 0, "out_and_back": 32, "circle": 33, "turn": 33}[kind]
+        assert len(back) == {"explore": 0, "out_and_back": 32, "circle": 33, "turn": 33, "another_way": 5}[kind]
         assert (first[back] % 4 == 0).all()
         torch.testing.assert_close(poses[row, back], poses[row, first[back] // 4], atol=1e-6, rtol=0)
         frames = (cases.first[row] >= 0).nonzero()[:, 0]
@@ -94,14 +110,14 @@ def test_cases_can_be_taken_in_part(cases: Cases) -> None:
 
 @pytest.mark.sim
 def test_published_cases_are_what_they_were(cases: Cases) -> None:
-    listed = published("revisit")
+    listed = published("revisit", WorldSpec())
     for row, seed in ((0, 900_000), (1, 900_001), (2, 900_003)):
         place = listed["seeds"].index(seed)
         assert cases.kinds[row] == listed["kinds"][place]
         assert digests(cases)[row] == listed["digests"][place]
     assert digests(replace(cases, c2w=cases.c2w + 1e-3)) != digests(cases)
     for suite in ("revisit", "short_term", "drift"):
-        listed = published(suite)
+        listed = published(suite, WorldSpec())
         assert len(listed["seeds"]) == len(set(listed["seeds"])) == len(listed["kinds"]) == len(listed["digests"])
         assert min(listed["seeds"]) >= 900_000, "held-out maps"
 
@@ -130,3 +146,68 @@ def test_digests_ignore_rounding() -> None:
     one = Cases([0], ["turn"], path[:, 0], path, torch.zeros(1, 1, 2).long(), frames, torch.full((1, 5), -1))
     assert digests(one) == digests(replace(one, c2w=path + 1e-7))
     assert len(np.unique([digests(one)[0], digests(replace(one, frames=frames + 1))[0]])) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_round_comes_home_from_the_side_it_names(way: Way) -> None:
+    """The last walk before the turns at home leads away from where the camera came from, seen from the start view."""
+    space = FreeSpace(np.pad(np.ones((12, 12), bool), 1), 1.0)
+    spec = WorldSpec()
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        start, camera = plan_another_way(space, -1.28, 64, rng, spec, way=way, clearance=0.65)
+        path = camera_to_c2w(torch.from_numpy(camera), start, spec.steps)
+        places = relative(start.expand(64, 4, 4), path)[:, :3, 3]
+        home = (places.norm(dim=1) < 1e-6).nonzero()[:, 0]
+        last = places[home[0] - 1]
+        side = {"left": last[0] < -0.1, "right": last[0] > 0.1, "opposite": last[2] > 0.1}
+        assert side == {name: name == way for name in WAYS}
+        assert places.norm(dim=1).max() > 1
+        assert (path[-4:] - start).abs().max() < 1e-9
+        assert yaw_pitch(relative(start, path[home[0]]))[0].abs() > 1, "and looks another way when it arrives"
+        first = returns_along(start, path)
+        back = (first >= 0).nonzero()[:, 0]
+        assert back.tolist() == list(range(int(back[0]), 257))
+        assert (first[back] == 0).all()
+        assert len(back) >= 17
+    with pytest.raises(ValueError, match="16 latents are too few"):
+        plan_another_way(space, -1.28, 16, np.random.default_rng(0), spec, way=way, clearance=0.65)
+    narrow = FreeSpace(np.pad(np.ones((2, 2), bool), 1), 1.0)
+    with pytest.raises(ValueError, match="no room for a round"):
+        plan_another_way(narrow, -1.28, 41, np.random.default_rng(0), spec, way=way, clearance=0.9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_round_ends_as_it_began_whatever_the_step(way: Way) -> None:
+    moves = torch.tensor(round_trip(way, 3, 5, 7, 90 / 15 / 7, -1), dtype=torch.float64)
+    zero = torch.zeros_like(moves[:, 0])
+    camera = torch.stack([moves[:, 0], moves[:, 1], zero, moves[:, 2], zero], 1)
+    spec = WorldSpec()
+    steps = replace(spec.steps, turn_deg=15.0)
+    start = look(torch.tensor([1.0, -1.28, 2.0]).double(), torch.tensor(0.3).double())
+    assert (camera_to_c2w(camera, start, steps)[-1] - start).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("maze", LISTED)
+def test_mazes_with_objects_have_published_cases_of_their_own(sims: None, maze: str) -> None:
+    spec = WorldSpec(maze=maze)
+    assert protocol_of(spec) == "revisit-v2"
+    assert protocol_of(WorldSpec()) == "revisit-v1"
+    for suite in ("revisit", "short_term", "drift"):
+        listed = published(suite, spec)
+        assert len(listed["seeds"]) == len(set(listed["seeds"])) == len(listed["kinds"]) == len(listed["digests"])
+        assert min(listed["seeds"]) >= 970_000, "apart from all that is recorded"
+    listed = published("revisit", spec)
+    assert len(listed["seeds"]) == 64
+    assert set(listed["kinds"]) == {"out_and_back", "circle", "turn", "another_way"}
+    assert start_digests(spec, listed["seeds"][:3], listed["kinds"][:3], 16) == listed["digests"][:3]
+    others = published("revisit", WorldSpec(maze=next(name for name in LISTED if name != maze)))
+    assert not set(listed["digests"]) & set(others["digests"])
+
+
+@pytest.mark.sim
+def test_suites_take_the_cases_of_the_worlds_mazes(sims: None) -> None:
+    cases, source = suite_cases(RUNS["short_term"], WorldSpec(maze="plain-objects"), 1, None)
+    assert source == "revisit-v2"
+    assert cases.seeds == [980_000]
+    assert suite_cases(RUNS["short_term"], WorldSpec(), 1, None)[1] == "revisit-v1"

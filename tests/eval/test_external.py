@@ -43,7 +43,7 @@ def score(monkeypatch: pytest.MonkeyPatch, cases: Path, clips: Path, out: Path) 
 
 
 def test_cases_hold_what_a_model_needs(cases: Path) -> None:
-    again = read_manifest(cases / "manifest.json", "revisit")
+    again, _ = read_manifest(cases / "manifest.json", "revisit")
     assert (again.seeds, again.kinds) == (list(SEEDS), ["out_and_back", "circle"])
     path, truth = np.load(cases / NAMES[0] / "path.npz"), truths(cases)[NAMES[0]]
     assert (again.frames[0].numpy() == truth).all()
@@ -78,7 +78,7 @@ def test_clips_that_are_missing_or_wrong_are_all_named(
         score(monkeypatch, cases, tmp_path, tmp_path / "out")
     assert error.value.code
     with pytest.raises(ValueError, match=r"no 900000-out_and_back.npz or .mp4; 900001-circle.npz: uint8 \(3,"):
-        external.read_videos(tmp_path, read_manifest(cases / "manifest.json", "revisit"))
+        external.read_videos(tmp_path, read_manifest(cases / "manifest.json", "revisit")[0])
     (tmp_path / "m.json").write_text(
         '{"suite": "revisit", "protocol": "revisit-v0", "chunks": 1, "cases": [{"seed": 1, "path": "turn"}]}'
     )

@@ -43,6 +43,8 @@ class WorldSpec:
     """Whether the start view is the first latent of the first chunk, as in WorldPlay's release, or stands alone."""
     focal: tuple[float, float] | None = None
     """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
+    maze: str = "classic"
+    """Mazes that the world was recorded in: a name in ``sims.presets.MAZES``."""
 
     @property
     def K(self) -> Tensor:
@@ -87,6 +89,7 @@ class Chunk:
     c2w: Tensor  # (B, F, 4, 4) float64: realised pose at the end of each latent (commanded where unknown)
     depth: Tensor | None = None  # (B, T, H, W) float32 metres along z, or None
     n_frames: Tensor | None = None  # (B,) int64: frames that are new, the last ones; None is all
+    segmentation: Tensor | None = None  # (B, T, H, W) uint8: 0, or 1 + the class of the goal object that is seen
 
 
 class Dynamics(Protocol):

@@ -138,7 +138,7 @@ def bench_data(arguments: list[str]) -> None:
 
     def run(
         suite: tyro.conf.Positional[Literal["revisit", "short_term", "drift", "memory"]], /, *, out: Path,
-        worlds: int | None = None, first_seed: int | None = None,
+        worlds: int | None = None, first_seed: int | None = None, maze: str = "classic",
     ) -> None:  # fmt: skip
         """Write a suite's cases to a folder, for people with their own model (see --videos of eval).
 
@@ -147,10 +147,11 @@ def bench_data(arguments: list[str]) -> None:
             out: folder to write to.
             worlds: number of held-out mazes; by default all that are published.
             first_seed: draw other cases, from this map seed on.
+            maze: classic (cases of revisit-v1), or classic-objects or plain-objects (revisit-v2).
         """
         from ..eval.external import write_cases
 
-        write_cases(suite, out, num_worlds=worlds, first_seed=first_seed)
+        write_cases(suite, out, num_worlds=worlds, first_seed=first_seed, maze=maze)
 
     tyro.cli(run, args=arguments, prog="worldenv bench-data")
 

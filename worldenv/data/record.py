@@ -19,6 +19,7 @@ from ..base.checkpoint import save_text
 from ..base.config import to_dict
 from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, progress_bar
+from ..sims.objects import CLASSES
 from .record_gym import GymSource
 from .record_sim import SimSource
 from .schema import Clip, write_shard
@@ -40,7 +41,7 @@ class RecordConfig:
     clips_per_shard: int = 16
     """Clips in one file."""
     depth: bool = True
-    """Whether to store depth where the source knows it."""
+    """Whether to store depth where the source knows it, and the segmentation of goal objects where there are some."""
     spec: WorldSpec = field(default_factory=WorldSpec)
     """Picture, camera and steps (simulators)."""
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
@@ -163,6 +164,7 @@ def _record_shard(job: tuple[RecordConfig, Path, int]) -> int:
         multiprocessing.util.Finalize(None, _source[1].close, exitpriority=1)
     first = k * config.clips_per_shard
     clips = [_source[1].clip(i) for i in range(first, first + _expected(config, k))]
-    attributes = {"config": json.dumps(to_dict(config)), "git": git_revision(), "fps": config.spec.fps}
+    attributes = {"config": json.dumps(to_dict(config)), "git": git_revision(), "fps": config.spec.fps,
+                  "classes": json.dumps(CLASSES)}  # fmt: skip
     write_shard(_shard(out, k), clips, attributes=attributes)
     return sum(len(clip.frames) for clip in clips)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..base.rng import derive_seed
 from ..geometry.action import camera_to_c2w
 from ..geometry.path import FreeSpace
 from ..geometry.pose import look
+from ..sims.distance import GoalDistances
 from ..sims.doom import DoomDynamics
 from ..sims.maze import EYE_HEIGHT
 from ..sims.row import FREEDOOM_MAPS
@@ -41,7 +43,10 @@ class SimSource:
         if maze is None:
             plan = Plan("acted", self.spec.steps, (0, 0, 0), random_keys(self.num_latents, rng), acted=True)
         else:
-            plan = plan_clip(FreeSpace(maze.free, 1.0), self.spec.steps, self.trajectories, self.num_latents, rng)
+            plan = plan_clip(
+                FreeSpace(maze.free, 1.0), self.spec.steps, self.trajectories, self.num_latents, rng,
+                goals=[one.centre for one in maze.objects],
+            )  # fmt: skip
             x, z, yaw = plan.start
             pose = look(torch.tensor([x, -EYE_HEIGHT, z], dtype=torch.float64), torch.tensor(yaw, dtype=torch.float64))
             self.dynamics.follow(pose[None, None])
@@ -64,16 +69,18 @@ class SimSource:
         self, plan: Plan, map_seed: int, first: Chunk, chunk: Chunk, commanded: torch.Tensor, keys: torch.Tensor
     ) -> Clip:
         none = torch.zeros(1, 2, dtype=torch.long)
-        depth = None
-        if first.depth is not None and chunk.depth is not None:
-            depth = torch.cat([first.depth[0], chunk.depth[0]]).half().numpy()
-        num = self.num_latents + 1
+        depth, segmentation = _joined(first.depth, chunk.depth), _joined(first.segmentation, chunk.segmentation)
+        num, maze = self.num_latents + 1, self.dynamics.mazes[0]
+        c2w = torch.cat([first.c2w[0], chunk.c2w[0]]).numpy()
+        objects = maze.objects if maze is not None else ()
         return Clip(
             frames=torch.cat([first.frames[0], chunk.frames[0]]).numpy(),
             K=self.spec.K.float().numpy(),
-            c2w=torch.cat([first.c2w[0], chunk.c2w[0]]).numpy(),
+            c2w=c2w,
             c2w_commanded=torch.cat([first.c2w[0], commanded]).numpy(),
-            depth=depth,
+            depth=None if depth is None else depth.half().numpy(),
+            segmentation=None if segmentation is None else segmentation.numpy(),
+            distances=GoalDistances(maze).at(c2w[:, [0, 2], 3]) if maze is not None and objects else None,
             keys=torch.cat([none, keys]).numpy(),
             camera=np.concatenate([np.zeros((1, 5)), plan.camera]).astype(np.float32),
             reward=np.zeros(num, np.float32),
@@ -82,5 +89,11 @@ class SimSource:
             attributes={
                 "kind": plan.kind, "map_seed": map_seed, "seed": self.trajectories.seed,
                 "text": self.dynamics.texts[0], "move": plan.steps.move, "turn_deg": plan.steps.turn_deg,
+                "objects": json.dumps([asdict(one) for one in objects]),
             },
         )  # fmt: skip
+
+
+def _joined(first: torch.Tensor | None, rest: torch.Tensor | None) -> torch.Tensor | None:
+    """Put the first frame's picture before those of a chunk of one env, (T, H, W)."""
+    return None if first is None or rest is None else torch.cat([first[0], rest[0]])

@@ -4,12 +4,16 @@ One group per clip, ``clip_00000``, with the datasets
 
     frames uint8 (T, H, W, 3)          depth float16 (T, H, W) metres along z, optional
     c2w, c2w_commanded float64 (F, 4, 4) at the last frame of each latent, optional
+    segmentation uint8 (T, H, W): 0, or 1 + the class of the goal object that is seen, optional
+    distances float32 (F, classes): metres to walk until one stands beside the nearest object of each class, infinite
+                                    where there is none, optional
     K float32 (3, 3) pixels            keys int64 (F, 2), camera float32 (F, 5): the action into each latent
     reward float32 (F,)                terminated, truncated bool (F,)
 
 where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes of a clip: ``seed``; from
-simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, from Gymnasium environments ``env``, ``poses``,
-``actions``. Of the file: ``format``, ``conventions``, ``config``, ``git``, ``fps``.
+simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, ``objects`` (JSON: colour, shape, tiles, height);
+from Gymnasium environments ``env``, ``poses``, ``actions``. Of the file: ``format``, ``conventions``, ``config``,
+``git``, ``fps``, ``classes`` (JSON: names of the goal objects' classes, in order).
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ class Clip:
     c2w: npt.NDArray[np.float64] | None = None  # (F, 4, 4) realised
     c2w_commanded: npt.NDArray[np.float64] | None = None  # (F, 4, 4)
     depth: npt.NDArray[np.float16] | None = None  # (T, H, W)
+    segmentation: npt.NDArray[np.uint8] | None = None  # (T, H, W)
+    distances: npt.NDArray[np.float32] | None = None  # (F, classes)
     keys: npt.NDArray[np.int64] | None = None  # (F, 2)
     camera: npt.NDArray[np.float32] | None = None  # (F, 5)
     reward: npt.NDArray[np.float32] | None = None  # (F,)
@@ -73,7 +79,7 @@ def _write_clip(group: h5py.Group, clip: Clip) -> None:
         value = getattr(clip, name)
         if value is None:
             continue
-        if value.ndim >= 3 and len(value) > 1 and name in ("frames", "depth"):
+        if value.ndim >= 3 and len(value) > 1 and name in ("frames", "depth", "segmentation"):
             chunks = (min(16, len(value)), *value.shape[1:])
             group.create_dataset(name, data=value, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
         else:

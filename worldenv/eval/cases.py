@@ -2,7 +2,8 @@
 
 A path comes back to places exactly (out and back, circles, turns on the spot), so that what a world shows there twice
 can be compared frame by frame: with its own first pass (WorldPlay, section 4) and with the simulator. Published cases
-are drawn from a list in the package (``published/revisit-v1.toml``): two people score the same ones.
+are drawn from a list in the package (``published/``), revisit-v1 for classic mazes and revisit-v2 for those with goal
+objects: two people score the same ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..base.dynamics import FRAMES_PER_LATENT, Actions, WorldSpec
+from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ..base.log import track
 from ..base.rng import derive_seed
 from ..data.visibility import visibility
@@ -26,10 +27,14 @@ from ..geometry.action import camera_to_c2w
 from ..geometry.path import YAW, FreeSpace, Walker, plan_path
 from ..geometry.pose import look, yaw_pitch
 from ..memory.config import Layout
+from .another_way import WAYS, plan_another_way, returns_along
 
 PROTOCOL = "revisit-v1"
-KINDS = ("out_and_back", "circle", "turn", "explore")
-"""Paths: away and home over the same poses; laps of a circle; turns on the spot; new ground."""
+"""Cases in classic mazes; the noise that worlds draw for a case follows from this name in all mazes."""
+OBJECTS_PROTOCOL = "revisit-v2"
+"""Cases in mazes with goal objects."""
+KINDS = ("out_and_back", "circle", "turn", "explore", "another_way")
+"""Paths: away and home over the same poses; laps of a circle; turns on the spot; new ground; home from another side."""
 CLEARANCE = 0.65
 """Metres that a path keeps from walls."""
 STRIDE = 2
@@ -85,14 +90,21 @@ class Cases:
         )  # fmt: skip
 
 
-def published(suite: str) -> dict[str, Any]:
-    """Return a suite's published list: ``chunks``, ``seeds``, ``kinds``, ``digests``.
+def protocol_of(spec: WorldSpec) -> str:
+    """Return the name of the cases that a world is scored on, by the mazes that it was recorded in."""
+    return PROTOCOL if spec.maze == "classic" else OBJECTS_PROTOCOL
+
+
+def published(suite: str, spec: WorldSpec) -> dict[str, Any]:
+    """Return a suite's published list for the world's mazes: ``chunks``, ``seeds``, ``kinds``, ``digests``.
 
     Raises:
         KeyError: if there is none.
     """
-    text = resources.files(__package__).joinpath("published", f"{PROTOCOL}.toml").read_text()
+    text = resources.files(__package__).joinpath("published", f"{protocol_of(spec)}.toml").read_text()
     found: dict[str, Any] = tomllib.loads(text)[suite]
+    if spec.maze != "classic":
+        found["digests"] = found["digests"][spec.maze]
     return found
 
 
@@ -115,15 +127,24 @@ def make_cases(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunks: 
     return Cases(seeds, list(kinds), start, path, keys, frames, first, seen, overlap)
 
 
+def _open_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[Chunk, Tensor, Tensor]:
+    """Go to the start of a case; return what is seen there, the start pose (4, 4) and the path (F, 4, 4)."""
+    opened = dynamics.reset(seeds=[derive_seed(protocol_of(dynamics.spec), seed)], starts=[seed])
+    start, camera = _plan(dynamics.mazes[0].free, opened.c2w[0, -1], kind, num_latents, seed, dynamics.spec)
+    c2w = camera_to_c2w(torch.from_numpy(camera), start, dynamics.spec.steps)
+    return dynamics.follow(start[None, None]), start, c2w
+
+
 def _make_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[Tensor, ...]:
     spec = dynamics.spec
-    opened = dynamics.reset(seeds=[derive_seed(PROTOCOL, seed)], starts=[seed])
-    start, camera = _plan(dynamics.mazes[0].free, opened.c2w[0, -1], kind, num_latents, seed, spec)
-    c2w = camera_to_c2w(torch.from_numpy(camera), start, spec.steps)
-    before, shown = dynamics.follow(start[None, None]), dynamics.follow(c2w[None])
+    before, start, c2w = _open_case(dynamics, seed, kind, num_latents)
+    shown = dynamics.follow(c2w[None])
     frames = torch.cat([before.frames[0, -1:], shown.frames[0]])
-    first = returns(kind, 1 + FRAMES_PER_LATENT * num_latents, lap=FRAMES_PER_LATENT * _lap(spec))
-    if shown.depth is None:
+    if kind == "another_way":
+        first = returns_along(start, c2w)
+    else:
+        first = returns(kind, 1 + FRAMES_PER_LATENT * num_latents, lap=FRAMES_PER_LATENT * _lap(spec))
+    if shown.depth is None or before.depth is None:
         return start, c2w, frames, first
     depth = torch.cat([before.depth[0, -1:], shown.depth[0, FRAMES_PER_LATENT - 1 :: FRAMES_PER_LATENT]]).float()
     path = torch.cat([start[None], c2w])
@@ -141,6 +162,9 @@ def _plan(free: Any, here: Tensor, kind: str, num_latents: int, seed: int, spec:
     space, rng = FreeSpace(free, 1.0), np.random.default_rng([seed, 1])
     if kind == "circle":
         return _circle(space, float(here[1, 3]), num_latents, rng, spec)
+    if kind == "another_way":
+        way = WAYS[seed % len(WAYS)]
+        return plan_another_way(space, float(here[1, 3]), num_latents, rng, spec, way=way, clearance=CLEARANCE)
     if kind == "turn":
         camera = np.zeros((num_latents, 5))
         camera[:, YAW] = rng.choice([-1, 1])
@@ -195,7 +219,23 @@ def true_overlap(
 
 def digests(cases: Cases) -> list[str]:
     """Return eight hex digits per case that two people can compare: start view and path, to a tenth of a millimetre."""
-    return [
-        hashlib.sha256(frame.numpy().tobytes() + (path * 1e4).round().long().numpy().tobytes()).hexdigest()[:8]
-        for frame, path in zip(cases.frames[:, 0], cases.c2w, strict=True)
-    ]
+    return [_digest(frame, path) for frame, path in zip(cases.frames[:, 0], cases.c2w, strict=True)]
+
+
+def _digest(
+    frame: Tensor,  # (H, W, 3) uint8
+    path: Tensor,  # (F, 4, 4)
+) -> str:
+    return hashlib.sha256(frame.numpy().tobytes() + (path * 1e4).round().long().numpy().tobytes()).hexdigest()[:8]
+
+
+def start_digests(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunks: int) -> list[str]:
+    """Return the ``digests`` of cases without walking their paths."""
+    from ..sims.doom import DoomDynamics
+
+    dynamics, found = DoomDynamics(1, spec=spec, depth=False), []
+    for seed, kind in track(list(zip(seeds, kinds, strict=True)), "simulator", total=len(seeds)):
+        before, _, path = _open_case(dynamics, seed, kind, num_chunks * spec.chunk_latents)
+        found.append(_digest(before.frames[0, -1], path))
+    dynamics.close()
+    return found

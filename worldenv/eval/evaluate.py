@@ -17,7 +17,7 @@ from ..memory.config import MemoryConfig, num_slots
 from .action import run_action
 from .arms import Make, WorldArm, control_arms, doubted, memory_arms, vae_arm
 from .bench import latency
-from .cases import PROTOCOL, Cases
+from .cases import Cases, protocol_of
 from .figures import arm_figures
 from .geometry import run_geometry
 from .learned import UsableMetric, available
@@ -113,13 +113,13 @@ def measure(
         skipped |= dict.fromkeys(POSE_METRICS, str(error))
     results = run_arms(
         arms, cases, judge, out, num_chunks=suite.chunks, keep=len(cases) if usable else NUM_SHOWN,
-        key=f"{name} {PROTOCOL} {suite} {world} {source} {git_revision()}",
+        key=f"{name} {protocol_of(spec)} {suite} {world} {source} {git_revision()}",
     )  # fmt: skip
     cut = cases.cut(suite.num_frames)
     for arm, figures in arm_figures(results, cut, ages=suite.ages).items():
         results[arm].figures = figures | _learned(usable, results[arm], cut, skipped)
     report = write_report(
-        out / "report.json", suite=name, protocol=PROTOCOL, world=world, seeds=cases.seeds, kinds=cases.kinds,
+        out / "report.json", suite=name, protocol=protocol_of(spec), world=world, seeds=cases.seeds, kinds=cases.kinds,
         arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
         figures={arm: result.figures for arm, result in results.items()},
         timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),

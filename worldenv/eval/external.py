@@ -20,19 +20,19 @@ from ..base.dynamics import Dynamics, WorldSpec
 from ..base.log import console
 from ..base.rng import derive_seed
 from .arms import Progress
-from .cases import PROTOCOL, Cases, make_cases
+from .cases import PROTOCOL, Cases, make_cases, protocol_of
 from .evaluate import run_foreign
 from .suites import RUNS, Suite, suite_cases
 
 
-def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
-    """Write the cases of a suite: ``manifest.json`` and a folder each.
+def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int | None, maze: str = "classic") -> None:
+    """Write the cases of a suite in mazes of this name: ``manifest.json`` and a folder each.
 
     A folder holds ``start.png``, ``path.npz`` (``keys`` (F, 2) WorldPlay's codes and ``c2w`` (F, 4, 4) OpenCV, metres,
     of every latent of 4 frames; ``c2w_start``; ``K`` in pixels) and ``truth.npz`` (``frames`` (1 + 4 F, H, W, 3) uint8,
     the start view first).
     """
-    spec, suite = WorldSpec(), _suite(name)
+    spec, suite = WorldSpec(maze=maze), _suite(name)
     cases, _ = suite_cases(suite, spec, num_worlds, first_seed)
     listed = []
     for i, (seed, kind) in enumerate(zip(cases.seeds, cases.kinds, strict=True)):
@@ -45,8 +45,8 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
         )  # fmt: skip
         np.savez_compressed(folder / "truth.npz", frames=cases.frames[i].numpy())
         listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
-    manifest = {"format": 1, "suite": name, "protocol": PROTOCOL, "chunks": suite.chunks, "spec": to_dict(spec),
-                "cases": listed}  # fmt: skip
+    manifest = {"format": 1, "suite": name, "protocol": protocol_of(spec), "chunks": suite.chunks,
+                "spec": to_dict(spec), "cases": listed}  # fmt: skip
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
     console.print(
         f"wrote {len(listed)} cases to {out}; make a clip of {listed[0]['num_frames']} frames for each, the start view "
@@ -55,8 +55,8 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
     )
 
 
-def read_manifest(path: Path, name: str) -> Cases:
-    """Make the cases of a manifest once more.
+def read_manifest(path: Path, name: str) -> tuple[Cases, WorldSpec]:
+    """Make the cases of a manifest once more; return also what they look like from outside.
 
     Raises:
         ValueError: if it is no manifest of this suite and protocol.
@@ -64,12 +64,13 @@ def read_manifest(path: Path, name: str) -> Cases:
     try:
         values = json.loads(path.read_text())
         found, chunks = (values["suite"], values["protocol"]), int(values["chunks"])
+        spec = WorldSpec(maze=str(values.get("spec", {}).get("maze", "classic")))
         seeds, kinds = zip(*((int(case["seed"]), str(case["path"])) for case in values["cases"]), strict=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: no manifest of cases ({error}); write one with worldenv bench-data {name}") from None
-    if found != (name, PROTOCOL):
-        raise ValueError(f"{path}: suite and protocol {found}, this version scores {(name, PROTOCOL)}")
-    return make_cases(WorldSpec(), list(seeds), list(kinds), chunks, depth=_suite(name).depth)
+    if found != (name, protocol_of(spec)):
+        raise ValueError(f"{path}: suite and protocol {found}, this version scores {(name, protocol_of(spec))}")
+    return make_cases(spec, list(seeds), list(kinds), chunks, depth=_suite(name).depth), spec
 
 
 def _suite(name: str) -> Suite:
@@ -83,13 +84,13 @@ def score_videos(name: str, folder: Path, manifest: Path | None, out: Path, *, w
     if manifest is None:
         raise ValueError("--videos needs --manifest, the manifest.json that worldenv bench-data wrote")
     out.mkdir(parents=True, exist_ok=True)
-    cases = read_manifest(manifest, name)
+    cases, spec = read_manifest(manifest, name)
     clips = dict(zip(_names(cases), read_videos(folder, cases), strict=True))
 
     def show(cases: Cases, progress: Progress) -> Tensor:
         return torch.stack([clips[case] for case in _names(cases)])
 
-    run_foreign(name, folder.resolve().name, show, cases, out, spec=WorldSpec(), weights=weights)
+    run_foreign(name, folder.resolve().name, show, cases, out, spec=spec, weights=weights)
 
 
 def score_dynamics(

@@ -12,7 +12,7 @@ from ..base.log import Stopwatch, console, track
 from ..engine.world import World
 from ..sims.doom import TEST_SEEDS
 from ..training.augment import round_trip
-from .cases import PROTOCOL, make_cases
+from .cases import make_cases, protocol_of
 from .image import contrast_ratio, motion_ratio, psnr, ssim
 from .pictures import sheet
 from .report import write_report
@@ -31,7 +31,7 @@ def run_reconstruction(world: World, out: Path, *, num_worlds: int | None, first
         "motion_ratio": np.asarray(motion_ratio(made, cases.frames)),
     }}  # fmt: skip
     write_report(
-        out / "report.json", suite="reconstruction", protocol=PROTOCOL,
+        out / "report.json", suite="reconstruction", protocol=protocol_of(world.spec),
         world=world.identity(), seeds=cases.seeds, arms=arms,
         timing={"frames_per_s": made.shape[0] * made.shape[1] / watch.seconds()},
     )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..base.dynamics import WorldSpec
 from ..base.log import console
 from ..sims.doom import TEST_SEEDS
-from .cases import KINDS, PROTOCOL, Cases, digests, make_cases, published
+from .cases import KINDS, Cases, digests, make_cases, protocol_of, published
 
 HELD_OUT = TEST_SEEDS.start
 """First map seed that no world is trained on."""
@@ -77,7 +77,7 @@ def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_see
     Raises:
         ValueError: on fewer than one case, more than are published, or a world whose start lies in its first chunk.
     """
-    listed = published(suite.listed)
+    listed, protocol = published(suite.listed, spec), protocol_of(spec)
     if num_worlds is not None and num_worlds < 1:
         raise ValueError(f"{num_worlds} worlds asked for; a suite needs 1 or more")
     if spec.start_in_chunk:
@@ -85,7 +85,7 @@ def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_see
     if first_seed is None:
         seeds = listed["seeds"][:num_worlds]
         if num_worlds is not None and num_worlds > len(seeds):
-            raise ValueError(f"{PROTOCOL} lists {len(seeds)} cases of {suite.listed}; draw others with --first-seed")
+            raise ValueError(f"{protocol} lists {len(seeds)} cases of {suite.listed}; draw others with --first-seed")
     else:
         if first_seed < HELD_OUT:
             console.print(f"map seeds below {HELD_OUT:,} are those that worlds are trained on: no test of a world")
@@ -95,10 +95,10 @@ def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_see
     cases = make_cases(spec, seeds, kinds, suite.chunks, depth=suite.depth)
     if first_seed is not None:
         return cases, "other seeds"
-    own = WorldSpec(unit=spec.unit, fps=spec.fps)  # which no path depends on
+    own = WorldSpec(unit=spec.unit, fps=spec.fps, maze=spec.maze)  # no path depends on unit and fps
     if (suite.chunks, spec) != (listed["chunks"], own) or kinds != listed["kinds"][: len(kinds)]:
-        return cases, f"maps of {PROTOCOL}, other paths"
+        return cases, f"maps of {protocol}, other paths"
     wrong = sum(a != b for a, b in zip(digests(cases), listed["digests"], strict=False))
     if wrong:
         console.print(f"{wrong} of {len(cases)} cases differ from the published ones: another simulator or version?")
-    return cases, f"{PROTOCOL}, {wrong} differ" if wrong else PROTOCOL
+    return cases, f"{protocol}, {wrong} differ" if wrong else protocol

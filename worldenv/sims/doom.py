@@ -12,6 +12,7 @@ from torch import Tensor
 from ..base.dynamics import Actions, Chunk, WorldSpec, frame_path
 from ..base.rng import draw_start
 from .maze import Maze, MazeConfig
+from .presets import maze_config
 from .row import FREEDOOM_MAPS, FreedoomRow, MazeRow, Row, View
 
 TRAIN_SEEDS = range(900_000)
@@ -26,7 +27,10 @@ class DoomDynamics:
     The map of an episode is ``map_seeds[k]`` with k drawn from the episode's seed; ``starts`` names the map
     itself instead: a maze seed (any, also outside ``map_seeds``), or an index into FREEDOOM_MAPS. The start
     pose always follows from the episode's seed. Freedoom maps have no exact geometry here: depth is None, and
-    episodes begin at the player's start, turned by the seed. ``depth=False`` saves the ray-casting.
+    episodes begin at the player's start, turned by the seed. ``depth=False`` saves the ray-casting; with it mazes
+    that hold objects have segmentation too.
+
+    Mazes are those of ``spec.maze``, or of a ``config`` of their own.
 
     With ``start_c2w`` (one pose per entry of ``map_seeds``) episodes begin on fixed start views, and ``starts`` is an
     index into them: the twin of a generated world takes both from the world's own start views.
@@ -52,8 +56,9 @@ class DoomDynamics:
         self.num_envs, self.spec, self.maps = num_envs, spec or WorldSpec(), maps
         self.map_seeds = map_seeds if maps == "maze" else range(len(FREEDOOM_MAPS))
         self.start_c2w = start_c2w
+        config = config or maze_config(self.spec.maze)
         self._rows: list[Row] = [
-            MazeRow(self.spec, config or MazeConfig(), depth=depth) if maps == "maze" else FreedoomRow(self.spec)
+            MazeRow(self.spec, config, depth=depth) if maps == "maze" else FreedoomRow(self.spec)
             for _ in range(num_envs)
         ]
 
@@ -133,6 +138,7 @@ class DoomDynamics:
             raise ValueError(f"c2w has shape {tuple(c2w.shape)}; pass ({self.num_envs}, F, 4, 4)")
 
     def _chunk(self, views: list[View]) -> Chunk:
-        frames, c2w, depth = zip(*views)
-        known = [d for d in depth if d is not None]
-        return Chunk(torch.stack(frames), torch.stack(c2w), torch.stack(known) if known else None)
+        frames, c2w, *more = zip(*views)
+        known = [[part for part in parts if part is not None] for parts in more]
+        depth, segmentation = (torch.stack(parts) if parts else None for parts in known)
+        return Chunk(torch.stack(frames), torch.stack(c2w), depth, segmentation=segmentation)

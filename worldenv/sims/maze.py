@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from .objects import GoalObject
 from .textures import colour_of
 
 Array = npt.NDArray[Any]
@@ -42,8 +43,14 @@ class MazeConfig:
     """Most pillars and blocks tried in one room."""
     light_min: int = 170
     """Darkest light level of a room, of 255."""
+    style: Literal["classic", "plain"] = "classic"
+    """``classic``: every room its own textures and light; ``plain``: one look and one light a maze, few landmarks."""
+    objects: tuple[int, int] = (0, 0)
+    """Fewest and most goal objects of a maze."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.objects[0] <= self.objects[1]:
+            raise ValueError(f"objects={self.objects} is no range; pass the fewest and the most")
         if self.size < 3 * self.room_min:
             raise ValueError(f"size={self.size} cannot hold two rooms; pass size >= {3 * self.room_min}")
         if not 2 <= self.corridor_min <= self.corridor_max < self.room_min + 1:
@@ -127,12 +134,22 @@ class Maze:
     """Rooms in order of generation."""
     landmarks: tuple[Landmark, ...] = ()
     """Props in order of generation."""
+    objects: tuple[GoalObject, ...] = ()
+    """Goal objects in order of placement."""
 
     @property
     def free(self) -> Array:
         """(N, N) bool: tiles the player may stand on."""
         free: Array = ~self.solid & (self.floor == 0)
         return free
+
+    @property
+    def classes(self) -> Array:
+        """(N, N) uint8: 0 where no goal object stands, else 1 + the index of its class."""
+        classes = np.zeros(self.solid.shape, np.uint8)
+        for one in self.objects:
+            classes[one.tiles] = 1 + one.class_idx
+        return classes
 
 
 def clearance(
@@ -164,6 +181,13 @@ def corners(maze: Maze) -> Array:
     return np.unique(np.asarray(points, np.float64).reshape(-1, 3), axis=0)
 
 
+def passable(
+    free: Array,  # (N, N) bool
+) -> bool:
+    """Whether ground two tiles wide forms one region."""
+    return connected(free[:-1, :-1] & free[1:, :-1] & free[:-1, 1:] & free[1:, 1:])
+
+
 def connected(mask: Array) -> bool:
     """Whether the true cells form one 4-connected region."""
     cells = {(int(i), int(j)) for i, j in np.argwhere(mask)}
@@ -185,6 +209,8 @@ def describe(maze: Maze) -> str:
     counts = Counter(f"{colour_of(mark.texture)} {mark.kind}" for mark in maze.landmarks)
     marks = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.most_common(5))
     rooms = "; ".join(name for name, _ in Counter(looks).most_common(4))
-    return f"A maze of {len(maze.rooms)} rooms joined by corridors: {rooms}." + (
-        f" Landmarks: {marks}." if marks else ""
+    return (
+        f"A maze of {len(maze.rooms)} rooms joined by corridors: {rooms}."
+        + (f" Landmarks: {marks}." if marks else "")
+        + (f" Objects: {', '.join(one.name for one in maze.objects)}." if maze.objects else "")
     )

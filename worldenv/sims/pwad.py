@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .maze import Maze
+from .paint import flat_lumps
 
 UNITS = 32
 """Map units in one metre."""
@@ -70,7 +71,8 @@ def write_slot(path: str | Path, maze: Maze) -> None:
     text = textmap(maze).encode("ascii")
     if len(text) > SLOT_BYTES:
         raise ValueError(f"the map takes {len(text)} bytes, a slot has {SLOT_BYTES}; use a smaller MazeConfig.size")
-    write_lumps(path, [*player_lumps(), ("MAP01", b""), ("TEXTMAP", text.ljust(SLOT_BYTES)), ("ENDMAP", b"")])
+    level = [("MAP01", b""), ("TEXTMAP", text.ljust(SLOT_BYTES)), ("ENDMAP", b"")]
+    write_lumps(path, [*player_lumps(), *flat_lumps(), *level])
 
 
 def player_lumps() -> list[Lump]:

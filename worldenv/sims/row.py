@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from .game import THRUST, DoomGame, Placement, freedoom_wad
 from .generate import generate_maze
 from .maze import EYE_HEIGHT, Array, Maze, MazeConfig, clearance, describe
 from .pwad import UNITS, player_lumps, write_lumps, write_slot
-from .raycast import cast_depth, cast_rays
+from .raycast import cast_classes, cast_depth, cast_rays
 
 FREEDOOM_MAPS = (
     *((1, f"E{episode}M{mission}") for episode in range(1, 5) for mission in range(1, 10)),
@@ -32,8 +33,16 @@ START_VIEW = 2.0
 """Metres that a start looks ahead at least."""
 _START_TRIES = 256
 
-View = tuple[Tensor, Tensor, Tensor | None]
-"""Frames (T, H, W, 3) uint8, c2w (F, 4, 4) and depth (T, H, W) or None."""
+
+class View(NamedTuple):
+    """What one env shows."""
+
+    frames: Tensor  # (T, H, W, 3) uint8
+    c2w: Tensor  # (F, 4, 4)
+    depth: Tensor | None  # (T, H, W)
+    segmentation: Tensor | None  # (T, H, W) uint8
+
+
 Shot = tuple[Placement, Array]
 """Where the camera was and the frame (H, W, 3) uint8 it took."""
 
@@ -44,6 +53,7 @@ class Row(abc.ABC):
     def __init__(self, spec: WorldSpec, *, depth: bool) -> None:
         self.spec, self.text, self._with_depth = spec, "", depth
         self.maze: Maze | None = None
+        self._with_objects = False
         self._folder = tempfile.TemporaryDirectory(prefix="worldenv-map-")
         self._pwad = Path(self._folder.name) / "map.wad"
         self._engine: DoomGame | None = None
@@ -72,8 +82,8 @@ class Row(abc.ABC):
     def view(self) -> View:
         """Return the last frame alone."""
         assert self._last is not None
-        frames, c2w, depth = self._last
-        return frames[-1:], c2w[-1:], None if depth is None else depth[-1:]
+        frames, c2w, *more = self._last
+        return View(frames[-1:], c2w[-1:], *(None if part is None else part[-1:] for part in more))
 
     def step(
         self,
@@ -131,13 +141,17 @@ class Row(abc.ABC):
     def _finish(self, shots: list[Shot]) -> View:
         c2w = to_c2w([place for place, _ in shots])
         ends = c2w[FRAMES_PER_LATENT - 1 :: FRAMES_PER_LATENT] if len(shots) > 1 else c2w
-        self._last = torch.from_numpy(np.stack([frame for _, frame in shots])), ends, self._depth(c2w)
+        self._last = View(torch.from_numpy(np.stack([frame for _, frame in shots])), ends, *self._geometry(c2w))
         return self._last
 
-    def _depth(self, c2w: Tensor) -> Tensor | None:
+    def _geometry(self, c2w: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return depth, and segmentation where mazes hold objects."""
         if self.maze is None or not self._with_depth:
-            return None
-        return cast_depth(self.maze, c2w, self.spec.K, width=self.spec.width, height=self.spec.height)
+            return None, None
+        size = {"width": self.spec.width, "height": self.spec.height}
+        if self._with_objects:
+            return cast_classes(self.maze, c2w, self.spec.K, **size)
+        return cast_depth(self.maze, c2w, self.spec.K, **size), None
 
 
 class MazeRow(Row):
@@ -146,6 +160,7 @@ class MazeRow(Row):
     def __init__(self, spec: WorldSpec, config: MazeConfig, *, depth: bool = True) -> None:
         super().__init__(spec, depth=depth)
         self._config = config
+        self._with_objects = config.objects[1] > 0
 
     def start(self, index: int, rng: np.random.Generator) -> None:
         """Begin an episode in the maze with seed ``index``."""

@@ -7,6 +7,8 @@ textures on floors.
 
 from __future__ import annotations
 
+from .paint import PAINTS
+
 WALLS: dict[str, tuple[str, ...]] = {
     "red": ("REDWALL", "A-REDROK", "GRAYRED"),
     "orange": ("DOGLDIR", "LONGWALL", "BROWN1", "STONE6", "A-BROWN2"),
@@ -53,8 +55,10 @@ def colour_of(texture: str) -> str:
     """Return the colour word of a curated texture.
 
     Raises:
-        ValueError: if the texture is not in the lists of this module.
+        ValueError: if the texture is neither in the lists of this module nor a paint.
     """
+    if texture in PAINTS:
+        return PAINTS[texture].colour
     for table in (WALLS, FLATS, CEILINGS, CRATES):
         for colour, names in table.items():
             if texture in names:
