@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..base.checkpoint import save_text
-from ..base.config import to_dict
+from ..base.config import from_dict, to_dict
 from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, progress_bar
 from ..sims.objects import CLASSES
@@ -130,7 +130,8 @@ def _settings(config: RecordConfig) -> dict[str, object]:
 def _check_manifest(config: RecordConfig, out: Path) -> None:
     manifest = out / "recording.json"
     if manifest.exists():
-        known, wanted = json.loads(manifest.read_text()), _settings(config)
+        written = from_dict(RecordConfig, json.loads(manifest.read_text()), where=str(manifest))
+        known, wanted = _settings(written), _settings(config)  # settings that it did not know yet have their defaults
         different = [key for key in wanted if known.get(key) != wanted[key]]
         if different:
             key = different[0]

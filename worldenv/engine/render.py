@@ -6,6 +6,8 @@ What it knows of a chunk guides the sampler, or enters the transformer, or both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,6 +45,8 @@ class Renderer:
         self.vae, self.head, self.spec = world.vae, world.require_depth_head(), spec
         self.config, self.looks_back = memory.rendering, memory.policy in LOOKS_BACK
         self.device = world.vae.latent_mean.device
+        self.disturb: Callable[[Tensor, Tensor], Tensor] | None = None
+        """Changes depth (N, H, W), given its expected error: what-if experiments of the evaluation."""
 
     @torch.no_grad()
     def depth(
@@ -50,7 +54,9 @@ class Renderer:
         frames: Tensor,  # (B, F, H, W, 3) uint8
     ) -> Tensor:
         """Return the depth of frames, (B, F, H, W) metres along z."""
-        found, _ = self.head(to_pixels(frames.flatten(0, 1)).to(self.device))
+        found, error = self.head(to_pixels(frames.flatten(0, 1)).to(self.device))
+        if self.disturb is not None:
+            found = self.disturb(found, error)
         return found.unflatten(0, frames.shape[:2])
 
     def sources(

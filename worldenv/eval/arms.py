@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..base.dynamics import WorldSpec
+from ..base.dynamics import WorldSpec, frame_path
 from ..base.rng import derive_seed
 from ..engine.engine import Engine
+from ..engine.render import Renderer, renders
 from ..engine.world import World
+from ..geometry.splat import splat
 from ..memory.config import MemoryConfig, with_policy
 from ..memory.context import Context
+from ..models.vae import to_frames, to_pixels
 from ..training.augment import round_trip
 from .cases import PROTOCOL, Cases
 
@@ -52,6 +56,10 @@ class WorldArm:
     """Whether every case is given the next one's actions."""
     given: int = 0
     """Chunks at the beginning of a path that are remembered as they truly were, instead of made."""
+    rendered_alone: bool = False
+    """Whether rendered memory is all that is left of what lies before the newest chunk."""
+    depth_noise: float = 0.0
+    """Standard deviation of noise on the depth that memory is rendered with, in the head's own expected errors."""
 
     def __call__(self, cases: Cases, progress: Progress) -> Tensor:
         """Step all cases as one batch. Noise is a hash of case and chunk: the same in every arm."""
@@ -64,14 +72,20 @@ class WorldArm:
             engine.history.oracle = lambda length: overlap[:, (int(length[0]) - 1) // chunk]
         if self.other_actions:
             cases = with_other_actions(cases)
+        if self.rendered_alone:
+            engine.history.edit = partial(newest_only, count=chunk)
         identity = _identities(cases)
+        if self.depth_noise and engine.history.renderer is not None:
+            generator = torch.Generator().manual_seed(derive_seed(*identity, "depth"))
+            engine.history.renderer.disturb = partial(disturbed, times=self.depth_noise, generator=generator)
         progress.given_frames = self.given * self.world.spec.chunk_frames
         frames = [cases.frames[:, : 1 + progress.given_frames]]
         path = torch.cat([cases.start_c2w[:, None], cases.c2w[:, : self.given * chunk]], 1)
         engine.resume(frames[0], path, seeds=identity)
         chunks = cases.actions(chunk)
         for i, actions in enumerate(chunks[self.given :], self.given):
-            engine.history.edit = swap_memory(self.memory) if self.swapped and 2 * i >= len(chunks) else None
+            if self.swapped:
+                engine.history.edit = swap_memory(self.memory) if 2 * i >= len(chunks) else None
             engine.reseed([derive_seed(case, "chunk", i) for case in identity])
             began = time.perf_counter()
             frames.append(engine.step(actions).frames)
@@ -84,20 +98,47 @@ def _identities(cases: Cases) -> list[int]:
 
 
 def memory_arms(world: World, policies: tuple[str, ...]) -> dict[str, Make]:
-    """Name arms by their policy; ``worldscape_N`` is a pool of at most N entries, ``worldscape`` the world's own."""
+    """Name arms by their policy; ``worldscape_N`` is a pool of at most N entries, ``worldscape`` the world's own.
+
+    Memory is rendered where ``_rendered`` follows, of worlds that can.
+    """
     arms: dict[str, Make] = {}
     for name in policies:
-        policy, _, entries = name.partition("_")
-        memory = with_policy(world.config.memory, policy)
-        if entries:
-            memory = replace(memory, pool_entries=0 if entries == "unlimited" else int(entries))
+        policy, _, rest = name.partition("_")
+        memory = replace(with_policy(world.config.memory, policy), render=rest == "rendered")
+        if memory.render and not renders(world, replace(memory, render=None)):
+            continue
+        if rest and not memory.render:
+            memory = replace(memory, pool_entries=0 if rest == "unlimited" else int(rest))
         arms[name] = WorldArm(world, memory)
     return arms
 
 
+def rendering_arms(world: World) -> dict[str, Make]:
+    """Return arms that tell what rendered memory is worth: without the learned one, and with wrong depth."""
+    both = replace(with_policy(world.config.memory, "worldplay"), render=True)
+    noisy = {f"depth_noise_{times}": WorldArm(world, both, depth_noise=times) for times in (1, 2, 4)}
+    return {"rendered_alone": WorldArm(world, both, rendered_alone=True), **noisy}
+
+
+def newest_only(context: Context, *, count: int) -> Context:
+    """Hide all of a context but its newest latents."""
+    entry = context.entry.clone()
+    entry[:, :-count] = -1
+    return replace(context, entry=entry)
+
+
+def disturbed(depth: Tensor, error: Tensor, *, times: float, generator: torch.Generator) -> Tensor:
+    """Put smooth noise on depth (N, H, W), so many times its expected relative error (N, H, W) large."""
+    height, width = depth.shape[1:]
+    noise = torch.randn(len(depth), 1, height // 8, width // 8, generator=generator)
+    smooth = functional.interpolate(noise, size=(height, width), mode="bicubic", align_corners=False)[:, 0]
+    return depth * (times * error * smooth.to(depth.device)).exp()
+
+
 def doubted(world: World) -> dict[str, Make]:
     """Return the arms that take something away: another world's memory, another path's actions."""
-    own = with_policy(world.config.memory, "worldplay")
+    own = replace(with_policy(world.config.memory, "worldplay"), render=False)
     return {
         "swapped": WorldArm(world, own, swapped=True), "shuffled_actions": WorldArm(world, own, other_actions=True)
     }  # fmt: skip
@@ -146,6 +187,19 @@ def vae_arm(world: World) -> Make:
         return torch.stack([round_trip(world.vae, clip) for clip in cases.frames])
 
     return reconstruct
+
+
+def splat_arm(world: World) -> Make:
+    """Return what the start view alone shows of all that comes, with the depth that the head sees in it: no model."""
+
+    def show(cases: Cases, progress: Progress) -> Tensor:
+        renderer = Renderer(world, world.spec, world.config.memory)
+        start, depth = cases.frames[:, :1], renderer.depth(cases.frames[:, :1]).cpu()
+        path = frame_path(cases.start_c2w, cases.c2w)
+        found = splat(to_pixels(start), depth, cases.start_c2w[:, None], path, world.spec.K)
+        return torch.cat([start, to_frames(found.colour)], 1)  # holes are 0, grey
+
+    return show
 
 
 def _simulate(cases: Cases, spec: WorldSpec) -> Tensor:

@@ -12,10 +12,11 @@ import torch
 from ..base.device import default_dtype, resolve_device
 from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ..base.log import console, git_revision
+from ..engine.render import renders
 from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig, num_slots
 from .action import run_action
-from .arms import Make, WorldArm, control_arms, doubted, memory_arms, vae_arm
+from .arms import Make, WorldArm, control_arms, doubted, memory_arms, rendering_arms, splat_arm, vae_arm
 from .bench import latency
 from .cases import Cases, protocol_of
 from .figures import arm_figures
@@ -77,6 +78,9 @@ def run_world(
     if suite.continued and suite.chunks > 1:
         arms["continued"] = WorldArm(world, world.config.memory, given=suite.chunks // 2)
     controls = control_arms(world.spec)
+    if renders(world, replace(world.config.memory, render=None)):
+        arms |= rendering_arms(world) if suite.rendering else {}
+        controls |= {"splat_only": splat_arm(world)}
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
     subject = Subject(world.identity(), world.spec, world.config.memory)
@@ -160,7 +164,8 @@ def _learned(
 
 def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:
     """Name the arms that are compared: the first with what takes something from it, all with the baseline."""
-    pairs = [(arms[0], other) for other in suite.against if other in arms]
+    leaders = dict.fromkeys((arms[0], *(arm for arm in arms[:2] if arm == "worldplay")))
+    pairs = [(arm, other) for arm in leaders for other in suite.against if other in arms and other != arm]
     return pairs + [(arm, suite.baseline) for arm in arms if suite.baseline in arms and arm != suite.baseline]
 
 

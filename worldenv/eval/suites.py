@@ -24,13 +24,15 @@ class Suite:
     """Name of the published list."""
     chunks: int
     policies: tuple[str, ...]
-    controls: tuple[str, ...] = ("frozen", "last_frame", "blur", "vae", "simulator")
+    controls: tuple[str, ...] = ("frozen", "last_frame", "blur", "splat_only", "vae", "simulator")
     doubts: tuple[str, ...] = ()
     """Arms that take memory or actions away: ``swapped``, ``shuffled_actions``."""
     depth: bool = True
     """Whether visibility is needed: for seen and unseen ground, and for the oracle."""
-    against: tuple[str, ...] = ("recent", "random", "none", "swapped", "shuffled_actions", "frozen")
-    """Arms that the first one is compared with."""
+    against: tuple[str, ...] = ("worldplay", "recent", "random", "none", "swapped", "shuffled_actions", "frozen")
+    """Arms that the first one, and ``worldplay``, are compared with."""
+    rendering: bool = False
+    """Whether there are arms that tell what rendered memory is worth."""
     baseline: str = ""
     """Arm that all others are compared with."""
     kinds: tuple[str, ...] = KINDS
@@ -52,18 +54,22 @@ class Suite:
     """Titles and metrics of a plot of means."""
 
 
-POLICIES = ("worldplay", "recent", "random", "none")
+POLICIES = ("worldplay_rendered", "worldplay", "recent", "random", "none")
 RETURNS = {"way back, far, against its own way out": "return_psnr_self_far",
            "way back, far, against the simulator": "return_psnr_gt_far"}  # fmt: skip
 RUNS: dict[str, Suite] = {
     "revisit": Suite("revisit", 16, POLICIES, doubts=("swapped", "shuffled_actions"), pose_step=2, panels=RETURNS),
     "demo": Suite("revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False,
                   continued=True),
-    "short_term": Suite("short_term", 4, ("worldplay", "none"), doubts=("shuffled_actions",), kinds=("explore",),
-                        num_frames=61, ssim_step=1, pose_step=4, quick=False,
+    "short_term": Suite("short_term", 4, ("worldplay_rendered", "worldplay", "none"), doubts=("shuffled_actions",),
+                        kinds=("explore",), num_frames=61, ssim_step=1, pose_step=4, quick=False,
                         panels={"against the simulator": "psnr", "seen before": "seen_psnr",
                                 "new ground": "unseen_psnr"}),
-    "drift": Suite("drift", 64, ("worldplay", "worldscape", "none"), ("frozen", "simulator"), depth=False, ages=True),
+    "rendering": Suite("revisit", 12, ("worldplay_rendered", "worldplay", "none"), ("splat_only", "vae", "simulator"),
+                       against=("worldplay", "none", "rendered_alone", "splat_only"), rendering=True, pose_step=1,
+                       ages=True, panels={"seen before": "seen_psnr", "action score": "action_score"}),
+    "drift": Suite("drift", 64, ("worldplay_rendered", "worldplay", "worldscape", "none"), ("frozen", "simulator"),
+                   depth=False, ages=True),
     "memory": Suite("revisit", 20, ("worldplay", "worldscape", *(f"worldscape_{n}" for n in BUDGETS), "recent",
                                     "random", "none", "oracle"), ("simulator",), against=("oracle",), baseline="recent",
                     kinds=("out_and_back",), panels=RETURNS),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .pose import invert_se3
 
@@ -36,7 +37,7 @@ class Splat:
     @property
     def known(self) -> Tensor:
         """Which pixels are no holes, (B, V, H, W) bool."""
-        return self.depth.isfinite()
+        return self.depth < math.inf
 
 
 @torch.no_grad()
@@ -89,18 +90,21 @@ class _Patches:
 
     size: tuple[int, int, int]  # S, H, W
     inverse: Tensor  # (B, S, H, W): 1 / z, 0 where there is nothing
-    planes: Tensor  # (B S H W, 3): 1 / z and its slopes along u and v, per pixel
+    table: Tensor  # (B S H W, 6): 1 / z and its slopes along u and v, u, v, number of the source
     colours: Tensor  # (B S H W, C)
 
     @classmethod
     def of(cls, frames: Tensor, depth: Tensor, valid: Tensor | None) -> _Patches:
-        there = (depth > NEAR) & depth.isfinite()
+        there = (depth > NEAR) & (depth < math.inf)
         if valid is not None:
             there = there & valid[:, :, None, None]
-        inverse = torch.where(there, 1 / depth, 0.0)
-        planes = torch.stack([inverse, _slope(inverse, -1), _slope(inverse, -2)], -1)
+        inverse, (count, height, width) = torch.where(there, 1 / depth, 0.0), depth.shape[1:]
+        source, v, u = torch.meshgrid(*(torch.arange(n, device=depth.device) for n in (count, height, width)),
+                                      indexing="ij")  # fmt: skip
+        where = (x.float().expand_as(inverse) for x in (u + 0.5, v + 0.5, source))
+        table = torch.stack([inverse, _slope(inverse, -1), _slope(inverse, -2), *where], -1)
         return cls(
-            (depth.shape[1], *depth.shape[2:]), inverse, planes.flatten(0, 3), frames.movedim(2, -1).flatten(0, 3)
+            (count, height, width), inverse, table.flatten(0, 3), frames.movedim(2, -1).flatten(0, 3).contiguous()
         )  # fmt: skip
 
     def show(
@@ -111,23 +115,31 @@ class _Patches:
     ) -> tuple[Tensor, Tensor]:
         """Return colour (N, H W, C) and depth (N, H W) of some views."""
         keys = self._nearest(ways, rows, slack)
-        size, device = keys[0].numel(), keys.device
-        depth = torch.full((keys.numel(),), math.inf, device=device)
-        colour = torch.zeros(keys.numel(), self.colours.shape[1], device=device)
-        for choice in _candidates(keys):
-            missed = (depth.isinf() & choice.isfinite()).nonzero()[:, 0]
-            view, pixel = missed.div(size, rounding_mode="floor"), missed % size
-            place, z = self._solve(ways, rows, view, pixel, choice.index_select(0, missed))
-            found = z.isfinite().nonzero()[:, 0]
-            where = missed.index_select(0, found)
-            depth.index_copy_(0, where, z.index_select(0, found))
-            colour.index_copy_(0, where, self._look_up(*(x.index_select(0, found) for x in place)))
-        return colour.view(len(ways), size, -1), depth.view(len(ways), size)
+        count, height, width = keys.shape
+        depth = torch.full((keys.numel(),), math.inf, device=keys.device)
+        colour = torch.zeros(keys.numel(), self.colours.shape[1], device=keys.device)
+        view = torch.arange(count, device=keys.device).repeat_interleave(height * width)
+        v, u = torch.meshgrid(*(torch.arange(n, device=keys.device) + 0.5 for n in (height, width)), indexing="ij")
+        pixels = torch.stack([u, v], -1).flatten(0, 1).repeat(count, 1)
+        around = F.pad(keys, (2, 2, 2, 2), value=math.inf)
+        beside = _least(around[:, 1:-1, 1:-1])
+        own = (keys < math.inf) & (beside >= SHINES * keys)
 
-    def _number(self, key: Tensor) -> Tensor:
-        """Read the patch's number off a key; any for holes."""
-        bits, kind = _key_bits(math.prod(self.size))
-        return (key.view(kind) & ((1 << bits) - 1)).long().clamp_(max=math.prod(self.size) - 1)
+        def place(asked: Tensor, keys: Tensor) -> None:
+            """Let pixels (M,) show the nearest of the patches (M, N) that reaches them."""
+            many = (x.index_select(0, asked).repeat_interleave(keys.shape[1], 0) for x in (view, pixels))
+            places, z = self._solve(ways, rows, *many, keys.flatten())
+            z, first = z.view(keys.shape).min(1)
+            found = (z < math.inf).nonzero()[:, 0]
+            where, chosen = asked.index_select(0, found), (found * keys.shape[1] + first.index_select(0, found))
+            depth.index_copy_(0, where, z.index_select(0, found))
+            colour.index_copy_(0, where, self._look_up(*(x.index_select(0, chosen) for x in places)))
+
+        asked = own.flatten().nonzero()[:, 0]
+        place(asked, keys.flatten().index_select(0, asked)[:, None])
+        asked = ((depth == math.inf) & (_least(_least(around)) < math.inf).flatten()).nonzero()[:, 0]
+        place(asked, _neighbours(around, asked))
+        return colour.view(count, height * width, -1), depth.view(count, height * width)
 
     def _nearest(self, ways: Tensor, rows: Tensor, slack: float) -> Tensor:
         """Let each patch's centre fall on a pixel of each view; return the nearest ones' keys, (N, H, W), or inf.
@@ -145,8 +157,8 @@ class _Patches:
             for i in range(3)
         )  # fmt: skip
         column, row, z = (x / w).floor_(), (y / w).floor_(), w / inverse
-        inside = (z > NEAR) & (column >= 0) & (column < width) & (row >= 0) & (row < height) & (inverse > 0)
-        where = torch.where(inside, row * width + column, float(height * width)).long()
+        inside = (z > NEAR) & (z < math.inf) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        where = torch.where(inside, torch.add(column, row, alpha=width), float(height * width)).long()
         if slack:
             z = z * (1 + slack) ** torch.arange(count, device=z.device)[:, None, None]
         bits, kind = _key_bits(math.prod(self.size))
@@ -154,51 +166,57 @@ class _Patches:
         whole = z.to(torch.float32 if kind == torch.int32 else torch.float64)
         key = ((whole.view(kind) & (-1 << bits)) | number).view(whole.dtype)
         found = whole.new_full((len(ways), height * width + 1), math.inf)
-        key = torch.where(inside, key, math.inf)
         found.scatter_reduce_(1, where.flatten(1), key.flatten(1), "amin")
         return found[:, :-1].unflatten(1, (height, width))
 
     def _solve(
-        self, ways: Tensor, rows: Tensor, view: Tensor, pixel: Tensor, key: Tensor
+        self,
+        ways: Tensor,
+        rows: Tensor,
+        view: Tensor,  # (M,) int64
+        pixels: Tensor,  # (M, 2) u and v of the pixels' centres
+        keys: Tensor,  # (M,) of the patches to try there
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-        """Follow pixels (M,) of views (M,) back through their patches' planes.
+        """Follow pixels of views back through their patches' planes.
 
         Returns places (where a source's pixels begin in the tables, u, v), and depths, inf where the patch does not
         reach; all (M,).
         """
-        count, height, width = self.size
-        number = self._number(key)
-        source, inner = number // (height * width), number % (height * width)
-        begin = rows[view] * count + source
-        u, v = (inner % width).float() + 0.5, inner.div(width, rounding_mode="floor").float() + 0.5
-        inverse, slope_u, slope_v = self.planes.index_select(0, begin * (height * width) + inner).unbind(-1)
-        way = ways.flatten(0, 1).index_select(0, view * count + source).flatten(1).T.contiguous().view(3, 4, -1)
+        patch = self._number(keys) + (rows * math.prod(self.size)).index_select(0, view)
+        columns = self.table.index_select(0, patch).T.contiguous()
+        inverse, slope_u, slope_v, u, v, source = columns
+        way = ways.flatten(0, 1).index_select(0, view * self.size[0] + source.long()).flatten(1).T.contiguous()
+        way = way.view(3, 4, -1)
         # Homogeneous pixel of the patch's centre, and how it changes along the plane.
-        centre = way[:, 0] * u + way[:, 1] * v + way[:, 2] + way[:, 3] * inverse
-        along_u, along_v = way[:, 0] + way[:, 3] * slope_u, way[:, 1] + way[:, 3] * slope_v
-        x, y = (pixel % width).float() + 0.5, pixel.div(width, rounding_mode="floor").float() + 0.5
-        a00, a01, b0 = along_u[0] - x * along_u[2], along_v[0] - x * along_v[2], x * centre[2] - centre[0]
-        a10, a11, b1 = along_u[1] - y * along_u[2], along_v[1] - y * along_v[2], y * centre[2] - centre[1]
+        along_u, along_v = torch.addcmul(way[:, 0], way[:, 3], slope_u), torch.addcmul(way[:, 1], way[:, 3], slope_v)
+        centre = torch.addcmul(torch.addcmul(torch.addcmul(way[:, 2], way[:, 0], u), way[:, 1], v), way[:, 3], inverse)
+        at = pixels.T.contiguous()
+        (a00, a10), (a01, a11) = along_u[:2] - at * along_u[2], along_v[:2] - at * along_v[2]
+        b0, b1 = at * centre[2] - centre[:2]
         determinant = a00 * a11 - a01 * a10
         du, dv = (b0 * a11 - b1 * a01) / determinant, (b1 * a00 - b0 * a10) / determinant
         z = (centre[2] + du * along_u[2] + dv * along_v[2]) / (inverse + du * slope_u + dv * slope_v)
-        covers = key.isfinite() & (du.abs() <= REACH) & (dv.abs() <= REACH) & (z > NEAR)  # nan is no place
-        place = begin * (height * width), u + du, v + dv
-        return place, torch.where(covers, z, math.inf)
+        covers = (keys < math.inf) & (du.abs() <= REACH) & (dv.abs() <= REACH) & (z > NEAR)  # not a number is no place
+        begin = patch - torch.add(u - 0.5, v - 0.5, alpha=self.size[2]).long()
+        return (begin, u + du, v + dv), torch.where(covers, z, math.inf)
+
+    def _number(self, keys: Tensor) -> Tensor:
+        """Read patches' numbers off keys; any for holes."""
+        bits, kind = _key_bits(math.prod(self.size))
+        return (keys.view(kind) & ((1 << bits) - 1)).long().clamp_(max=math.prod(self.size) - 1)
 
     def _look_up(self, begin: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """Return the colours at places (M,) between pixel centres, (M, C)."""
         _, height, width = self.size
-        u, v = ((x - 0.5).nan_to_num(0.0).clamp_(0, n - 1) for x, n in ((u, width), (v, height)))
+        u, v = (u - 0.5).clamp_(0, width - 1), (v - 0.5).clamp_(0, height - 1)
         left, top = u.floor(), v.floor()
-        right, below = (left + 1).clamp_(max=width - 1), (top + 1).clamp_(max=height - 1)
+        corner = begin + torch.add(left, top, alpha=width).long()
+        right, below = (left < width - 1).long(), width * (top < height - 1).long()
+        across = (u - left)[:, None]
         upper, lower = (
-            torch.lerp(
-                self.colours.index_select(0, begin + (line * width + left).long()),
-                self.colours.index_select(0, begin + (line * width + right).long()), (u - left)[:, None],
-            )
-            for line in (top, below)
-        )  # fmt: skip
+            torch.lerp(self.colours.index_select(0, line), self.colours.index_select(0, line + right), across)
+            for line in (corner, corner + below)
+        )
         return torch.lerp(upper, lower, (v - top)[:, None])
 
 
@@ -208,42 +226,30 @@ def _key_bits(points: int) -> tuple[int, torch.dtype]:
     return (bits, torch.int32) if bits <= 16 else (bits, torch.int64)
 
 
-def _candidates(keys: Tensor) -> list[Tensor]:
-    """Return the patches to try for each pixel in order, each (N H W,).
-
-    Its own, unless a neighbour's shines through in front of it; then those beside it, across its corners, and further
-    away.
-    """
-    across, along = _least(keys, 2), _least(keys, 1)
-    around = _least(across, 1)
-    shines = around.float() < SHINES * keys.float()
-    left, right, above, below = (_moved(keys, axis, step) for axis in (2, 1) for step in (1, -1))
-    first, second, third = (
-        torch.where(shines, a, b) for a, b in ((across, keys), (along, left), (keys, right))
-    )  # fmt: skip
-    wide = _least(_least(around, 1), 2)
-    corners = [_moved(_moved(keys, 1, i), 2, j) for i in (1, -1) for j in (1, -1)]
-    return [x.flatten() for x in (first, second, third, above, below, *corners, wide)]
-
-
-def _moved(
-    keys: Tensor,  # (N, H, W)
-    axis: int,
-    step: int,  # 1 or -1
-) -> Tensor:
-    """Return what the neighbours on one side have; inf outside."""
-    size = keys.shape[axis] - 1
-    edge = torch.full_like(keys.narrow(axis, 0, 1), math.inf)
-    inner = keys.narrow(axis, 0 if step > 0 else 1, size)
-    return torch.cat([edge, inner] if step > 0 else [inner, edge], axis)
-
-
 def _least(
-    keys: Tensor,  # (N, H, W)
-    axis: int,
+    keys: Tensor,  # (N, H + 2, W + 2)
 ) -> Tensor:
-    """Return the least of each pixel and its two neighbours along an axis."""
-    return torch.minimum(keys, torch.minimum(_moved(keys, axis, 1), _moved(keys, axis, -1)))
+    """Return the least of every pixel and its eight neighbours, (N, H, W)."""
+    rows = torch.minimum(torch.minimum(keys[:, :-2], keys[:, 1:-1]), keys[:, 2:])
+    return torch.minimum(torch.minimum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+
+
+def _neighbours(
+    around: Tensor,  # (N, H + 4, W + 4) keys
+    pixels: Tensor,  # (M,) int64 numbers of pixels of N H W
+) -> Tensor:
+    """Return the keys of pixels, of their eight neighbours, and the least of the ring around those, (M, 10)."""
+    _, height, width = around.shape
+    size = (height - 4) * (width - 4)
+    view, inner = pixels.div(size, rounding_mode="floor"), pixels % size
+    row, column = inner.div(width - 4, rounding_mode="floor") + 2, inner % (width - 4) + 2
+    steps = torch.tensor([i * width + j for i in range(-2, 3) for j in range(-2, 3)], device=pixels.device)
+    near = steps.new_tensor([k for k in range(25) if k // 5 in (1, 2, 3) and k % 5 in (1, 2, 3)])
+    ring = steps.new_tensor([k for k in range(25) if k // 5 in (0, 4) or k % 5 in (0, 4)])
+    where = ((view * height + row) * width + column)[:, None]
+    flat = around.flatten()
+    far = flat[where + steps[ring]].amin(1, keepdim=True)
+    return torch.cat([flat[where + steps[near]], far], 1)
 
 
 def _slope(

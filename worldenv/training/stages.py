@@ -164,6 +164,7 @@ def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     elif config.depth not in (DepthConfig(), world.config.depth):
         raise ValueError(f"[depth]: the depth head of {config.init} has other sizes; leave [depth] out")
     world.depth_head.float()
+    world.config = replace(world.config, memory=replace(world.config.memory, rendering=config.memory.rendering))
     return HeadsStage(
         world, config.heads, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
     )
