@@ -52,7 +52,6 @@ class Prepared:
         """Repeat every row, so that ``count`` noisy chunks attend to each context (training)."""
         assert isinstance(self.cache, GradientCache)
         assert self.text is None
-        self.cache.repeat(count)
         return replace(self, now=self.now.repeat(count), mask=self.mask.repeat_interleave(count, 0))
 
     def record(
