@@ -31,7 +31,7 @@ LAYERS = {
 LIBRARIES = {
     "vizdoom": ("worldenv.sims",),
     "stable_baselines3": ("worldenv.envs.sb3", "worldenv_agents"),
-    "accelerate": ("worldenv.training",),
+    "accelerate": ("worldenv.training", "worldenv.eval.bench_training"),
     "h5py": ("worldenv.data", "worldenv.training.encode"),
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
     "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.record_gym", "worldenv_agents"),

@@ -15,6 +15,7 @@ from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
 from worldenv.eval.bench import bench_engine
 from worldenv.eval.bench_backends import REFERENCE, WAYS, Way, bench_backends
+from worldenv.eval.bench_training import bench_training
 from worldenv.eval.evaluate import run_suite, run_world
 from worldenv.eval.pose import PoseEstimator
 from worldenv.eval.reconstruction import run_reconstruction
@@ -176,6 +177,17 @@ def test_bench_backends_pairs_every_way_with_the_reference(tiny_world_dir: Path,
         assert not same or row["times_faster_p50"] == 1
         assert (row["first_chunk_psnr"] is None) == same
         assert same or 20 < row["first_chunk_psnr"] < 60
+
+
+def test_bench_training_pairs_steps_of_equal_losses(tmp_path: Path) -> None:
+    bench_training(tmp_path / "bench.json", name="tiny", sizes=(4,), num_steps=2)
+    rows = json.loads((tmp_path / "bench.json").read_text())["timing"]
+    assert [row["step"] for row in rows] == ["memory", "cached", "causal"]
+    for row in rows:
+        assert 0 < row["times_faster_p20"] <= row["times_faster_p50"] <= row["times_faster_p80"]
+        assert row["loss_apart"] < 0.01
+    with pytest.raises(ValueError, match="no preset 'huge'; choose one of tiny"):
+        bench_training(tmp_path / "bench.json", name="huge", sizes=(4,), num_steps=2)
 
 
 @pytest.mark.parametrize("decode", [True, False])

@@ -8,25 +8,28 @@ import tyro
 
 
 def bench(arguments: list[str]) -> None:
-    """measure the engine's speed, the memory at a great age, a rolling window, or what WorldPlay-5B takes here"""
+    """measure the engine's speed, the memory at a great age, a rolling window, a training step, or WorldPlay-5B here"""
 
     def run(
-        what: tyro.conf.Positional[Literal["engine", "backends", "memory", "rolling", "worldplay"]] = "engine", /, *,
-        out: Path,
+        what: tyro.conf.Positional[
+            Literal["engine", "backends", "memory", "rolling", "training", "worldplay"]
+        ] = "engine",
+        /, *, out: Path,
         world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
         decode: bool = True, capture: bool = False, teacher_steps: tuple[int, ...] = (16,), layers: int = 30,
         size: tuple[int, int] = (704, 1280),
     ) -> None:  # fmt: skip
-        """Measure and write a JSON file: throughput, memory at a great age, a rolling window, or WorldPlay-5B.
+        """Measure and write a JSON file: throughput, a great age, a rolling window, training, or WorldPlay-5B.
 
         Args:
             what: engine (a world with 1, 4 and 16 envs), backends (float32, bfloat16 and int8 side by side), memory (an
                 old engine against a young one, and retrieval alone), rolling (both lookahead policies of a rolling
-                window against chunk after chunk and a joint teacher), or worldplay (the released sizes on random
-                weights, by part).
+                window against chunk after chunk and a joint teacher), training (a step under either backend, paired,
+                on random weights and data), or worldplay (the released sizes on random weights, by part).
             out: JSON file to write.
-            world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights).
-            envs: engine, backends: batch sizes, interleaved; rolling: the first of them.
+            world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights);
+                training: a preset.
+            envs: engine, backends: batch sizes, interleaved; rolling: the first of them; training: samples per step.
             steps: steps counted for each.
             decode: engine: make frames of the latents, as environments with pictures do.
             capture: engine: launch chunks as CUDA graphs; backends tries both by itself.
@@ -39,6 +42,7 @@ def bench(arguments: list[str]) -> None:
         from ..eval.bench_backends import bench_backends
         from ..eval.bench_memory import bench_memory
         from ..eval.bench_rolling import bench_rolling
+        from ..eval.bench_training import bench_training
         from ..eval.bench_worldplay import bench_worldplay
 
         if what == "engine":
@@ -51,6 +55,8 @@ def bench(arguments: list[str]) -> None:
             bench_rolling(
                 out, name=world or "maze", num_envs=envs[0], num_steps=steps, teacher_steps=teacher_steps
             )  # fmt: skip
+        elif what == "training":
+            bench_training(out, name=world or "maze", sizes=envs, num_steps=steps)
         else:
             bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 

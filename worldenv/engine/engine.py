@@ -227,13 +227,11 @@ class Engine:
         first, latents = self._first(length), self._generate(actions)
         if not self._shows:
             return
-        ends = []
         for i, latent in enumerate(latents.split(1, dim=1)):
             starting = first & (i == 0)
             frames = self._state.screen.show(latent, begun=~starting, invented=starting & (length == 0))
-            ends.append(frames[:, -1])
             yield frames
-        self.history.show(torch.arange(self.num_envs), torch.stack(ends, 1))
+        self.history.show(torch.arange(self.num_envs), frames[:, -1:])
 
     def _first(self, length: Tensor) -> Tensor:
         """Tell which rows come to their first chunk and have the start view in it; (B,) bool."""

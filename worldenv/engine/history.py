@@ -109,11 +109,15 @@ class History:
         *,
         given: bool = False,
     ) -> None:
-        """Keep what the newest latents show, if memory is rendered; all that they have may be ``given``, not made."""
-        if self.renderer is not None and len(rows):
-            self.bank.show(rows, frames, self.renderer.depth(frames))
-            if given:
-                self.bank.given[rows] = self.bank.length[rows]
+        """Keep what the newest entries show, if memory is rendered; all that the rows hold may be ``given``."""
+        if self.renderer is None or not len(rows):
+            return
+        count, chunk = frames.shape[1], self.layout.chunk_latents
+        ends = frames[:, (count - 1) % chunk :: chunk]
+        behind = torch.arange(count - 1 - (count - 1) % chunk, -1, -chunk)
+        self.bank.show(rows, self.bank.length[rows, None] - 1 - behind, ends, self.renderer.depth(ends))
+        if given:
+            self.bank.given[rows] = self.bank.length[rows]
 
     def encode(self, staged: Staged) -> Prepared:
         """Encode the context of every row into the cache that all chunks share."""
@@ -199,7 +203,8 @@ class History:
         self.bank.clear(rows)
         self.bank.append(rows, tensors["latents"], tensors["c2w"], tensors["labels"])
         if self.renderer is not None:
-            self.bank.show(rows, tensors["views.frames"], tensors["views.depth"])
+            views = tensors["views.frames"], tensors["views.depth"]
+            self.bank.show(rows, torch.arange(views[0].shape[1]).expand(len(rows), -1), *views)
             self.bank.given[rows] = tensors["views.given"]
         self.bank.length[rows] = tensors["length"]
         if self.store is not None:

@@ -31,7 +31,7 @@ def renders(world: World, memory: MemoryConfig) -> bool:
     Raises:
         ValueError: if it is asked to and cannot.
     """
-    able = world.depth_head is not None and not world.config.sampler.rolling
+    able = world.depth_head is not None and not world.config.sampler.rolling and not world.spec.start_in_chunk
     if memory.render and not able:
         world.require_depth_head()
         raise ValueError("memory.render=true: a rolling window denoises several chunks at once; set render=false")
@@ -66,11 +66,14 @@ class Renderer:
         c2w: Tensor,  # (B, F, 4, 4) the coming path
     ) -> Tensor:
         """Choose the latents whose views are rendered, (B, sources) int64, oldest first, -1 for none."""
+        chunk = self.spec.chunk_latents  # latents that end an entry are its multiples
+        ends = torch.where((index >= 0) & (index % chunk == 0), index, -1).sort(1).values
+        ends = ends[:, -max(1, int((ends >= 0).sum(1).max())) :]
         if self.looks_back:
-            first = torch.where((index == 0).any(1, keepdim=True) | (bank.length == 0)[:, None], -1, 0)
-            index = torch.cat([first, index], 1)
-        ends = c2w[:, [c2w.shape[1] // 2 - 1, -1]] if c2w.shape[1] > 1 else c2w
-        return choose_views(bank, index, ends, self.spec.K, self.config.sources)
+            absent = ~(ends == 0).any(1, keepdim=True) & (bank.length > 0)[:, None]
+            ends = torch.cat([torch.where(absent, 0, -1), ends], 1)
+        coming = c2w[:, [c2w.shape[1] // 2 - 1, -1]] if c2w.shape[1] > 1 else c2w
+        return choose_views(bank, ends, coming, self.spec.K, self.config.sources)
 
     @torch.no_grad()
     def __call__(
@@ -85,15 +88,16 @@ class Renderer:
         row, last = torch.arange(len(places)), (bank.length - 1).clamp(min=0)
         safe = places.clamp(min=0)
         frames = to_pixels(bank.frames[row[:, None], safe])
-        true = (safe < bank.given[:, None])[:, :, None, None, None].expand(-1, -1, 1, *frames.shape[3:])
+        true = (safe < bank.given[:, None])[:, :, None, None, None].float()
+        frames = sharpened(frames, self.config.sharpen * (1 - true))
         found = splat(
-            torch.cat([frames, true], 2), bank.depth[row[:, None], safe], bank.c2w[row[:, None], safe],
+            torch.cat([frames, true.expand(-1, -1, 1, *frames.shape[3:])], 2),
+            bank.depth[row[:, None], safe], bank.c2w[row[:, None], safe],
             frame_path(bank.c2w[row, last], c2w), self.spec.K, valid=places >= 0, slack=self.config.slack,
         )  # fmt: skip
         colour, true = found.colour.split([3, 1], 2)
-        clip = sharpened(fill_holes(colour, found.known), self.config.sharpen * (1 - true))
-        before = to_pixels(bank.frames[row, last])[:, None]
-        latents = self.vae.encode(torch.cat([before, clip], 1).to(self.device, self.vae.dtype))[:, 1:]
+        clip = fill_holes(colour, found.known)
+        latents = self.vae.encode_chunk(clip.to(self.device, self.vae.dtype))
         known, true = self._cells(found.known.float()), self._cells(true[:, :, 0])
         return self._rendered(latents.float(), known, true)
 
@@ -113,13 +117,12 @@ class Renderer:
 
 
 def sharpened(
-    clip: Tensor,  # (B, T, C, H, W) in [-1, 1]
-    amount: Tensor,  # (B, T, 1, H, W)
+    frames: Tensor,  # (B, S, C, H, W) in [-1, 1]
+    amount: Tensor,  # (B, S, 1, 1, 1)
 ) -> Tensor:
-    """Give back what interpolation between pixels has taken of fine detail, (B, T, C, H, W)."""
-    flat = clip.flatten(0, 1)
-    mean = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(clip)
-    return (clip + amount * (clip - mean)).clamp_(-1, 1)
+    """Give beforehand what interpolation between pixels will take of fine detail, (B, S, C, H, W)."""
+    mean = F.avg_pool2d(frames.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(frames)
+    return torch.addcmul(frames, amount, frames - mean).clamp_(-1, 1)
 
 
 def fill_holes(

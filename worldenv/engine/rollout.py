@@ -83,7 +83,6 @@ class Prepared:
         """Repeat every row, so that ``count`` noisy chunks attend to each context (training)."""
         assert isinstance(self.cache, GradientCache)
         assert self.text is None
-        self.cache.repeat(count)
         rendered = None if self.rendered is None else self.rendered.repeat(count)
         return replace(self, now=self.now.repeat(count), mask=self.mask.repeat_interleave(count, 0), rendered=rendered)
 

@@ -9,7 +9,10 @@ A pixel that no centre hit takes the patch of a neighbour if it reaches there, s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,6 +26,12 @@ REACH = 1.02
 """Source pixels that a patch reaches from its centre, each way: to the centres of its neighbours."""
 SHINES = 0.87
 """A pixel whose neighbour's patch lies nearer than this share of its own depth, and covers it, was a crack."""
+CROSS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+RING = tuple((i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2)
+"""Pixels whose patches may reach one that no centre hit, as rows and columns away."""
+ROUNDS = 3
+"""How often what is still open between known pixels is looked at: gaps of three pixels close."""
 POINTS = 2**17
 """Points that are projected at once, so that they stay in the cache."""
 
@@ -68,11 +77,24 @@ def splat(
     ways = torch.cat([turn, K @ motion[..., :3, 3:]], -1).float().flatten(0, 1)  # (B V, S, 3, 4)
     views = torch.arange(batch, device=depth.device).repeat_interleave(target.shape[1])
     block = max(1, POINTS // (num_sources * height * width))
-    shown = [patches.show(w, b, slack) for w, b in zip(ways.split(block), views.split(block), strict=True)]
+    shown = _each(partial(patches.show, slack=slack), ways.split(block), views.split(block))
     colour, seen = (torch.cat(part) for part in zip(*shown, strict=True))
     return Splat(
         colour.view(batch, -1, height, width, channels).movedim(-1, 2), seen.view(batch, -1, height, width)
     )  # fmt: skip
+
+
+def _each(show: Callable[..., tuple[Tensor, Tensor]], *blocks: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Show blocks of views; on a CPU one in each thread, for their operations are too small to share."""
+    threads = torch.get_num_threads()
+    if threads == 1 or blocks[0][0].device.type != "cpu":
+        return [show(*block) for block in zip(*blocks, strict=True)]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(show, *blocks))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _check(frames: Tensor, depth: Tensor, source: Tensor, target: Tensor) -> None:
@@ -90,7 +112,7 @@ class _Patches:
 
     size: tuple[int, int, int]  # S, H, W
     inverse: Tensor  # (B, S, H, W): 1 / z, 0 where there is nothing
-    table: Tensor  # (B S H W, 6): 1 / z and its slopes along u and v, u, v, number of the source
+    table: Tensor  # (6, B S H W): 1 / z and its slopes along u and v, u, v, number of the source
     colours: Tensor  # (B S H W, C)
 
     @classmethod
@@ -102,15 +124,16 @@ class _Patches:
         source, v, u = torch.meshgrid(*(torch.arange(n, device=depth.device) for n in (count, height, width)),
                                       indexing="ij")  # fmt: skip
         where = (x.float().expand_as(inverse) for x in (u + 0.5, v + 0.5, source))
-        table = torch.stack([inverse, _slope(inverse, -1), _slope(inverse, -2), *where], -1)
+        table = torch.stack([inverse, _slope(inverse, -1), _slope(inverse, -2), *where]).flatten(1)
         return cls(
-            (count, height, width), inverse, table.flatten(0, 3), frames.movedim(2, -1).flatten(0, 3).contiguous()
+            (count, height, width), inverse, table, frames.movedim(2, -1).flatten(0, 3).contiguous()
         )  # fmt: skip
 
     def show(
         self,
         ways: Tensor,  # (N, S, 3, 4): of each view, from source pixels (u, v, 1, 1 / z) to its homogeneous pixels
         rows: Tensor,  # (N,) int64: whose sources each view has
+        *,
         slack: float,
     ) -> tuple[Tensor, Tensor]:
         """Return colour (N, H W, C) and depth (N, H W) of some views."""
@@ -120,15 +143,15 @@ class _Patches:
         colour = torch.zeros(keys.numel(), self.colours.shape[1], device=keys.device)
         view = torch.arange(count, device=keys.device).repeat_interleave(height * width)
         v, u = torch.meshgrid(*(torch.arange(n, device=keys.device) + 0.5 for n in (height, width)), indexing="ij")
-        pixels = torch.stack([u, v], -1).flatten(0, 1).repeat(count, 1)
+        pixels = torch.stack([u, v]).flatten(1).repeat(1, count)
         around = F.pad(keys, (2, 2, 2, 2), value=math.inf)
-        beside = _least(around[:, 1:-1, 1:-1])
-        own = (keys < math.inf) & (beside >= SHINES * keys)
+        own = (keys < math.inf) & (_least(around[:, 1:-1, 1:-1]) >= SHINES * keys)
 
         def place(asked: Tensor, keys: Tensor) -> None:
             """Let pixels (M,) show the nearest of the patches (M, N) that reaches them."""
-            many = (x.index_select(0, asked).repeat_interleave(keys.shape[1], 0) for x in (view, pixels))
-            places, z = self._solve(ways, rows, *many, keys.flatten())
+            many = asked.repeat_interleave(keys.shape[1])
+            views, at = view.index_select(0, many), pixels.index_select(1, many)
+            places, z = self._solve(ways, rows, views, at, keys.flatten())
             z, first = z.view(keys.shape).min(1)
             found = (z < math.inf).nonzero()[:, 0]
             where, chosen = asked.index_select(0, found), (found * keys.shape[1] + first.index_select(0, found))
@@ -137,8 +160,13 @@ class _Patches:
 
         asked = own.flatten().nonzero()[:, 0]
         place(asked, keys.flatten().index_select(0, asked)[:, None])
-        asked = ((depth == math.inf) & (_least(_least(around)) < math.inf).flatten()).nonzero()[:, 0]
-        place(asked, _neighbours(around, asked))
+        asked = ((depth == math.inf) & (_beside(keys < math.inf) > 0).flatten()).nonzero()[:, 0]
+        place(asked, _around(around, asked, CROSS))
+        for _ in range(ROUNDS):  # what lies between pixels that are known by now
+            enclosed = _beside((depth < math.inf).view(keys.shape), edge=1) > 1
+            asked = ((depth == math.inf) & enclosed.flatten()).nonzero()[:, 0]
+            far = _around(around, asked, RING).amin(1, keepdim=True)
+            place(asked, torch.cat([_around(around, asked, CORNERS), far], 1))
         return colour.view(count, height * width, -1), depth.view(count, height * width)
 
     def _nearest(self, ways: Tensor, rows: Tensor, slack: float) -> Tensor:
@@ -174,7 +202,7 @@ class _Patches:
         ways: Tensor,
         rows: Tensor,
         view: Tensor,  # (M,) int64
-        pixels: Tensor,  # (M, 2) u and v of the pixels' centres
+        at: Tensor,  # (2, M) u and v of the pixels' centres
         keys: Tensor,  # (M,) of the patches to try there
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
         """Follow pixels of views back through their patches' planes.
@@ -183,14 +211,12 @@ class _Patches:
         reach; all (M,).
         """
         patch = self._number(keys) + (rows * math.prod(self.size)).index_select(0, view)
-        columns = self.table.index_select(0, patch).T.contiguous()
-        inverse, slope_u, slope_v, u, v, source = columns
-        way = ways.flatten(0, 1).index_select(0, view * self.size[0] + source.long()).flatten(1).T.contiguous()
-        way = way.view(3, 4, -1)
+        inverse, slope_u, slope_v, u, v, source = self.table.index_select(1, patch)
+        way = ways.flatten(0, 1).movedim(0, -1).flatten(0, 1)
+        way = way.index_select(1, view * self.size[0] + source.long()).view(3, 4, -1)
         # Homogeneous pixel of the patch's centre, and how it changes along the plane.
         along_u, along_v = torch.addcmul(way[:, 0], way[:, 3], slope_u), torch.addcmul(way[:, 1], way[:, 3], slope_v)
         centre = torch.addcmul(torch.addcmul(torch.addcmul(way[:, 2], way[:, 0], u), way[:, 1], v), way[:, 3], inverse)
-        at = pixels.T.contiguous()
         (a00, a10), (a01, a11) = along_u[:2] - at * along_u[2], along_v[:2] - at * along_v[2]
         b0, b1 = at * centre[2] - centre[:2]
         determinant = a00 * a11 - a01 * a10
@@ -234,22 +260,30 @@ def _least(
     return torch.minimum(torch.minimum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
-def _neighbours(
-    around: Tensor,  # (N, H + 4, W + 4) keys
-    pixels: Tensor,  # (M,) int64 numbers of pixels of N H W
+def _beside(
+    known: Tensor,  # (N, H, W) bool
+    edge: int = 0,
 ) -> Tensor:
-    """Return the keys of pixels, of their eight neighbours, and the least of the ring around those, (M, 10)."""
-    _, height, width = around.shape
+    """Count the known ones of each pixel and the four beside it, (N, H, W) uint8; beyond the picture ``edge``."""
+    wide = F.pad(known.to(torch.uint8), (1, 1, 1, 1), value=edge)
+    inner = slice(1, -1)
+    across = wide[:, inner, :-2] + wide[:, inner, inner] + wide[:, inner, 2:]
+    return across + wide[:, :-2, inner] + wide[:, 2:, inner]
+
+
+def _around(
+    keys: Tensor,  # (N, H + 4, W + 4)
+    pixels: Tensor,  # (M,) int64 numbers of pixels of N H W
+    steps: tuple[tuple[int, int], ...],  # rows and columns away
+) -> Tensor:
+    """Return the keys around some pixels, (M, steps)."""
+    _, height, width = keys.shape
     size = (height - 4) * (width - 4)
     view, inner = pixels.div(size, rounding_mode="floor"), pixels % size
     row, column = inner.div(width - 4, rounding_mode="floor") + 2, inner % (width - 4) + 2
-    steps = torch.tensor([i * width + j for i in range(-2, 3) for j in range(-2, 3)], device=pixels.device)
-    near = steps.new_tensor([k for k in range(25) if k // 5 in (1, 2, 3) and k % 5 in (1, 2, 3)])
-    ring = steps.new_tensor([k for k in range(25) if k // 5 in (0, 4) or k % 5 in (0, 4)])
-    where = ((view * height + row) * width + column)[:, None]
-    flat = around.flatten()
-    far = flat[where + steps[ring]].amin(1, keepdim=True)
-    return torch.cat([flat[where + steps[near]], far], 1)
+    where = (view * height + row) * width + column
+    flat, far = keys.flatten(), where.new_tensor([i * width + j for i, j in steps])
+    return flat[where[:, None] + far]
 
 
 def _slope(

@@ -1,7 +1,7 @@
 """The bank: every latent an env has seen or made, with its pose and key label, on the CPU.
 
-Where memory is rendered, also what each latent's last frame shows: the picture and its depth. Past a budget latents,
-frames and depth lie in files that are mapped into memory: what is looked at is read, the rest costs no memory.
+Where memory is rendered, also what the last frame of each entry shows: the picture and its depth. Past a budget
+latents, frames and depth lie in files that are mapped into memory: what is looked at is read, the rest costs no memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MemoryBank:
     """(B, M / REGION, 2, 3) float64: smallest and largest coordinates that REGION latents in a row were taken at; may
     be larger than need be. None where nobody took note."""
     frames: Tensor | None = None
-    """(B, M, H, W, 3) uint8: the last frame of each latent, where memory is rendered."""
+    """(B, M, H, W, 3) uint8: the last frame of latents that end an entry, where memory is rendered."""
     depth: Tensor | None = None
     """(B, M, H, W) float16: its depth in metres along z."""
     given: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
@@ -55,7 +55,7 @@ class MemoryBank:
             max_bytes=max_bytes,
             boxes=torch.zeros(num_envs, math.ceil(capacity / REGION), 2, 3, dtype=torch.float64),
             frames=None if views is None else torch.zeros(*views, 3, dtype=torch.uint8),
-            depth=None if views is None else torch.ones(views, dtype=torch.float16),
+            depth=None if views is None else torch.zeros(views, dtype=torch.float16),
             given=torch.zeros(num_envs, dtype=torch.long),
         )
 
@@ -83,15 +83,15 @@ class MemoryBank:
     def show(
         self,
         rows: Tensor,  # (R,) int64
-        frames: Tensor,  # (R, F, H, W, 3) uint8
-        depth: Tensor,  # (R, F, H, W)
+        index: Tensor,  # (R, N) int64: latents of these rows
+        frames: Tensor,  # (R, N, H, W, 3) uint8
+        depth: Tensor,  # (R, N, H, W)
     ) -> None:
-        """Note what the newest F latents of these rows show."""
+        """Note what some latents show."""
         assert self.frames is not None
         assert self.depth is not None
-        slots = self.length[rows, None] - frames.shape[1] + torch.arange(frames.shape[1])
-        self.frames[rows[:, None], slots] = frames.cpu()
-        self.depth[rows[:, None], slots] = depth.to("cpu", torch.float16)
+        self.frames[rows[:, None], index] = frames.cpu()
+        self.depth[rows[:, None], index] = depth.to("cpu", torch.float16)
 
     def near(
         self,

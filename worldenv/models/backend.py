@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from worldenv_kernels.backend import choose_for
 
 from ..base.device import default_dtype
+from . import fused
 from .attention import Segments, attend, attend_segments, attend_slices, latent_mask_bias, mask_segments
 
 SEGMENTS_FROM = 2**19
@@ -38,6 +39,15 @@ class Backend(Protocol):
         """Return softmax(q k^T / sqrt(D), where seen) v, (B, N, Sq, D)."""
         ...
 
+    def attend_after(
+        self,
+        q: Tensor,  # (B M, N, Sq, D)
+        past: tuple[Tensor, Tensor],  # keys and values, each (B, N, Sp, D): M neighbouring rows share them
+        own: tuple[Tensor, Tensor],  # keys and values, each (B M, N, So, D)
+    ) -> Tensor:
+        """Return what queries read in the past and in their own keys, which follow it; (B M, N, Sq, D)."""
+        ...
+
     def linear_gelu(
         self,
         linear: nn.Module,
@@ -60,6 +70,11 @@ class TorchBackend:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, v, self.bias)
+
+    def attend_after(self, q: Tensor, past: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> Tensor:
+        count = len(q) // len(past[0])
+        k, v = (torch.cat([p.repeat_interleave(count, 0), o], 2) for p, o in zip(past, own, strict=True))
+        return self.attend(q, k, v)
 
     def linear_gelu(self, linear: nn.Module, x: Tensor) -> Tensor:
         return F.gelu(linear(x), approximate="tanh")
@@ -85,9 +100,14 @@ class OneDNNBackend(TorchBackend):
             return attend_slices(q, k, v, self.bias)
         return attend_segments(q, k, v, self.segments)
 
+    def attend_after(self, q: Tensor, past: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> Tensor:
+        return fused.attend_after(q, past, own, self.bias)
+
     def linear_gelu(self, linear: nn.Module, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not isinstance(linear, nn.Linear):
+        if torch.compiler.is_compiling() or not isinstance(linear, nn.Linear):
             return F.gelu(linear(x), approximate="tanh")
+        if torch.is_grad_enabled():
+            return fused.linear_gelu(x, linear.weight, linear.bias)
         weight, bias = linear.weight.to(x.dtype), linear.bias.to(x.dtype)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
         return out

@@ -98,11 +98,29 @@ class KVCache(Cache):
 
 
 class GradientCache(Cache):
-    """Keeps the context's keys and values as they are and writes nothing in place, so that gradients flow."""
+    """Keeps the context's keys and values as they are and writes nothing in place, so that gradients flow.
+
+    Several neighbouring rows, noisy copies of one chunk, may attend to each row of context.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.context: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(
+        self,
+        layer: int,
+        q: Tensor,  # (B M, F, S, N, D), not placed yet
+        k: Tensor,  # (B M, F, S, N, D)
+        v: Tensor,  # (B M, F, S, N, D)
+        place: Place | Reframing,
+        backend: Backend,
+    ) -> tuple[Tensor, ...]:
+        """Read in the context, if there is one, and behind it."""
+        if not self.length:
+            return super().attend(layer, q, k, v, place, backend)
+        assert isinstance(place, Place)
+        return place.bring_back(backend.attend_after(place.queries(q), self.context[layer], place.keys(k, v)))
 
     def write(
         self,
@@ -112,19 +130,10 @@ class GradientCache(Cache):
         *,
         start: int,
     ) -> tuple[Tensor, Tensor]:
-        """Remember the context's (start = 0), or return it with these behind it."""
+        """Remember the context's."""
         if start == 0:
             self.context[layer] = k, v
-            return k, v
-        past = self.context[layer]
-        return torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-
-    def repeat(self, count: int) -> None:
-        """Repeat every row, so that ``count`` chunks attend to each context."""
-        self.context = {
-            layer: (k.repeat_interleave(count, 0), v.repeat_interleave(count, 0))
-            for layer, (k, v) in self.context.items()
-        }
+        return k, v
 
 
 class PagePool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import fused
 from .backend import Backend
 
 
@@ -77,7 +78,10 @@ class RMSNorm(nn.Module):
         self,
         x: Tensor,  # (..., D)
     ) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
+        weight = self.weight.to(x.dtype)
+        if x.requires_grad and x.device.type == "cpu" and x.dtype != torch.float64:
+            return fused.rms_norm(x, weight, self.eps)
+        return F.rms_norm(x, x.shape[-1:], weight, self.eps)
 
 
 class FeedForward(nn.Module):

@@ -7,8 +7,11 @@ quarter and RoPE's pairs are (a, b) and (c, d). Pair 2j of the field's interleav
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def rope_table(
@@ -49,9 +52,41 @@ def apply_rope(
     table: tuple[Tensor, Tensor],  # each (B, F, S, 1, head_dim)
 ) -> Tensor:
     """Rotate every pair of channels by its angle."""
-    cosine, sine = table
-    swapped = x.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)
-    return torch.addcmul(x * cosine, swapped, sine)
+    if not x.requires_grad:
+        return _rotate(x, *table, 1)
+    rotated: Tensor = _Rotation.apply(x, *table)  # type: ignore[no-untyped-call]
+    return rotated
+
+
+class _Rotation(torch.autograd.Function):
+    """A rotation, whose gradient is turned back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,  # (B, F, S, N, head_dim)
+        cosine: Tensor,  # (B, F, S, 1, head_dim)
+        sine: Tensor,  # (B, F, S, 1, head_dim)
+    ) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotate(x, cosine, sine, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        return _rotate(grad, cosine, sine, -1), None, None
+
+
+def _rotate(
+    x: Tensor,  # (B, F, S, N, head_dim)
+    cosine: Tensor,  # (B, F, S, 1, head_dim)
+    sine: Tensor,  # (B, F, S, 1, head_dim)
+    direction: int,  # 1, or -1 to turn back
+) -> Tensor:
+    first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
+    swapped = torch.stack([second, first], -2).flatten(-3)
+    return torch.addcmul(x * cosine, swapped, sine, value=direction)
 
 
 def _frequencies(channels: int, theta: float, device: torch.device) -> Tensor:

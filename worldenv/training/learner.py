@@ -29,7 +29,7 @@ class Learner:
     def update(self, generator: torch.Generator, rate: float, accelerator: Accelerator) -> dict[str, float]:
         """Take one step at this learning rate, unless the gradient is not finite; return figures to log."""
         for group in (g for optimizer in self.optimizers for g in optimizer.param_groups):
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
         with accelerator.autocast():
             loss, figures = self.loss(generator)
         accelerator.backward(loss)

@@ -41,6 +41,8 @@ class OptimConfig:
     """``muon`` orthogonalises the updates of matrices (torch >= 2.9) and leaves the rest to AdamW."""
     lr: float = 1e-3
     """Peak learning rate."""
+    render_lr: float = 3.0
+    """Learning rate of the transformer's input for rendered memory, in units of the others'; AdamW's."""
     lr_final: float = 1e-4
     """Learning rate at the end of the cosine."""
     warmup: int = 100
@@ -89,12 +91,17 @@ def precision(name: str) -> str:
 
 def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """Build AdamW, or Muon for matrices and AdamW for the rest; both follow one learning rate."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    inputs = [p for name, p in named if name.startswith("render_embedding.")]
+    parameters = [p for name, p in named if not name.startswith("render_embedding.")]
     matrices = [p for p in parameters if p.ndim == 2 and config.optimizer == "muon"]
     taken = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in taken]
     betas, decay = (config.beta1, config.beta2), config.weight_decay
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=config.lr, betas=betas, weight_decay=decay)]
+    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": inputs, "scale": config.render_lr}]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=betas, weight_decay=decay)
+    ]
     if matrices:
         optimizers.append(torch.optim.Muon(matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     return optimizers

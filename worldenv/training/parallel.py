@@ -22,6 +22,9 @@ from torch import distributed, nn
 PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which encodes recordings and draws previews."""
 
+KEEPING_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_MMAP_THRESHOLD_": str(2**32)}
+"""Lets glibc keep freed memory for the next tensor; asking the system anew is a page fault for each 4 KiB of it."""
+
 
 def is_launched() -> bool:
     """Whether this process is one of several that a launcher started (torchrun, accelerate launch, ``launch``)."""
@@ -41,7 +44,7 @@ def launch(arguments: Sequence[str], num_processes: int) -> NoReturn:
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d",
                "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", f"--nproc-per-node={num_processes}",
                "-m", "worldenv.cli", *arguments]  # fmt: skip
-    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive",
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **KEEPING_MEMORY,
                    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600", **os.environ}  # fmt: skip
     os.execve(sys.executable, command, environment)
 

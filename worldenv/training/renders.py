@@ -85,7 +85,9 @@ class ClipRenderer:
         vae = self.world.vae
         frames = to_frames(vae.decode(latents[None].to(vae.latent_mean.device)))[:, ::4].cpu()
         frames[0, 0] = start
-        depth = self.renderer.depth(frames).cpu().half()
+        chunk = self.layout.chunk_latents
+        depth = torch.zeros(frames.shape[:-1], dtype=torch.float16)
+        depth[:, ::chunk] = self.renderer.depth(frames[:, ::chunk]).cpu().half()
         first = torch.tensor([part.start for part in self.layout.parts(len(latents)) if part.start])
         rows = len(first)
         whole = [x.expand(rows, *x.shape[1:]) for x in (latents[None].float(), c2w[None], frames, depth)]
