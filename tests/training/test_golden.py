@@ -21,10 +21,13 @@ from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.world import World, WorldConfig
 from worldenv.geometry.action import ActionSteps
+from worldenv.models.heads import DepthConfig
 from worldenv.models.presets import PRESETS
+from worldenv.models.refine import with_render_input
 from worldenv.training.consistency_distill import ConsistencyConfig, ConsistencyStage
 from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.denoise import BidirectionalStage, CausalStage, DenoiseConfig
+from worldenv.training.heads import HeadsConfig, HeadsStage
 from worldenv.training.loop import OptimConfig, Trainer
 from worldenv.training.memory import MemoryStage
 from worldenv.training.pose import PoseStage
@@ -38,8 +41,8 @@ PATH = Path(__file__).with_name("golden.json")
 OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,
                     preview_every=100, mixed_precision="no")  # fmt: skip
 DENOISING = {"bidirectional": BidirectionalStage, "causal": CausalStage, "memory": MemoryStage,
-             "memory_cached": MemoryStage, "teacher": TeacherStage}  # fmt: skip
-RECORDED = ("vae", "decoder", "pose")
+             "memory_cached": MemoryStage, "memory_render": MemoryStage, "teacher": TeacherStage}  # fmt: skip
+RECORDED = ("vae", "decoder", "pose", "heads")
 NAMES = (*RECORDED, *DENOISING, "consistency_distill", "context_forcing", "rolling")
 
 
@@ -54,6 +57,10 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
         return PoseStage(
             world.vae, ActionSteps(), replace(tiny, pose=replace(tiny.pose, height=32), pose_loss=recorded)
         )
+    if name == "heads":
+        small = DepthConfig(widths=(8, 8, 8), num_blocks=1)
+        world = World(replace(world.config, depth=small), vae=world.vae, dit=world.dit)
+        return HeadsStage(world, HeadsConfig(decoded=0.0), OPTIM, data=data, heldout=None, max_clips=None)
     if name == "vae":
         return VAEStage(world, config, OPTIM, data=data, heldout=None, max_clips=None, fresh=True)
     return DecoderStage(world, config, OPTIM, data=data, heldout=None, max_clips=None)
@@ -67,6 +74,11 @@ def make_stage(name: str, folder: Path) -> Stage:
     config = replace(tiny.config, memory=MEMORY, sampler=sampler)
     world = World(config, vae=tiny.vae, dit=tiny.dit.requires_grad_(True))
     denoise, data, teacher = DenoiseConfig(num_chunks=3, draws=2), walks(world), deepcopy(world.dit)
+    if name == "memory_render":
+        dit = with_render_input(world.dit).requires_grad_(True)
+        world = World(replace(config, dit=dit.config), vae=world.vae, dit=dit)
+        shape = (len(data), 2, data.latents.shape[1], 1 + data.latents.shape[2], *data.latents.shape[3:])
+        data = replace(data, renders=torch.rand(shape, generator=torch.Generator().manual_seed(1)).half())
     if name in DENOISING:
         denoise = replace(denoise, cached=0.6 if name == "memory_cached" else 0.0)
         return DENOISING[name](world, denoise, OPTIM, data=data, heldout=None)

@@ -14,6 +14,7 @@ from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.world import Provenance, World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
+from worldenv.models.heads import DepthConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.training.context_forcing import ContextForcingConfig
@@ -54,6 +55,7 @@ def config_for(
         data=recording, init=init, teacher=teacher, name="tiny", spec=SPEC,
         vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
         dit=DiTConfig(latent_channels=4, width=24, num_layers=1, num_heads=1, ffn_dim=32, freq_dim=16),
+        depth=DepthConfig(widths=(8, 8, 8), num_blocks=1),
         sampler=SamplerConfig(num_steps=2, stochastic=teacher is not None, rolling=rolling),
         memory=MemoryConfig(temporal_latents=8, num_points=2048),
         optim=dataclasses.replace(OPTIM, **optim), vae_loss=VAELossConfig(num_frames=9),
@@ -64,7 +66,7 @@ def config_for(
 
 BEFORE = {"decoder": "vae", "bidirectional": "decoder", "causal": "bidirectional", "memory": "causal",
           "teacher": "memory", "consistency_distill": "memory", "context_forcing": "consistency_distill",
-          "rolling": "context_forcing"}  # fmt: skip
+          "rolling": "context_forcing", "heads": "memory"}  # fmt: skip
 """The stage whose world a stage starts from."""
 
 
@@ -111,6 +113,40 @@ def test_each_stage_changes_its_own_module_only(chain: dict[str, Path]) -> None:
     for a, b in ((decoder, bidirectional), (bidirectional, causal)):
         assert any(not torch.equal(v, b.dit.state_dict()[k]) for k, v in a.dit.state_dict().items())
     assert not torch.equal(vae.vae.latent_scale, torch.ones(4)), "latents are normalised by the data"
+
+
+def test_heads_are_trained_beside_a_world_that_stays_as_it_is(
+    chain: dict[str, Path], recording: Path, tmp_path: Path
+) -> None:
+    before, after = World.load(chain["memory"]), World.load(chain["heads"])
+    assert before.depth_head is None
+    assert after.config.depth == DepthConfig(widths=(8, 8, 8), num_blocks=1)
+    for a, b in ((before.vae, after.vae), (before.dit, after.dit)):
+        assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+    assert (before.config.sampler, after.config.sampler) == (SamplerConfig(num_steps=2), SamplerConfig(num_steps=2))
+    names = {key for line in JsonlLog.read(chain["heads"] / "log.jsonl") for key in line}
+    assert {"depth_median_truth", "depth_median_vae", "depth_expected_truth"} <= names
+    config = dataclasses.replace(config_for(recording, chain["heads"]), depth=DepthConfig(widths=(8, 8, 16)))
+    with pytest.raises(ValueError, match=r"has other sizes; leave \[depth\] out"):
+        train("heads", config, tmp_path / "other")
+
+
+def test_a_trained_world_can_go_on_with_rendered_memory_as_input(
+    chain: dict[str, Path], recording: Path, tmp_path: Path
+) -> None:
+    config = config_for(recording, chain["heads"], steps=2)
+    config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, render_input=True))
+    assert torch.equal(
+        _start_world("memory", config).dit.proj_out.weight, World.load(chain["heads"]).dit.proj_out.weight
+    )
+    train("memory", config, tmp_path / "run")
+    world = World.load(tmp_path / "run")
+    assert world.dit.render_embedding is not None
+    assert bool(world.dit.render_embedding.weight.any()), "it has learned something"
+    assert [p.stage for p in world.config.provenance][-2:] == ["heads", "memory"]
+    headless = dataclasses.replace(config, init=chain["memory"])
+    with pytest.raises(ValueError, match="worldenv train heads"):
+        train("memory", headless, tmp_path / "headless")
 
 
 def test_previews_report_held_out_figures(chain: dict[str, Path]) -> None:

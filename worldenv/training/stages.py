@@ -243,7 +243,6 @@ def _rolling_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "vae": _vae_stage,
     "decoder": _decoder_stage,
-    "heads": _heads_stage,
     "bidirectional": _denoise_stage(BidirectionalStage),
     "causal": _denoise_stage(CausalStage),
     "memory": _denoise_stage(MemoryStage),
@@ -251,6 +250,7 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "consistency_distill": _consistency_stage,
     "context_forcing": _context_forcing_stage,
     "rolling": _rolling_stage,
+    "heads": _heads_stage,
 }
 
 

@@ -1,0 +1,88 @@
+"""The depth head, by itself and as a part of a world."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldenv.engine.info import describe_world
+from worldenv.engine.world import World, world_sha256
+from worldenv.models.heads import DepthConfig, DepthHead
+
+SMALL = DepthConfig(widths=(8, 8, 8), num_blocks=1)
+
+
+def test_depth_and_error_are_positive_for_every_pixel_at_any_size() -> None:
+    torch.manual_seed(0)
+    head = DepthHead(SMALL)
+    for height, width in ((48, 64), (24, 40)):
+        depth, error = head(torch.rand(3, 3, height, width) * 2 - 1)
+        assert depth.shape == error.shape == (3, height, width)
+        assert bool((depth > 0).all())
+        assert bool((error > 0).all())
+    with pytest.raises(ValueError, match="60x48 pixels; the depth head takes multiples of 8"):
+        head(torch.zeros(1, 3, 48, 60))
+
+
+def test_a_frame_is_read_by_itself() -> None:
+    torch.manual_seed(0)
+    head, frames = DepthHead(SMALL), torch.rand(4, 3, 16, 16)
+    whole, _ = head(frames)
+    torch.testing.assert_close(whole[2:3], head(frames[2:3])[0])
+
+
+def test_it_learns_the_depth_of_a_floor() -> None:
+    """Half a minute's worth of frames shrunk to a few steps: it must get much nearer than it began."""
+    torch.manual_seed(0)
+    head = DepthHead(SMALL)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    depth = torch.linspace(8, 1, 16)[:, None].expand(16, 16)
+    errors = []
+    for _ in range(60):
+        found, _ = head(torch.rand(8, 3, 16, 16))
+        loss = (found.log() - depth.log()).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(float(loss.detach()))
+    assert errors[-1] < 0.25 * errors[0]
+
+
+@pytest.fixture
+def with_head(tiny_world: World) -> World:
+    torch.manual_seed(1)
+    config = replace(tiny_world.config, depth=SMALL)
+    return World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
+
+
+def test_a_world_keeps_its_head(with_head: World, tiny_world_dir: Path, tmp_path: Path) -> None:
+    with_head.save_pretrained(tmp_path / "with")
+    again = World.load(tmp_path / "with")
+    assert again.config.depth == SMALL
+    assert again.depth_head is not None
+    assert with_head.depth_head is not None
+    state = with_head.depth_head.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in again.depth_head.state_dict().items())
+    assert not any(p.requires_grad for p in again.depth_head.parameters())
+    assert again.sha256 == world_sha256(tmp_path / "with") != world_sha256(tiny_world_dir), "it is part of the world"
+    assert World.from_pretrained(tmp_path / "with", dtype="bfloat16").require_depth_head().dtype == torch.bfloat16
+    assert "depth" in describe_world(again)
+
+
+def test_a_missing_or_foreign_head_is_named(with_head: World, tiny_world_dir: Path, tmp_path: Path) -> None:
+    with_head.save_pretrained(tmp_path)
+    (tmp_path / "heads.depth.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"heads\.depth\.safetensors: no such file"):
+        World.load(tmp_path)
+    shutil.copy(tiny_world_dir / "vae.safetensors", tmp_path / "heads.depth.safetensors")
+    with pytest.raises(ValueError, match=r"heads\.depth\.safetensors does not fit the model"):
+        World.load(tmp_path)
+
+
+def test_a_world_without_one_says_how_to_get_it(tiny_world: World) -> None:
+    with pytest.raises(ValueError, match="worldenv train heads"):
+        tiny_world.require_depth_head()
