@@ -130,10 +130,10 @@ def test_frames_that_were_given_are_kept_as_they_are(rendered_world: World) -> N
     path = torch.eye(4, dtype=torch.float64).repeat(2, 9, 1, 1)
     engine.resume(clip, path, seeds=[0, 1])
     assert bank.given.tolist() == [9, 9]
-    assert torch.equal(bank.frames[:, [0, 4, 8]], clip[:, [0, 16, 32]])
+    assert torch.equal(bank.shown(torch.tensor([[0, 4, 8]] * 2))[0], clip[:, [0, 16, 32]])
     frames = engine.step(commands(engine, [(1, 0)] * 2)).frames
     assert bank.given.tolist() == [9, 9]
-    assert torch.equal(bank.frames[:, 12], frames[:, -1])
+    assert torch.equal(bank.shown(torch.tensor([[12]] * 2))[0][:, 0], frames[:, -1])
 
 
 class Constant:

@@ -17,7 +17,7 @@ def test_bench_memory_writes_the_contract_s_keys(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("sys.argv", command)
     main()
     report = json.loads((tmp_path / "m.json").read_text())
-    assert set(report["policies"]) == {"worldplay", "worldscape"}
+    assert set(report["policies"]) == {"worldplay", "worldscape", "worldplay_rendered"}
     for row in report["policies"].values():
         assert {"chunk_time_ratio", "rss_mb_per_1000_chunks", "tokens_attended"} <= set(row)
         assert row["chunk_time_ratio"] > 0

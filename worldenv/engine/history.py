@@ -37,7 +37,8 @@ class History:
         self.device = world.vae.latent_mean.device
         self.renderer = Renderer(world, spec, self.config) if renders(world, config) else None
         size = (spec.height, spec.width) if self.renderer is not None else None
-        self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes, frame_size=size)
+        self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes, frame_size=size,
+                                      every=spec.chunk_latents)  # fmt: skip
         self.store: WorldScapeMemory | None = None
         if config.policy == "worldscape":
             pool = new_pool(world.dit, world.latent_shape, self.device)
@@ -176,7 +177,8 @@ class History:
         latents, c2w, labels = (part[rows, :longest] for part in self.bank.parts())
         tensors = {"latents": latents, "c2w": c2w, "labels": labels, "length": self.bank.length[rows]}
         if self.renderer is not None:
-            tensors |= {f"views.{name}": part[rows, :longest] for name, part in self.bank.views().items()}
+            used = self.bank.slots_of(longest)
+            tensors |= {f"views.{name}": part[rows, :used] for name, part in self.bank.views().items()}
             tensors["views.given"] = self.bank.given[rows]
         if self.store is None:
             return tensors
@@ -204,7 +206,7 @@ class History:
         self.bank.append(rows, tensors["latents"], tensors["c2w"], tensors["labels"])
         if self.renderer is not None:
             views = tensors["views.frames"], tensors["views.depth"]
-            self.bank.show(rows, torch.arange(views[0].shape[1]).expand(len(rows), -1), *views)
+            self.bank.show(rows, (self.bank.every * torch.arange(views[0].shape[1])).expand(len(rows), -1), *views)
             self.bank.given[rows] = tensors["views.given"]
         self.bank.length[rows] = tensors["length"]
         if self.store is not None:

@@ -83,17 +83,13 @@ class Renderer:
         c2w: Tensor,  # (B, F, 4, 4) the coming path
     ) -> Rendered:
         """Render the sources into every frame of the coming chunk."""
-        assert bank.frames is not None
-        assert bank.depth is not None
-        row, last = torch.arange(len(places)), (bank.length - 1).clamp(min=0)
-        safe = places.clamp(min=0)
-        frames = to_pixels(bank.frames[row[:, None], safe])
-        true = (safe < bank.given[:, None])[:, :, None, None, None].float()
-        frames = sharpened(frames, self.config.sharpen * (1 - true))
+        frames, depth, source = bank.shown(places)
+        true = (places < bank.given[:, None])[:, :, None, None, None].float()
+        pixels = sharpened(to_pixels(frames), self.config.sharpen * (1 - true))
         found = splat(
-            torch.cat([frames, true.expand(-1, -1, 1, *frames.shape[3:])], 2),
-            bank.depth[row[:, None], safe], bank.c2w[row[:, None], safe],
-            frame_path(bank.c2w[row, last], c2w), self.spec.K, valid=places >= 0, slack=self.config.slack,
+            torch.cat([pixels, true.expand(-1, -1, 1, *pixels.shape[3:])], 2), depth, source,
+            frame_path(bank.c2w[torch.arange(len(places)), (bank.length - 1).clamp(min=0)], c2w), self.spec.K,
+            valid=places >= 0, slack=self.config.slack,
         )  # fmt: skip
         colour, true = found.colour.split([3, 1], 2)
         clip = fill_holes(colour, found.known)

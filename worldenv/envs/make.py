@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..base.config import from_dict, to_dict
+from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.dynamics import Dynamics
 from ..diffusion.schedule import SamplerConfig
@@ -148,4 +148,4 @@ def memory_config(memory: str | Mapping[str, Any], own: MemoryConfig) -> MemoryC
     """Resolve the ``memory`` argument: ``auto``, a policy's name over the world's budgets, or a table."""
     if isinstance(memory, str):
         return own if memory == "auto" else replace(own, policy=memory)
-    return from_dict(MemoryConfig, {**to_dict(own), **memory}, where="memory")
+    return from_dict(MemoryConfig, merge(to_dict(own), memory), where="memory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ from ..memory.config import Layout, MemoryConfig, with_policy
 from ..memory.retrieval import view_points
 from ..memory.search import Views, all_overlaps
 from ..memory.select import Query, select
+from ..models.heads import DepthConfig
 from ..models.presets import PRESETS
 from .bench import command, write_bench
 
+RENDERED = "_rendered"
+POLICIES = ("worldplay", "worldscape", f"worldplay{RENDERED}")
+"""Policies that are aged, one with memory rendered into the coming view."""
 YOUNG = 200
 """Chunks of the young engine."""
 BASIC = torch.tensor([[1, 0], [1, 0], [1, 0], [2, 0], [0, 1], [0, 2]])
@@ -33,13 +38,15 @@ BASIC = torch.tensor([[1, 0], [1, 0], [1, 0], [2, 0], [0, 1], [0, 2]])
 def tiny_world() -> World:
     """Make the tiny preset: the packaged world's shape on a few thousand random weights."""
     torch.manual_seed(0)
-    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit)
+    head = DepthConfig(widths=(8, 8, 8), num_blocks=1)
+    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit, depth=head)
     frames, eye = torch.zeros(1, 48, 64, 3, dtype=torch.uint8), torch.eye(4, dtype=torch.float64)[None]
     world = World(config, starts=Starts(frames, eye, eye, torch.zeros(1, dtype=torch.long)))
     for module in (world.dit, world.vae):
         for parameter in module.parameters():
             nn.init.normal_(parameter, std=0.1)
-        module.eval().requires_grad_(False)
+    for part in world.modules():
+        part.eval().requires_grad_(False)
     return world
 
 
@@ -49,11 +56,11 @@ def bench_memory(out: Path, *, name: str, num_chunks: int, num_steps: int) -> No
     if num_chunks <= YOUNG:
         raise ValueError(f"chunks={num_chunks} must be more than the {YOUNG} of the young engine")
     world = tiny_world() if name == "tiny" else shared_world(name, device=torch.device("cpu"), dtype=torch.float32)
-    policies = {policy: _age(world, policy, num_chunks, num_steps) for policy in ("worldplay", "worldscape")}
+    policies = {policy: _age(world, policy, num_chunks, num_steps) for policy in POLICIES}
     retrieval = [_retrieval(num_envs, 2500, num_steps) for num_envs in (1, 64)]
     for policy, row in policies.items():
         console.print(
-            f"{policy:>10}: chunk {num_chunks} takes {row['chunk_time_ratio']:.3f} of chunk {YOUNG} "
+            f"{policy:>18}: chunk {num_chunks} takes {row['chunk_time_ratio']:.3f} of chunk {YOUNG} "
             f"({row['chunk_ms']:.1f} ms), {row['tokens_attended']} tokens attended, memory grows by "
             f"{row['rss_mb_per_1000_chunks']:.2f} MB per 1,000 chunks beyond the latents"
         )
@@ -70,7 +77,7 @@ def bench_memory(out: Path, *, name: str, num_chunks: int, num_steps: int) -> No
 
 def _age(world: World, policy: str, num_chunks: int, num_steps: int) -> dict[str, Any]:
     """Walk an engine to its age, then step it and a young one in turn."""
-    memory = with_policy(world.config.memory, policy)
+    memory = replace(with_policy(world.config.memory, policy.removesuffix(RENDERED)), render=policy.endswith(RENDERED))
     young, old = (Engine(world, 1, memory=memory, decode=False) for _ in range(2))
     for engine in (young, old):
         engine.reset(seeds=[0], starts=[0])
@@ -111,9 +118,10 @@ def _resident() -> float:
 
 
 def _stored(engine: Engine) -> float:
-    """Return the bytes of the latents that the bank holds."""
-    bank = engine.history.bank
-    return float(int(bank.length.sum()) * bank.latents[0, 0].numel() * bank.latents.element_size())
+    """Return the bytes of the latents, and of the frames and depth, that the bank holds."""
+    bank, count = engine.history.bank, int(engine.history.bank.length.sum())
+    views = sum(part[0, 0].numel() * part.element_size() for part in bank.views().values())
+    return float(count * bank.latents[0, 0].numel() * bank.latents.element_size() + count // bank.every * views)
 
 
 def _attended(engine: Engine) -> int:

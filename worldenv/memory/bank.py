@@ -34,19 +34,21 @@ class MemoryBank:
     """(B, M / REGION, 2, 3) float64: smallest and largest coordinates that REGION latents in a row were taken at; may
     be larger than need be. None where nobody took note."""
     frames: Tensor | None = None
-    """(B, M, H, W, 3) uint8: the last frame of latents that end an entry, where memory is rendered."""
+    """(B, M / every + 1, H, W, 3) uint8: the last frame of some latents, where memory is rendered."""
     depth: Tensor | None = None
-    """(B, M, H, W) float16: its depth in metres along z."""
+    """(B, M / every + 1, H, W) float16: its depth in metres along z."""
+    every: int = 1
+    """Latent ``every`` k has slot k there."""
     given: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
     """(B,) int64: latents at the beginning whose frames were given, not made."""
 
     @classmethod
     def empty(
         cls, num_envs: int, latent_shape: tuple[int, int, int], *, capacity: int = 64, max_bytes: int = 0,
-        frame_size: tuple[int, int] | None = None,
+        frame_size: tuple[int, int] | None = None, every: int = 1,
     ) -> MemoryBank:  # fmt: skip
-        """Make a bank without entries; with ``frame_size`` (H, W) one that holds frames and depth too."""
-        views = None if frame_size is None else (num_envs, capacity, *frame_size)
+        """Make a bank without entries; with ``frame_size`` (H, W) it holds what every so manieth latent shows too."""
+        views = None if frame_size is None else (num_envs, capacity // every + 1, *frame_size)
         return cls(
             latents=torch.zeros(num_envs, capacity, *latent_shape),
             c2w=torch.eye(4, dtype=torch.float64).repeat(num_envs, capacity, 1, 1),
@@ -56,6 +58,7 @@ class MemoryBank:
             boxes=torch.zeros(num_envs, math.ceil(capacity / REGION), 2, 3, dtype=torch.float64),
             frames=None if views is None else torch.zeros(*views, 3, dtype=torch.uint8),
             depth=None if views is None else torch.zeros(views, dtype=torch.float16),
+            every=every,
             given=torch.zeros(num_envs, dtype=torch.long),
         )
 
@@ -83,15 +86,26 @@ class MemoryBank:
     def show(
         self,
         rows: Tensor,  # (R,) int64
-        index: Tensor,  # (R, N) int64: latents of these rows
+        index: Tensor,  # (R, N) int64: latents of these rows, multiples of ``every``
         frames: Tensor,  # (R, N, H, W, 3) uint8
         depth: Tensor,  # (R, N, H, W)
     ) -> None:
         """Note what some latents show."""
         assert self.frames is not None
         assert self.depth is not None
-        self.frames[rows[:, None], index] = frames.cpu()
-        self.depth[rows[:, None], index] = depth.to("cpu", torch.float16)
+        slots = index // self.every
+        self.frames[rows[:, None], slots] = frames.cpu()
+        self.depth[rows[:, None], slots] = depth.to("cpu", torch.float16)
+
+    def shown(
+        self,
+        index: Tensor,  # (B, N) int64 latents; what the empty ones, -1, hold is undefined
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return frames (B, N, H, W, 3), depth (B, N, H, W) and poses (B, N, 4, 4) of latents of every row."""
+        assert self.frames is not None
+        assert self.depth is not None
+        row, safe = torch.arange(len(index))[:, None], index.clamp(min=0)
+        return self.frames[row, safe // self.every], self.depth[row, safe // self.every], self.c2w[row, safe]
 
     def near(
         self,
@@ -109,6 +123,10 @@ class MemoryBank:
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents, poses and labels."""
         return self.latents, self.c2w, self.labels
+
+    def slots_of(self, num_latents: int) -> int:
+        """Return how many slots of frames and depth so many latents may fill."""
+        return num_latents // self.every + 1
 
     def views(self) -> dict[str, Tensor]:
         """Return frames and depth, where they are kept."""
@@ -136,27 +154,33 @@ class MemoryBank:
     ) -> None:
         """Copy the histories of some rows onto others."""
         longest = int(self.length[source].max())
-        for part in (*self.parts(), *self.views().values()):
+        for part in self.parts():
             part[rows, :longest] = part[source, :longest]
+        for part in self.views().values():
+            used = self.slots_of(longest)
+            part[rows, :used] = part[source, :used]
         if self.boxes is not None:
             self.boxes[rows] = self.boxes[source]
         self.length[rows], self.given[rows] = self.length[source], self.given[source]
 
     def _grow(self) -> None:
-        capacity = self.latents.shape[1]
-        for name in ("latents", "c2w", "labels", *self.views()):
-            setattr(self, name, self._doubled(getattr(self, name), spills=name not in ("c2w", "labels")))
+        capacity = 2 * self.latents.shape[1]
+        for name in ("latents", "c2w", "labels"):
+            setattr(self, name, self._wider(getattr(self, name), capacity, 1, spills=name == "latents"))
+        for name, part in self.views().items():
+            setattr(self, name, self._wider(part, capacity // self.every + 1, self.every, spills=True))
         if self.boxes is not None:
-            more = math.ceil(2 * capacity / REGION) - self.boxes.shape[1]
+            more = math.ceil(capacity / REGION) - self.boxes.shape[1]
             self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(self.boxes), more, 2, 3)], 1)
 
-    def _doubled(self, part: Tensor, *, spills: bool) -> Tensor:
-        """Return the same with room for twice as many latents, in a file if it is too large and ``spills``."""
-        wider = (len(part), 2 * part.shape[1], *part.shape[2:])
+    def _wider(self, part: Tensor, capacity: int, every: int, *, spills: bool) -> Tensor:
+        """Return the same with room for more, in a file if it is too large and ``spills``."""
+        wider = (len(part), capacity, *part.shape[2:])
         size = math.prod(wider) * part.element_size()
         spill = spills and self.max_bytes and size > self.max_bytes
         result = _mapped(wider, part.dtype) if spill else untouched_zeros(wider, dtype=part.dtype)
-        for row, used in enumerate(self.length.tolist()):
+        for row, length in enumerate(self.length.tolist()):
+            used = math.ceil(length / every)
             result[row, :used] = part[row, :used]
         return result
 

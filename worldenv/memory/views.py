@@ -44,13 +44,12 @@ def choose_views(
 
 def _shown(bank: MemoryBank, candidates: Tensor, target: Tensor, K: Tensor) -> Tensor:
     """Tell which cells of the coming views hold points of each candidate, (B, N, V cells) bool."""
-    assert bank.depth is not None
-    row, safe = torch.arange(len(candidates))[:, None], candidates.clamp(min=0)
-    height, width = bank.depth.shape[2:]
+    _, depth, c2w = bank.shown(candidates)
+    height, width = depth.shape[2:]
     at = slice(STRIDE // 2, None, STRIDE)
-    depth = bank.depth[row, safe, at, at].double()
+    depth = depth[:, :, at, at].double()
     rays = pixel_rays(K.double(), width=width, height=height)[at, at].flatten(0, 1)  # (P, 3)
-    motion = invert_se3(target)[:, None] @ bank.c2w[row, safe][:, :, None]  # (B, N, V, 4, 4)
+    motion = invert_se3(target)[:, None] @ c2w[:, :, None]  # (B, N, V, 4, 4)
     way = K.double() @ motion[..., :3, :]  # (B, N, V, 3, 4)
     points = rays * depth.flatten(2)[..., None]  # (B, N, P, 3)
     u, v, z = (points[:, :, None] @ way[..., :3].mT + way[..., None, :, 3]).unbind(-1)  # (B, N, V, P)
