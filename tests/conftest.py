@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 from worldenv.engine.world import Starts, World, WorldConfig
 from worldenv.models.dit import WorldDiT
+from worldenv.models.heads import DepthConfig, DepthHead
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning
 
@@ -49,6 +51,17 @@ def tiny_world_dir(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("worlds") / "tiny"
     tiny_world.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def rendered_world(tiny_world: World) -> World:
+    """The tiny world with a depth head that sees a few metres everywhere."""
+    torch.manual_seed(1)
+    head = DepthHead(DepthConfig(widths=(8, 8, 8), num_blocks=1))
+    nn.init.zeros_(head.out.bias)
+    head.eval().requires_grad_(False)
+    config = replace(tiny_world.config, depth=head.config)
+    return World(config, vae=tiny_world.vae, dit=tiny_world.dit, depth_head=head, starts=tiny_world.starts)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.engine.test_capture import recording
 from tests.engine.test_engine import begun, commands, walk
@@ -18,20 +18,8 @@ from worldenv.engine.world import World
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
 from worldenv.memory.config import MemoryConfig, RenderConfig, with_policy
-from worldenv.models.heads import DepthConfig, DepthHead
 
 POLICIES = ("worldplay", "worldscape", "none")
-
-
-@pytest.fixture(scope="module")
-def rendered_world(tiny_world: World) -> World:
-    """The tiny world with a depth head that sees a few metres everywhere."""
-    torch.manual_seed(1)
-    head = DepthHead(DepthConfig(widths=(8, 8, 8), num_blocks=1))
-    nn.init.zeros_(head.out.bias)
-    head.eval().requires_grad_(False)
-    config = replace(tiny_world.config, depth=head.config)
-    return World(config, vae=tiny_world.vae, dit=tiny_world.dit, depth_head=head, starts=tiny_world.starts)
 
 
 def memory(policy: str, **changes: object) -> MemoryConfig:

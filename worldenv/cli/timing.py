@@ -8,11 +8,11 @@ import tyro
 
 
 def bench(arguments: list[str]) -> None:
-    """measure the engine's speed, the memory at a great age, a rolling window, a training step, or WorldPlay-5B here"""
+    """measure the engine, memory at a great age, rendered memory, a rolling window, a training step, WorldPlay-5B"""
 
     def run(
         what: tyro.conf.Positional[
-            Literal["engine", "backends", "memory", "rolling", "training", "worldplay"]
+            Literal["engine", "backends", "memory", "rendering", "rolling", "training", "worldplay"]
         ] = "engine",
         /, *, out: Path,
         world: str | None = None, envs: tuple[int, ...] = (1, 4, 16), steps: int = 20, chunks: int = 2000,
@@ -23,13 +23,14 @@ def bench(arguments: list[str]) -> None:
 
         Args:
             what: engine (a world with 1, 4 and 16 envs), backends (float32, bfloat16 and int8 side by side), memory (an
-                old engine against a young one, and retrieval alone), rolling (both lookahead policies of a rolling
+                old engine against a young one, and retrieval alone), rendering (memory rendered into the coming view
+                against not, in paired steps), rolling (both lookahead policies of a rolling
                 window against chunk after chunk and a joint teacher), training (a step under either backend, paired,
                 on random weights and data), or worldplay (the released sizes on random weights, by part).
             out: JSON file to write.
             world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights);
                 training: a preset.
-            envs: engine, backends: batch sizes, interleaved; rolling: the first of them; training: samples per step.
+            envs: engine, backends, rendering: batch sizes; rolling: the first of them; training: samples per step.
             steps: steps counted for each.
             decode: engine: make frames of the latents, as environments with pictures do.
             capture: engine: launch chunks as CUDA graphs; backends tries both by itself.
@@ -41,6 +42,7 @@ def bench(arguments: list[str]) -> None:
         from ..eval.bench import bench_engine
         from ..eval.bench_backends import bench_backends
         from ..eval.bench_memory import bench_memory
+        from ..eval.bench_rendering import bench_rendering
         from ..eval.bench_rolling import bench_rolling
         from ..eval.bench_training import bench_training
         from ..eval.bench_worldplay import bench_worldplay
@@ -51,6 +53,8 @@ def bench(arguments: list[str]) -> None:
             bench_backends(world or "maze", out, sizes=envs, num_steps=steps)
         elif what == "memory":
             bench_memory(out, name=world or "tiny", num_chunks=chunks, num_steps=steps)
+        elif what == "rendering":
+            bench_rendering(world or "maze", out, sizes=envs, num_steps=steps)
         elif what == "rolling":
             bench_rolling(
                 out, name=world or "maze", num_envs=envs[0], num_steps=steps, teacher_steps=teacher_steps

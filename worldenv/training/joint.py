@@ -86,6 +86,10 @@ class JointStage(MemoryStage):
         heldout: LatentDataset | None,
     ) -> None:  # fmt: skip
         super().__init__(world, config, optim, data=data, heldout=heldout)
+        if self.module.config.render_input:
+            raise ValueError(
+                "[dit] render_input: segments of several chunks are not rendered; distil a transformer without it"
+            )
         self.num_latents = config.num_chunks * self.chunk
         for part in (self.data, self.heldout):
             if (found := part.latents.shape[1]) < 1 + self.num_latents:

@@ -1,0 +1,94 @@
+"""What rendered memory is worth: arms with it, with it alone, with wrong depth, and without a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.eval.test_commands import run
+from worldenv.cli import main
+from worldenv.engine.world import World
+from worldenv.eval import bench_rendering as bench
+from worldenv.eval.arms import Progress, WorldArm, disturbed, memory_arms, newest_only, rendering_arms, splat_arm
+from worldenv.eval.cases import make_cases
+from worldenv.memory.context import Context
+
+ARMS = {"worldplay_rendered", "worldplay", "none", "rendered_alone", "depth_noise_1", "depth_noise_2", "depth_noise_4",
+        "splat_only", "vae", "simulator"}  # fmt: skip
+
+
+def test_arms_are_rendered_where_their_name_says_so(tiny_world: World, rendered_world: World) -> None:
+    names = ("worldplay_rendered", "worldplay", "worldscape_4")
+    arms = memory_arms(rendered_world, names)
+    assert [arm.memory.render for arm in arms.values() if isinstance(arm, WorldArm)] == [True, False, False]
+    assert list(memory_arms(tiny_world, names)) == ["worldplay", "worldscape_4"], "a world without a head has none"
+
+
+@pytest.mark.usefixtures("sims")
+def test_the_suite_shows_every_arm_and_what_each_is_worth(rendered_world: World, tmp_path: Path) -> None:
+    report = run(rendered_world, "rendering", tmp_path / "out", num_chunks=6)
+    assert set(report["arms"]) == ARMS
+    pairs = set(report["differences"])
+    assert {f"worldplay_rendered - {other}" for other in ("worldplay", "none", "rendered_alone", "splat_only")} <= pairs
+    assert {"worldplay - none", "worldplay - rendered_alone"} <= pairs
+    assert "seen_psnr" in report["arms"]["splat_only"]
+
+
+@pytest.mark.usefixtures("sims")
+def test_rendering_arms_differ_in_what_they_say(rendered_world: World) -> None:
+    cases = make_cases(rendered_world.spec, [950_100], ["turn"], 5)
+    own = {**memory_arms(rendered_world, ("worldplay_rendered", "worldplay")), **rendering_arms(rendered_world)}
+    shown = {name: make(cases, Progress()) for name, make in own.items()}
+    again = own["depth_noise_2"](cases, Progress())
+    assert torch.equal(shown["depth_noise_2"], again), "noise follows from the cases"
+    frames = list(shown.values())
+    for i, a in enumerate(frames):
+        for b in frames[:i]:
+            assert not torch.equal(a, b)
+
+
+@pytest.mark.usefixtures("sims")
+def test_a_splat_shows_the_start_view_from_where_it_was_taken(rendered_world: World) -> None:
+    """Then grey where nothing is known: behind its back there is nothing."""
+    cases = make_cases(rendered_world.spec, [950_100], ["turn"], 6)
+    frames = splat_arm(rendered_world)(cases, Progress())
+    assert frames.shape == cases.frames.shape
+    assert torch.equal(frames[:, 0], cases.frames[:, 0])
+    behind = cases.c2w.shape[1] // 2 * 4
+    assert bool(((frames[0, behind].int() - 128).abs() <= 1).all())
+
+
+def test_hiding_and_disturbing() -> None:
+    entry = torch.tensor([[-1, 1, 2, 3]])
+    context = Context(torch.zeros(1, 4, 1, 1, 1), torch.zeros(1, 4, 4, 4), entry, entry)
+    assert newest_only(context, count=2).entry.tolist() == [[-1, -1, 2, 3]]
+    depth, error = torch.full((2, 16, 24), 3.0), torch.full((2, 16, 24), 0.1)
+    spread = []
+    for times in (1.0, 4.0):
+        noisy = disturbed(depth, error, times=times, generator=torch.Generator().manual_seed(0))
+        spread.append(float((noisy / depth).log().std()))
+    assert 0.02 < spread[0] < 0.2
+    assert spread[1] == pytest.approx(4 * spread[0], rel=1e-3)
+
+
+def test_bench_rendering_steps_both_ways_in_turn(
+    rendered_world: World, tiny_world_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "FULL", 1)
+    monkeypatch.setattr(bench, "WARM_UP", 1)
+    world = World(replace(rendered_world.config, name="bench"), vae=rendered_world.vae, dit=rendered_world.dit,
+                  depth_head=rendered_world.depth_head, starts=rendered_world.starts)  # fmt: skip
+    world.save_pretrained(tmp_path / "world")
+    out = tmp_path / "bench.json"
+    command = ["worldenv", "bench", "rendering", "--envs", "1", "2", "--steps", "2", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", [*command, "--world", str(tmp_path / "world")])
+    main()
+    rows = json.loads(out.read_text())["timing"]
+    assert [row["num_envs"] for row in rows] == [1, 2]
+    assert all(row["times_longer_p50"] > 0 for row in rows)
+    with pytest.raises(ValueError, match="has no depth head"):
+        bench.bench_rendering(str(tiny_world_dir), out, sizes=(1,), num_steps=1)
