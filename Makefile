@@ -51,6 +51,11 @@ results: $(STAMP)
 	  $(BIN)/worldenv eval $$suite --out out/results/$$suite || exit 1; \
 	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
 	done
+	for suite in rendering depth; do \
+	  $(BIN)/worldenv eval $$suite --worlds 32 --first-seed 958000 --out out/results/$$suite || exit 1; \
+	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
+	done
+	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json
 	for kind in none int8; do $(BIN)/worldenv eval revisit --worlds 16 --quantize $$kind --out out/results/$$kind || exit 1; done
 	cp out/results/none/report.json docs/results/revisit-bfloat16.json
 	cp out/results/int8/report.json docs/results/revisit-int8.json

@@ -15,6 +15,7 @@ from worldenv.engine.world import World
 from worldenv.eval import bench_rendering as bench
 from worldenv.eval.arms import Progress, WorldArm, disturbed, memory_arms, newest_only, rendering_arms, splat_arm
 from worldenv.eval.cases import make_cases
+from worldenv.eval.depth import run_depth, true_depth
 from worldenv.memory.context import Context
 
 ARMS = {"worldplay_rendered", "worldplay", "none", "rendered_alone", "depth_noise_1", "depth_noise_2", "depth_noise_4",
@@ -92,3 +93,31 @@ def test_bench_rendering_steps_both_ways_in_turn(
     assert all(row["times_longer_p50"] > 0 for row in rows)
     with pytest.raises(ValueError, match="has no depth head"):
         bench.bench_rendering(str(tiny_world_dir), out, sizes=(1,), num_steps=1)
+
+
+@pytest.mark.usefixtures("sims")
+def test_the_depth_suite_compares_with_the_simulator(rendered_world: World, tiny_world: World, tmp_path: Path) -> None:
+    run_depth(rendered_world, tmp_path, num_worlds=2, first_seed=950_100)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["arms"]) == ["simulator", "vae", "worldplay_rendered", "worldplay"]
+    for metrics in report["arms"].values():
+        assert {"depth_error", "depth_error_seen", "depth_error_of_frames", "depth_error_expected"} == set(metrics)
+        assert metrics["depth_error"]["mean"] > 0.05, "random weights know no depth"
+    with pytest.raises(ValueError, match="worldenv train heads"):
+        run_depth(tiny_world, tmp_path, num_worlds=1, first_seed=950_100)
+
+
+@pytest.mark.usefixtures("sims")
+def test_true_depth_is_that_of_the_recorded_views(rendered_world: World) -> None:
+    """What a head that knew everything would be scored: 0."""
+    from worldenv.sims import DoomDynamics
+
+    cases = make_cases(rendered_world.spec, [950_100], ["turn"], 2, depth=True)
+    truth = true_depth(rendered_world, cases)
+    dynamics = DoomDynamics(1, spec=rendered_world.spec)
+    dynamics.reset(seeds=[0], starts=[950_100])
+    dynamics.follow(cases.start_c2w[:, None])
+    seen = dynamics.follow(cases.c2w).depth
+    dynamics.close()
+    assert seen is not None
+    torch.testing.assert_close(truth, seen[:, 3::4].float(), atol=0.02, rtol=0.02)

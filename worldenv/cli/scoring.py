@@ -30,9 +30,10 @@ def evaluate(arguments: list[str]) -> None:
         """Run a suite and write report.json, report.md, trajectories.csv and pictures to a folder.
 
         Suites: revisit (out and back, circles, turns: is a place the same when one returns), short_term (61 frames
-        against ground truth), drift (64 chunks), memory (both papers' memories at several budgets), ablations (worlds
-        trained differently), action (turns obeyed), reconstruction (the VAE alone), geometry (the simulator). An
-        interrupted run goes on when the same command is given again.
+        against ground truth), rendering (memory rendered into the coming view: beside learned memory, alone, with wrong
+        depth, without a model), drift (64 chunks), memory (both papers' memories at several budgets), ablations (worlds
+        trained differently), action (turns obeyed), reconstruction (the VAE alone), depth (the depth head's errors),
+        geometry (the simulator). An interrupted run goes on when the same command is given again.
 
         Args:
             out: folder to write to.

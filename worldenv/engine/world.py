@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -270,9 +270,9 @@ class World:
         return world
 
 
-def world_sha256(folder: Path) -> str:
-    """Hash the files that a world is made of; a checkpoint that lies beside them is none of it."""
-    files = [folder / f"{name}.safetensors" for name in (*PARTS, "starts")]
+def world_sha256(folder: Path, parts: Sequence[str] = (*PARTS, "starts")) -> str:
+    """Hash the files that a world is made of, or some of them; a checkpoint that lies beside them is none of it."""
+    files = [folder / f"{name}.safetensors" for name in parts]
     return file_sha256(file for file in files if file.is_file())
 
 

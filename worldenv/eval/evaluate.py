@@ -19,6 +19,7 @@ from .action import run_action
 from .arms import Make, WorldArm, control_arms, doubted, memory_arms, rendering_arms, splat_arm, vae_arm
 from .bench import latency
 from .cases import Cases, protocol_of
+from .depth import run_depth
 from .figures import arm_figures
 from .geometry import run_geometry
 from .learned import UsableMetric, available
@@ -203,6 +204,6 @@ def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: in
 
 
 OTHERS: dict[str, Callable[..., None]] = {
-    "action": run_action, "reconstruction": run_reconstruction, "geometry": _geometry
+    "action": run_action, "reconstruction": run_reconstruction, "geometry": _geometry, "depth": run_depth
 }  # fmt: skip
 SUITES = (*RUNS, *OTHERS)

@@ -1,0 +1,55 @@
+"""Memory rendered into the coming view: what it is worth beside learned memory, and what it costs."""
+
+from __future__ import annotations
+
+from cells import RESULTS, arm_row, arms_table, cell, heading, load
+
+COLUMNS = {
+    "action_score": 2, "seen_psnr": 1, "unseen_psnr": 1, "return_psnr_gt": 1, "return_psnr_self": 1,
+    "contrast_ratio": 2, "frechet_pose_features_unseen": 3, "sharpness_early": 2, "sharpness_late": 2,
+}  # fmt: skip
+GAINS = ("action_score", "seen_psnr", "return_psnr_gt", "return_psnr_self", "frechet_pose_features_unseen")
+
+
+def rendering_table() -> list[str]:
+    """Arms of the rendering suite, what they differ by, errors of the depth head, and the time of a chunk."""
+    report = load("rendering")
+    first = f"--worlds {len(report['seeds'])} --first-seed {report['seeds'][0]}"
+    command = f"worldenv eval rendering {first} --out DIR"
+    lines = arms_table("rendering", COLUMNS, "Memory rendered into the coming view", command=command)
+    lines += ["", "| paired difference | " + " | ".join(GAINS) + " |", "|---" * (1 + len(GAINS)) + "|"]
+    for name, metrics in report["differences"].items():
+        cells = [cell(metrics[m], COLUMNS[m] + 1 if m == "action_score" else COLUMNS[m]) for m in GAINS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [*lines, "", *_depth_lines(), "", *_cost_lines()]
+
+
+def _depth_lines() -> list[str]:
+    """The depth head's errors, relative to the true depth."""
+    report = load("depth")
+    first = f"--worlds {len(report['seeds'])} --first-seed {report['seeds'][0]}"
+    title = (
+        f"**The depth head** (`worldenv eval depth {first} --out DIR`, {report['hardware']}; relative errors, medians "
+        "over pixels; `_seen`: on points that the start view showed, for what is invented has no true depth)"
+    )
+    columns = dict.fromkeys(("depth_error", "depth_error_seen", "depth_error_of_frames", "depth_error_expected"), 3)
+    lines = heading(title, "frames of", columns)
+    return lines + [arm_row(f"`{arm}`", metrics, columns) for arm, metrics in report["arms"].items()]
+
+
+def _cost_lines() -> list[str]:
+    """Chunks with and without, in paired steps, if that has been measured."""
+    if not (RESULTS / "bench-rendering.json").is_file():
+        return []
+    bench = load("bench-rendering")
+    waits = "OMP_WAIT_POLICY=passive " if bench["threads_sleep"] else ""
+    title = (
+        f"**Its cost** (`{waits}worldenv bench rendering --out FILE`, {bench['hardware']}; paired steps, p20 to p80)"
+    )
+    lines = heading(title, "envs", ("ms per chunk", "rendered", "times longer"))
+    for row in bench["timing"]:
+        times = f"{row['times_longer_p50']:.2f} [{row['times_longer_p20']:.2f}, {row['times_longer_p80']:.2f}]"
+        lines.append(
+            f"| {row['num_envs']} | {row['chunk_ms_p50']:.0f} | {row['rendered_chunk_ms_p50']:.0f} | {times} |"
+        )
+    return lines
