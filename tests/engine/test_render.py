@@ -144,7 +144,7 @@ def test_guided_samples_end_on_what_is_known(sampler: SamplerConfig) -> None:
     mask[:, 0, :, :2] = 1
     noise = torch.randn(1, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     for until, wanted in ((0.0, 7.0), (1.1, 3.0)):
-        rendered = Rendered(latents, mask, mask, torch.full_like(mask, until))
+        rendered = Rendered(latents, mask, mask, until)
         made = generate_chunk(Constant(rendered), noise, sampler, renoise=lambda: noise)  # type: ignore[arg-type]
         torch.testing.assert_close(made[:, 0, :, :2], torch.full((1, 3, 2, 4), wanted), atol=1e-4, rtol=0)
         torch.testing.assert_close(made[:, 1], torch.full((1, 3, 4, 4), 3.0), atol=1e-4, rtol=0)

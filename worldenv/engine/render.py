@@ -22,7 +22,7 @@ from .rollout import Rendered
 from .world import World
 
 LOOKS_BACK = ("worldplay", "worldscape", "random", "oracle")
-"""Policies that look further back than the recent past; with these the start view is always a source."""
+"""Policies that look further back than the recent past; with these the start view may always be a source."""
 
 
 def renders(world: World, memory: MemoryConfig) -> bool:
@@ -84,30 +84,20 @@ class Renderer:
     ) -> Rendered:
         """Render the sources into every frame of the coming chunk."""
         frames, depth, source = bank.shown(places)
-        true = (places < bank.given[:, None])[:, :, None, None, None].float()
-        pixels = sharpened(to_pixels(frames), self.config.sharpen * (1 - true))
+        made = (places >= bank.given[:, None])[:, :, None, None, None].float()
+        start = bank.c2w[torch.arange(len(places)), (bank.length - 1).clamp(min=0)]
         found = splat(
-            torch.cat([pixels, true.expand(-1, -1, 1, *pixels.shape[3:])], 2), depth, source,
-            frame_path(bank.c2w[torch.arange(len(places)), (bank.length - 1).clamp(min=0)], c2w), self.spec.K,
-            valid=places >= 0, slack=self.config.slack,
+            sharpened(to_pixels(frames), self.config.sharpen * made), depth, source, frame_path(start, c2w),
+            self.spec.K, valid=places >= 0, slack=self.config.slack,
         )  # fmt: skip
-        colour, true = found.colour.split([3, 1], 2)
-        clip = fill_holes(colour, found.known)
+        clip = fill_holes(found.colour, found.known)
         latents = self.vae.encode_chunk(clip.to(self.device, self.vae.dtype))
-        known, true = self._cells(found.known.float()), self._cells(true[:, :, 0])
-        return self._rendered(latents.float(), known, true)
+        known, (low, high) = self._cells(found.known), self.config.known
+        return Rendered(latents.float(), known, ((known - low) / (high - low)).clamp(0, 1), self.config.until)
 
-    def _rendered(self, latents: Tensor, known: Tensor, true: Tensor) -> Rendered:
-        """Say where and how far down a chunk is guided; ``true`` is the share that true frames show."""
-        config, (low, high) = self.config, self.config.known
-        mask = ((known - low) / (high - low)).clamp(0, 1)
-        mask = mask * torch.where(true >= high * known, config.strength_true, config.strength)
-        until = torch.where(true >= high * known, config.until_true, config.until)
-        return Rendered(latents, known, mask, until)
-
-    def _cells(self, share: Tensor) -> Tensor:
-        """Average pixels (B, T, H, W) over latent cells, the least of each latent's frames; (B, F, 1, h, w)."""
-        cells = F.avg_pool2d(share, self.vae.spatial_factor)
+    def _cells(self, known: Tensor) -> Tensor:
+        """Return the known share of each latent cell, the least of its frames' (B, T, H, W) bool; (B, F, 1, h, w)."""
+        cells = F.avg_pool2d(known.float(), self.vae.spatial_factor)
         frames = self.spec.chunk_frames // self.spec.chunk_latents
         return cells.unflatten(1, (-1, frames)).amin(2)[:, :, None].to(self.device)
 

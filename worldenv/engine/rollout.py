@@ -27,15 +27,17 @@ class Rendered:
     latents: Tensor  # (B, F, C, h, w)
     known: Tensor  # (B, F, 1, h, w) float32: share of each cell's pixels that is known
     mask: Tensor  # (B, F, 1, h, w) float32: how much of the sampler's estimate is replaced there
-    until: Tensor  # (B, F, 1, h, w) float32: the noise level down to which it is
+    until: float = 0.0
+    """Noise level down to which it is."""
 
     def repeat(self, count: int) -> Rendered:
         """Return the same with every row repeated ``count`` times in a row."""
-        return Rendered(*(getattr(self, name).repeat_interleave(count, 0) for name in self.__dataclass_fields__))
+        latents, known, mask = (x.repeat_interleave(count, 0) for x in (self.latents, self.known, self.mask))
+        return Rendered(latents, known, mask, self.until)
 
     def to(self, device: torch.device) -> Rendered:
         """Move it to a device."""
-        return Rendered(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return Rendered(self.latents.to(device), self.known.to(device), self.mask.to(device), self.until)
 
     def guide(
         self,

@@ -76,8 +76,9 @@ def splat(
     turn = K @ motion[..., :3, :3] @ K.inverse()
     ways = torch.cat([turn, K @ motion[..., :3, 3:]], -1).float().flatten(0, 1)  # (B V, S, 3, 4)
     views = torch.arange(batch, device=depth.device).repeat_interleave(target.shape[1])
-    block = max(1, POINTS // (num_sources * height * width))
-    shown = _each(partial(patches.show, slack=slack), ways.split(block), views.split(block))
+    parts = math.ceil(len(views) * num_sources * height * width / POINTS)
+    parts = min(len(views), math.ceil(parts / torch.get_num_threads()) * torch.get_num_threads())
+    shown = _each(partial(patches.show, slack=slack), ways.tensor_split(parts), views.tensor_split(parts))
     colour, seen = (torch.cat(part) for part in zip(*shown, strict=True))
     return Splat(
         colour.view(batch, -1, height, width, channels).movedim(-1, 2), seen.view(batch, -1, height, width)

@@ -38,19 +38,13 @@ class RenderConfig:
     """How much of the difference from a 3x3 mean is added to frames that were made, which interpolation then blurs."""
     until: float = 0.5
     """Noise level down to which the sampler's estimate is replaced by the render; above 1 it never is."""
-    until_true: float = 0.5
-    """The same where the render is of frames that were given, not made: the start view, a clip."""
-    strength: float = 1.0
-    """Share of the estimate that is replaced where a cell is known."""
-    strength_true: float = 1.0
-    """The same where the render is of frames that were given."""
     known: tuple[float, float] = (0.3, 0.8)
     """Shares of a latent cell's pixels that are known from which it is replaced in part, and as a whole."""
 
     def __post_init__(self) -> None:
         if self.sources < 1:
             raise ValueError(f"sources={self.sources} must be 1 or more; set render=false to render nothing")
-        for name in ("until", "until_true", "strength", "strength_true", "slack", "sharpen"):
+        for name in ("until", "slack", "sharpen"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be 0 or more")
         if not 0 <= self.known[0] < self.known[1]:

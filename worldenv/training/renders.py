@@ -133,4 +133,4 @@ def drawn(
     picked = renders[torch.arange(batch), variant].float()
     keep = torch.rand(batch, 1, 1, 1, 1, generator=generator) >= dropout
     latents, known = (picked * keep).split([picked.shape[2] - 1, 1], 2)
-    return Rendered(latents, known, torch.zeros_like(known), torch.ones_like(known))
+    return Rendered(latents, known, torch.zeros_like(known))
