@@ -35,13 +35,20 @@ def walk(envs: Any, steps: int, seed: int = 0, *, same: bool = False) -> np.ndar
     return np.stack([envs.step(np.broadcast_to(rng.integers(0, 4, size), envs.num_envs))[0] for _ in range(steps)])
 
 
-@pytest.mark.parametrize("memory", ["worldplay", "worldscape"])
-def test_a_saved_state_continues_in_another_process(tiny_world_dir: Path, tmp_path: Path, memory: str) -> None:
-    envs = make(tiny_world_dir, memory=memory, device="cpu")
+@pytest.mark.parametrize(
+    ("memory", "rendered"), [("worldplay", False), ("worldscape", False), ("worldplay", True)]
+)  # fmt: skip
+def test_a_saved_state_continues_in_another_process(
+    tiny_world_dir: Path, rendered_world: World, tmp_path: Path, memory: str, rendered: bool
+) -> None:
+    folder = tmp_path / "rendered" if rendered else tiny_world_dir
+    if rendered:
+        rendered_world.save_pretrained(folder)
+    envs = make(folder, memory=memory, device="cpu")
     envs.reset(seed=3)
     walk(envs, 6)
     envs.save_state(tmp_path / "state.safetensors")
-    command = [sys.executable, "-c", PROGRAM, str(tiny_world_dir), memory, str(tmp_path / "state.safetensors")]
+    command = [sys.executable, "-c", PROGRAM, str(folder), memory, str(tmp_path / "state.safetensors")]
     subprocess.run([*command, str(tmp_path / "frames.npy")], check=True, env={"OMP_NUM_THREADS": "1"})
     rng = np.random.default_rng(1)
     wanted = np.stack([envs.step(rng.integers(0, 4, 2))[0] for _ in range(3)])
