@@ -21,8 +21,8 @@ WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
 SCORED = {
-    "rendering": "", "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "",
-    "distilled": "distilled@0", "distilled-drift": "distilled@0",
+    "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0",
+    "distilled-drift": "distilled@0",
 }  # fmt: skip
 """Reports on the packaged world, and what it is called in those that compare worlds."""
 KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
@@ -40,7 +40,7 @@ def render() -> str:
         memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
         quantised_table(),
     ]  # fmt: skip
-    return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts) + "\n" + END + tail
+    return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n" + END + tail
 
 
 def world_report() -> str:

@@ -12,7 +12,9 @@ GAINS = ("action_score", "seen_psnr", "return_psnr_gt", "return_psnr_self", "fre
 
 
 def rendering_table() -> list[str]:
-    """Arms of the rendering suite, what they differ by, errors of the depth head, and the time of a chunk."""
+    """Arms of the rendering suite, their differences, errors of the depth head, the time of a chunk; if measured."""
+    if not (RESULTS / "rendering.json").is_file():
+        return []
     report = load("rendering")
     first = f"--worlds {len(report['seeds'])} --first-seed {report['seeds'][0]}"
     command = f"worldenv eval rendering {first} --out DIR"

@@ -48,10 +48,18 @@ def test_chunks_that_need_memory_are_those_above_the_threshold() -> None:
 def test_encoded_shards_are_joined_in_order(tmp_path: Path) -> None:
     for k in (1, 0):
         part = make_latents(torch.full((2, 5), float(k)))
-        save_tensors(tmp_path / f"latents-shard-{k:05d}.safetensors", vars(part))
-    data = LatentDataset.load(tmp_path)
+        tensors = {name: value for name, value in vars(part).items() if value is not None}
+        save_tensors(tmp_path / f"latents-shard-{k:05d}.safetensors", tensors)
+        renders = torch.full((2, 2, 5, 2, 1, 1), float(k)).half()
+        save_tensors(tmp_path / "rendered" / f"latents-shard-{k:05d}.safetensors", tensors | {"renders": renders})
+    data, rendered = LatentDataset.load(tmp_path), LatentDataset.load(tmp_path / "rendered")
     assert len(data) == 4
     assert data.need[:, 0].tolist() == [0, 0, 1, 1]
+    assert data.renders is None
+    assert rendered.renders is not None
+    assert rendered.renders[:, 0, 0, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    assert [len(part.head(3)) for part in (data, rendered)] == [3, 3]
+    assert rendered.head(3).renders.shape[0] == 3  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="no encoded shards"):
         LatentDataset.load(tmp_path / "none")
 

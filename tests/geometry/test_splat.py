@@ -121,6 +121,22 @@ def test_a_batch_equals_its_rows_and_blocks_change_nothing(monkeypatch: pytest.M
     assert torch.equal(whole.depth, again.depth)
 
 
+def test_detail_is_given_back_between_pixels_and_nowhere_else() -> None:
+    """Half a pixel to the side bilinear reading halves what alternates; at pixels' centres nothing may change."""
+    frames = 0.5 + 0.1 * (-1.0) ** torch.arange(WIDTH).expand(1, 1, 1, HEIGHT, WIDTH)
+    depth, pose = torch.full((1, 1, HEIGHT, WIDTH), 4.0), camera(0, 0, 0)[None, None]
+    restore = torch.ones(1, 1)
+    same = splat(frames, depth, pose, pose, K, restore=restore)
+    torch.testing.assert_close(same.colour, splat(frames, depth, pose, pose, K).colour, atol=1e-4, rtol=0)
+    aside = camera(4.0 * 0.25 / float(K[0, 0]), 0, 0)[None, None]  # a quarter of a pixel
+    plain, given = (splat(frames, depth, pose, aside, K, restore=r).colour[..., 2:-2] for r in (None, restore))
+    assert float(given.std()) > 1.2 * float(plain.std())
+    assert float(given.mean()) == pytest.approx(float(plain.mean()), abs=1e-3)
+    flat = torch.full_like(frames, 0.3)
+    torch.testing.assert_close(splat(flat, depth, pose, aside, K, restore=restore).colour[..., 2:-2],
+                               flat[..., 2:-2], atol=1e-5, rtol=0)  # fmt: skip
+
+
 def test_many_patches_are_numbered_in_wider_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = scene(camera(0, 0, 0), camera(1, 1, 30)), camera(0.2, 0.4, 15)[None, None]
     narrow = splat(*source, target, K)

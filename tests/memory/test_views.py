@@ -33,10 +33,16 @@ def bank_of(*degrees: float, rows: int = 1) -> MemoryBank:
 def test_the_best_view_comes_first_and_others_for_what_they_add() -> None:
     bank, target = bank_of(0, 20, 60, 180), looking(10)[None]
     every = torch.arange(4)[None]
-    assert choose_views(bank, every, target, K, 1).tolist() == [[1]]  # of 0 and 20, as good, the newer
+    assert choose_views(bank, every, target, K, 1).tolist() == [[0]]  # of 0 and 20, as good, the older
     two = choose_views(bank, every, target, K, 2)
     assert two.tolist() == [[0, 1]]
     assert choose_views(bank, every, target, K, 4).tolist()[0][-2:] == [0, 1], "what shows nothing new is left out"
+
+
+def test_an_agent_that_stands_still_is_shown_the_oldest_of_its_views() -> None:
+    """Not the newest, which is rendered from the one before it: that would drift further with every chunk."""
+    bank = bank_of(*[30.0] * 6)
+    assert choose_views(bank, torch.tensor([[-1, 2, 3, 4, 5]]), looking(30)[None], K, 3).tolist() == [[-1, -1, 2]]
 
 
 def test_only_candidates_of_the_own_row_are_chosen() -> None:

@@ -84,13 +84,13 @@ class Renderer:
     ) -> Rendered:
         """Render the sources into every frame of the coming chunk."""
         frames, depth, source = bank.shown(places)
-        made = (places >= bank.given[:, None])[:, :, None, None, None].float()
+        made = (places >= bank.given[:, None]).float()
         start = bank.c2w[torch.arange(len(places)), (bank.length - 1).clamp(min=0)]
         found = splat(
-            sharpened(to_pixels(frames), self.config.sharpen * made), depth, source, frame_path(start, c2w),
-            self.spec.K, valid=places >= 0, slack=self.config.slack,
+            to_pixels(frames), depth, source, frame_path(start, c2w), self.spec.K, valid=places >= 0,
+            slack=self.config.slack, restore=self.config.sharpen * made,
         )  # fmt: skip
-        clip = fill_holes(found.colour, found.known)
+        clip = fill_holes(found.colour.clamp(-1, 1), found.known)
         latents = self.vae.encode_chunk(clip.to(self.device, self.vae.dtype))
         known, (low, high) = self._cells(found.known), self.config.known
         return Rendered(latents.float(), known, ((known - low) / (high - low)).clamp(0, 1), self.config.until)
@@ -100,15 +100,6 @@ class Renderer:
         cells = F.avg_pool2d(known.float(), self.vae.spatial_factor)
         frames = self.spec.chunk_frames // self.spec.chunk_latents
         return cells.unflatten(1, (-1, frames)).amin(2)[:, :, None].to(self.device)
-
-
-def sharpened(
-    frames: Tensor,  # (B, S, C, H, W) in [-1, 1]
-    amount: Tensor,  # (B, S, 1, 1, 1)
-) -> Tensor:
-    """Give beforehand what interpolation between pixels will take of fine detail, (B, S, C, H, W)."""
-    mean = F.avg_pool2d(frames.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(frames)
-    return torch.addcmul(frames, amount, frames - mean).clamp_(-1, 1)
 
 
 def fill_holes(

@@ -59,18 +59,21 @@ def splat(
     *,
     valid: Tensor | None = None,  # (B, S) bool: sources to use
     slack: float = 0.0,
+    restore: Tensor | None = None,  # (B, S): detail that is given back between pixels, times what differs from around
 ) -> Splat:
     """Show what the sources know of the targets' views.
 
     Of two sources that show a surface the nearer point wins; ``slack`` is the share of its distance by which a point
-    may lie further than that of a later source and still win, so that sources are in order of trust.
+    may lie further than that of a later source and still win, so that sources are in order of trust. Colours are read
+    bilinearly, which blurs between pixels and at their centres does not; so does ``restore`` what it gives back.
 
     Raises:
         ValueError: if the shapes do not fit together.
     """
     _check(frames, depth, source, target)
     batch, num_sources, channels, height, width = frames.shape
-    patches = _Patches.of(frames.float(), depth.float(), valid)
+    shown = frames.float() if restore is None else _with_detail(frames.float(), restore)
+    patches = _Patches.of(shown, depth.float(), valid, channels)
     K = K.double().to(depth.device)
     motion = invert_se3(target.double())[:, :, None] @ source.double()[:, None]  # (B, V, S, 4, 4)
     turn = K @ motion[..., :3, :3] @ K.inverse()
@@ -78,8 +81,8 @@ def splat(
     views = torch.arange(batch, device=depth.device).repeat_interleave(target.shape[1])
     parts = math.ceil(len(views) * num_sources * height * width / POINTS)
     parts = min(len(views), math.ceil(parts / torch.get_num_threads()) * torch.get_num_threads())
-    shown = _each(partial(patches.show, slack=slack), ways.tensor_split(parts), views.tensor_split(parts))
-    colour, seen = (torch.cat(part) for part in zip(*shown, strict=True))
+    made = _each(partial(patches.show, slack=slack), ways.tensor_split(parts), views.tensor_split(parts))
+    colour, seen = (torch.cat(part) for part in zip(*made, strict=True))
     return Splat(
         colour.view(batch, -1, height, width, channels).movedim(-1, 2), seen.view(batch, -1, height, width)
     )  # fmt: skip
@@ -114,10 +117,11 @@ class _Patches:
     size: tuple[int, int, int]  # S, H, W
     inverse: Tensor  # (B, S, H, W): 1 / z, 0 where there is nothing
     table: Tensor  # (6, B S H W): 1 / z and its slopes along u and v, u, v, number of the source
-    colours: Tensor  # (B S H W, C)
+    colours: Tensor  # (B S H W, C), or (B S H W, 2 C) with detail behind
+    channels: int  # C
 
     @classmethod
-    def of(cls, frames: Tensor, depth: Tensor, valid: Tensor | None) -> _Patches:
+    def of(cls, frames: Tensor, depth: Tensor, valid: Tensor | None, channels: int) -> _Patches:
         there = (depth > NEAR) & (depth < math.inf)
         if valid is not None:
             there = there & valid[:, :, None, None]
@@ -127,7 +131,7 @@ class _Patches:
         where = (x.float().expand_as(inverse) for x in (u + 0.5, v + 0.5, source))
         table = torch.stack([inverse, _slope(inverse, -1), _slope(inverse, -2), *where]).flatten(1)
         return cls(
-            (count, height, width), inverse, table, frames.movedim(2, -1).flatten(0, 3).contiguous()
+            (count, height, width), inverse, table, frames.movedim(2, -1).flatten(0, 3).contiguous(), channels
         )  # fmt: skip
 
     def show(
@@ -141,7 +145,7 @@ class _Patches:
         keys = self._nearest(ways, rows, slack)
         count, height, width = keys.shape
         depth = torch.full((keys.numel(),), math.inf, device=keys.device)
-        colour = torch.zeros(keys.numel(), self.colours.shape[1], device=keys.device)
+        colour = torch.zeros(keys.numel(), self.channels, device=keys.device)
         view = torch.arange(count, device=keys.device).repeat_interleave(height * width)
         v, u = torch.meshgrid(*(torch.arange(n, device=keys.device) + 0.5 for n in (height, width)), indexing="ij")
         pixels = torch.stack([u, v]).flatten(1).repeat(1, count)
@@ -239,12 +243,25 @@ class _Patches:
         left, top = u.floor(), v.floor()
         corner = begin + torch.add(left, top, alpha=width).long()
         right, below = (left < width - 1).long(), width * (top < height - 1).long()
-        across = (u - left)[:, None]
+        across, along = (u - left)[:, None], (v - top)[:, None]
         upper, lower = (
             torch.lerp(self.colours.index_select(0, line), self.colours.index_select(0, line + right), across)
             for line in (corner, corner + below)
         )
-        return torch.lerp(upper, lower, (v - top)[:, None])
+        read = torch.lerp(upper, lower, along)
+        if read.shape[1] == self.channels:
+            return read
+        colour, detail = read.chunk(2, 1)
+        return torch.addcmul(colour, 2 * (across * (1 - across) + along * (1 - along)), detail)
+
+
+def _with_detail(
+    frames: Tensor,  # (B, S, C, H, W)
+    restore: Tensor,  # (B, S)
+) -> Tensor:
+    """Put behind the colours how far they differ from those around, (B, S, 2 C, H, W)."""
+    mean = F.avg_pool2d(frames.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(frames)
+    return torch.cat([frames, restore[:, :, None, None, None] * (frames - mean)], 2)
 
 
 def _key_bits(points: int) -> tuple[int, torch.dtype]:

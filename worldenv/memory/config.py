@@ -34,8 +34,9 @@ class RenderConfig:
     view, where the policy looks further back than that)."""
     slack: float = 0.3
     """Share of its depth by which an older view may lie behind a newer one and still be shown."""
-    sharpen: float = 0.6
-    """How much of the difference from a 3x3 mean is added to frames that were made, which interpolation then blurs."""
+    sharpen: float = 1.0
+    """How much of the difference from a 3x3 mean is given back to frames that were made, where they are read between
+    pixels, which blurs them; what is given is shown as it is."""
     until: float = 0.5
     """Noise level down to which the sampler's estimate is replaced by the render; above 1 it never is."""
     known: tuple[float, float] = (0.3, 0.8)

@@ -26,14 +26,14 @@ def choose_views(
 ) -> Tensor:
     """Pick latents one by one, each for what it adds to what the others show; (B, count) int64, ascending, -1 for none.
 
-    What shows nothing new is not picked. Of equals the newest is.
+    What shows nothing new is not picked. Of equals the oldest is: what is rendered from renders again and again drifts.
     """
     shown = _shown(bank, candidates, target, K)  # (B, N, cells)
     best = torch.full((len(candidates), count), -1)
     covered = torch.zeros_like(shown[:, 0])
     row = torch.arange(len(candidates))
     for i in range(count):
-        gain = (shown & ~covered[:, None]).sum(-1) * candidates.shape[1] + torch.arange(candidates.shape[1])
+        gain = (shown & ~covered[:, None]).sum(-1) * candidates.shape[1] + torch.arange(candidates.shape[1]).flip(0)
         gain, pick = gain.max(1)
         chosen = shown[row, pick]
         adds = (chosen & ~covered).any(-1)
