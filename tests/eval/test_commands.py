@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from worldenv.base.dynamics import WorldSpec
 from worldenv.engine.world import World
@@ -179,6 +181,14 @@ def test_bench_backends_pairs_every_way_with_the_reference(tiny_world_dir: Path,
         assert same or 20 < row["first_chunk_psnr"] < 60
 
 
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Let no other test in this process find the precision that a benchmark asked for."""
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
 def test_bench_training_pairs_steps_of_equal_losses(tmp_path: Path) -> None:
     bench_training(tmp_path / "bench.json", name="tiny", sizes=(4,), num_steps=2)
     rows = json.loads((tmp_path / "bench.json").read_text())["timing"]

@@ -37,7 +37,7 @@ def test_the_worlds_levels_are_among_the_trained_ones(tiny_world: World) -> None
 def test_a_model_that_knows_the_data_is_consistent(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the straight velocity to one x0 everywhere, the teacher's step stays on its line: no loss, no error."""
     stage = make_stage(tiny_world)
-    _, target = stage._targets(torch.Generator().manual_seed(0))
+    _, target, _ = stage._targets(torch.Generator().manual_seed(0))
     x0 = target.latents.repeat_interleave(3, 0)
     calls: list[tuple[WorldDiT, torch.Tensor]] = []
 

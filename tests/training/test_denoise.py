@@ -73,7 +73,9 @@ def test_a_perfect_network_has_no_loss(tiny_world: World, monkeypatch: pytest.Mo
     class Oracle(nn.Module):
         patch_embedding = nn.Linear(1, 1)
 
-        def forward(self, x: torch.Tensor, cond: Conditioning, mask: object = None) -> torch.Tensor:
+        def forward(
+            self, x: torch.Tensor, cond: Conditioning, mask: object = None, render: object = None
+        ) -> torch.Tensor:
             seen["timesteps"], seen["mask"] = cond.timesteps, mask
             answer = seen["target"].clone()
             answer[:, 0] = 1e6
@@ -104,7 +106,7 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
     data.need[1, 17:21] = 1.0  # clip 1, entry 5
     stage = MemoryStage(tiny_world, DenoiseConfig(necessary=1.0), OptimConfig(batch=8), data=data, heldout=None)
     assert stage.needed.tolist() == [[1, 5]]
-    bank, target = stage._targets(torch.Generator().manual_seed(0))
+    bank, target, _ = stage._targets(torch.Generator().manual_seed(0))
     assert torch.equal(target.latents, data.latents[1, 17:21].float().expand(8, -1, -1, -1, -1))
     assert bank.length.tolist() == [17] * 8
     assert torch.equal(bank.latents[0, :17], data.latents[1, :17].float())
@@ -112,7 +114,7 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
 
 def test_history_ends_where_the_target_begins(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
-    bank, target = stage._targets(torch.Generator().manual_seed(3))
+    bank, target, _ = stage._targets(torch.Generator().manual_seed(3))
     for row in range(3):
         first = stage.chunk * (int(target.entry[row, 0]) - 1) + 1
         assert int(bank.length[row]) == first
@@ -150,7 +152,7 @@ def test_labels_are_dropped_for_whole_samples(tiny_world: World) -> None:
 
 def test_windows_are_chunk_aligned(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
-    bank = stage._windows(64, 2, torch.Generator().manual_seed(0))
+    bank, _ = stage._windows(64, 2, torch.Generator().manual_seed(0))
     assert bank.latents.shape[:2] == (64, 9)
     starts = set()
     for row in range(64):

@@ -7,6 +7,7 @@ What it knows of a chunk guides the sampler, or enters the transformer, or both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from ..models.vae import to_pixels
 from .rollout import Rendered
 from .world import World
 
+NEVER = 2.0
+"""A noise level that no step of a sampler has."""
 LOOKS_BACK = ("worldplay", "worldscape", "random", "oracle")
 """Policies that look further back than the recent past; with these the start view may always be a source."""
 
@@ -36,6 +39,14 @@ def renders(world: World, memory: MemoryConfig) -> bool:
         world.require_depth_head()
         raise ValueError("memory.render=true: a rolling window denoises several chunks at once; set render=false")
     return able if memory.render is None else memory.render
+
+
+def unguided(world: World) -> MemoryConfig:
+    """Return a world's memory as it is when renders do not guide the sampler: what its transformer knows by itself."""
+    memory = world.config.memory
+    if not world.config.dit.render_input:
+        return replace(memory, render=False)
+    return replace(memory, rendering=replace(memory.rendering, until=NEVER))
 
 
 class Renderer:

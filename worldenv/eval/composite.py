@@ -14,6 +14,7 @@ import numpy as np
 
 from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ..base.log import console
+from ..engine.render import unguided
 from ..engine.world import World
 from ..memory.config import num_slots
 from .arms import Progress, WorldArm
@@ -66,11 +67,11 @@ def _of_parent(folder: Path) -> dict[str, float]:
 
 
 def measured(world: World) -> dict[str, float]:
-    """Step a world along the paths; return what counts of it."""
+    """Step a world along the paths, not guided by renders, which would hide what it knows; return what counts of it."""
     world.vae.to(world.dit.patch_embedding.weight.device)
     window = FRAMES_PER_LATENT * num_slots(world.config.memory, world.spec.chunk_latents)
     cases, judge, truth = _prepared(world.spec, window)
-    scores = judge(WorldArm(world, world.config.memory)(cases, Progress()), cases)
+    scores = judge(WorldArm(world, unguided(world))(cases, Progress()), cases)
     found = {name: float(np.nanmean(values)) for name, values in scores.metrics.items()}
     found |= {f"{kind}_error": abs(1 - found[f"{kind}_ratio"]) for kind in ("contrast", "motion")}
     found |= {name: frechet_distance(_flat(made), _flat(truth[name])) for name, made in scores.features.items()}
