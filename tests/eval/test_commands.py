@@ -183,7 +183,8 @@ def test_bench_backends_pairs_every_way_with_the_reference(tiny_world_dir: Path,
 
 @pytest.fixture
 def fresh_accelerator() -> Iterator[None]:
-    """Let no other test in this process find the precision that a benchmark asked for."""
+    """Let a benchmark ask for its own precision, and no other test in this process find that."""
+    AcceleratorState._reset_state()
     yield
     AcceleratorState._reset_state()
 
