@@ -37,7 +37,9 @@ def renders(world: World, memory: MemoryConfig) -> bool:
     able = world.depth_head is not None and not world.config.sampler.rolling and not world.spec.start_in_chunk
     if memory.render and not able:
         world.require_depth_head()
-        raise ValueError("memory.render=true: a rolling window denoises several chunks at once; set render=false")
+        why = "a rolling window denoises several chunks at once" if world.config.sampler.rolling else (
+            "its start view is part of the first chunk")  # fmt: skip
+        raise ValueError(f"memory.render=true: {why}; set render=false")
     return able if memory.render is None else memory.render
 
 

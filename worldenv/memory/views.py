@@ -7,13 +7,13 @@ from torch import Tensor
 
 from ..geometry.camera import pixel_rays
 from ..geometry.pose import invert_se3
+from ..geometry.splat import NEAR
 from .bank import MemoryBank
 
 STRIDE = 4
 """Every so manieth pixel of a remembered view, each way, is looked at."""
 CELL = 8
 """Pixels of a coming view, each way, that count as shown where one of those falls into them."""
-NEAR = 0.05
 
 
 @torch.no_grad()
