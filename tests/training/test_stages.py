@@ -20,6 +20,7 @@ from worldenv.models.vae import VAEConfig
 from worldenv.training.context_forcing import ContextForcingConfig
 from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.loop import OptimConfig
+from worldenv.training.renders import RendersConfig
 from worldenv.training.stages import STAGES, TrainConfig, _start_world, train
 from worldenv.training.vae import VAELossConfig
 
@@ -135,7 +136,9 @@ def test_a_trained_world_can_go_on_with_rendered_memory_as_input(
     chain: dict[str, Path], recording: Path, tmp_path: Path
 ) -> None:
     config = config_for(recording, chain["heads"], steps=2)
-    config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, render_input=True))
+    config = dataclasses.replace(
+        config, dit=dataclasses.replace(config.dit, render_input=True), renders=RendersConfig(generated=0.5)
+    )
     assert torch.equal(
         _start_world("memory", config).dit.proj_out.weight, World.load(chain["heads"]).dit.proj_out.weight
     )
@@ -144,6 +147,14 @@ def test_a_trained_world_can_go_on_with_rendered_memory_as_input(
     assert world.dit.render_embedding is not None
     assert bool(world.dit.render_embedding.weight.any()), "it has learned something"
     assert [p.stage for p in world.config.provenance][-2:] == ["heads", "memory"]
+    further = dataclasses.replace(config_for(recording, tmp_path / "run", steps=1), dit=DiTConfig())
+    train("teacher", further, tmp_path / "teacher")
+    few_step = dataclasses.replace(
+        config_for(recording, tmp_path / "run", tmp_path / "teacher", steps=2), dit=DiTConfig()
+    )
+    train("context_forcing", few_step, tmp_path / "few")
+    assert np.isfinite(losses(tmp_path / "few")).all()
+    assert World.load(tmp_path / "few").config.dit.render_input
     headless = dataclasses.replace(config, init=chain["memory"])
     with pytest.raises(ValueError, match="worldenv train heads"):
         train("memory", headless, tmp_path / "headless")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.checkpoint import load_tensors
 from ..base.dynamics import FRAMES_PER_LATENT
 from ..base.log import track
 from .schema import Clip, read_shard, shard_paths
@@ -59,22 +58,18 @@ class LatentDataset:
     labels: Tensor  # (N, F) int64
     need: Tensor  # (N, F) float32: share of each latent's surface that only memory can know
     renders: Tensor | None = None  # (N, R, F, C + 1, h, w) float16: what rendered memory knows, and shares known
+    frames: Tensor | None = None  # (N, E, H, W, 3) uint8: how the VAE shows the last latent of each entry, and
+    depth: Tensor | None = None  # (N, E, H, W) float16: what the depth head sees in it, where memory is rendered
 
     @classmethod
-    def load(cls, folder: Path) -> LatentDataset:
-        """Read every encoded shard of a folder (see ``training.encode``)."""
-        paths = sorted(folder.glob("latents-*.safetensors"))
-        if not paths:
-            raise ValueError(f"{folder}: no encoded shards (latents-*.safetensors)")
-        parts = [load_tensors(path)[0] for path in paths]
-        return cls(**{key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+    def join(cls, shards: Sequence[Mapping[str, Tensor]]) -> LatentDataset:
+        """Join encoded shards (see ``training.encode``)."""
+        return cls(**{name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
 
     def head(self, count: int | None) -> LatentDataset:
         """Return the first clips, all by default."""
-        renders = None if self.renders is None else self.renders[:count]
-        return LatentDataset(
-            self.latents[:count], self.c2w[:count], self.labels[:count], self.need[:count], renders
-        )  # fmt: skip
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return LatentDataset(**{name: part[:count] for name, part in parts.items() if part is not None})
 
     def __len__(self) -> int:
         return len(self.latents)

@@ -35,6 +35,14 @@ class Rendered:
         latents, known, mask = (x.repeat_interleave(count, 0) for x in (self.latents, self.known, self.mask))
         return Rendered(latents, known, mask, self.until)
 
+    def only(
+        self,
+        rows: Tensor,  # (B,) bool
+    ) -> Rendered:
+        """Return the same with nothing known in the other rows."""
+        keep = rows.to(self.known.device)[:, None, None, None, None]
+        return Rendered(self.latents * keep, self.known * keep, self.mask * keep, self.until)
+
     def to(self, device: torch.device) -> Rendered:
         """Move it to a device."""
         return Rendered(self.latents.to(device), self.known.to(device), self.mask.to(device), self.until)

@@ -120,6 +120,8 @@ class ContextForcingStage(JointStage):
         if self.forcing.source == "self":
             for start in range(1, int(segment.first.max()), self.chunk):
                 self._roll_history(segment, start, generator)
+            whole = slice(0, self.num_latents)
+            segment = replace(segment, rendered=self._render(segment, segment.joint, whole))
         return segment
 
     @torch.no_grad()
@@ -128,11 +130,14 @@ class ContextForcingStage(JointStage):
         bank, part, zeros = segment.bank, slice(start, start + self.chunk), torch.zeros_like(segment.first)
         now = replace(segment, first=zeros + start, c2w=bank.c2w[:, part], labels=bank.labels[:, part])
         index = self._choose(bank.with_length(now.first), now.c2w, zeros, list(range(len(zeros))))
-        prepared = self._prepare(self.module, now, index, slice(0, self.chunk))
+        whole = slice(0, self.chunk)
+        prepared = self._prepare(self.module, now, index, whole, self._render(now, index, whole))
         noise = partial(self._noise, bank.latents[:, part].shape, generator)
         made = generate_chunk(prepared, noise(), self.sampler, renoise=noise)
         rows = segment.first > start
         bank.latents[rows, part] = made.to("cpu", torch.float32)[rows]
+        if self.renderer is not None:
+            self.renderer.show(bank, zeros + start + self.chunk - 1)
 
     def rollout(self, segment: Segment, generator: torch.Generator, *, exits: Sequence[int]) -> Tensor:
         """Generate a segment chunk by chunk, each against its memory of the history and of the chunks before it.
@@ -145,10 +150,16 @@ class ContextForcingStage(JointStage):
         for i, index in enumerate(segment.chosen):
             part = slice(i * self.chunk, (i + 1) * self.chunk)
             with torch.no_grad():
-                prepared = self._prepare(self.module, segment, index, part)
+                prepared = self._prepare(self.module, segment, index, part, self._render(segment, index, part))
             chunks.append(generate_chunk(prepared, noise(), self.sampler, renoise=noise, exit_step=exits[i]))
-            segment.put(part, chunks[-1])
+            self._put(segment, part, chunks[-1])
         return torch.cat(chunks, 1)
+
+    def _put(self, segment: Segment, part: slice, latents: Tensor) -> None:
+        """Remember latents of the segment (its F axis), and what they show if memory is rendered."""
+        segment.put(part, latents)
+        if self.renderer is not None:
+            self.renderer.show(segment.bank, segment.first + part.stop - 1)
 
     def _draw_exits(self, generator: torch.Generator) -> list[int]:
         count = self.config.num_chunks if self.forcing.exit_per_chunk else 1

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-from ..base.checkpoint import save_tensors
+from ..base.checkpoint import load_tensors, save_tensors
 from ..base.device import default_dtype, resolve_device
 from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
@@ -18,7 +18,7 @@ from ..data.schema import Clip, read_shard, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..engine.world import World
 from ..models.vae import to_pixels
-from .renders import ClipRenderer, DegradeConfig
+from .renders import ClipRenderer, RendersConfig
 
 
 def recording_name(folder: Path) -> str:
@@ -36,31 +36,45 @@ def recording_digest(folder: Path) -> str:
 
 
 @torch.no_grad()
-def encode_recording(world: World, data: Path, cache: Path, *, max_clips: int | None = None) -> LatentDataset:
+def encode_recording(
+    world: World, data: Path, cache: Path, *, max_clips: int | None = None, renders: RendersConfig | None = None
+) -> LatentDataset:
     """Encode every shard that is not encoded yet by this VAE and load the result.
 
     The cache folder is keyed by the encoder, the sizes of chunk and window, and the recording's first shard, so that a
-    change of any of them encodes anew, and a copy of the recording does not.
+    change of any of them encodes anew, and a copy of the recording does not. A transformer that takes renders in gets
+    them, by ``renders``.
     """
     paths = shard_paths(data)
-    folder = cache / f"{data.name}-{_fingerprint(world, paths)}"
+    if not world.config.dit.render_input:
+        renders = None
+    elif renders is None:
+        renders = RendersConfig()
+    folder = cache / f"{data.name}-{_fingerprint(world, paths, renders)}"
     folder.mkdir(parents=True, exist_ok=True)
     before = world.vae.latent_mean.device
-    renders = world.config.dit.render_input
-    for module in (world.vae, *([world.require_depth_head()] if renders else [])):
+    modules = [world.vae, *([world.require_depth_head()] if renders else [])]
+    if renders and renders.generated:
+        modules.append(world.dit)
+    for module in modules:
         module.to(resolve_device("auto"))
+    shards, count = [], 0
     for path in track(paths, f"encoding {data.name}", total=len(paths)):
         target = folder / f"latents-{path.stem}.safetensors"
         if not target.exists():
-            save_tensors(target, _encode_shard(world, path))
-    for module in (world.vae, *([world.require_depth_head()] if renders else [])):
+            save_tensors(target, _encode_shard(world, path, renders))
+        shards.append(load_tensors(target)[0])
+        count += len(shards[-1]["latents"])
+        if max_clips is not None and count >= max_clips:
+            break
+    for module in modules:
         module.to(before)
-    return LatentDataset.load(folder).head(max_clips)
+    return LatentDataset.join(shards).head(max_clips)
 
 
-def _fingerprint(world: World, paths: list[Path]) -> str:
+def _fingerprint(world: World, paths: list[Path], renders: RendersConfig | None) -> str:
     """Hash what the encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording; where they
-    hold renders also depth head, decoder and how memory is rendered.
+    hold renders also depth head, decoder and how memory is rendered, and the transformer where it made some of that.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(world.vae.state_dict().items()):
@@ -68,21 +82,23 @@ def _fingerprint(world: World, paths: list[Path]) -> str:
             continue
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
-    if world.config.dit.render_input:
-        for name, tensor in sorted(world.require_depth_head().state_dict().items()):
+    if renders is not None:
+        parts = [*world.require_depth_head().state_dict().items()]
+        parts += world.dit.state_dict().items() if renders.generated else []
+        for name, tensor in sorted(parts):
             digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         decoder = world.vae.state_dict()["decoder.linear.conv.weight"]
-        digest.update(f"{world.config.memory.rendering}".encode() + decoder.float().cpu().numpy().tobytes())
+        digest.update(f"{world.config.memory.rendering}{renders}".encode() + decoder.float().cpu().numpy().tobytes())
     digest.update(paths[0].read_bytes())
     return digest.hexdigest()
 
 
-def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
+def _encode_shard(world: World, path: Path, renders: RendersConfig | None) -> dict[str, torch.Tensor]:
     vae = world.vae.eval()
     device = vae.latent_mean.device
     rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "need": []}
     bf16 = default_dtype(device) == torch.bfloat16
-    renderer = ClipRenderer(world, DegradeConfig()) if world.config.dit.render_input else None
+    renderer = None if renders is None else ClipRenderer(world, renders)
     for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
@@ -94,8 +110,9 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
             latents = vae.encode(pixels[None])[0]
             if renderer is not None:
                 generator = torch.Generator().manual_seed(int(clip.attributes.get("map_seed", 0)))
-                made = renderer(torch.from_numpy(clip.frames[0]), latents.float(), torch.from_numpy(c2w), generator)
-                rows.setdefault("renders", []).append(made)
+                start, poses = torch.from_numpy(clip.frames[0]), torch.from_numpy(c2w)
+                for name, part in renderer(start, latents.float(), poses, torch.from_numpy(labels), generator).items():
+                    rows.setdefault(name, []).append(part)
         rows["latents"].append(latents.cpu().half())
         rows["c2w"].append(torch.from_numpy(c2w))
         rows["labels"].append(torch.from_numpy(labels))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import LatentDataset
-from ..engine.rollout import Prepared, generate_chunk, prepare
+from ..engine.rollout import Prepared, Rendered, generate_chunk, prepare
 from ..engine.world import World
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout
@@ -27,6 +27,7 @@ from .denoise import DenoiseConfig
 from .loop import OptimConfig
 from .memory import MemoryStage
 from .preview import NUM_CLIPS, compare
+from .renders import SegmentRenderer
 from .symptoms import symptoms
 
 
@@ -41,6 +42,8 @@ class Segment:
     labels: Tensor  # (B, F)
     chosen: tuple[Tensor, ...]  # C_i of every chunk: (B, S) index of latents, -1 in empty slots
     joint: Tensor  # (B, S') the same for C^tea
+    rendered: Rendered | None = None  # what C^tea shows of the segment, if the transformer takes that in
+    shows: Tensor | None = None  # (B,) bool: rows that renders show something to
 
     def without_labels(self, rows: Tensor) -> Segment:
         """Return the same with no keys held in these rows, (B,) bool."""
@@ -86,11 +89,8 @@ class JointStage(MemoryStage):
         heldout: LatentDataset | None,
     ) -> None:  # fmt: skip
         super().__init__(world, config, optim, data=data, heldout=heldout)
-        if self.module.config.render_input:
-            raise ValueError(
-                "[dit] render_input: segments of several chunks are not rendered; distil a transformer without it"
-            )
         self.num_latents = config.num_chunks * self.chunk
+        self.renderer = SegmentRenderer(world) if self.module.config.render_input else None
         for part in (self.data, self.heldout):
             if (found := part.latents.shape[1]) < 1 + self.num_latents:
                 raise ValueError(
@@ -102,7 +102,7 @@ class JointStage(MemoryStage):
         """Draw segments after at most ``longest`` chunks of history; ``ahead`` as in ``cut``."""
         clips, entries = self._draw_segments(generator, longest)
         pick, seeds = self._draw_policies(len(clips), generator)
-        return self.cut(self.data, clips, entries, pick, seeds, ahead=ahead)
+        return self.cut(self.data, clips, entries, pick, seeds, ahead=ahead, generator=generator)
 
     def _draw_segments(self, generator: torch.Generator, longest: int | None) -> tuple[Tensor, Tensor]:
         """Draw (clip, first entry), each (B,): a share ``necessary`` of them holds a chunk that needs memory."""
@@ -120,11 +120,13 @@ class JointStage(MemoryStage):
         return clips, entries
 
     def cut(
-        self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int], *, ahead: int = 1
-    ) -> Segment:
+        self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int], *, ahead: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Segment:  # fmt: skip
         """Cut segments out of clips and choose every chunk's context, which its poses and its past's determine.
 
         With ``ahead`` the poses of so many chunks from it on: it is the front of a window that shares the context.
+        With a generator what is rendered is made worse and left out as in training.
         """
         first, rows = self.chunk * (entries - 1) + 1, clips[:, None]
         inside = first[:, None] + torch.arange(self.num_latents)
@@ -141,7 +143,29 @@ class JointStage(MemoryStage):
             joint = self._best_latents(bank.with_length(first), c2w)
         else:
             assert_aligned(chosen, joint, first)
-        return Segment(bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen, joint)
+        segment = Segment(
+            bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen, joint
+        )
+        return segment if self.renderer is None else self._with_renders(segment, self.renderer, data, clips, generator)
+
+    def _with_renders(
+        self, segment: Segment, renderer: SegmentRenderer, data: LatentDataset, clips: Tensor,
+        generator: torch.Generator | None,
+    ) -> Segment:  # fmt: skip
+        """Keep what the history shows, and render C^tea into the segment."""
+        shows = torch.ones(len(clips), dtype=torch.bool)
+        if generator is not None:
+            shows = torch.rand(len(clips), generator=generator) >= self.config.render_dropout
+        segment = replace(segment, bank=renderer.begin(segment.bank, data, clips, generator), shows=shows)
+        return replace(segment, rendered=self._render(segment, segment.joint, slice(0, self.num_latents)))
+
+    def _render(self, segment: Segment, index: Tensor, part: slice) -> Rendered | None:
+        """Render the latents ``index`` (B, S) into a part of the segment, whole chunks."""
+        if self.renderer is None:
+            return None
+        assert segment.shows is not None
+        made = self.renderer(segment.bank, index, segment.c2w[:, part], segment.first + part.start)
+        return made.only(segment.shows).to(self.module.patch_embedding.weight.device)
 
     def _best_latents(self, bank: MemoryBank, c2w: Tensor) -> Tensor:
         """Index the recent latents and those single older ones that a whole segment overlaps with most, (B, S')."""
@@ -149,19 +173,22 @@ class JointStage(MemoryStage):
         latents = replace(memory, retrieved_chunks=memory.retrieved_chunks * self.chunk)
         return select(bank, Query(c2w), latents, Layout(1)).index
 
-    def _prepare(self, dit: WorldDiT, segment: Segment, index: Tensor, part: slice) -> Prepared:
+    def _prepare(
+        self, dit: WorldDiT, segment: Segment, index: Tensor, part: slice, rendered: Rendered | None = None
+    ) -> Prepared:
         """Encode the latents ``index`` (B, S) for a part of the segment: clean, and labelled as clean context is."""
         context = gather(segment.bank, index, self.layout, first=self._kept(segment.first + part.start))
         return prepare(
             dit, context, c2w=segment.c2w[:, part], labels=segment.labels[:, part],
             latent_shape=self.world.latent_shape, K=self.K, unit=self.world.spec.unit, cache=GradientCache(),
+            rendered=rendered,
         )  # fmt: skip
 
     def _prepare_joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
         """Encode C^tea for the whole segment."""
         before = segment.joint < segment.first[:, None]
         assert bool(before.all()), "the teacher's context ends where the segment begins"
-        return self._prepare(dit, segment, segment.joint, slice(0, self.num_latents))
+        return self._prepare(dit, segment, segment.joint, slice(0, self.num_latents), segment.rendered)
 
     def generate_joint(self, dit: WorldDiT, segment: Segment, generator: torch.Generator) -> Tensor:
         """Denoise segments jointly with a teacher, (B, F, C, h, w)."""

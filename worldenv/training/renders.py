@@ -1,8 +1,9 @@
-"""Renders for training: what rendered memory would know of every chunk of a recorded clip, made once with its latents.
+"""Renders for training: what rendered memory knows of the chunks of recorded clips.
 
-Frames are as the VAE decodes them and depth is what the head sees in those, as when a world is stepped; the start view
-is true. Further variants bear noise of depth, softness and missing sources, so that a world does not trust a render
-blindly.
+Frames are as the VAE decodes them and depth is what the head sees in those, as when a world is stepped. What a stage
+without rollouts needs is made once with the latents (``ClipRenderer``); segments that a student rolls out are rendered
+as it goes, from its own frames too (``SegmentRenderer``). A share bears noise of depth, softness and missing sources,
+or shows what the world made instead of what was recorded, so that a world does not trust a render blindly.
 """
 
 from __future__ import annotations
@@ -13,20 +14,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..base.device import resolve_device
+from ..data.dataset import LatentDataset
 from ..engine.render import Renderer
-from ..engine.rollout import Rendered
+from ..engine.rollout import Rendered, generate_chunk, prepare
 from ..engine.world import World
+from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, with_policy
+from ..memory.context import gather
 from ..memory.select import Query, select
 from ..models.vae import to_frames
 
 VARIANTS = 2
-"""Renders of each chunk: one as it is, the others degraded."""
+"""Renders of each chunk: one as it is, the other degraded."""
+DECODED = 4
+"""Latents after which what the VAE decodes no longer depends on what came before."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DegradeConfig:
+class RendersConfig:
     """What degraded renders bear."""
 
     scale: float = 0.06
@@ -39,12 +46,19 @@ class DegradeConfig:
     """Standard deviation of smooth noise of colours, in pixel values of 0..1."""
     missing: float = 0.25
     """Share of sources that are missing."""
+    generated: float = 0.0
+    """Share of clips whose degraded renders show what the world makes of each chunk, not what was recorded."""
+
+    def __post_init__(self) -> None:
+        for name in ("soft", "missing", "generated"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"[renders] {name}={getattr(self, name)} is a share, from 0 to 1")
 
 
 class ClipRenderer:
     """Renders every chunk of a clip from what lies before it."""
 
-    def __init__(self, world: World, config: DegradeConfig) -> None:
+    def __init__(self, world: World, config: RendersConfig) -> None:
         self.world, self.config = world, config
         self.memory = with_policy(world.config.memory, "worldplay")
         self.renderer = Renderer(world, world.spec, self.memory)
@@ -56,48 +70,127 @@ class ClipRenderer:
         start: Tensor,  # (H, W, 3) uint8
         latents: Tensor,  # (F, C, h, w)
         c2w: Tensor,  # (F, 4, 4)
+        labels: Tensor,  # (F,)
         generator: torch.Generator,
-    ) -> Tensor:
-        """Return renders of all latents, (VARIANTS, F, C + 1, h, w) float16: known latents, and shares known.
+    ) -> dict[str, Tensor]:
+        """Return a clip's ``renders``, ``frames`` and ``depth``, as ``LatentDataset`` has them.
 
-        The start view's are 0, and those of a rest that is no whole chunk.
+        Renders of the start view are 0, and those of a rest that is no whole chunk.
         """
-        bank = self._bank(start, latents, c2w)
         parts = [part for part in self.layout.parts(len(latents)) if part.start]
-        first = bank.length
-        coming = torch.stack([c2w[part] for part in parts])
+        first, coming = torch.tensor([part.start for part in parts]), torch.stack([c2w[part] for part in parts])
+        bank = self._bank(start, latents, c2w, labels, first)
         index = select(bank, Query(coming), self.memory, self.layout).index
         places = self.renderer.sources(bank, index, coming)
+        made = self.renderer(bank, places, coming)
+        worse = bank
+        if float(torch.rand(1, generator=generator)) < self.config.generated:
+            whole = self._generated(bank, index, made, coming, generator)
+            worse = self._bank(start, torch.cat([latents[:1], whole.flatten(0, 1)]), c2w, labels, first)
+        missing = torch.rand(places.shape, generator=generator) < self.config.missing
+        again = self.renderer(degraded(worse, self.config, generator), torch.where(missing, -1, places), coming)
         result = torch.zeros(VARIANTS, len(latents), latents.shape[1] + 1, *latents.shape[2:], dtype=torch.float16)
-        for variant in range(VARIANTS):
-            if variant:
-                bank = degraded(bank, self.config, generator)
-                missing = torch.rand(places.shape, generator=generator) < self.config.missing
-                places = torch.where(missing, -1, places)
-            made = self.renderer(bank, places, coming)
-            whole = torch.cat([made.latents * (made.known > 0), made.known], 2).cpu().half()
-            for row, begin in enumerate(first.tolist()):
-                result[variant, begin : begin + whole.shape[1]] = whole[row]
-        return result
+        for variant, rendered in enumerate((made, again)):
+            known = torch.cat([rendered.latents * (rendered.known > 0), rendered.known], 2).cpu().half()
+            result[variant, 1 : 1 + known.shape[0] * known.shape[1]] = known.flatten(0, 1)
+        assert bank.frames is not None
+        assert bank.depth is not None
+        return {"renders": result, "frames": bank.frames[0].clone(), "depth": bank.depth[0].clone()}
 
-    def _bank(self, start: Tensor, latents: Tensor, c2w: Tensor) -> MemoryBank:
-        """Return a row for every chunk: the clip, as the world would have shown it, up to there."""
-        vae = self.world.vae
-        frames = to_frames(vae.decode(latents[None].to(vae.latent_mean.device)))[:, ::4].cpu()
+    def _bank(self, start: Tensor, latents: Tensor, c2w: Tensor, labels: Tensor, first: Tensor) -> MemoryBank:
+        """Return a row for every chunk: the clip, as the world would have shown it, up to there (``first`` latents)."""
+        vae, chunk = self.world.vae, self.layout.chunk_latents
+        frames = to_frames(vae.decode(latents[None].to(vae.latent_mean.device)))[:, :: 4 * chunk].cpu()
         frames[0, 0] = start
-        chunk = self.layout.chunk_latents
-        depth = torch.zeros(frames.shape[:-1], dtype=torch.float16)
-        depth[:, ::chunk] = self.renderer.depth(frames[:, ::chunk]).cpu().half()
-        first = torch.tensor([part.start for part in self.layout.parts(len(latents)) if part.start])
-        rows = len(first)
-        whole = [x.expand(rows, *x.shape[1:]) for x in (latents[None].float(), c2w[None], frames, depth)]
-        labels = torch.zeros(rows, len(latents), dtype=torch.long)
+        depth = self.renderer.depth(frames).cpu().half()
+        count = len(latents)
+
+        def rows(part: Tensor) -> Tensor:
+            return part.expand(len(first), *part.shape)
+
         return MemoryBank(
-            whole[0], whole[1], labels, first, frames=whole[2], depth=whole[3], given=torch.ones_like(first)
+            rows(latents.float()), rows(c2w[:count]), rows(labels[:count]), first, frames=rows(frames[0]),
+            depth=rows(depth[0]), every=chunk, given=torch.ones_like(first),
         )  # fmt: skip
 
+    def _generated(
+        self, bank: MemoryBank, index: Tensor, rendered: Rendered, c2w: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Let the world make every chunk after its true past, (rows, F, C, h, w)."""
+        world, spec, device = self.world, self.world.spec, rendered.latents.device
+        inside = bank.length[:, None] + torch.arange(c2w.shape[1])
+        labels = bank.labels[torch.arange(len(inside))[:, None], inside]
+        prepared = prepare(
+            world.dit, gather(bank, index, self.layout), c2w=c2w, labels=labels, latent_shape=world.latent_shape,
+            K=normalise_intrinsics(spec.K, width=spec.width, height=spec.height), unit=spec.unit, rendered=rendered,
+        )  # fmt: skip
 
-def degraded(bank: MemoryBank, config: DegradeConfig, generator: torch.Generator) -> MemoryBank:
+        def noise() -> Tensor:
+            return torch.randn(rendered.latents.shape, generator=generator).to(device)
+
+        return generate_chunk(prepared, noise(), world.config.sampler, renoise=noise)
+
+
+class SegmentRenderer:
+    """Renders the coming chunks of B clips from banks that hold what their latents show."""
+
+    def __init__(self, world: World) -> None:
+        for module in (world.vae, world.require_depth_head()):
+            module.to(resolve_device("auto"))
+        self.world, self.renderer = world, Renderer(world, world.spec, world.config.memory)
+        self.chunk = world.spec.chunk_latents
+
+    def begin(
+        self,
+        bank: MemoryBank,
+        data: LatentDataset,
+        clips: Tensor,  # (B,)
+        generator: torch.Generator | None,
+    ) -> MemoryBank:
+        """Return the bank with what these clips show; with a generator half of the rows are degraded."""
+        assert data.frames is not None
+        assert data.depth is not None
+        bank = replace(bank, frames=data.frames[clips], depth=data.depth[clips], every=self.chunk,
+                       given=torch.ones_like(clips))  # fmt: skip
+        if generator is None:
+            return bank
+        worse = degraded(bank, RendersConfig(), generator)
+        some = torch.rand(len(clips), generator=generator) < 0.5
+        for name, part in worse.views().items():
+            bank.views()[name][some] = part[some]
+        return bank
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        bank: MemoryBank,  # its latents from ``first`` on unknown but for those in ``index``
+        index: Tensor,  # (B, S) latents in context
+        c2w: Tensor,  # (B, F, 4, 4) of whole chunks
+        first: Tensor,  # (B,) the first of these latents
+    ) -> Rendered:
+        """Render the context into every one of the coming chunks; what is known enters the transformer alone."""
+        made = []
+        for start in range(0, c2w.shape[1], self.chunk):
+            past, coming = bank.with_length(first + start), c2w[:, start : start + self.chunk]
+            made.append(self.renderer(past, self.renderer.sources(past, index, coming), coming))
+        known = torch.cat([one.known for one in made], 1)
+        return Rendered(torch.cat([one.latents for one in made], 1) * (known > 0), known, torch.zeros_like(known))
+
+    @torch.no_grad()
+    def show(
+        self,
+        bank: MemoryBank,
+        last: Tensor,  # (B,) the newest latent, which ends a chunk
+    ) -> None:
+        """Decode what the newest chunk of every row ends with."""
+        rows = torch.arange(len(last))
+        index = (last[:, None] - torch.arange(DECODED - 1, -1, -1)).clamp(min=0)
+        latents = bank.latents[rows[:, None], index].to(self.renderer.device)
+        frames = to_frames(self.world.vae.decode(latents))[:, -1:]
+        bank.show(rows, last[:, None], frames, self.renderer.depth(frames))
+
+
+def degraded(bank: MemoryBank, config: RendersConfig, generator: torch.Generator) -> MemoryBank:
     """Return the same views, softer, of other colours and with wrong depth; every row has its own, the start view's
     colours excepted.
     """
@@ -131,6 +224,5 @@ def drawn(
     batch = len(renders)
     variant = torch.randint(renders.shape[1], (batch,), generator=generator)
     picked = renders[torch.arange(batch), variant].float()
-    keep = torch.rand(batch, 1, 1, 1, 1, generator=generator) >= dropout
-    latents, known = (picked * keep).split([picked.shape[2] - 1, 1], 2)
-    return Rendered(latents, known, torch.zeros_like(known))
+    latents, known = picked.split([picked.shape[2] - 1, 1], 2)
+    return Rendered(latents, known, torch.zeros_like(known)).only(torch.rand(batch, generator=generator) >= dropout)

@@ -41,6 +41,8 @@ class RollingStage(ContextForcingStage):
         self, world: World, config: DenoiseConfig, optim: OptimConfig, forcing: ContextForcingConfig,
         rolling: RollingConfig, *, teacher: WorldDiT, data: LatentDataset, heldout: LatentDataset | None,
     ) -> None:  # fmt: skip
+        if world.config.dit.render_input:
+            raise ValueError("[dit] render_input: a rolling window is not rendered; distil a transformer without it")
         super().__init__(world, config, optim, forcing, teacher=teacher, data=data, heldout=heldout)
         self.rolling = rolling
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ from .loop import OptimConfig, Trainer
 from .memory import MemoryStage
 from .parallel import process_state
 from .protocols import Stage
+from .renders import RendersConfig
 from .rolling import RollingConfig, RollingStage
 from .teacher import TeacherStage
 from .vae import DecoderStage, VAELossConfig, VAEStage
@@ -76,6 +78,8 @@ class TrainConfig(RunConfig):
     """Losses and windows of stages ``vae`` and ``decoder``."""
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     """Windows and noise of the transformer stages."""
+    renders: RendersConfig = field(default_factory=RendersConfig)
+    """What degraded renders bear, where the transformer takes renders in (``[dit] render_input``)."""
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     """Noise levels of stage ``consistency_distill``."""
     context_forcing: ContextForcingConfig = field(default_factory=ContextForcingConfig)
@@ -172,10 +176,11 @@ def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 
 def _latents(world: World, config: TrainConfig, out: Path) -> tuple[LatentDataset, LatentDataset | None]:
     """Encode the recordings; return the training set and the held-out one."""
-    data = encode_recording(world, config.data, out.parent / "latents", max_clips=config.max_clips)
+    encode = partial(encode_recording, world, cache=out.parent / "latents")
+    data = encode(config.data, max_clips=config.max_clips, renders=config.renders)
     if config.heldout is None:
         return data, None
-    return data, encode_recording(world, config.heldout, out.parent / "latents", max_clips=64)
+    return data, encode(config.heldout, max_clips=64, renders=replace(config.renders, generated=0.0))
 
 
 def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConfig, Path], Stage]:
