@@ -94,3 +94,14 @@ def test_a_failed_write_leaves_the_old_shard_whole(tmp_path: Path, monkeypatch: 
 def test_folders_without_shards_say_how_to_make_some(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="worldenv record"):
         shard_paths(tmp_path)
+
+
+def test_only_the_shards_of_the_first_clips_are_listed(tmp_path: Path) -> None:
+    for i, count in enumerate((2, 3, 1)):
+        write_shard(tmp_path / f"shard-{i:05d}.h5", [make_clip(seed=s) for s in range(count)], attributes={})
+    names = [f"shard-{i:05d}.h5" for i in range(3)]
+    for clips, shards in ((None, 3), (1, 1), (2, 1), (3, 2), (5, 2), (6, 3), (99, 3)):
+        assert [path.name for path in shard_paths(tmp_path, max_clips=clips)] == names[:shards]
+    (tmp_path / names[0]).write_bytes(b"no shard")
+    with pytest.raises(ValueError, match=r"shard-00000.h5: not a readable shard"):
+        shard_paths(tmp_path, max_clips=3)

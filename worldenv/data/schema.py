@@ -19,7 +19,9 @@ from Gymnasium environments ``env``, ``poses``, ``actions``. Of the file: ``form
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +95,33 @@ def read_shard(path: Path, *, arrays: tuple[str, ...] = ARRAYS) -> Iterator[Clip
     Raises:
         ValueError: if the file is truncated, not HDF5 or of another format.
     """
+    with _opened(path) as file:
+        for name in _clips(file):
+            group = file[name]
+            values = {key: group[key][()] for key in arrays if key in group}
+            if "frames" not in values:
+                values["frames"] = np.zeros((4 * len(group["c2w"]) - 3, 0, 0, 3), np.uint8)
+            yield Clip(**values, attributes=dict(group.attrs))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             found = int(file.attrs.get("format", 0))
             if found != FORMAT:
                 raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
-            for name in sorted(k for k in file if k.startswith("clip_")):
-                group = file[name]
-                values = {key: group[key][()] for key in arrays if key in group}
-                if "frames" not in values:
-                    values["frames"] = np.zeros((4 * len(group["c2w"]) - 3, 0, 0, 3), np.uint8)
-                yield Clip(**values, attributes=dict(group.attrs))
+            yield file
     except (OSError, KeyError) as error:
         raise ValueError(f"{path}: not a readable shard ({error}); delete it and run the recording again") from None
 
 
-def shard_paths(folder: Path) -> list[Path]:
-    """List a folder's shards in order.
+def _clips(file: h5py.File) -> list[str]:
+    return sorted(name for name in file if name.startswith("clip_"))
+
+
+def shard_paths(folder: Path, *, max_clips: int | None = None) -> list[Path]:
+    """List a folder's shards in order, as many as hold the first ``max_clips``, by default all.
 
     Raises:
         ValueError: if there is none.
@@ -117,4 +129,13 @@ def shard_paths(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("shard-*.h5"))
     if not paths:
         raise ValueError(f"{folder}: no shards (shard-*.h5) here; make some with `worldenv record --out {folder}`")
-    return paths
+    if max_clips is None:
+        return paths
+    before = list(accumulate((_count(path) for path in paths), initial=0))
+    return [path for path, count in zip(paths, before, strict=False) if count < max_clips]
+
+
+def _count(path: Path) -> int:
+    """Return how many clips a shard holds."""
+    with _opened(path) as file:
+        return len(_clips(file))

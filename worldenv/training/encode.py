@@ -18,6 +18,7 @@ from ..data.schema import Clip, read_shard, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..engine.world import World
 from ..models.vae import to_pixels
+from .parallel import process_state
 from .renders import ClipRenderer, RendersConfig
 
 
@@ -39,7 +40,7 @@ def recording_digest(folder: Path) -> str:
 def encode_recording(
     world: World, data: Path, cache: Path, *, max_clips: int | None = None, renders: RendersConfig | None = None
 ) -> LatentDataset:
-    """Encode every shard that is not encoded yet by this VAE and load the result.
+    """Encode every shard that is not encoded yet by this VAE, each process its share of them, and load the result.
 
     The cache folder is keyed by the encoder, the sizes of chunk and window, and the recording's first shard, so that a
     change of any of them encodes anew, and a copy of the recording does not. A transformer that takes renders in gets
@@ -58,18 +59,16 @@ def encode_recording(
         modules.append(world.dit)
     for module in modules:
         module.to(resolve_device("auto"))
-    shards, count = [], 0
-    for path in track(paths, f"encoding {data.name}", total=len(paths)):
-        target = folder / f"latents-{path.stem}.safetensors"
-        if not target.exists():
-            save_tensors(target, _encode_shard(world, path, renders))
-        shards.append(load_tensors(target)[0])
-        count += len(shards[-1]["latents"])
-        if max_clips is not None and count >= max_clips:
-            break
+    targets = {path: folder / f"latents-{path.stem}.safetensors" for path in shard_paths(data, max_clips=max_clips)}
+    processes = process_state()
+    share = list(targets)[processes.process_index :: processes.num_processes]
+    for path in track(share, f"encoding {data.name}", total=len(share)):
+        if not targets[path].exists():
+            save_tensors(targets[path], _encode_shard(world, path, renders))
+    processes.wait_for_everyone()
     for module in modules:
         module.to(before)
-    return LatentDataset.join(shards).head(max_clips)
+    return LatentDataset.join([load_tensors(target)[0] for target in targets.values()]).head(max_clips)
 
 
 def _fingerprint(world: World, paths: list[Path], renders: RendersConfig | None) -> str:

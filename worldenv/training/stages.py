@@ -272,8 +272,7 @@ def run_stage(
     if rest:
         raise ValueError(f"optim.batch={config.optim.batch} does not divide among {processes.num_processes} processes")
     console.quiet = not processes.is_main_process
-    with processes.main_process_first():  # which encodes the recording for all
-        task = make(replace(config, optim=replace(config.optim, batch=share)))
+    task = make(replace(config, optim=replace(config.optim, batch=share)))
     task.module.requires_grad_(True).train()
     settings = to_dict(config) | _contents(config)
     settings["optim"].pop("steps")
