@@ -97,7 +97,7 @@ def test_bench_rendering_steps_both_ways_in_turn(
 
 @pytest.mark.usefixtures("sims")
 def test_the_depth_suite_compares_with_the_simulator(rendered_world: World, tiny_world: World, tmp_path: Path) -> None:
-    run_depth(rendered_world, tmp_path, num_worlds=2, first_seed=950_100)
+    run_depth(rendered_world, tmp_path, num_worlds=5, first_seed=950_100)
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["arms"]) == ["simulator", "vae", "worldplay_rendered", "worldplay"]
     for metrics in report["arms"].values():

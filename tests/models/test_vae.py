@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -193,3 +194,23 @@ def test_frames_and_pixels_are_inverses() -> None:
         to_frames(torch.tensor([-3.0, 3.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)).flatten().tolist()
         == [0] * 3 + [255] * 3
     )
+
+
+def test_a_cell_may_cover_sixteen_pixels_each_way() -> None:
+    torch.manual_seed(0)
+    vae = VAE(replace(CONFIG, stride=16)).eval()
+    for parameter in vae.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    pixels = torch.rand(2, 13, 3, 32, 48) * 2 - 1
+    with torch.no_grad():
+        latents = vae.encode(pixels)
+        assert latents.shape == (2, 4, 4, 2, 3)
+        assert vae.encode_chunk(pixels[:, 1:]).shape == (2, 3, 4, 2, 3)
+        whole, cache = vae.decode(latents), VAECache()
+        assert whole.shape == pixels.shape
+        parts = [vae.decode(part, cache) for part in latents.split([1, 2, 1], 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-4, rtol=0)
+    vae.init_linear(pixels)
+    assert (vae.spatial_factor, vae.config.patch_dim) == (16, 3072)
+    with pytest.raises(ValueError, match="stride=12 must be 8 or 16"):
+        replace(CONFIG, stride=12)

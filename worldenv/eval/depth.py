@@ -25,7 +25,7 @@ from .image import Array
 from .report import write_report
 from .score import ENDS
 
-NUM_CHUNKS = 8
+NUM_CHUNKS = 12
 BATCH = 64
 """Frames that are looked at together."""
 

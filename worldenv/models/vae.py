@@ -1,8 +1,8 @@
-"""A causal video VAE: 8x in space, 4x in time, the first frame alone, then groups of four.
+"""A causal video VAE: 8x or 16x in space, 4x in time, the first frame alone, then groups of four.
 
-Encoder and decoder are each a linear map of 4x8x8 patches plus a convolutional network that corrects it. The linear
-maps start as the principal components of the training data, so that training begins at the quality of PCA (a few dB
-above what small convolutional networks reach in minutes) and spends its time on what lies beyond.
+Encoder and decoder are each a linear map of patches of four frames plus a convolutional network that corrects it. The
+linear maps start as the principal components of the training data, so that training begins at the quality of PCA (a few
+dB above what small convolutional networks reach in minutes) and spends its time on what lies beyond.
 
 The first frame is repeated to fill a group of its own, so that every latent covers exactly four frame slots and a
 still picture is a short still video. Convolutions look back in time only; ``VAECache`` carries what they look back
@@ -20,9 +20,6 @@ from torch.nn import functional as F
 
 from ..base.dynamics import FRAMES_PER_LATENT
 
-DOWNSAMPLE = 8
-PATCH_DIM = 3 * FRAMES_PER_LATENT * DOWNSAMPLE**2
-
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
@@ -31,11 +28,27 @@ class VAEConfig:
     latent_channels: int = 16
     """Channels of a latent cell."""
     encoder_widths: tuple[int, int, int] = (32, 64, 128)
-    """Channels at 1/2, 1/4 (per frame) and 1/8 resolution (per group of four frames)."""
+    """Channels at 4 / stride, 2 / stride (per frame) and 1 / stride of the resolution (per group of four frames)."""
     decoder_widths: tuple[int, int, int] = (48, 96, 192)
     """The same, for the decoder."""
     num_blocks: int = 1
     """Residual blocks per resolution."""
+    stride: int = 8
+    """Pixels per latent cell, each way: 8 or 16."""
+
+    def __post_init__(self) -> None:
+        if self.stride not in (8, 16):
+            raise ValueError(f"[vae] stride={self.stride} must be 8 or 16")
+
+    @property
+    def halvings(self) -> int:
+        """How often a picture is halved, each way."""
+        return self.stride.bit_length() - 1
+
+    @property
+    def patch_dim(self) -> int:
+        """Numbers of a patch: of four frames, the pixels of one latent cell."""
+        return 3 * FRAMES_PER_LATENT * self.stride**2
 
 
 @dataclass
@@ -175,20 +188,22 @@ def channel_to_time(
 
 
 def fold(
-    x: Tensor,  # (B, 3, 4F, 8h, 8w)
+    x: Tensor,  # (B, 3, 4F, 2^k h, 2^k w)
+    halvings: int = 3,
 ) -> Tensor:
-    """Fold 4x8x8 patches into channels; (B, 768, F, h, w)."""
-    for _ in range(3):
+    """Fold patches of 4 x 2^k x 2^k into channels; (B, 12 4^k, F, h, w)."""
+    for _ in range(halvings):
         x = space_to_channel(x)
     return time_to_channel(x)
 
 
 def unfold(
-    x: Tensor,  # (B, 768, F, h, w)
+    x: Tensor,  # (B, 12 4^k, F, h, w)
+    halvings: int = 3,
 ) -> Tensor:
-    """Unfold channels into 4x8x8 patches; (B, 3, 4F, 8h, 8w)."""
+    """Unfold channels into patches of 4 x 2^k x 2^k; (B, 3, 4F, 2^k h, 2^k w)."""
     x = channel_to_time(x)
-    for _ in range(3):
+    for _ in range(halvings):
         x = channel_to_space(x)
     return x
 
@@ -199,7 +214,8 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         a, b, c = config.encoder_widths
-        self.stem = CausalConv3d(12, a)
+        self.halvings = config.halvings
+        self.stem = CausalConv3d(3 * 4 ** (self.halvings - 2), a)
         self.down1 = CausalConv3d(4 * a, b)
         self.down2 = CausalConv3d(4 * b, b, kernel=(1, 1, 1))
         self.merge = CausalConv3d(FRAMES_PER_LATENT * b, c)
@@ -209,7 +225,7 @@ class Encoder(nn.Module):
         self.blocks3 = nn.ModuleList(ResBlock(c, time_kernel=2) for _ in blocks)
         self.norm = ChannelNorm(c)
         self.head = CausalConv3d(c, 2 * config.latent_channels)
-        self.linear = CausalConv3d(PATCH_DIM, config.latent_channels, kernel=(1, 1, 1))
+        self.linear = CausalConv3d(config.patch_dim, config.latent_channels, kernel=(1, 1, 1))
         self.head.zero_init()
 
     def forward(
@@ -217,8 +233,10 @@ class Encoder(nn.Module):
         x: Tensor,  # (B, 3, 4F, H, W)
         cache: VAECache,
     ) -> Tensor:
-        linear = self.linear(fold(x), cache)
-        x = self.stem(space_to_channel(x), cache)
+        linear = self.linear(fold(x, self.halvings), cache)
+        for _ in range(self.halvings - 2):
+            x = space_to_channel(x)
+        x = self.stem(x, cache)
         for block in self.blocks1:
             x = block(x, cache)
         x = self.down1(space_to_channel(x), cache)
@@ -237,6 +255,7 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         a, b, c = config.decoder_widths
+        self.halvings = config.halvings
         self.stem = CausalConv3d(config.latent_channels, c, kernel=(2, 3, 3))
         self.split = CausalConv3d(c, FRAMES_PER_LATENT * c, kernel=(1, 1, 1))
         self.up1 = CausalConv3d(c, 4 * b, kernel=(1, 1, 1))
@@ -247,8 +266,8 @@ class Decoder(nn.Module):
         self.blocks3 = nn.ModuleList(ResBlock(a, time_kernel=1) for _ in blocks)
         self.norm = ChannelNorm(a)
         self.up3 = CausalConv3d(a, 4 * 16)
-        self.head = CausalConv3d(16, 3)
-        self.linear = CausalConv3d(config.latent_channels, PATCH_DIM, kernel=(1, 1, 1))
+        self.head = CausalConv3d(16, 3 * 4 ** (self.halvings - 3))
+        self.linear = CausalConv3d(config.latent_channels, config.patch_dim, kernel=(1, 1, 1))
         self.head.zero_init()
 
     def forward(
@@ -256,7 +275,7 @@ class Decoder(nn.Module):
         z: Tensor,  # (B, C, F, h, w)
         cache: VAECache,
     ) -> Tensor:
-        linear = unfold(self.linear(z, cache))
+        linear = unfold(self.linear(z, cache), self.halvings)
         x = self.stem(z, cache)
         for block in self.blocks1:
             x = block(x, cache)
@@ -267,8 +286,10 @@ class Decoder(nn.Module):
         for block in self.blocks3:
             x = block(x, cache)
         x = channel_to_space(self.up3(F.silu(self.norm(x)), cache))
-        out: Tensor = linear + self.head(F.silu(x), cache)
-        return out
+        x = self.head(F.silu(x), cache)
+        for _ in range(self.halvings - 3):
+            x = channel_to_space(x)
+        return linear + x
 
 
 class Codec(nn.Module, ABC):
@@ -331,11 +352,9 @@ class Codec(nn.Module, ABC):
 class VAE(Codec):
     """Encoder, decoder and the latents' normalisation (buffers ``latent_mean`` and ``latent_scale``)."""
 
-    spatial_factor = 8
-
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.spatial_factor = config, config.stride
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
@@ -347,7 +366,7 @@ class VAE(Codec):
         pixels: Tensor,  # (B, 4F - 3, 3, H, W) in [-1, 1]
     ) -> None:
         """Set the linear maps to the principal components of these clips' patches."""
-        patches = fold(pixels[:, 1:].transpose(1, 2)).movedim(1, -1).flatten(0, -2).double()
+        patches = fold(pixels[:, 1:].transpose(1, 2), self.config.halvings).movedim(1, -1).flatten(0, -2).double()
         mean = patches.mean(0)
         covariance = (patches - mean).T @ (patches - mean) / len(patches)
         components = torch.linalg.eigh(covariance).eigenvectors[:, -self.config.latent_channels :].flip(1)
