@@ -123,10 +123,12 @@ def _clips(file: h5py.File) -> list[str]:
 def shard_paths(folder: Path, *, max_clips: int | None = None) -> list[Path]:
     """List a folder's shards in order, as many as hold the first ``max_clips``, by default all.
 
+    A folder of recordings is one too: their shards take turns.
+
     Raises:
         ValueError: if there is none.
     """
-    paths = sorted(folder.glob("shard-*.h5"))
+    paths = sorted(folder.rglob("shard-*.h5"), key=lambda path: (path.name, path))
     if not paths:
         raise ValueError(f"{folder}: no shards (shard-*.h5) here; make some with `worldenv record --out {folder}`")
     if max_clips is None:

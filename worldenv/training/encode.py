@@ -23,17 +23,30 @@ from .renders import ClipRenderer, RendersConfig
 
 
 def recording_name(folder: Path) -> str:
-    """Describe a recording in one line, for provenance: env, clips, map seeds."""
-    with h5py.File(shard_paths(folder)[0], "r") as file:
+    """Describe recordings in one line, for provenance: env, maze, clips, map seeds."""
+    return "; ".join(_describe(path) for path in _firsts(shard_paths(folder)))
+
+
+def _describe(shard: Path) -> str:
+    with h5py.File(shard, "r") as file:
         config = json.loads(file.attrs.get("config", "{}"))
-    first, count = config.get("first_seed", 0), config.get("clips", 0)
-    return f"{config.get('env', folder.name)}, {count} clips, map seeds {first}..{first + count - 1}"
+    first, count, maze = config.get("first_seed", 0), config.get("clips", 0), config.get("spec", {}).get("maze", "")
+    env = " ".join(name for name in (config.get("env", shard.parent.name), maze) if name)
+    return f"{env}, {count} clips, map seeds {first}..{first + count - 1}"
 
 
 def recording_digest(folder: Path) -> str:
-    """Name a recording by its first shard and their number, which a copy shares."""
+    """Name recordings by the first shard of each and the number of all, which a copy shares."""
     paths = shard_paths(folder)
-    return f"{hashlib.blake2b(paths[0].read_bytes(), digest_size=8).hexdigest()}/{len(paths)}"
+    digest = hashlib.blake2b(digest_size=8)
+    for path in _firsts(paths):
+        digest.update(path.read_bytes())
+    return f"{digest.hexdigest()}/{len(paths)}"
+
+
+def _firsts(paths: list[Path]) -> list[Path]:
+    """Return the first shard of every recording."""
+    return list({path.parent: path for path in reversed(paths)}.values())[::-1]
 
 
 @torch.no_grad()
@@ -59,7 +72,8 @@ def encode_recording(
         modules.append(world.dit)
     for module in modules:
         module.to(resolve_device("auto"))
-    targets = {path: folder / f"latents-{path.stem}.safetensors" for path in shard_paths(data, max_clips=max_clips)}
+    targets = {path: folder / f"latents-{'-'.join(path.relative_to(data).with_suffix('').parts)}.safetensors"
+               for path in shard_paths(data, max_clips=max_clips)}  # fmt: skip
     processes = process_state()
     share = list(targets)[processes.process_index :: processes.num_processes]
     for path in track(share, f"encoding {data.name}", total=len(share)):
@@ -88,7 +102,8 @@ def _fingerprint(world: World, paths: list[Path], renders: RendersConfig | None)
             digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         decoder = world.vae.state_dict()["decoder.linear.conv.weight"]
         digest.update(f"{world.config.memory.rendering}{renders}".encode() + decoder.float().cpu().numpy().tobytes())
-    digest.update(paths[0].read_bytes())
+    for path in _firsts(paths):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
