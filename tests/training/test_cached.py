@@ -26,17 +26,19 @@ def world(tiny_world: World) -> World:
 
 
 def make_stage(world: World, data: LatentDataset, **changes: object) -> MemoryStage:
-    config = DenoiseConfig(forcing=0.0, cached=1.0, clean_context=1.0, label_dropout=0.0, **changes)  # type: ignore[arg-type]
+    settings = {"forcing": 0.0, "cached": 1.0, "clean_context": 1.0, "label_dropout": 0.0, **changes}
+    config = DenoiseConfig(**settings)  # type: ignore[arg-type]
     return MemoryStage(world, config, OptimConfig(batch=8, mixed_precision="no"), data=data, heldout=None)
 
 
 @torch.no_grad()
-def test_training_holds_the_pages_that_the_engine_holds(world: World) -> None:
+@pytest.mark.parametrize("chunk", [4, 1])
+def test_training_holds_the_pages_that_the_engine_holds(world: World, chunk: int) -> None:
     data = walks(world, 2, length=LENGTH)
-    engine = Engine(world, 2, decode=False)
+    engine = Engine(world, 2, decode=False, chunk_latents=chunk)
     labels = data.labels[:2]
     engine.history.begin(torch.arange(2), data.latents.float(), data.c2w, labels, K=engine.K)
-    past = RecordedPast(world.dit, world, 2)
+    past = RecordedPast(world.dit, world, 2, chunk_latents=chunk)
     for part in engine.history.layout.parts(LENGTH):
         prepared = past.prepare(data.c2w, labels, part, K=engine.K)
         clean = torch.full((2, part.stop - part.start), 14.0)
@@ -53,8 +55,9 @@ def test_training_holds_the_pages_that_the_engine_holds(world: World) -> None:
         torch.testing.assert_close(past.values[:, row, place], values[:, 0], atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_reach_every_weight_through_the_recorded_past(world: World) -> None:
-    stage = make_stage(world, walks(world, length=LENGTH, memory_from=17))
+@pytest.mark.parametrize("kind", ["cached", "single"])
+def test_gradients_reach_every_weight_through_the_recorded_past(world: World, kind: str) -> None:
+    stage = make_stage(world, walks(world, length=LENGTH, memory_from=17), **{"cached": 0.0, kind: 1.0})
     module = stage.module.requires_grad_(True)
     try:
         loss, _ = stage.loss(torch.Generator().manual_seed(1))

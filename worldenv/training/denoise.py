@@ -44,6 +44,8 @@ class DenoiseConfig:
     cached: float = 0.0
     """Share of steps on whole clips, each chunk against the recorded keys and values of its past, as ``worldscape``
     memory keeps them (``memory``)."""
+    single: float = 0.0
+    """The same in chunks of one latent, so that one world can also be stepped latent by latent."""
     forcing: float = 0.2
     """Share of steps on contiguous windows with a noise level per chunk (diffusion forcing)."""
     policies: tuple[tuple[str, float], ...] = (("worldplay", 0.7), ("recent", 0.12), ("none", 0.08), ("random", 0.1))

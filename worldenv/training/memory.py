@@ -26,15 +26,16 @@ from .preview import preview_rollout
 
 CHUNKS_PER_SAMPLE = 4
 """By how much a step on whole clips has fewer samples, so that it costs about what the others cost."""
+SINGLES = 16
+"""Latents of a clip that a step in chunks of one latent takes."""
 
 
 class RecordedPast:
     """The past of a few clips as ``worldscape`` memory keeps it, with gradients; pages are places in one tensor."""
 
-    def __init__(self, dit: WorldDiT, world: World, num_clips: int) -> None:
+    def __init__(self, dit: WorldDiT, world: World, num_clips: int, *, chunk_latents: int) -> None:
         config = with_policy(world.config.memory, "worldscape").for_world(world.spec)
-        chunk = world.spec.chunk_latents
-        self.dit, self.world, self.layout, self.rows = dit, world, Layout(chunk), torch.arange(num_clips)
+        self.dit, self.world, self.layout, self.rows = dit, world, Layout(chunk_latents), torch.arange(num_clips)
         self.store = WorldScapeMemory(config, self.layout, num_clips)
         tokens = dit.tokens(torch.empty(0, 0, *world.latent_shape))
         empty = torch.zeros(dit.config.num_layers, num_clips, 1, tokens, dit.config.num_heads, dit.config.head_dim,
@@ -92,6 +93,8 @@ class MemoryStage(CausalStage):
             return self.window_loss(generator, causal=True)
         if kind < self.config.forcing + self.config.cached:
             return self.cached_loss(generator)
+        if kind < self.config.forcing + self.config.cached + self.config.single:
+            return self.single_loss(generator)
         bank, target, renders = self._targets(generator)
         context = self._noised(self._context(bank, target, generator), generator)
         return self._draws_loss(context, target, generator, self._drawn(renders, generator)), {}
@@ -179,23 +182,33 @@ class MemoryStage(CausalStage):
         through all of them: what the chunk sees is what it will see at inference.
         """
         count = max(1, self.optim.batch // CHUNKS_PER_SAMPLE)
-        pick = torch.randint(len(self.needed), (count,), generator=generator)
-        clips = self.needed[pick, 0]
-        parts = self.data.latents[clips].float(), self.data.c2w[clips], self.data.labels[clips]
-        latents, c2w, labels = *parts[:2], self._drop_labels(parts[2], generator)
-        inputs, levels = self._noised_chunks(latents, generator)
-        past = RecordedPast(self.module, self.world, count)
-        whole = torch.arange(latents.shape[1]).expand(count, -1)
-        renders, errors = self._renders(clips, whole), []
-        for part in self.layout.parts(latents.shape[1]):
+        clips = self.needed[torch.randint(len(self.needed), (count,), generator=generator), 0]
+        errors = self._cached_errors(clips, self.data.latents.shape[1], self.layout, generator)
+        weight = self._need_weights(clips, errors.shape[1])
+        return (errors * weight.to(errors.device)).mean(), {}
+
+    def single_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The same with chunks of one latent, over the first ``SINGLES`` of the clips: for agents that act on each."""
+        count = max(1, self.optim.batch // CHUNKS_PER_SAMPLE)
+        clips = torch.randint(len(self.data), (count,), generator=generator)
+        length = min(1 + SINGLES, self.data.latents.shape[1])
+        return self._cached_errors(clips, length, Layout(1), generator).mean(), {}
+
+    def _cached_errors(self, clips: Tensor, length: int, layout: Layout, generator: torch.Generator) -> Tensor:
+        """Return the errors of the chunks of the first ``length`` latents of some clips, (B, chunks)."""
+        count, labels = len(clips), self._drop_labels(self.data.labels[clips, :length], generator)
+        latents, c2w = self.data.latents[clips, :length].float(), self.data.c2w[clips, :length]
+        inputs, levels = self._noised_chunks(latents, layout, generator)
+        past = RecordedPast(self.module, self.world, count, chunk_latents=layout.chunk_latents)
+        renders, errors = self._renders(clips, torch.arange(length).expand(count, -1)), []
+        for part in layout.parts(length):
             rendered = self._drawn(None if renders is None else renders[:, :, part], generator)
             prepared = past.prepare(c2w, labels, part, K=self.K, rendered=rendered)
             if part.start:
                 sigmas = sample_sigmas((count, 1), shift=self.config.shift, generator=generator)
                 errors.append(self._chunk_error(prepared, latents[:, part], sigmas, generator))
             past.record(prepared, inputs[:, part], levels[:, part], c2w, part)
-        weight = self._need_weights(clips, len(errors))
-        return (torch.stack(errors, 1) * weight.to(errors[0].device)).mean(), {}
+        return torch.stack(errors, 1)
 
     def _chunk_error(self, prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Tensor:
         """Return the flow-matching error of a chunk at one noise level per row (B, 1); (B,)."""
@@ -205,9 +218,9 @@ class MemoryStage(CausalStage):
         velocity = prepared.velocity(add_noise(x0, noise, level), 1000 * level)
         return (velocity - (noise - x0)).square().mean((1, 2, 3, 4))
 
-    def _noised_chunks(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _noised_chunks(self, latents: Tensor, layout: Layout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise whole clips as contexts are noised: a level per chunk, or none and the label of clean context."""
-        entry = self.layout.entry_of(torch.arange(latents.shape[1])).expand(len(latents), -1)
+        entry = layout.entry_of(torch.arange(latents.shape[1])).expand(len(latents), -1)
         whole = self._noised(Context(latents, latents, latents, entry), generator)
         assert whole.timesteps is not None
         return whole.latents, whole.timesteps
