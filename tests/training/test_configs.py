@@ -87,3 +87,18 @@ def test_a_recipes_stages_fit_together(recipe: str) -> None:
     trained = [load_toml(TrainConfig, CONFIGS / recipe / f"{name}.toml") for name in TRANSFORMER]
     assert len({config.denoise.shift for config in trained[:-1]}) == 1, "levels of noise; a student has its own"
     assert len({config.sampler.shift for config in trained[3:]}) == 1
+
+
+def test_gates_differ_in_what_they_decide_alone() -> None:
+    gates = {path.stem: load_toml(TrainConfig, path) for path in (CONFIGS / "gates").glob("*.toml")}
+    script = (CONFIGS / "gates" / "run.sh").read_text()
+    assert set(gates) == {"vae", "vae16", "heads", "memory", "plain", "classic", "large"}
+    assert {gates[name].spec.maze for name in ("plain", "classic")} == {"plain-objects", "classic-objects"}
+    for name in ("plain", "classic", "large"):
+        same = replace(gates[name], data=gates["memory"].data, heldout=None, spec=gates["memory"].spec)
+        assert same == gates["memory"], name
+        assert (CONFIGS / "gates" / f"{name}.toml").read_text().startswith("# worldenv train memory --config")
+    for width, name in ((64, "vae"), (128, "vae16")):
+        config = gates[name]
+        assert (config.spec.width, config.spec.width // config.vae.stride) == (width, 8), "as many tokens"
+    assert all(f"configs/gates/{name}" in script or f" {name} " in script for name in ("vae16", "heads", "large"))

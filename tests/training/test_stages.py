@@ -160,6 +160,15 @@ def test_a_trained_world_can_go_on_with_rendered_memory_as_input(
         train("memory", headless, tmp_path / "headless")
 
 
+def test_a_transformer_may_learn_other_mazes_than_the_vae_until_it_is_trained(
+    chain: dict[str, Path], recording: Path
+) -> None:
+    plain = dataclasses.replace(SPEC, maze="plain-objects")
+    for stage, maze in (("decoder", "plain-objects"), ("memory", "classic")):
+        config = dataclasses.replace(config_for(recording, chain[stage]), spec=plain)
+        assert _start_world("memory", config).config.spec.maze == maze
+
+
 def test_previews_report_held_out_figures(chain: dict[str, Path]) -> None:
     names = {key for line in JsonlLog.read(chain["memory"] / "log.jsonl") for key in line}
     assert {"psnr_worldplay", "psnr_recent", "psnr_none"} <= names

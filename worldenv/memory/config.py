@@ -29,7 +29,7 @@ STEPS_PER_SCALE = 8
 class RenderConfig:
     """How remembered views are rendered into the coming chunk's, where a world has a depth head."""
 
-    sources: int = 3
+    sources: int = 2
     """Views that are rendered: those which together show most of what comes, of the latents in context (and the start
     view, where the policy looks further back than that)."""
     slack: float = 0.3

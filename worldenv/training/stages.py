@@ -102,7 +102,8 @@ def _start_world(stage: str, config: TrainConfig) -> World:
     """Load the world of the stage before, or make the first one, with reproducible initial weights.
 
     A transformer trained before keeps its sizes, which need not be given again, except for ``patch``, a smaller one
-    of which gives it finer tokens, and ``render_input``, which it may get.
+    of which gives it finer tokens, and ``render_input``, which it may get. Until it is trained ``spec.maze`` may say that
+    it is to learn other mazes than the VAE's.
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
@@ -135,6 +136,9 @@ def _start_world(stage: str, config: TrainConfig) -> World:
             f"[dit] {changed}: the transformer of {config.init} was trained with other sizes; leave [dit] out, or "
             "repeat them with a smaller patch or with render_input = true"
         )
+    if not trained and config.spec.maze not in (WorldSpec().maze, world.spec.maze):
+        world.config = replace(world.config, spec=replace(world.spec, maze=config.spec.maze))
+        world.starts = None  # they were of other mazes
     world.config = replace(world.config, name=config.name)
     if stage not in BESIDE:
         world.config = replace(world.config, sampler=config.sampler, memory=config.memory)
