@@ -102,8 +102,8 @@ def _start_world(stage: str, config: TrainConfig) -> World:
     """Load the world of the stage before, or make the first one, with reproducible initial weights.
 
     A transformer trained before keeps its sizes, which need not be given again, except for ``patch``, a smaller one
-    of which gives it finer tokens, and ``render_input``, which it may get. Until it is trained ``spec.maze`` may say that
-    it is to learn other mazes than the VAE's.
+    of which gives it finer tokens, and ``render_input``, which it may get. Until it is trained ``spec.maze`` may say
+    that it is to learn other mazes than the VAE's.
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
