@@ -103,17 +103,31 @@ class CausalConv3d(nn.Module):
         if self.past:
             x = cache.take(x, self.past)
         elif cache.flat:
-            return self._flat(x)
+            return self._flat(x, self.conv.weight[:, :, 0], stride=1)
         out: Tensor = self.conv(x)
         return out
+
+    def halve(
+        self,
+        x: Tensor,  # (B, C, T, 2h, 2w)
+        cache: VAECache,
+    ) -> Tensor:
+        """Convolve ``space_to_channel(x)``; frame by frame it is not made, but its pixels are strode over."""
+        if self.past or not cache.flat:
+            return self.forward(space_to_channel(x), cache)
+        weight = self.conv.weight[:, :, 0].unflatten(1, (-1, 2, 2))  # (out, C, 2, 2, k, k)
+        return self._flat(x, weight.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3), stride=2)
 
     def _flat(
         self,
         x: Tensor,  # (B, C, T, h, w)
+        weight: Tensor,  # (out, C, k, k)
+        *,
+        stride: int,
     ) -> Tensor:
         frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        padding = (int(self.conv.padding[1]), int(self.conv.padding[2]))
-        shown = F.conv2d(frames, self.conv.weight[:, :, 0], self.conv.bias, padding=padding)
+        padding = stride * int(self.conv.padding[1])
+        shown = F.conv2d(frames, weight, self.conv.bias, stride=stride, padding=padding)
         return shown.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
 
 
@@ -128,8 +142,11 @@ class ChannelNorm(nn.Module):
         self,
         x: Tensor,  # (B, C, T, h, w)
     ) -> Tensor:
-        scale = torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-6).to(x.dtype)
-        return x * scale * self.weight.to(x.dtype)[:, None, None, None]
+        if x.stride(1) == 1 and not torch.is_grad_enabled():  # channels lie side by side
+            mean = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square_().div_(x.shape[1])
+        else:
+            mean = x.float().square().mean(1, keepdim=True)
+        return x * torch.rsqrt(mean + 1e-6).to(x.dtype) * self.weight.to(x.dtype)[:, None, None, None]
 
 
 class ResBlock(nn.Module):
@@ -234,15 +251,15 @@ class Encoder(nn.Module):
         cache: VAECache,
     ) -> Tensor:
         linear = self.linear(fold(x, self.halvings), cache)
-        for _ in range(self.halvings - 2):
+        for _ in range(self.halvings - 3):
             x = space_to_channel(x)
-        x = self.stem(x, cache)
+        x = self.stem.halve(x, cache)
         for block in self.blocks1:
             x = block(x, cache)
-        x = self.down1(space_to_channel(x), cache)
+        x = self.down1.halve(x, cache)
         for block in self.blocks2:
             x = block(x, cache)
-        x = self.merge(time_to_channel(self.down2(space_to_channel(x), cache)), cache)
+        x = self.merge(time_to_channel(self.down2.halve(x, cache)), cache)
         for block in self.blocks3:
             x = block(x, cache)
         mean, log_variance = self.head(F.silu(self.norm(x)), cache).chunk(2, 1)
