@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import nn
 
-from worldenv.engine.world import Starts, World, WorldConfig
 from worldenv.models.dit import WorldDiT
 from worldenv.models.heads import DepthConfig, DepthHead
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning
+from worldenv.world.world import Starts, World, WorldConfig
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import pytest
 import worldenv
 from worldenv import cli
 from worldenv.cli.config import split_config
-from worldenv.eval.composite import composite
+from worldenv.eval.suites.composite import composite
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -62,7 +62,7 @@ def test_mistakes_are_one_line(
 
 def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('name = "fromfile"\nmax_clips = 7\n[optim]\nsteps = 5\nbatch = 3\n')
-    import worldenv.training.stages as stages
+    import worldenv.training.stages.registry as stages
 
     called = {}
     monkeypatch.setattr(

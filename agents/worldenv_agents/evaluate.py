@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from worldenv.eval.statistics import summarise
+from worldenv.eval.report.statistics import summarise
 
 from .base import Policy
 from .environments import EnvConfig, make_envs

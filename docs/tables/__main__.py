@@ -14,7 +14,7 @@ from rendering import rendering_table
 from speed import backends_table, quantised_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
-from worldenv.engine.world import world_sha256
+from worldenv.world.world import world_sha256
 
 README = ROOT / "README.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"

@@ -6,7 +6,7 @@ from typing import Any
 
 from cells import COMPARED, arm_row, arms_table, cell, heading, load
 
-from worldenv.eval.composite import MAY_LOSE
+from worldenv.eval.suites.composite import MAY_LOSE
 
 CLAUSES = {
     "distilled": {

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from worldenv.base.dynamics import Actions, Chunk, WorldSpec
-from worldenv.engine.world import Starts
 from worldenv.envs import vector_env
 from worldenv.envs.core import CoreConfig, EnvCore, Episodes
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate
+from worldenv.world.world import Starts
 
 
 class BlankDynamics:

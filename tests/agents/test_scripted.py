@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.engine.world import Starts, World
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.pose import look
 from worldenv.geometry.pose_string import parse_pose_string
+from worldenv.world.world import Starts, World
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate, evaluate_named
 from worldenv_agents.random_agent import RandomPolicy
@@ -119,7 +119,7 @@ def test_random_actions_fit_every_mode_and_follow_the_seed(action_mode: str, tin
 def maze_world_dir(sims: None, tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny world whose eight starts and goals lie in real mazes, two metres apart in the open."""
     from worldenv.sims import generate_maze
-    from worldenv.sims.row import draw_start
+    from worldenv.sims.doom.row import draw_start
 
     assert tiny_world.starts is not None
     seeds = list(range(900_000, 900_008))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from worldenv.base.config import difference, dump_toml, from_dict, load_toml, read_layers, to_dict
 from worldenv.data.record import RecordConfig
-from worldenv.engine.world import WorldConfig
-from worldenv.training.pose import PoseTrainConfig
-from worldenv.training.stages import TrainConfig
+from worldenv.training.stages.motion import PoseTrainConfig
+from worldenv.training.stages.registry import TrainConfig
+from worldenv.world.world import WorldConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,9 +7,9 @@ import torch
 
 from worldenv.base.dynamics import Actions
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World, shared_world
 from worldenv.eval.image import psnr
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.world.world import World, shared_world
 
 CPU = torch.device("cpu")
 BFLOAT16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this CPU")

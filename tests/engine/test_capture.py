@@ -22,11 +22,11 @@ from worldenv.engine.capture import Recorder, Run, leaves, map_tensors
 from worldenv.engine.engine import Engine
 from worldenv.engine.history import History
 from worldenv.engine.rollout import Known
-from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.kv_cache import KVCache
 from worldenv.models.paged_cache import PagedCache
+from worldenv.world.world import World
 from worldenv_kernels.backend import interpreting
 
 from .test_paged import SMALL, world_of

@@ -5,9 +5,9 @@ import torch
 
 from worldenv.base.dynamics import Actions
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World, WorldConfig
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import with_policy
+from worldenv.world.world import World, WorldConfig
 
 CHUNK = 4
 HEIGHT, WIDTH = 48, 64

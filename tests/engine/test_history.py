@@ -11,10 +11,10 @@ from torch import nn
 from tests.conftest import note_positions
 from worldenv.base.dynamics import Actions
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
+from worldenv.world.world import World
 
 SMALL = MemoryConfig(policy="worldscape", temporal_latents=8, pool_entries=3, gain=0.3, num_points=512)
 

@@ -18,13 +18,13 @@ from worldenv.base.dynamics import Actions, WorldSpec
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.engine.rollout import Prepared
-from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
 from worldenv.models.kv_cache import PagePool
 from worldenv.models.paged_cache import PagedCache
 from worldenv.models.types import DiTConfig, KeysValues
+from worldenv.world.world import World
 
 SMALL = MemoryConfig(temporal_latents=8, retrieved_chunks=1, pool_entries=3, gain=0.3, num_points=256)
 POLICIES = ("worldscape", "worldplay")

@@ -14,10 +14,10 @@ from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.engine.render import Renderer, fill_holes, renders
 from worldenv.engine.rollout import Rendered, generate_chunk
-from worldenv.engine.world import World
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
 from worldenv.memory.config import MemoryConfig, RenderConfig, with_policy
+from worldenv.world.world import World
 
 POLICIES = ("worldplay", "worldscape", "none")
 

@@ -14,10 +14,10 @@ from worldenv.base.dynamics import Actions
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.engine.rolling import hold_action
-from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import with_policy
 from worldenv.models.dit import WorldDiT
+from worldenv.world.world import World
 
 STEPS, CHUNK = 4, 4
 AHEAD, TURN = (1, 0), (0, 1)

@@ -5,9 +5,9 @@ import torch
 
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.rollout import generate_chunk, new_cache, prepare
-from worldenv.engine.world import World
 from worldenv.geometry.camera import normalise_intrinsics
 from worldenv.memory.context import Context
+from worldenv.world.world import World
 
 
 def inputs(world: World) -> tuple[Context, torch.Tensor, dict[str, Any]]:

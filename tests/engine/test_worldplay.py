@@ -8,9 +8,9 @@ import torch
 
 from worldenv.base.dynamics import Actions, Chunk
 from worldenv.engine.engine import Engine
-from worldenv.engine.info import describe_world
-from worldenv.engine.world import World, find_world, shared_world
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.world.info import describe_world
+from worldenv.world.world import World, find_world, shared_world
 
 
 @pytest.fixture(scope="module")

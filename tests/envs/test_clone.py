@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import worldenv  # noqa: F401
-from worldenv.engine.world import World
+from worldenv.world.world import World
 
 
 def make(world: World, num_envs: int = 4, **kwargs: Any) -> Any:

@@ -12,9 +12,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import worldenv  # noqa: F401
-from worldenv.engine.world import World
 from worldenv.envs.env import WorldEnv
 from worldenv.envs.vector_env import WorldVectorEnv
+from worldenv.world.world import World
 
 IDS = ("worldenv/Navigate-v0", "worldenv/Revisit-v0")
 SIM_IDS = ("worldenv/NavigateSim-v0", "worldenv/RevisitSim-v0")

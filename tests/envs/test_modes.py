@@ -8,7 +8,7 @@ import torch
 
 import worldenv  # noqa: F401
 from tests.envs.test_vector_env import FORWARD, LEFT, RIGHT, H, W, images, make
-from worldenv.engine.world import World
+from worldenv.world.world import World
 
 
 @pytest.mark.parametrize("mode", ["basic", "discrete", "keys", "keys_per_latent", "camera", "camera_per_latent"])

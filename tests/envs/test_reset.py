@@ -10,9 +10,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import worldenv  # noqa: F401
 from tests.envs.test_vector_env import BACK, FORWARD, LEFT, RIGHT, H, W, changed, images, make, snapshot
-from worldenv.engine.world import World
 from worldenv.envs.env import WorldEnv
 from worldenv.envs.vector_env import WorldVectorEnv
+from worldenv.world.world import World
 
 BAD_RESETS: list[tuple[dict[str, Any], str]] = [
     ({"options": {"strat": 1}}, "'strat'.*start"),

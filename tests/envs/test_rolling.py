@@ -11,8 +11,8 @@ from gymnasium.utils.env_checker import check_env
 
 import worldenv  # noqa: F401
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.engine.world import World
 from worldenv.envs.vector_env import WorldVectorEnv
+from worldenv.world.world import World
 
 
 @pytest.fixture(scope="module")

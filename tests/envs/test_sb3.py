@@ -4,9 +4,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from worldenv.engine.world import World
 from worldenv.envs.sb3 import SB3VecEnv
 from worldenv.envs.vector_env import WorldVectorEnv
+from worldenv.world.world import World
 
 
 def make(world: World, task: str = "navigate", **kwargs: Any) -> WorldVectorEnv:

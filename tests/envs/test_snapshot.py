@@ -12,7 +12,7 @@ import torch
 
 import worldenv  # noqa: F401
 from worldenv.base.checkpoint import load_tensors, save_tensors
-from worldenv.engine.world import World
+from worldenv.world.world import World
 
 PROGRAM = """
 import sys, gymnasium as gym, numpy as np, worldenv

@@ -6,9 +6,9 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import worldenv  # noqa: F401
-from worldenv.engine.world import World
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.memory.config import POLICIES
+from worldenv.world.world import World
 
 FORWARD, BACK, RIGHT, LEFT = range(4)
 H, W = 48, 64

@@ -3,10 +3,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from worldenv.engine.world import World
 from worldenv.envs.env import WorldEnv
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.envs.wrappers import RecordChunkVideo, tile
+from worldenv.world.world import World
 
 
 def test_every_frame_of_a_single_env_is_written(tiny_world: World, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldenv.base.dynamics import WorldSpec
-from worldenv.eval.cases import Cases, returns
+from worldenv.eval.suites.cases import Cases, returns
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 
 MakeCases = Callable[..., Cases]

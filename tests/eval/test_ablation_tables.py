@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from tests.training.test_stages import record
+from worldenv.ablations import training as ablation_training
+from worldenv.ablations.run import parse_settings, stepped, suite_of
+from worldenv.ablations.table import AblationTable, Run, ordered, read_table, run_of
 from worldenv.base.dynamics import WorldSpec
 from worldenv.cli import main
 from worldenv.data.record import RecordConfig
-from worldenv.engine.world import World
-from worldenv.eval import ablation_training
-from worldenv.eval.ablation_table import AblationTable, Run, ordered, read_table, run_of
-from worldenv.eval.ablations import parse_settings, stepped, suite_of
-from worldenv.training.stages import train
+from worldenv.training.stages.registry import train
+from worldenv.world.world import World
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "ablations"
 FILES = [path for path in sorted(FOLDER.glob("*.toml")) if path.stem not in ("common", "autoregressive")]

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worldenv.ablations.run import parse_arms
 from worldenv.cli import main
-from worldenv.engine.world import Provenance, World
-from worldenv.eval.ablations import parse_arms
-from worldenv.eval.arms import WorldArm
-from worldenv.eval.claims import Question
-from worldenv.eval.joint import JointArm
-from worldenv.eval.pictures import draw_claims
-from worldenv.eval.report import as_page
-from worldenv.eval.run import ArmResult
-from worldenv.eval.statistics import Figure, crossed_means, p_value
-from worldenv.eval.suites import RUNS
+from worldenv.eval.report.claims import Question
+from worldenv.eval.report.pictures import draw_claims
+from worldenv.eval.report.report import as_page
+from worldenv.eval.report.statistics import Figure, crossed_means, p_value
+from worldenv.eval.suites.arms import WorldArm
+from worldenv.eval.suites.joint import JointArm
+from worldenv.eval.suites.run import ArmResult
+from worldenv.eval.suites.suites import RUNS
+from worldenv.world.world import Provenance, World
 
 QUESTION = Question(claims=(("full", "without"),))
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.engine.world import World
-from worldenv.eval.action import horizontal_shift, obedience, run_action, turn_shifts
-from worldenv.eval.evaluate import run_suite
-from worldenv.eval.pictures import sheet
+from worldenv.eval.report.pictures import sheet
+from worldenv.eval.suites.action import horizontal_shift, obedience, run_action, turn_shifts
+from worldenv.eval.suites.evaluate import run_suite
+from worldenv.world.world import World
 
 
 @pytest.mark.parametrize("shift", [-12, -5, 0, 1, 7, 12])
@@ -57,7 +57,7 @@ def test_sheets_put_the_truth_above() -> None:
 @pytest.mark.sim
 def test_the_simulator_itself_passes_the_geometry_suite(sims: None, tmp_path: Path) -> None:
     from worldenv.base.dynamics import WorldSpec
-    from worldenv.eval.geometry import run_geometry
+    from worldenv.eval.suites.geometry import run_geometry
 
     run_geometry(tmp_path, spec=WorldSpec(), num_worlds=3, first_seed=900_000)
     arms = json.loads((tmp_path / "report.json").read_text())["arms"]["simulator"]

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from worldenv.base.dynamics import WorldSpec
-from worldenv.engine.world import World
-from worldenv.eval.arms import (
+from worldenv.eval.suites.arms import (
     Progress,
     WorldArm,
     blurred,
@@ -17,6 +16,7 @@ from worldenv.eval.arms import (
 )
 from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context
+from worldenv.world.world import World
 
 
 def test_arms_share_start_noise_and_path(noise_cases, tiny_world: World) -> None:  # type: ignore[no-untyped-def]

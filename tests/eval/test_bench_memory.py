@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from worldenv.bench import memory as bench
 from worldenv.cli import main
-from worldenv.eval import bench_memory as bench
 from worldenv.memory.select import Selection
 
 

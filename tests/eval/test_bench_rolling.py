@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from worldenv.bench import rolling as bench
 from worldenv.cli import main
-from worldenv.engine.world import World
-from worldenv.eval import bench_rolling as bench
 from worldenv.memory.config import with_policy
 from worldenv.training.joint import joint_index
+from worldenv.world.world import World
 
 
 @pytest.mark.parametrize("trained", [False, True])

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY_RELEASE
-from worldenv.engine import worldplay
-from worldenv.eval.bench_worldplay import bench_worldplay
+from worldenv.bench.worldplay import bench_worldplay
 from worldenv.models.pretrained.worldplay import config_from_diffusers
+from worldenv.world import worldplay
 
 
 def test_every_part_of_a_chunk_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

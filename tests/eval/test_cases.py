@@ -6,9 +6,9 @@ import torch
 
 from worldenv.base.dynamics import Actions, WorldSpec
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World
-from worldenv.eval.another_way import WAYS, Way, plan_another_way, returns_along, round_trip
-from worldenv.eval.cases import (
+from worldenv.eval.image import frame_psnr
+from worldenv.eval.suites.another_way import WAYS, Way, plan_another_way, returns_along, round_trip
+from worldenv.eval.suites.cases import (
     KINDS,
     Cases,
     digests,
@@ -19,13 +19,13 @@ from worldenv.eval.cases import (
     start_digests,
     true_overlap,
 )
-from worldenv.eval.image import frame_psnr
-from worldenv.eval.listing import MAZES as LISTED
-from worldenv.eval.suites import RUNS, suite_cases
+from worldenv.eval.suites.listing import MAZES as LISTED
+from worldenv.eval.suites.suites import RUNS, suite_cases
 from worldenv.geometry.action import camera_to_c2w
 from worldenv.geometry.path import FreeSpace
 from worldenv.geometry.pose import look, relative, yaw_pitch
 from worldenv.memory.config import Layout, with_policy
+from worldenv.world.world import World
 
 LAP = 128
 

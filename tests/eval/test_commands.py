@@ -14,17 +14,17 @@ import torch
 from accelerate.state import AcceleratorState
 
 from worldenv.base.dynamics import WorldSpec
-from worldenv.engine.world import World
-from worldenv.eval.bench import bench_engine
-from worldenv.eval.bench_backends import REFERENCE, WAYS, Way, bench_backends
-from worldenv.eval.bench_training import bench_training
-from worldenv.eval.evaluate import run_suite, run_world
-from worldenv.eval.pose import PoseEstimator
-from worldenv.eval.reconstruction import run_reconstruction
-from worldenv.eval.rollout import run_rollout
-from worldenv.eval.suites import RUNS, suite_cases
+from worldenv.bench.backends import REFERENCE, WAYS, Way, bench_backends
+from worldenv.bench.engine import bench_engine
+from worldenv.bench.training import bench_training
+from worldenv.eval.motion import PoseEstimator
+from worldenv.eval.suites.evaluate import run_suite, run_world
+from worldenv.eval.suites.reconstruction import run_reconstruction
+from worldenv.eval.suites.suites import RUNS, suite_cases
 from worldenv.geometry.action import keys_to_c2w
 from worldenv.geometry.pose_string import parse_pose_string
+from worldenv.play.rollout import run_rollout
+from worldenv.world.world import World
 
 CONTROLS = {"frozen", "last_frame", "blur", "vae", "simulator"}
 ARMS = {"worldplay", "recent", "random", "none", "swapped", "shuffled_actions", *CONTROLS}

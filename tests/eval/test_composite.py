@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from worldenv.base.rng import derive_seed
-from worldenv.engine.world import World, find_world
-from worldenv.eval import composite as module
-from worldenv.eval.composite import MAY_LOSE, UNITS, composite
+from worldenv.eval.suites import composite as module
+from worldenv.eval.suites.composite import MAY_LOSE, UNITS, composite
+from worldenv.world.world import World, find_world
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import pytest
 
 from worldenv.base.dynamics import WorldSpec
 from worldenv.cli import main
-from worldenv.eval import external
-from worldenv.eval.external import read_manifest, write_cases
-from worldenv.eval.report import compare
+from worldenv.eval.report.report import compare
+from worldenv.eval.suites import external
+from worldenv.eval.suites.external import read_manifest, write_cases
 
 pytestmark = pytest.mark.usefixtures("sims")
 SEEDS = (900_000, 900_001)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.eval.cases import Cases
-from worldenv.eval.figures import arm_figures
 from worldenv.eval.frechet import frechet_distance
-from worldenv.eval.run import ArmResult
-from worldenv.eval.statistics import Figure
+from worldenv.eval.report.statistics import Figure
+from worldenv.eval.suites.cases import Cases
+from worldenv.eval.suites.figures import arm_figures
+from worldenv.eval.suites.run import ArmResult
 
 NAME = "frechet_pose_features"
 RNG = np.random.default_rng(0)

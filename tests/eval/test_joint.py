@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from worldenv.engine.world import World
-from worldenv.eval.arms import Progress
-from worldenv.eval.joint import JointArm
+from worldenv.eval.suites.arms import Progress
+from worldenv.eval.suites.joint import JointArm
 from worldenv.training.joint import Segment
-from worldenv.training.teacher import TeacherStage
+from worldenv.training.stages.teacher import TeacherStage
+from worldenv.world.world import World
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from worldenv.eval.pictures import draw_curves
+from worldenv.eval.report.pictures import draw_curves
 
 
 def test_given_chunks_are_left_out_and_seeds_share_a_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from worldenv.base.dynamics import WorldSpec
-from worldenv.engine.world import World
-from worldenv.eval.arms import blurred
-from worldenv.eval.cases import Cases, make_cases
-from worldenv.eval.pose import PoseEstimator, action_score, measure_floor, orthonormal
-from worldenv.eval.score import Judge
+from worldenv.eval.motion import PoseEstimator, action_score, measure_floor, orthonormal
+from worldenv.eval.suites.arms import blurred
+from worldenv.eval.suites.cases import Cases, make_cases
+from worldenv.eval.suites.score import Judge
 from worldenv.geometry.action import ActionSteps
 from worldenv.geometry.pose import invert_se3, relative
+from worldenv.world.world import World
 
 SPEC = WorldSpec()
 UNITS = ActionSteps()

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tests.eval.test_commands import run
+from worldenv.bench import rendering as bench
 from worldenv.cli import main
-from worldenv.engine.world import World
-from worldenv.eval import bench_rendering as bench
-from worldenv.eval.arms import Progress, WorldArm, disturbed, memory_arms, newest_only, rendering_arms, splat_arm
-from worldenv.eval.cases import make_cases
-from worldenv.eval.depth import run_depth, true_depth
+from worldenv.eval.suites.arms import Progress, WorldArm, disturbed, memory_arms, newest_only, rendering_arms, splat_arm
+from worldenv.eval.suites.cases import make_cases
+from worldenv.eval.suites.depth import run_depth, true_depth
 from worldenv.memory.context import Context
+from worldenv.world.world import World
 
 ARMS = {"worldplay_rendered", "worldplay", "none", "rendered_alone", "depth_noise_1", "depth_noise_2", "depth_noise_4",
         "splat_only", "vae", "simulator"}  # fmt: skip

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldenv.eval.report import as_page, compare, write_report
-from worldenv.eval.statistics import Figure
+from worldenv.eval.report.report import as_page, compare, write_report
+from worldenv.eval.report.statistics import Figure
 
 
 def report(path: Path, **changes: object) -> dict[str, object]:

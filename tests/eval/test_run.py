@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldenv.eval import run
-from worldenv.eval.arms import Progress
-from worldenv.eval.cases import Cases
-from worldenv.eval.run import Scores, finish, run_arms
+from worldenv.eval.suites import run
+from worldenv.eval.suites.arms import Progress
+from worldenv.eval.suites.cases import Cases
+from worldenv.eval.suites.run import Scores, finish, run_arms
 
 
 def scorer(frames: Tensor, cases: Cases, given_frames: int) -> Scores:

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from worldenv.base.dynamics import WorldSpec
 from worldenv.eval.image import frame_contrast, frame_psnr
-from worldenv.eval.score import Judge, by_age, curves, score
+from worldenv.eval.suites.score import Judge, by_age, curves, score
 from worldenv.eval.symmetry import memory_symmetry
 
 KINDS = ["out_and_back", "circle"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from worldenv.eval.statistics import (
+from worldenv.eval.report.statistics import (
     Figure,
     bootstrap_ci,
     bootstrap_means,

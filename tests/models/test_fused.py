@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from tests.conftest import make_tiny_world
 from tests.training.test_joint import MEMORY, walks
 from worldenv.base.device import default_dtype
-from worldenv.engine.world import World
 from worldenv.models import fused
 from worldenv.models.backend import OneDNNBackend, TorchBackend
 from worldenv.models.rope import apply_rope
-from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.loop import OptimConfig
-from worldenv.training.memory import MemoryStage
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.stages.memory import MemoryStage
+from worldenv.world.world import World
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.engine.info import describe_world
-from worldenv.engine.world import World, world_sha256
 from worldenv.models.heads import DepthConfig, DepthHead
+from worldenv.world.info import describe_world
+from worldenv.world.world import World, world_sha256
 
 SMALL = DepthConfig(widths=(8, 8, 8), num_blocks=1)
 

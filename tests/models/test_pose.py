@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from worldenv.base.checkpoint import load_tensors, save_tensors
-from worldenv.models.pose import PoseConfig, PoseNet, correlate, expected_shift, load_pose, save_pose
+from worldenv.models.motion import PoseConfig, PoseNet, correlate, expected_shift, load_pose, save_pose
 
 CONFIG = PoseConfig(width=32, height=24, encoder_widths=(3, 4, 6), reach_fine=(3, 1), reach_coarse=(2, 1), hidden=8,
                     dilations=(1, 2))  # fmt: skip

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from worldenv.base.config import from_dict, read_toml
-from worldenv.engine.world import find_world
 from worldenv.models.dit import WorldDiT
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAE, VAEConfig
+from worldenv.world.world import find_world
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

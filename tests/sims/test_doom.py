@@ -13,8 +13,8 @@ from worldenv.geometry.action import camera_to_c2w
 from worldenv.geometry.camera import pixel_rays, project, warp
 from worldenv.geometry.pose import invert_se3, look, rotation_angle
 from worldenv.sims import TEST_SEEDS, DoomDynamics, Maze, cast_depth, clearance, corners, generate_maze
-from worldenv.sims.maze import EYE_HEIGHT
-from worldenv.sims.raycast import cast_rays
+from worldenv.sims.doom.maze import EYE_HEIGHT
+from worldenv.sims.doom.raycast import cast_rays
 
 pytest.importorskip("vizdoom", reason="the simulators need pip install worldenv[sims]")
 pytestmark = pytest.mark.sim

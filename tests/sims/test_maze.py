@@ -6,20 +6,11 @@ import torch
 
 from worldenv.geometry.camera import intrinsics
 from worldenv.geometry.pose import look
-from worldenv.sims import (
-    TEST_SEEDS,
-    TRAIN_SEEDS,
-    Maze,
-    MazeConfig,
-    cast_depth,
-    clearance,
-    describe,
-    generate_maze,
-)
-from worldenv.sims.maze import EYE_HEIGHT
-from worldenv.sims.pwad import SLOT_BYTES, read_lump, textmap, write_lumps, write_slot
-from worldenv.sims.raycast import cast_rays
-from worldenv.sims.textures import colour_of
+from worldenv.sims import TEST_SEEDS, TRAIN_SEEDS, Maze, MazeConfig, cast_depth, clearance, describe, generate_maze
+from worldenv.sims.doom.maze import EYE_HEIGHT
+from worldenv.sims.doom.pwad import SLOT_BYTES, read_lump, textmap, write_lumps, write_slot
+from worldenv.sims.doom.raycast import cast_rays
+from worldenv.sims.doom.textures import colour_of
 
 K = intrinsics(64, 48, fov_deg=90)
 

@@ -24,11 +24,11 @@ from worldenv.sims import (
     describe,
     generate_maze,
 )
-from worldenv.sims.distance import STEP, gap
-from worldenv.sims.maze import EYE_HEIGHT, passable
-from worldenv.sims.paint import LANDMARK_PAINTS, PAINTS, PLAIN_THEMES, flat_lumps, object_paint
-from worldenv.sims.presets import maze_config
-from worldenv.sims.textures import colour_of
+from worldenv.sims.doom.distance import STEP, gap
+from worldenv.sims.doom.maze import EYE_HEIGHT, passable
+from worldenv.sims.doom.paint import LANDMARK_PAINTS, PAINTS, PLAIN_THEMES, flat_lumps, object_paint
+from worldenv.sims.doom.presets import maze_config
+from worldenv.sims.doom.textures import colour_of
 
 K = intrinsics(64, 48, fov_deg=90)
 WITH_OBJECTS = [name for name, config in MAZES.items() if config.objects[1]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.test_stages import BEFORE, config_of, record
-from worldenv.training.stages import train
+from worldenv.training.stages.registry import train
 
 
 @pytest.fixture(scope="session")

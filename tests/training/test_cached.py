@@ -9,11 +9,11 @@ import torch
 from tests.training.test_joint import walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World
 from worldenv.memory.config import MemoryConfig
-from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.loop import OptimConfig
-from worldenv.training.memory import MemoryStage, RecordedPast
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.stages.memory import MemoryStage, RecordedPast
+from worldenv.world.world import World
 
 MEMORY = MemoryConfig(policy="worldscape", temporal_latents=8, pool_entries=3, gain=0.3, num_points=512)
 LENGTH = 33

@@ -9,7 +9,7 @@ import pytest
 from worldenv.base.config import load_toml
 from worldenv.data.record import RecordConfig
 from worldenv.models.types import DiTConfig
-from worldenv.training.stages import STAGES, TrainConfig
+from worldenv.training.stages.registry import STAGES, TrainConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = {"maze": "runs", "maze128": "runs/maze128"}

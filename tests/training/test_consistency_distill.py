@@ -7,11 +7,11 @@ import torch
 from tests.training.test_joint import MEMORY, walks
 from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
 from worldenv.engine.rollout import Prepared
-from worldenv.engine.world import World
 from worldenv.models.dit import WorldDiT
-from worldenv.training.consistency_distill import ConsistencyConfig, ConsistencyStage
-from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.loop import OptimConfig
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.world.world import World
 
 SAMPLER = SamplerConfig(num_steps=4, shift=3.0, stochastic=True)
 

@@ -9,13 +9,13 @@ import torch
 from tests.training.test_joint import MEMORY, walks
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.rollout import Prepared, prepare
-from worldenv.engine.world import World
 from worldenv.memory.context import Context
 from worldenv.models.dit import WorldDiT
 from worldenv.training import joint
-from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
-from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.loop import OptimConfig
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.world.world import World
 
 CHUNKS = 4
 

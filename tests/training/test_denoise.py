@@ -6,14 +6,14 @@ from torch import nn
 
 from tests.conftest import note_positions
 from worldenv.data.dataset import LatentDataset
-from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.types import Conditioning
-from worldenv.training.denoise import CausalStage, DenoiseConfig
-from worldenv.training.loop import OptimConfig
-from worldenv.training.memory import MemoryStage
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.denoise import CausalStage, DenoiseConfig
+from worldenv.training.stages.memory import MemoryStage
+from worldenv.world.world import World
 
 LATENTS = 25
 
@@ -81,7 +81,7 @@ def test_a_perfect_network_has_no_loss(tiny_world: World, monkeypatch: pytest.Mo
             answer[:, 0] = 1e6
             return answer
 
-    from worldenv.training import denoise
+    from worldenv.training.stages import denoise
 
     def spy(x0: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
         seen["target"], seen["sigmas"] = noise - x0, sigmas

@@ -19,23 +19,23 @@ from tests.training import test_pose, test_stages
 from tests.training.test_joint import MEMORY, walks
 from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.engine.world import World, WorldConfig
 from worldenv.geometry.action import ActionSteps
 from worldenv.models.heads import DepthConfig
 from worldenv.models.presets import PRESETS
 from worldenv.models.refine import with_render_input
-from worldenv.training.consistency_distill import ConsistencyConfig, ConsistencyStage
-from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
-from worldenv.training.denoise import BidirectionalStage, CausalStage, DenoiseConfig
-from worldenv.training.heads import HeadsConfig, HeadsStage
-from worldenv.training.loop import OptimConfig, Trainer
-from worldenv.training.memory import MemoryStage
-from worldenv.training.pose import PoseStage
-from worldenv.training.protocols import Stage
-from worldenv.training.rolling import RollingConfig, RollingStage
-from worldenv.training.stages import STAGES
-from worldenv.training.teacher import TeacherStage
-from worldenv.training.vae import DecoderStage, VAELossConfig, VAEStage
+from worldenv.training.loop.protocols import Stage
+from worldenv.training.loop.trainer import OptimConfig, Trainer
+from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
+from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
+from worldenv.training.stages.denoise import BidirectionalStage, CausalStage, DenoiseConfig
+from worldenv.training.stages.heads import HeadsConfig, HeadsStage
+from worldenv.training.stages.memory import MemoryStage
+from worldenv.training.stages.motion import PoseStage
+from worldenv.training.stages.registry import STAGES
+from worldenv.training.stages.rolling import RollingConfig, RollingStage
+from worldenv.training.stages.teacher import TeacherStage
+from worldenv.training.stages.vae import DecoderStage, VAELossConfig, VAEStage
+from worldenv.world.world import World, WorldConfig
 
 PATH = Path(__file__).with_name("golden.json")
 OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,

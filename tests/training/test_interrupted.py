@@ -16,9 +16,9 @@ import torch
 from tests.training.test_stages import config_of, losses
 from worldenv.base.checkpoint import load_tensors
 from worldenv.base.log import JsonlLog
-from worldenv.engine.world import World, find_world
-from worldenv.training.loop import Trainer
-from worldenv.training.stages import STAGES, TrainConfig, train
+from worldenv.training.loop.trainer import Trainer
+from worldenv.training.stages.registry import STAGES, TrainConfig, train
+from worldenv.world.world import World, find_world
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__, "torch._dynamo", "matplotlib.pyplot"])  # what training imports as it goes

@@ -8,13 +8,13 @@ import torch
 from worldenv.base.dynamics import Actions
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
 from worldenv.memory.config import MemoryConfig
-from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.joint import JointStage, assert_aligned, joint_index
-from worldenv.training.loop import OptimConfig
-from worldenv.training.teacher import TeacherStage
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.stages.teacher import TeacherStage
+from worldenv.world.world import World
 
 LATENTS = 45
 MEMORY = MemoryConfig(temporal_latents=8, num_points=1024)

@@ -12,8 +12,8 @@ from tests.training.test_stages import config_for, record
 from worldenv.base.checkpoint import load_tensors
 from worldenv.base.config import dump_toml, to_dict
 from worldenv.base.log import JsonlLog
-from worldenv.engine.world import World
-from worldenv.training.stages import train
+from worldenv.training.stages.registry import train
+from worldenv.world.world import World
 
 PROGRAM = """
 import sys

@@ -13,15 +13,14 @@ from worldenv.base.dynamics import WorldSpec, frame_path
 from worldenv.base.log import JsonlLog
 from worldenv.data.dataset import MotionDataset
 from worldenv.data.schema import Clip, write_shard
-from worldenv.engine.world import World, WorldConfig
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.camera import intrinsics, pixel_rays
-from worldenv.models.pose import PoseConfig, load_pose
+from worldenv.models.motion import PoseConfig, load_pose
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.training.augment import AugmentConfig, degrade, round_trip
-from worldenv.training.loop import OptimConfig, Trainer
-from worldenv.training.pose import (
+from worldenv.training.loop.trainer import OptimConfig, Trainer
+from worldenv.training.stages.motion import (
     PoseLossConfig,
     PoseStage,
     PoseTrainConfig,
@@ -30,6 +29,7 @@ from worldenv.training.pose import (
     smooth_norm,
     train_pose,
 )
+from worldenv.world.world import World, WorldConfig
 
 SPEC = WorldSpec(width=32, height=24)
 LATENTS = 9

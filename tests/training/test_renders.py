@@ -12,16 +12,16 @@ from worldenv.data.dataset import LatentDataset
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.engine.render import NEVER
-from worldenv.engine.world import World
 from worldenv.memory.config import MemoryConfig, RenderConfig
 from worldenv.models.refine import with_render_input
 from worldenv.models.vae import to_frames
-from worldenv.training.context_forcing import ContextForcingConfig, ContextForcingStage
-from worldenv.training.denoise import DenoiseConfig
 from worldenv.training.joint import Segment
-from worldenv.training.loop import OptimConfig
+from worldenv.training.loop.trainer import OptimConfig
 from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, drawn
-from worldenv.training.rolling import RollingConfig, RollingStage
+from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.stages.rolling import RollingConfig, RollingStage
+from worldenv.world.world import World
 
 ENTRY = 6
 """The first chunk of the segments."""

@@ -15,13 +15,13 @@ from worldenv.base.dynamics import Actions
 from worldenv.base.rng import derive_seed
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World
 from worldenv.geometry.action import label_to_keys
 from worldenv.models.dit import WorldDiT
-from worldenv.training.context_forcing import ContextForcingConfig
-from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.loop import OptimConfig
-from worldenv.training.rolling import RollingConfig, RollingStage
+from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.stages.context_forcing import ContextForcingConfig
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.stages.rolling import RollingConfig, RollingStage
+from worldenv.world.world import World
 
 CHUNKS, STEPS = 4, 4
 

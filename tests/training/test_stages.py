@@ -11,18 +11,18 @@ from worldenv.base.dynamics import WorldSpec
 from worldenv.base.log import JsonlLog
 from worldenv.data.schema import Clip, write_shard
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.engine.world import Provenance, World
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.heads import DepthConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
-from worldenv.training.context_forcing import ContextForcingConfig
-from worldenv.training.denoise import DenoiseConfig
-from worldenv.training.loop import OptimConfig
+from worldenv.training.loop.trainer import OptimConfig
 from worldenv.training.renders import RendersConfig
-from worldenv.training.stages import STAGES, TrainConfig, _start_world, train
-from worldenv.training.vae import VAELossConfig
+from worldenv.training.stages.context_forcing import ContextForcingConfig
+from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.stages.registry import STAGES, TrainConfig, _start_world, train
+from worldenv.training.stages.vae import VAELossConfig
+from worldenv.world.world import Provenance, World
 
 SPEC = WorldSpec(width=32, height=32)
 LATENTS = 21

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.sim
 
 def test_starts_are_held_out_views_with_goals_that_can_be_walked_to() -> None:
     from worldenv.sims import TEST_SEEDS, DoomDynamics, generate_maze
-    from worldenv.training.starts import CLEARANCE, GOAL_DISTANCE, make_starts
+    from worldenv.world.starts import CLEARANCE, GOAL_DISTANCE, make_starts
 
     starts = make_starts(WorldSpec(), 4)
     assert starts.frames.shape == (4, 48, 64, 3)

@@ -39,10 +39,10 @@ def record(arguments: list[str]) -> None:
 def train(arguments: list[str]) -> None:
     """train one stage: vae, decoder, bidirectional, causal, memory, teacher, context_forcing, ..., or pose"""
     from ..base.config import load_toml
-    from ..eval.composite import composite
-    from ..training.parallel import is_launched, launch, leave
-    from ..training.stages import STAGES, TrainConfig
-    from ..training.stages import train as train_stage
+    from ..eval.suites.composite import composite
+    from ..training.loop.parallel import is_launched, launch, leave
+    from ..training.stages.registry import STAGES, TrainConfig
+    from ..training.stages.registry import train as train_stage
 
     stage = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if stage == "pose":
@@ -78,8 +78,8 @@ def train(arguments: list[str]) -> None:
 def train_pose(arguments: list[str]) -> None:
     """Train what measures camera motion in pictures, for ``worldenv eval``."""
     from ..base.config import load_toml
-    from ..training.pose import PoseTrainConfig
-    from ..training.pose import train_pose as train_network
+    from ..training.stages.motion import PoseTrainConfig
+    from ..training.stages.motion import train_pose as train_network
 
     path, rest = split_config(arguments)
     default = load_toml(PoseTrainConfig, path) if path else PoseTrainConfig()
@@ -109,7 +109,7 @@ def export(arguments: list[str]) -> None:
             dtype: precision of the weights; bfloat16 halves the size and is what CPUs and GPUs here compute in.
             name: a new name for it; empty keeps the old one.
         """
-        from ..engine.world import convert_world
+        from ..world.world import convert_world
 
         convert_world(world, weights, dtype=dtype, name_as=name)
 

@@ -10,7 +10,7 @@ import tyro
 
 def evaluate(arguments: list[str]) -> None:
     """score a world: revisit (does a place stay the same), short_term, drift, memory, action (does it obey), ..."""
-    from ..eval.evaluate import SUITES, run_suite
+    from ..eval.suites.evaluate import SUITES, run_suite
 
     suite = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if suite == "compare":
@@ -50,7 +50,7 @@ def evaluate(arguments: list[str]) -> None:
         if videos is not None or dynamics:
             if quantize != "none":
                 raise ValueError("--quantize computes a world; leave it out with --videos and --dynamics")
-            from ..eval.external import score_dynamics, score_videos
+            from ..eval.suites.external import score_dynamics, score_videos
 
             if videos is not None:
                 score_videos(suite, videos, manifest, out, weights=weights)
@@ -95,8 +95,8 @@ def ablations(arguments: list[str]) -> None:
             primary: metric that decides between --arms, by default return_psnr_gt_far; frechet_pose_features_unseen and
                 others of worldenv.eval.figures are judged beside it, as PSNR rewards blur where nothing is known.
         """
-        from ..eval.ablations import run_ablations, run_table
-        from ..eval.claims import PRIMARY
+        from ..ablations.run import run_ablations, run_table
+        from ..eval.report.claims import PRIMARY
 
         if table is not None and arms:
             raise ValueError("--table trains its own arms; pass --table or --arms")
@@ -127,7 +127,7 @@ def compare_reports(arguments: list[str]) -> None:
             first: report.json, or the folder that holds it.
             second: the other one.
         """
-        from ..eval.report import compare
+        from ..eval.report.report import compare
 
         compare(first, second)
 
@@ -150,7 +150,7 @@ def bench_data(arguments: list[str]) -> None:
             first_seed: draw other cases, from this map seed on.
             maze: classic (cases of revisit-v1), or classic-objects or plain-objects (revisit-v2).
         """
-        from ..eval.external import write_cases
+        from ..eval.suites.external import write_cases
 
         write_cases(suite, out, num_worlds=worlds, first_seed=first_seed, maze=maze)
 

@@ -26,7 +26,7 @@ def demo(arguments: list[str]) -> None:
             first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
             chunks: chunks of a path, half of them on the way out.
         """
-        from ..eval.evaluate import run_suite
+        from ..eval.suites.evaluate import run_suite
 
         run_suite("demo", world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
 
@@ -55,7 +55,7 @@ def rollout(arguments: list[str]) -> None:
             memory: memory policy; auto is the world's own.
             explain: also draw from above what each chunk retrieved, beside the video (.memory.png).
         """
-        from ..eval.rollout import run_rollout
+        from ..play.rollout import run_rollout
 
         run_rollout(
             world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt, explain=explain
@@ -73,8 +73,8 @@ def info(arguments: list[str]) -> None:
         Args:
             world: packaged name, directory or hub id.
         """
-        from ..engine.info import describe_world
-        from ..engine.world import World
+        from ..world.info import describe_world
+        from ..world.world import World
 
         print(describe_world(World.from_pretrained(world)))
 

@@ -39,13 +39,13 @@ def bench(arguments: list[str]) -> None:
             layers: worldplay: transformer layers (the release has 30).
             size: worldplay: height and width.
         """
-        from ..eval.bench import bench_engine
-        from ..eval.bench_backends import bench_backends
-        from ..eval.bench_memory import bench_memory
-        from ..eval.bench_rendering import bench_rendering
-        from ..eval.bench_rolling import bench_rolling
-        from ..eval.bench_training import bench_training
-        from ..eval.bench_worldplay import bench_worldplay
+        from ..bench.backends import bench_backends
+        from ..bench.engine import bench_engine
+        from ..bench.memory import bench_memory
+        from ..bench.rendering import bench_rendering
+        from ..bench.rolling import bench_rolling
+        from ..bench.training import bench_training
+        from ..bench.worldplay import bench_worldplay
 
         if what == "engine":
             bench_engine(world or "maze", out, sizes=envs, num_steps=steps, decode=decode, capture=capture)

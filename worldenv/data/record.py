@@ -19,10 +19,10 @@ from ..base.checkpoint import save_text
 from ..base.config import from_dict, to_dict
 from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, progress_bar
-from ..sims.objects import CLASSES
-from .record_gym import GymSource
-from .record_sim import SimSource
+from ..sims.doom.objects import CLASSES
 from .schema import Clip, write_shard
+from .sources.gym import GymSource
+from .sources.sim import SimSource
 from .trajectories import TrajectoryConfig
 
 

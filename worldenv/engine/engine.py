@@ -18,13 +18,13 @@ from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
 from ..models.types import KeysValues
 from ..models.vae import to_pixels
+from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .history import History
 from .rolling import RollingWindow
 from .rollout import Known, Staged, generate_chunk
 from .screen import Screen
 from .state import EngineState
-from .world import World
 
 THREADS_FROM = 2**17
 """Numbers in a layer's activations of a chunk from which several CPU threads are worth waking; measured."""

@@ -21,9 +21,9 @@ from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
 from ..models.paged_cache import PagedCache
 from ..models.types import KeysValues, TextCache
+from ..world.world import World
 from .render import Renderer, renders
 from .rollout import Prepared, Rendered, Staged, encode, new_cache, new_pool, prepare, stage
-from .world import World
 
 Edit = Callable[[Context], Context]
 

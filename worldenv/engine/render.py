@@ -19,8 +19,8 @@ from ..memory.bank import MemoryBank
 from ..memory.config import MemoryConfig
 from ..memory.views import choose_views
 from ..models.vae import to_pixels
+from ..world.world import World
 from .rollout import Rendered
-from .world import World
 
 NEVER = 2.0
 """A noise level that no step of a sampler has."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..base.dynamics import Actions, Dynamics, WorldSpec
 from ..base.rng import draw_start
 from ..engine.engine import Engine
-from ..engine.world import Starts
 from ..tasks.base import Start, Task, TaskState
 from ..tasks.navigate import goal_vector
+from ..world.world import Starts
 from .spaces import action_space, command, observation_space
 
 

@@ -11,11 +11,11 @@ from ..base.device import resolve_device, resolve_dtype
 from ..base.dynamics import Dynamics
 from ..diffusion.schedule import SamplerConfig
 from ..engine.engine import Engine
-from ..engine.world import World, shared_world
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.quantize import check_kind
 from ..tasks.registry import make_task
+from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore, Episodes
 
 
@@ -126,7 +126,7 @@ def _dynamics(
         return Engine(
             world, num_envs, memory=policy, sampler=sampler, chunk_latents=chunk_latents, capture=capture
         )  # fmt: skip
-    from ..sims.doom import DoomDynamics
+    from ..sims.doom.sim import DoomDynamics
 
     starts = world.require_starts()
     spec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)

@@ -20,8 +20,6 @@ from ..base.dynamics import Actions
 from ..base.log import console
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig, inference_sigmas
 from ..engine.engine import Engine
-from ..engine.world import World
-from ..engine.worldplay import SAMPLER, load_worldplay
 from ..geometry.action import label_to_keys
 from ..geometry.pose import invert_se3
 from ..memory.config import MemoryConfig, with_policy
@@ -30,6 +28,8 @@ from ..models.pretrained.release import read_json
 from ..models.pretrained.worldplay import component_order, released_state
 from ..models.prope import camera_projection
 from ..models.types import Conditioning
+from ..world.world import World
+from ..world.worldplay import SAMPLER, load_worldplay
 
 TOLERANCE = 1e-4
 """Largest difference that passes, relative to the largest value."""

@@ -1,13 +1,13 @@
 """Simulators: ground truth to learn from and to compare with."""
 
-from .distance import GoalDistances
-from .doom import TEST_SEEDS, TRAIN_SEEDS, DoomDynamics
-from .generate import generate_maze
-from .maze import Maze, MazeConfig, clearance, corners, describe
-from .objects import CLASSES, COLOURS, SHAPES, GoalObject
-from .presets import MAZES
-from .raycast import cast_classes, cast_depth
-from .row import FREEDOOM_MAPS
+from .doom.distance import GoalDistances
+from .doom.generate import generate_maze
+from .doom.maze import Maze, MazeConfig, clearance, corners, describe
+from .doom.objects import CLASSES, COLOURS, SHAPES, GoalObject
+from .doom.presets import MAZES
+from .doom.raycast import cast_classes, cast_depth
+from .doom.row import FREEDOOM_MAPS
+from .doom.sim import TEST_SEEDS, TRAIN_SEEDS, DoomDynamics
 
 __all__ = [
     "CLASSES",

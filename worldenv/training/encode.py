@@ -16,9 +16,9 @@ from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
 from ..data.schema import Clip, read_shard, shard_paths
 from ..data.visibility import memory_need, visibility
-from ..engine.world import World
 from ..models.vae import to_pixels
-from .parallel import process_state
+from ..world.world import World
+from .loop.parallel import process_state
 from .renders import ClipRenderer, RendersConfig
 
 

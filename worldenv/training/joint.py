@@ -16,18 +16,18 @@ from torch import Tensor
 
 from ..data.dataset import LatentDataset
 from ..engine.rollout import Prepared, Rendered, generate_chunk, prepare
-from ..engine.world import World
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout
 from ..memory.context import gather
 from ..memory.select import Query, select
 from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
-from .denoise import DenoiseConfig
-from .loop import OptimConfig
-from .memory import MemoryStage
+from ..world.world import World
+from .loop.trainer import OptimConfig
 from .preview import NUM_CLIPS, compare
 from .renders import SegmentRenderer
+from .stages.denoise import DenoiseConfig
+from .stages.memory import MemoryStage
 from .symptoms import symptoms
 
 

@@ -12,11 +12,11 @@ from ..base.dynamics import Actions
 from ..data.dataset import LatentDataset
 from ..engine.engine import Engine
 from ..engine.render import unguided
-from ..engine.world import World
 from ..geometry.action import label_to_keys
 from ..memory.config import with_policy
 from ..models.vae import to_frames
-from .plots import save_sheet
+from ..world.world import World
+from .loop.plots import save_sheet
 
 NUM_CLIPS = 16
 """Clips per preview."""

@@ -18,13 +18,13 @@ from ..base.device import resolve_device
 from ..data.dataset import LatentDataset
 from ..engine.render import Renderer
 from ..engine.rollout import Rendered, generate_chunk, prepare
-from ..engine.world import World
 from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, with_policy
 from ..memory.context import gather
 from ..memory.select import Query, select
 from ..models.vae import to_frames
+from ..world.world import World
 
 VARIANTS = 2
 """Renders of each chunk: one as it is, the other degraded."""

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from worldenv.base.checkpoint import save_tensors
 from worldenv.base.dynamics import Actions
 from worldenv.engine.engine import Engine
-from worldenv.engine.world import World
 from worldenv.models.pretrained.tiny_decoder import load_tiny_vae
 from worldenv.models.vae import VAE, VAECache, VAEConfig
+from worldenv.world.world import World
 
 CHANNELS, WIDTHS = 4, (16, 12, 8, 8)
 BLOCKS, TIMES, OUTS = (3, 4, 5, 9, 10, 11, 15, 16, 17), {7: 1, 13: 2, 19: 2}, (8, 14, 20)

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.engine.world import World
 from worldenv.models.vae import VAECache
+from worldenv.world.world import World
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""How fast: each file one ``worldenv bench`` command."""

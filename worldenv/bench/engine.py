@@ -1,0 +1,102 @@
+"""Throughput and latency of the engine on this machine: medians of interleaved steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..base.device import default_dtype, resolve_device, threads_sleep
+from ..base.dynamics import Actions
+from ..base.log import console, git_revision, hardware, track
+from ..engine.engine import Engine
+from ..geometry.action import camera_to_c2w, keys_to_camera
+from ..world.world import shared_world
+
+WARM_UP = 6
+"""Steps before counting: until the memory is full and retrieval runs."""
+
+
+def bench_engine(
+    name: str, out: Path, *, sizes: tuple[int, ...], num_steps: int, decode: bool = True, capture: bool = False
+) -> None:
+    """Step engines of several batch sizes in turn and write their medians as JSON."""
+    device = resolve_device("auto")
+    world = shared_world(name, device=device, dtype=default_dtype(device))
+    engines = {size: Engine(world, size, decode=decode, capture=capture) for size in sizes}
+    for size, engine in engines.items():
+        engine.reset(seeds=list(range(size)), starts=[None] * size)
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    first: dict[int, list[float]] = {size: [] for size in sizes}
+    generator = torch.Generator().manual_seed(0)
+    for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
+        for size, engine in engines.items():
+            whole, until_first = timed_step(engine, random_keys(size, generator))
+            if i >= WARM_UP:
+                seconds[size].append(whole)
+                first[size].append(until_first)
+    frames = world.spec.chunk_frames
+    pixels = world.spec.width * world.spec.height
+    rows = []
+    for size in sizes:
+        median = float(np.median(seconds[size]))
+        rows.append({
+            "num_envs": size,
+            "frames_per_step": frames,
+            "env_steps_per_s": round(size / median, 2),
+            "frames_per_s": round(size * frames / median, 1),
+            **({"pixel_throughput": round(size * frames * pixels / median / 1e6, 3)} if decode else {}),
+            **latency(first[size]),
+        })  # fmt: skip
+        console.print(
+            f"{size:4d} envs  {rows[-1]['frames_per_s']:8.1f} frames/s  "
+            f"{rows[-1]['env_steps_per_s']:7.2f} env steps/s  "
+            f"first {'frames' if decode else 'latents'} after {rows[-1]['latency_ms_p50']:.0f} ms"
+        )
+    write_bench(
+        out, world=world.config.name, steps=num_steps, dtype=str(world.dit.dtype), decode=decode, capture=capture,
+        threads_sleep=threads_sleep(), timing=rows,
+    )  # fmt: skip
+
+
+def write_bench(out: Path, **figures: Any) -> None:
+    """Write what was measured, on what and with which code, as JSON."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
+    console.print(f"wrote {out}")
+
+
+def latency(seconds: Sequence[float]) -> dict[str, float]:
+    """Return the median and the 95th percentile in milliseconds, as reports name them."""
+    p50, p95 = np.percentile(np.asarray(seconds) * 1000, [50, 95])
+    return {"latency_ms_p50": round(float(p50), 1), "latency_ms_p95": round(float(p95), 1)}
+
+
+def random_keys(num_envs: int, generator: torch.Generator) -> Tensor:
+    """Walk ahead, straight or turning: a pair of key codes per env, (B, 2)."""
+    rotation = torch.randint(0, 3, (num_envs,), generator=generator)
+    return torch.stack([torch.ones_like(rotation), rotation], -1)
+
+
+def command(engine: Engine, keys: Tensor) -> Actions:
+    """Hold a pair of key codes per env, (B, 2), for a chunk."""
+    codes = keys[:, None].expand(-1, engine.spec.chunk_latents, -1)
+    return Actions(codes, camera_to_c2w(keys_to_camera(codes), engine.c2w, engine.spec.steps))
+
+
+def timed_step(engine: Engine, keys: Tensor) -> tuple[float, float]:
+    """Take a step with a pair of key codes per env, (B, 2); return its seconds and those until its first frames."""
+    actions = command(engine, keys)
+    start = time.perf_counter()
+    stream = engine.stream(actions)
+    next(stream, None)
+    latency = time.perf_counter() - start
+    for _ in stream:
+        pass
+    return time.perf_counter() - start, latency

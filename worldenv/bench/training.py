@@ -1,0 +1,109 @@
+"""A training step under each backend, side by side: its time, and how far losses and gradients are apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ..base.log import console, track
+from ..data.dataset import LatentDataset
+from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
+from ..models.presets import PRESETS
+from ..training.loop.learner import Learner
+from ..training.loop.trainer import OptimConfig, make_optimizers, precision
+from ..training.stages.denoise import CausalStage, DenoiseConfig
+from ..training.stages.memory import MemoryStage
+from ..world.world import World, WorldConfig
+from .engine import write_bench
+
+REFERENCE = "torch"
+"""What ratios compare with: the same step with PyTorch's attention and GELU."""
+BACKENDS = (REFERENCE, "auto")
+STEPS = {
+    "memory": (MemoryStage, DenoiseConfig(forcing=0.0)),
+    "cached": (MemoryStage, DenoiseConfig(forcing=0.0, cached=1.0)),
+    "causal": (CausalStage, DenoiseConfig()),
+}
+"""Kinds of steps: the stage that takes them and what makes it take no other."""
+CLIPS, LATENTS = 32, 65
+
+
+class Step(NamedTuple):
+    """What one step was."""
+
+    seconds: float
+    loss: float
+    grad_norm: float
+
+
+def bench_training(out: Path, *, name: str, sizes: Sequence[int], num_steps: int) -> None:
+    """Take steps of every kind under each backend in turn, on random latents, and write the paired ratios as JSON.
+
+    Raises:
+        ValueError: if there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    accelerator = Accelerator(mixed_precision=precision("auto"))
+    rows = [_compare(name, kind, size, num_steps, accelerator) for size in sizes for kind in STEPS]
+    write_bench(
+        out, preset=name, steps=num_steps, threads=torch.get_num_threads(), reference=REFERENCE,
+        mixed_precision=accelerator.mixed_precision, timing=rows,
+    )  # fmt: skip
+
+
+def _compare(name: str, kind: str, batch: int, num_steps: int, accelerator: Accelerator) -> dict[str, object]:
+    learners = {backend: _learner(name, kind, batch, backend, accelerator) for backend in BACKENDS}
+    taken: dict[str, list[Step]] = {backend: [] for backend in BACKENDS}
+    for i in track(range(-1, num_steps), f"{kind}, batch {batch}", total=1 + num_steps):
+        for backend in BACKENDS[:: 1 if i % 2 else -1]:
+            start = time.perf_counter()
+            figures = learners[backend].update(torch.Generator().manual_seed(1 + i), 1e-3, accelerator)
+            taken[backend].append(Step(time.perf_counter() - start, figures["loss"], figures["grad_norm"]))
+    reference, other = (np.array(taken[backend])[1:] for backend in BACKENDS)  # (steps, 3), the first left out
+    p20, p50, p80 = np.percentile(reference[:, 0] / other[:, 0], [20, 50, 80])
+    apart = np.abs(other[:, 1:] / reference[:, 1:] - 1).max(0)
+    row: dict[str, object] = {
+        "step": kind, "batch": batch, "draws": STEPS[kind][1].draws if kind == "memory" else 1,
+        "reference_ms_p50": round(1000 * float(np.median(reference[:, 0])), 1),
+        "step_ms_p50": round(1000 * float(np.median(other[:, 0])), 1),
+        "times_faster_p50": round(float(p50), 2), "times_faster_p20": round(float(p20), 2),
+        "times_faster_p80": round(float(p80), 2),
+        "loss_apart": float(f"{apart[0]:.2g}"), "grad_norm_apart": float(f"{apart[1]:.2g}"),
+    }  # fmt: skip
+    console.print(
+        f"{kind:8s} batch {batch:3d}  {row['step_ms_p50']:8} ms  x{p50:.2f} ({p20:.2f}..{p80:.2f})  "
+        f"losses apart by {apart[0]:.1g}"
+    )
+    return row
+
+
+def _learner(name: str, kind: str, batch: int, backend: str, accelerator: Accelerator) -> Learner:
+    """Make a stage with the preset's sizes, random weights and random walks, and what updates it."""
+    torch.manual_seed(0)
+    world = World(WorldConfig(vae=PRESETS[name].vae, dit=PRESETS[name].dit))
+    for parameter in world.dit.to(accelerator.device).parameters():
+        if not parameter.any():  # what begins at zero would leave out some gradients
+            torch.nn.init.normal_(parameter, std=0.02)
+    world.dit.backend = backend
+    stage, denoise = STEPS[kind]
+    optim = OptimConfig(batch=batch, optimizer="muon")
+    module = stage(world, denoise, optim, data=_walks(world), heldout=None)
+    return Learner(module.module, module.loss, make_optimizers(module.module, optim), optim.grad_clip)
+
+
+def _walks(world: World) -> LatentDataset:
+    """Return random latents along random walks, whose second half needs memory."""
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(0, 5, (CLIPS, LATENTS, 2), generator=generator)
+    start = torch.eye(4, dtype=torch.float64).expand(CLIPS, 4, 4)
+    c2w = camera_to_c2w(keys_to_camera(keys), start, world.spec.steps)
+    latents = torch.randn(CLIPS, LATENTS, *world.latent_shape, generator=generator)
+    need = (torch.arange(LATENTS) >= LATENTS // 2).float().expand(CLIPS, -1)
+    return LatentDataset(latents.half(), c2w, keys_to_label(keys), need)

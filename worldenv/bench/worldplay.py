@@ -1,0 +1,111 @@
+"""What one chunk of the released WorldPlay takes on this machine, by part, on random weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..base.device import default_dtype, resolve_device
+from ..base.log import console, track
+from ..engine.engine import Engine
+from ..engine.rollout import Prepared, Staged
+from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
+from ..memory.config import with_policy
+from ..models.vae import VAECache
+from ..world.world import World
+from ..world.worldplay import random_worldplay
+from .engine import write_bench
+
+HISTORY = 64
+"""Latents remembered: memory is full and retrieval has 13 candidates."""
+WARM_UP = 1
+
+
+@torch.no_grad()
+def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_steps: int) -> None:
+    """Time the parts of a chunk, those of both memories side by side, and write medians as JSON.
+
+    ``worldplay`` encodes its context anew; ``worldscape`` places what was recorded and records the chunk.
+    """
+    device = resolve_device("auto")
+    world = random_worldplay(num_layers=num_layers, size=size, device=device, dtype=default_dtype(device))
+    parts = _parts(world, "worldplay") | _parts(world, "worldscape") | {"decode": _decoding(world)}
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for i in track(range(WARM_UP + num_steps), "chunks", total=WARM_UP + num_steps):
+        for name, part in parts.items():
+            taken = _timed(part, device)
+            if i >= WARM_UP:
+                seconds[name].append(taken)
+    _write(out, seconds, world.config.sampler.num_steps, num_layers=num_layers, size=size, dtype=str(world.dit.dtype))
+
+
+def _parts(world: World, policy: str) -> dict[str, Callable[[], object]]:
+    """Return what the latents of a chunk under a policy take, through the engine's own memory, as repeatable calls."""
+    engine = Engine(world, 1, memory=with_policy(world.config.memory, policy), decode=False)
+    history, spec, dit, device = engine.history, world.spec, world.dit, engine.device
+    chunk, start = spec.chunk_latents, torch.eye(4, dtype=torch.float64)
+    keys = torch.tensor([[1, 1]] * (HISTORY + chunk))
+    path, labels = camera_to_c2w(keys_to_camera(keys), start, spec.steps)[None], keys_to_label(keys)[None]
+    text = dit.encode_text(torch.randn(1, 512, dit.config.text_dim, device=device))
+    before, latents = slice(0, HISTORY), torch.randn(1, HISTORY, *world.latent_shape)
+    history.begin(torch.zeros(1, dtype=torch.long), latents, path[:, before], labels[:, before], K=engine.K, text=text)
+
+    def choose() -> Staged:
+        return history.stage(path[:, HISTORY:], labels[:, HISTORY:], K=engine.K, text=text, seeds=[0])
+
+    staged = choose()
+    prepared, noise = history.encode(staged), torch.randn(1, chunk, *world.latent_shape, device=device)
+    levels = torch.full((1, chunk), 1000.0, device=device)
+    parts = {
+        "selection": choose,
+        "context": lambda: history.encode(staged),
+        "denoise_step": lambda: prepared.velocity(noise, levels),
+        "attention": _attention(prepared, tokens=dit.tokens(noise)),
+    } | ({"record": lambda: prepared.record(noise)} if history.records else {})
+    return {f"{policy}_{name}": part for name, part in parts.items()}
+
+
+def _attention(prepared: Prepared, *, tokens: int) -> Callable[[], object]:
+    """Return what attends to the context as the blocks of one denoising step do, placing included, and no more."""
+    dit, place = prepared.dit, prepared.place
+    assert place is not None
+    config, dtype = dit.config, dit.dtype
+    backend = dit.backend_for(prepared.mask, tokens=tokens, dtype=dtype)
+    shape = (*prepared.now.positions.shape, tokens, config.num_heads, config.head_dim)
+    q, k, v = (torch.randn(shape, device=prepared.mask.device, dtype=dtype) for _ in range(3))
+    return lambda: [prepared.cache.attend(layer, q, k, v, place, backend) for layer in range(config.num_layers)]
+
+
+def _decoding(world: World) -> Callable[[], object]:
+    latents = torch.randn(1, world.spec.chunk_latents, *world.latent_shape, device=world.vae.latent_mean.device)
+    past = VAECache()
+    world.vae.decode(latents[:, :1], past)
+    return lambda: world.vae.decode(latents, past)
+
+
+def _timed(part: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    part()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _write(
+    out: Path, seconds: dict[str, list[float]], steps: int, *, num_layers: int, size: tuple[int, int], dtype: str
+) -> None:
+    timing = {f"{name}_ms": round(1000 * float(np.median(values)), 2) for name, values in seconds.items()}
+    for policy in ("worldplay", "worldscape"):
+        once = sum(timing.get(f"{policy}_{part}_ms", 0.0) for part in ("selection", "context", "record"))
+        whole = once + steps * timing[f"{policy}_denoise_step_ms"] + timing["decode_ms"]
+        timing[f"{policy}_chunk_ms"] = round(whole, 2)
+    if torch.cuda.is_available():
+        timing["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    console.print("  ".join(f"{name} {value:g}" for name, value in timing.items()))
+    write_bench(out, layers=num_layers, size=list(size), dtype=dtype, denoising_steps=steps, timing=timing)

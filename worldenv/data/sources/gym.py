@@ -1,0 +1,75 @@
+"""Recording any registered Gymnasium environment, with a camera pose in its ``info`` or without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from ..schema import Clip
+
+
+class GymSource:
+    """Random actions, one per latent, held for four frames.
+
+    An episode that ends repeats its last frame until its latent is full; the next latent of the clip is of a new one.
+    Frames come from ``render()`` (``rgb_array``). Where ``info`` holds ``c2w`` (4, 4) and ``K`` (3, 3) they are
+    recorded; otherwise poses are absent and the clip's attribute ``poses`` says so.
+    """
+
+    def __init__(self, env_id: str, num_latents: int, first_seed: int, *, simulators: tuple[str, ...]) -> None:
+        try:
+            self.env: gym.Env[Any, Any] = gym.make(env_id, render_mode="rgb_array")
+        except gym.error.Error as error:
+            raise ValueError(
+                f"unknown environment {env_id!r} ({error}); give a simulator ({', '.join(simulators)}) or the id of a "
+                "registered Gymnasium environment with rgb_array rendering"
+            ) from None
+        self.env_id, self.num_latents, self.first_seed = env_id, num_latents, first_seed
+
+    def clip(self, index: int) -> Clip:
+        """Record one clip: the episode with seed first_seed + index, restarted when it ends."""
+        seed = self.first_seed + index
+        self.env.action_space.seed(seed)
+        _, info = self.env.reset(seed=seed)
+        frames, infos = [self._render()], [info]
+        rewards, terminated, truncated, actions = [0.0], [False], [False], []
+        for _ in range(self.num_latents):
+            action, done = self.env.action_space.sample(), False
+            actions.append(np.asarray(action, np.float32).ravel())
+            reward = 0.0
+            for _ in range(4):
+                if not done:
+                    _, r, term, trunc, info = self.env.step(action)
+                    reward, done = reward + float(r), term or trunc
+                frames.append(self._render())
+            infos.append(info)
+            rewards.append(reward)
+            terminated.append(term)
+            truncated.append(trunc)
+            if done:
+                _, info = self.env.reset()
+        has_poses = all("c2w" in i and "K" in i for i in infos)
+        return Clip(
+            frames=np.stack(frames),
+            c2w=np.stack([np.asarray(i["c2w"], np.float64) for i in infos]) if has_poses else None,
+            K=np.asarray(infos[0]["K"], np.float32) if has_poses else None,
+            camera=None,
+            reward=np.asarray(rewards, np.float32),
+            terminated=np.asarray(terminated),
+            truncated=np.asarray(truncated),
+            attributes={"seed": seed, "env": self.env_id, "poses": "info" if has_poses else "absent",
+                        "actions": np.stack(actions)},
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def _render(self) -> npt.NDArray[np.uint8]:
+        frame = self.env.render()
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
+            raise ValueError(f"{self.env_id}: render() must give an (H, W, 3) uint8 array, got {type(frame).__name__}")
+        return frame

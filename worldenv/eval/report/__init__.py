@@ -1,0 +1,1 @@
+"""Reports: statistics, pictures, claims."""

@@ -1,0 +1,142 @@
+"""What a person would look at: video, contact sheet, curves over time, means with intervals, the map of a memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...engine.engine import Engine
+from ...envs.wrappers import tile
+from ...play.explain import MemoryTrace
+from ...world.world import World
+from ..image import Array
+from ..suites.cases import Cases
+from .statistics import summarise
+
+COLOURS = {
+    "worldplay": "tab:blue", "worldscape": "tab:orange", "oracle": "tab:green", "simulator": "black", "none": "tab:red",
+    "recent": "tab:purple", "random": "tab:brown", "swapped": "tab:cyan", "shuffled_actions": "gold",
+    "continued": "navy", "frozen": "tab:olive", "last_frame": "0.6", "blur": "tab:pink", "vae": "0.35",
+}  # fmt: skip
+CONTROLS = ("frozen", "last_frame", "blur", "vae", "swapped", "shuffled_actions")
+"""Arms drawn with dashes."""
+
+
+def write_video(path: Path, rows: Mapping[str, Tensor], *, fps: int, count: int = 6) -> None:
+    """Write clips side by side: a column per case, a row per arm, twice as large."""
+    parts = [tile(clips[:count].numpy(), count) for clips in rows.values()]
+    iio.imwrite(path, np.concatenate(parts, 1).repeat(2, 1).repeat(2, 2), fps=fps, macro_block_size=1, quality=8)
+
+
+def write_contact(path: Path, rows: Mapping[str, Tensor], cases: Cases, *, count: int = 3, columns: int = 9) -> None:
+    """Write a sheet: for each case and arm the first pass above the later one over the same poses.
+
+    White lines part arms, black ones cases.
+    """
+    strips = []
+    for case in [i for i in range(len(cases.first)) if (cases.first[i] >= 0).any()][:count]:
+        latest = {first: t for t, first in enumerate(cases.first[case].tolist()) if first >= 0}
+        places = sorted(latest)
+        shown = [places[i] for i in np.linspace(0, len(places) - 1, columns).round().astype(int)]
+        again = [latest[first] for first in shown]
+        for clips in rows.values():
+            strips += [np.concatenate(list(clips[case, index].numpy()), 1) for index in (shown, again)]
+            strips.append(np.full((2, strips[0].shape[1], 3), 255, np.uint8))
+        strips.append(np.zeros((6, strips[0].shape[1], 3), np.uint8))
+    iio.imwrite(path, np.concatenate(strips).repeat(2, 0).repeat(2, 1))
+
+
+def sheet(truth: Tensor, made: Tensor, *, scale: int = 2) -> npt.NDArray[np.uint8]:
+    """Lay out clips (N, T, H, W, 3) as rows, the truth above what was made of it."""
+    rows = [np.concatenate(list(clip.numpy()), 1) for pair in zip(truth, made, strict=True) for clip in pair]
+    grid: npt.NDArray[np.uint8] = np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)
+    return grid
+
+
+@contextmanager
+def _figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
+    """Open a figure of some panels and save it."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(*shape, layout="constrained", **options)
+    yield axes
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
+    """Plot quality over time: the mean over cases of each curve (N, chunks) against the chunk, a line per arm.
+
+    Training seeds of an arm (NAME@SEED) share its colour and its label.
+    """
+    names = list(dict.fromkeys(name for arm in curves.values() for name in arm))
+    first = {arm.partition("@")[0]: arm for arm in reversed(list(curves))}
+    colours = {kind: COLOURS.get(kind, f"C{i}") for i, kind in enumerate(reversed(list(first)))}
+    with _figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
+        for axis, name in zip(axes[0], names, strict=True):
+            for arm, values in curves.items():
+                mean, kind = values[name].mean(0), arm.partition("@")[0]
+                shown = np.where(mean < 59.9, mean, np.nan)  # a perfect score would press all others to the floor
+                label, style = kind if arm == first[kind] else None, "--" if arm in CONTROLS else "-"
+                axis.plot(np.arange(1, len(mean) + 1), shown, style, label=label, color=colours[kind])
+            axis.set(xlabel="chunk", title=name.replace("_", " "))
+            axis.grid(alpha=0.3)
+        axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Mapping[str, str]) -> None:
+    """Plot means and intervals, a panel per metric (by title) and a line per arm that has it."""
+    arms = [arm for arm, values in metrics.items() if all(key in values for key in keys.values())]
+    with _figure(path, 1, len(keys), figsize=(5.5 * len(keys), 0.8 + 0.3 * len(arms)), sharey=True) as axes:
+        for axis, (title, key) in zip(np.atleast_1d(axes), keys.items(), strict=True):
+            for i, arm in enumerate(arms):
+                summary = summarise(metrics[arm][key])
+                mean, (low, high) = summary["mean"], summary["ci95"]
+                colour = COLOURS.get(arm.partition("_")[0], "0.4")
+                axis.errorbar(mean, i, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=3)
+            axis.set(xlabel="PSNR (dB)", title=title)
+            axis.grid(axis="x", alpha=0.3)
+        np.atleast_1d(axes)[0].set_yticks(np.arange(len(arms)), arms)
+        np.atleast_1d(axes)[0].invert_yaxis()
+
+
+def draw_claims(path: Path, verdicts: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+    """Plot by how much the first arm of each claim is better, with intervals: seed by seed, and all together."""
+    claims = {claim: judged[metric] for claim, judged in verdicts.items() if metric in judged}
+    if not claims:
+        return
+    rows = max(len(said["seeds"]) for said in claims.values()) + 1
+    with _figure(path, 1, len(claims), figsize=(4 * len(claims), 1.2 + 0.3 * rows), squeeze=False) as axes:
+        for axis, (claim, said) in zip(axes[0], claims.items(), strict=True):
+            lines = {**{f"seed {seed}": one for seed, one in said["seeds"].items()}, "all": said}
+            for i, one in enumerate(lines.values()):
+                (low, high), mean = one["ci95"], one["mean"]
+                colour = "black" if one is said else "tab:blue"
+                axis.errorbar(mean, i, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=3)
+            axis.axvline(0, color="0.6", linewidth=1)
+            axis.set(xlabel=f"{metric}, gain", title=f"{claim}\n{said['verdict']}")
+            axis.set_yticks(range(len(lines)), lines)
+            axis.invert_yaxis()
+            axis.grid(axis="x", alpha=0.3)
+
+
+@torch.no_grad()
+def draw_memory_map(path: Path, world: World, cases: Cases) -> None:
+    """Step the first case once more and draw from above what each chunk retrieved."""
+    engine, trace = Engine(world, 1, decode=False), MemoryTrace()
+    engine.reset(seeds=[0], starts=[None], images=cases.frames[:1, 0], c2w=cases.start_c2w[:1])
+    for actions in cases.rows(slice(0, 1)).actions(world.spec.chunk_latents):
+        engine.generate(actions)
+        trace.add(engine, actions.c2w[0])
+    trace.draw(path, title=f"{world.config.name}, {world.config.memory.policy}, map {cases.seeds[0]}")

@@ -1,0 +1,209 @@
+"""Run a suite from its cases to its report: on a world, on someone else's clips, or on any ``Dynamics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...base.device import default_dtype, resolve_device
+from ...base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ...base.log import console, git_revision
+from ...bench.engine import latency
+from ...engine.render import renders
+from ...memory.config import MemoryConfig, num_slots
+from ...world.world import World, shared_world
+from ..learned import UsableMetric, available
+from ..learned import score as learned_scores
+from ..motion import PoseEstimator, measure_floor
+from ..report.pictures import draw_curves, draw_means, draw_memory_map, write_contact, write_video
+from ..report.report import print_arms, write_report
+from ..report.statistics import Figure
+from .action import run_action
+from .arms import Make, WorldArm, control_arms, doubted, memory_arms, rendering_arms, splat_arm, vae_arm
+from .cases import Cases, protocol_of
+from .depth import run_depth
+from .figures import arm_figures
+from .geometry import run_geometry
+from .reconstruction import run_reconstruction
+from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
+from .score import Judge
+from .suites import HELD_OUT, RUNS, Suite, suite_cases
+
+POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
+"""Metrics that need the pose network."""
+NUM_FLOOR = 16
+"""Cases that its floor is measured on."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose frames are scored."""
+
+    world: Mapping[str, str]
+    """What reports say of it: ``name``, ``sha256``, ..."""
+    spec: WorldSpec
+    memory: MemoryConfig
+
+
+def run_suite(
+    name: str, world: str, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
+    num_chunks: int | None = None, weights: Path | None = None, quantize: str = "none",
+) -> None:  # fmt: skip
+    """Run a suite on a world by name and write its report, page, table and pictures."""
+    if name not in SUITES:
+        raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
+    device = resolve_device("auto")
+    loaded = shared_world(world, device=device, dtype=default_dtype(device), quantize=quantize)
+    out.mkdir(parents=True, exist_ok=True)
+    if name in RUNS:
+        run_world(name, loaded, out, num_worlds=num_worlds, first_seed=first_seed, num_chunks=num_chunks,
+                  weights=weights)  # fmt: skip
+    else:
+        OTHERS[name](loaded, out, num_worlds=num_worlds, first_seed=first_seed)
+
+
+def run_world(
+    name: str, world: World, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
+    num_chunks: int | None = None, weights: Path | None = None,
+) -> None:  # fmt: skip
+    """Run every arm of a suite on the same cases and noise."""
+    suite = RUNS[name] if num_chunks is None else replace(RUNS[name], chunks=num_chunks)
+    cases, source = suite_cases(suite, world.spec, num_worlds, first_seed)
+    arms = memory_arms(world, suite.policies)
+    if len(cases) > 1:  # they take from the next case
+        arms |= {arm: make for arm, make in doubted(world).items() if arm in suite.doubts}
+    if suite.continued and suite.chunks > 1:
+        arms["continued"] = WorldArm(world, world.config.memory, given=suite.chunks // 2)
+    controls = control_arms(world.spec)
+    if renders(world, replace(world.config.memory, render=None)):
+        arms |= rendering_arms(world) if suite.rendering else {}
+        controls |= {"splat_only": splat_arm(world)}
+    controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
+    arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
+    subject = Subject(world.identity(), world.spec, world.config.memory)
+    report = measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
+    if name in ("revisit", "demo"):
+        draw_memory_map(out / "memory_map.png", world, cases)
+    conclude(report, out)
+
+
+def run_foreign(
+    name: str, label: str, make: Make, cases: Cases, out: Path, *, spec: WorldSpec, weights: Path | None
+) -> None:
+    """Score clips or dynamics from elsewhere beside the controls."""
+    suite = RUNS[name]
+    arms = {label: make, **control_arms(spec)}
+    subject = Subject({"name": label, "sha256": ""}, spec, MemoryConfig())
+    conclude(measure(name, suite, arms, cases, out, subject=subject, source="given", weights=weights), out)
+
+
+def measure(
+    name: str, suite: Suite, arms: dict[str, Make], cases: Cases, out: Path, *, subject: Subject, source: str,
+    weights: Path | None, more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
+) -> dict[str, Any]:  # fmt: skip
+    """Run and score the arms, write the report (with what ``more`` makes of the results) and the pictures."""
+    spec, world = subject.spec, dict(subject.world)
+    judge = Judge(
+        spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
+        suite.ages, pose_step=suite.pose_step,
+    )  # fmt: skip
+    usable, skipped = available(weights)
+    try:
+        judge = replace(judge, estimator=PoseEstimator.load(spec=spec, quick=suite.quick))
+    except ValueError as error:  # frames of another size or camera
+        skipped |= dict.fromkeys(POSE_METRICS, str(error))
+    results = run_arms(
+        arms, cases, judge, out, num_chunks=suite.chunks, keep=len(cases) if usable else NUM_SHOWN,
+        key=f"{name} {protocol_of(spec)} {suite} {world} {source} {git_revision()}",
+    )  # fmt: skip
+    cut = cases.cut(suite.num_frames)
+    for arm, figures in arm_figures(results, cut, ages=suite.ages).items():
+        results[arm].figures = figures | _learned(usable, results[arm], cut, skipped)
+    report = write_report(
+        out / "report.json", suite=name, protocol=protocol_of(spec), world=world, seeds=cases.seeds, kinds=cases.kinds,
+        arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
+        figures={arm: result.figures for arm, result in results.items()},
+        timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
+        weights={metric: one.sha256 for metric, one in usable.items()}, **more(results),
+    )  # fmt: skip
+    _draw(name, suite, results, cases, out, fps=spec.fps)
+    return report
+
+
+def conclude(report: Mapping[str, Any], out: Path) -> None:
+    """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
+    finish(out)
+    print_arms(report)
+    console.print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} to {out}")
+
+
+def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
+    """Return what the estimator makes of true frames: medians and 95th percentiles, over some cases."""
+    if judge.estimator is None or not judge.pose_step or len(cases) < 2:
+        return {}
+    some = cases.rows(slice(0, NUM_FLOOR))
+    path = torch.cat([some.start_c2w[:, None], some.c2w], 1)
+    return {"pose": measure_floor(judge.estimator, some.frames, path, spec=judge.spec)}
+
+
+def _learned(
+    usable: dict[str, UsableMetric], result: ArmResult, cases: Cases, skipped: dict[str, str]
+) -> dict[str, Figure]:
+    """Add the metrics that need weights to an arm; return those of the arm as a whole, which have no interval."""
+    if not usable:
+        return {}
+    assert result.shown is not None
+    each, whole, failed = learned_scores(usable, result.shown[:, : cases.frames.shape[1]], cases.frames)
+    result.metrics |= each
+    skipped |= failed
+    return {name: Figure(value) for name, value in whole.items()}
+
+
+def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:
+    """Name the arms that are compared: the first with what takes something from it, all with the baseline."""
+    leaders = dict.fromkeys((arms[0], *(arm for arm in arms[:2] if arm == "worldplay")))
+    pairs = [(arm, other) for arm in leaders for other in suite.against if other in arms and other != arm]
+    return pairs + [(arm, suite.baseline) for arm in arms if suite.baseline in arms and arm != suite.baseline]
+
+
+def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dict[str, float]:
+    """Return throughput and latency of the arms that a world made, decoding included."""
+    seconds = [s for result in results.values() for s in result.seconds]
+    if not seconds:
+        return {}
+    steps = len(seconds) // num_batches(len(cases)) * len(cases)  # every chunk of an arm is timed in every batch
+    frames = steps * spec.chunk_frames
+    return {
+        "frames_per_s": frames / sum(seconds), "env_steps_per_s": steps / sum(seconds),
+        "num_envs": round(steps / len(seconds)), "frames_per_step": spec.chunk_frames,
+        "pixel_throughput": frames * spec.width * spec.height / 1e6 / sum(seconds), **latency(seconds),
+    }  # fmt: skip
+
+
+def _draw(name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, out: Path, *, fps: int) -> None:
+    first = next(iter(results))
+    wanted = [arm for arm in ("simulator", "continued", first, "none") if arm in results]
+    rows = {arm: shown for arm in wanted if (shown := results[arm].shown) is not None}
+    write_video(out / f"{name}.mp4", rows, fps=fps)
+    if (cases.first >= 0).any():
+        write_contact(out / "contact.png", rows, cases.rows(slice(0, len(rows[first]))))
+    draw_curves(out / "over_time.png", {arm: result.curves for arm, result in results.items()})
+    if suite.panels:
+        draw_means(out / "means.png", {arm: result.metrics for arm, result in results.items()}, suite.panels)
+
+
+def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: int | None) -> None:
+    """Check the simulator that the world was learned from."""
+    run_geometry(
+        out, spec=world.spec, num_worlds=num_worlds or 64, first_seed=HELD_OUT if first_seed is None else first_seed
+    )
+
+
+OTHERS: dict[str, Callable[..., None]] = {
+    "action": run_action, "reconstruction": run_reconstruction, "geometry": _geometry, "depth": run_depth
+}  # fmt: skip
+SUITES = (*RUNS, *OTHERS)

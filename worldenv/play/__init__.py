@@ -1,0 +1,1 @@
+"""Looking at worlds: rollouts along a path, what the memory retrieved when."""

@@ -1,0 +1,110 @@
+"""``worldenv rollout``: a video along a pose string or a camera path from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..base.device import default_dtype, resolve_device
+from ..base.dynamics import Actions, WorldSpec
+from ..base.log import Stopwatch, console, track
+from ..engine.engine import Engine
+from ..envs.make import memory_config
+from ..geometry.action import camera_to_c2w, keys_to_camera
+from ..geometry.pose import relative
+from ..geometry.pose_string import parse_pose_string
+from ..geometry.trajectory_file import Trajectory, read_trajectory
+from ..world.world import shared_world
+from .explain import MemoryTrace
+
+
+def run_rollout(
+    name: str, pose: str, out: Path, *, start: int, seed: int, memory: str, image: Path | None = None, prompt: str = "",
+    explain: bool = False,
+) -> None:  # fmt: skip
+    """Generate along ``pose`` from a start view, a picture or a prompt, and write every frame.
+
+    With ``explain`` a picture beside the video shows from above what each chunk retrieved.
+
+    Raises:
+        ValueError: on a bad pose string or file, world, start, picture, prompt or policy; nothing is written then.
+    """
+    path = None if not pose.endswith((".json", ".txt")) else read_trajectory(Path(pose))
+    keys = parse_pose_string(pose) if path is None else None
+    device = resolve_device("auto")
+    world = shared_world(name, device=device, dtype=default_dtype(device))
+    engine = Engine(world, 1, memory=memory_config(memory, world.config.memory))
+    if prompt or world.prompts is not None:
+        engine.set_prompt(prompt)
+    images = None if image is None else read_image(image, world.spec)[None]
+    frames = [engine.reset(seeds=[seed], starts=[None if images is not None else start], images=images).frames[0]]
+    c2w = _along(path, engine) if keys is None else camera_to_c2w(keys_to_camera(keys), engine.c2w[0], world.spec.steps)
+    actions = _whole_chunks(engine, c2w, keys)
+    watch, count, trace = Stopwatch(), 0, MemoryTrace()
+    for action in track(actions, "chunks", total=len(actions)):
+        chunk = engine.step(action)
+        if explain:
+            trace.add(engine, chunk.c2w[0])
+        new = chunk.frames.shape[1] if chunk.n_frames is None else int(chunk.n_frames[0])
+        frames.append(chunk.frames[0, -new:])
+        count += new
+    video = torch.cat(frames if images is not None or world.starts is not None else frames[1:]).numpy()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scale = max(1, 256 // world.spec.width)
+    iio.imwrite(out, video.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps, macro_block_size=1, quality=8)
+    console.print(f"{len(video)} frames, {count / watch.seconds():.0f} frames/s; wrote {out}")
+    if explain:
+        picture = out.with_suffix(".memory.png")
+        trace.draw(picture, title=f"{world.config.name}, {engine.memory.policy}")
+        console.print(f"wrote {picture}")
+
+
+def _along(path: Trajectory | None, engine: Engine) -> Tensor:
+    """Bring a path to the engine's start: its first pose is the start view's."""
+    assert path is not None
+    if (path.K - path.K[:1]).abs().max() > 1e-6:
+        raise ValueError("the camera's focal length changes along the path; a rollout has one camera")
+    engine.K = path.K[0]
+    return engine.c2w[0] @ relative(path.c2w[:1], path.c2w[1:])
+
+
+def _whole_chunks(engine: Engine, c2w: Tensor, keys: Tensor | None) -> list[Actions]:
+    """Cut a path (F, 4, 4) into chunks, standing still at its end to fill the last; the first may be one shorter."""
+    spec, chunk = engine.spec, engine.spec.chunk_latents
+    if keys is None:
+        keys = spec.keys_along(torch.cat([engine.c2w, c2w]))
+    lead = 1 if spec.start_in_chunk else 0
+    short = -(len(keys) + lead) % chunk
+    if short:
+        console.print(f"{len(keys) + lead} latents are not whole chunks of {chunk}; standing still for {short} more")
+    keys = torch.cat([keys, keys.new_zeros(short, 2)])
+    c2w = torch.cat([c2w, c2w[-1:].expand(short, 4, 4)])
+    if lead:  # the start view is the first latent of the first chunk, which then drops its last command
+        split = chunk - lead
+        keys = torch.cat([keys[:split], keys.new_zeros(lead, 2), keys[split:]])
+        c2w = torch.cat([c2w[:split], c2w[split - 1 : split].expand(lead, 4, 4), c2w[split:]])
+    return [Actions(k[None], p[None]) for k, p in zip(keys.split(chunk), c2w.split(chunk), strict=True)]
+
+
+def read_image(path: Path, spec: WorldSpec) -> Tensor:
+    """Read a picture, scale it to cover the world's frame and crop its middle; (H, W, 3) uint8.
+
+    Raises:
+        ValueError: if the file is no picture.
+    """
+    try:
+        picture = iio.imread(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no readable picture ({error})") from None
+    if picture.ndim != 3 or picture.shape[2] < 3:
+        raise ValueError(f"{path}: expected a colour picture, got an array of shape {picture.shape}")
+    scale = max(spec.height / picture.shape[0], spec.width / picture.shape[1])
+    size = (max(spec.height, round(picture.shape[0] * scale)), max(spec.width, round(picture.shape[1] * scale)))
+    pixels = torch.from_numpy(picture[..., :3].copy()).movedim(-1, 0)[None].float()
+    pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)[0].clamp(0, 255).round().to(torch.uint8)
+    top, left = (size[0] - spec.height) // 2, (size[1] - spec.width) // 2
+    return pixels[:, top : top + spec.height, left : left + spec.width].movedim(0, -1).contiguous()

@@ -1,0 +1,1 @@
+"""Procedural ViZDoom mazes with exact depth and goal objects, Freedoom maps."""

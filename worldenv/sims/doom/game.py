@@ -1,0 +1,163 @@
+"""One ViZDoom instance as a camera that can be placed and pushed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...base.dynamics import WorldSpec
+from .maze import Array
+from .pwad import PLAYER_THRUST, UNITS, read_lump
+from .render import LevelView, Resampler
+
+WARM_UP_TICS = 20
+"""Tics after loading a map during which the engine ignores input."""
+THRUST = PLAYER_THRUST / 2048
+"""Map units that 1 of a movement delta moves the player in one tic; deltas are whole numbers up to 50."""
+MAX_THRUST = 50
+"""Largest movement delta."""
+TURN_STEP = 360 / 65536
+"""Degrees in one step of the engine's turn."""
+
+_VARIABLES = ("CAMERA_POSITION_X", "CAMERA_POSITION_Y", "CAMERA_POSITION_Z", "CAMERA_ANGLE")
+_BUTTONS = ("MOVE_FORWARD_BACKWARD_DELTA", "MOVE_LEFT_RIGHT_DELTA", "TURN_LEFT_RIGHT_DELTA")
+_HIDDEN = (
+    "hud", "weapon", "crosshair", "messages", "decals", "particles", "screen_flashes", "effects_sprites",
+    "corpses",
+)  # fmt: skip
+_ARGUMENTS = "+sv_cheats 1 +movebob 0 -nomonsters"
+
+
+def load_vizdoom() -> Any:
+    """Import vizdoom.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        import vizdoom
+    except ImportError as error:
+        raise ImportError("the simulators need ViZDoom: pip install worldenv[sims]") from error
+    return vizdoom
+
+
+def freedoom_wad(number: int) -> Path:
+    """Return the path of freedoom1.wad or freedoom2.wad in the ViZDoom wheel.
+
+    Raises:
+        FileNotFoundError: if this ViZDoom ships without it.
+    """
+    path = Path(load_vizdoom().__file__).parent / f"freedoom{number}.wad"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; install the vizdoom wheel, which ships the Freedoom WADs")
+    return path
+
+
+class Placement(NamedTuple):
+    """An upright camera in plain numbers, world axes, metres and radians."""
+
+    x: float
+    y: float
+    z: float
+    yaw: float
+    pitch: float
+
+
+class DoomGame:
+    """One hidden engine, one map at a time: teleport, push, look."""
+
+    def __init__(self, spec: WorldSpec, *, wad: Path, pwad: Path, view: LevelView | None = None) -> None:
+        vizdoom = load_vizdoom()
+        self.spec, self.view = spec, view or LevelView.for_spec(spec)
+        palette = np.frombuffer(read_lump(wad, "PLAYPAL")[:768], np.uint8).reshape(256, 3)
+        K = spec.K.double().numpy()
+        self._resampler = Resampler(self.view, K, width=spec.width, height=spec.height, palette=palette)
+        self._scratch = tempfile.TemporaryDirectory(prefix="worldenv-doom-")
+        self._game = game = vizdoom.DoomGame()
+        game.set_doom_game_path(str(wad.resolve()))
+        game.set_doom_scenario_path(str(pwad.resolve()))
+        game.set_window_visible(False)
+        game.set_sound_enabled(False)
+        game.set_screen_format(vizdoom.ScreenFormat.DOOM_256_COLORS8)
+        game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{self.view.width}X{self.view.height}"))
+        for part in _HIDDEN:
+            getattr(game, f"set_render_{part}")(False)
+        game.set_mode(vizdoom.Mode.PLAYER)
+        game.set_episode_timeout(0)
+        game.set_available_buttons([getattr(vizdoom.Button, name) for name in _BUTTONS])
+        game.set_available_game_variables([getattr(vizdoom.GameVariable, name) for name in _VARIABLES])
+        game.add_game_args(_ARGUMENTS)
+        game.set_seed(0)
+        self.pitch = 0.0
+        self._x = self._y = self._z = self._angle = 0.0
+        self._screen: Array
+
+    def load_map(self, name: str) -> None:
+        """Start a map afresh."""
+        self._game.set_doom_map(name)
+        if self._game.is_running():
+            self._game.new_episode()
+        else:
+            # The engine drops files into its working directory, which it inherits from us when it starts.
+            with contextlib.chdir(self._scratch.name):
+                self._game.init()
+        self._game.send_game_command(f"fov {self.view.fov_deg}")
+        self.pitch = 0.0
+        self._act([0, 0, 0], WARM_UP_TICS)
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self._game.close()
+        self._scratch.cleanup()
+
+    @property
+    def placement(self) -> Placement:
+        """Where the camera really is, read back from the engine, with the virtual pitch."""
+        yaw = math.radians(90 - self._angle)
+        return Placement(self._x / UNITS, -self._z / UNITS, self._y / UNITS, yaw, self.pitch)
+
+    def frame(self) -> Array:
+        """Return the current view, (H, W, 3) uint8."""
+        return self._resampler.frame(self._screen, self.pitch)
+
+    def teleport(self, target: Placement) -> None:
+        """Put the camera at this place, within 3 mm and 0.003 degrees; the height is the engine's."""
+        x, y = UNITS * target.x, UNITS * target.z
+        # The warp knows whole units only and comes after the push of its tic: turn first, unseen, then push.
+        self._game.send_game_command(f"warp {round(x)} {round(y)}")
+        turn = self._turn_to(target)
+        self._game.set_action([0, 0, turn])
+        self._game.advance_action(1, False)
+        self._x, self._y, self._angle = float(round(x)), float(round(y)), self._angle - turn
+        self._push(x - self._x, y - self._y, 0.0)
+
+    def move(self, target: Placement) -> None:
+        """Push the player towards this place for one tic, with the engine's collisions; pitch is free."""
+        self._push(UNITS * target.x - self._x, UNITS * target.z - self._y, self._turn_to(target))
+
+    def _turn_to(self, target: Placement) -> float:
+        """Take over the pitch; return the turn to the right in degrees, whole steps of the engine."""
+        self.pitch = target.pitch
+        turn = math.degrees(target.yaw) - (90 - self._angle)
+        return round(((turn + 180) % 360 - 180) / TURN_STEP) * TURN_STEP
+
+    def _push(self, dx: float, dy: float, turn: float) -> None:
+        """Turn right by ``turn`` degrees, then move by (dx, dy) map units, cut to the longest step."""
+        angle = math.radians(self._angle - turn)
+        forward = dx * math.cos(angle) + dy * math.sin(angle)
+        right = dx * math.sin(angle) - dy * math.cos(angle)
+        longest = max(abs(forward), abs(right), MAX_THRUST * THRUST) / (MAX_THRUST * THRUST)
+        self._act([round(forward / longest / THRUST), round(right / longest / THRUST), turn])
+
+    def _act(self, action: list[float], tics: int = 1) -> None:
+        self._game.make_action(action, tics)
+        state = self._game.get_state()
+        if state is None:
+            raise RuntimeError("the Doom episode ended by itself; load the map again")
+        self._screen = state.screen_buffer
+        self._x, self._y, self._z, self._angle = (float(value) for value in state.game_variables)

@@ -1,0 +1,277 @@
+"""The training loop: optimizer, EMA, schedule, logs, checkpoints; the same for every stage.
+
+Everything random in step k follows from (seed, k), so a run that is stopped and resumed takes the same steps as one
+that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ...base.checkpoint import EMA, load_tensors, save_tensors
+from ...base.config import difference
+from ...base.device import default_dtype, resolve_device
+from ...base.log import JsonlLog, Stopwatch, console
+from ...base.rng import derive_seed
+from .learner import Learner, LossFn, under
+from .parallel import all_cores, finishing, from_main
+from .plots import plot_losses
+from .protocols import CriticStage, Stage, TargetStage
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimizer and loop."""
+
+    steps: int = 1000
+    """Optimizer steps."""
+    batch: int = 16
+    """Samples per step, over all processes."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """``muon`` orthogonalises the updates of matrices (torch >= 2.9) and leaves the rest to AdamW."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    render_lr: float = 3.0
+    """Learning rate of the transformer's input for rendered memory, in units of the others'; AdamW's."""
+    lr_final: float = 1e-4
+    """Learning rate at the end of the cosine."""
+    warmup: int = 100
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    beta1: float = 0.9
+    """First moment decay."""
+    beta2: float = 0.99
+    """Second moment decay."""
+    grad_clip: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.995
+    """Decay of the weights' moving average, which is what is kept."""
+    blend: float = 1.0
+    """Where what is kept lies on the line from the weights that training began with, 0, to that average, 1: how much of
+    a distillation a world takes (WiSE-FT, arXiv 2109.01903)."""
+    seed: int = 0
+    """Seed of data order and noise."""
+    log_every: int = 20
+    """Steps between console lines."""
+    save_every: int = 200
+    """Steps between checkpoints."""
+    preview_every: int = 500
+    """Steps between previews (pictures, held-out figures) and evaluations; 0 is none."""
+    patience: int = 0
+    """Steps without a better evaluation after which training ends with the best; 0 does not evaluate."""
+    mixed_precision: Literal["auto", "bf16", "no"] = "auto"
+    """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
+
+
+def learning_rate(step: int, config: OptimConfig) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to ``lr_final``."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    return config.lr_final + (config.lr - config.lr_final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def precision(name: str) -> str:
+    """Resolve ``auto``: bf16 where the device computes in it, else no mixed precision."""
+    if name != "auto":
+        return name
+    return "bf16" if default_dtype(resolve_device("auto")) == torch.bfloat16 else "no"
+
+
+def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    """Build AdamW, or Muon for matrices and AdamW for the rest; both follow one learning rate."""
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    inputs = [p for name, p in named if name.startswith("render_embedding.")]
+    parameters = [p for name, p in named if not name.startswith("render_embedding.")]
+    matrices = [p for p in parameters if p.ndim == 2 and config.optimizer == "muon"]
+    taken = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in taken]
+    betas, decay = (config.beta1, config.beta2), config.weight_decay
+    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": inputs, "scale": config.render_lr}]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=betas, weight_decay=decay)
+    ]
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+class Trainer:
+    """Runs one stage to its last step, from the start or from a checkpoint.
+
+    With ``evaluate``, figures of what would be kept now, whose ``score`` says how good it is, the best is kept.
+    """
+
+    def __init__(
+        self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any],
+        evaluate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:  # fmt: skip
+        if config.patience and evaluate is None:
+            raise ValueError("optim.patience waits for a better evaluation, and there is none; set it to 0")
+        self.stage, self.config, self.folder, self.run, self.evaluate = stage, config, folder, dict(run), evaluate
+        self.accelerator = Accelerator(mixed_precision=precision(config.mixed_precision))
+        self.learner = self._learner(stage.module, stage.loss)
+        self.critic = self._learner(stage.critic.module, stage.critic.loss) if isinstance(stage, CriticStage) else None
+        if evaluate is not None and not config.preview_every:
+            raise ValueError("preview_every=0 leaves nothing to choose the best by; set it, or pass no evaluation")
+        self.ema = EMA(stage.module, decay=config.ema)
+        self.origin = {k: v.clone() for k, v in self.ema.shadow.items()} if config.blend != 1 else {}
+        self.step, self.hours = 0, 0.0
+        self.best: dict[str, Tensor] = {}  # the average of the best evaluation
+        self.best_step, self.best_score = 0, -math.inf
+        self.checkpoint = folder / "checkpoint.safetensors"
+        if resume and self.checkpoint.exists():
+            self._load()
+        elif self.checkpoint.exists():
+            raise ValueError(f"{folder}: holds a run already; pass --resume to go on, or another --out")
+        if isinstance(stage, TargetStage):
+            self.ema.copy_to(stage.target.to(self.accelerator.device))
+        self.is_main = self.accelerator.is_main_process
+        self.log = JsonlLog(folder / "log.jsonl", resume_step=self.step) if self.is_main else None
+
+    def _learner(self, module: nn.Module, loss: LossFn) -> Learner:
+        module.to(self.accelerator.device)
+        return Learner(module, loss, make_optimizers(module, self.config), self.config.grad_clip)
+
+    @property
+    def kept_step(self) -> int:
+        """The step whose average is left in the module: the best if there is an evaluation, else the last."""
+        return self.best_step if self.best else self.step
+
+    def train(self) -> None:
+        """Train to the last step; on Ctrl-C the step is finished and the state saved first."""
+        watch, before = Stopwatch(), self.hours
+        console.print(
+            f"step {self.step} of {self.config.steps}, {self.accelerator.num_processes} x {self.accelerator.device}, "
+            f"mixed precision: {self.accelerator.mixed_precision}, {self.folder}"
+        )
+        with finishing() as interrupted:
+            if self.step == 0 and self.log is not None:
+                self._evaluate(self.log)
+            while self.step < self.config.steps and not self._is_over():
+                figures = self._update()
+                self.step += 1
+                self.hours = before + watch.seconds() / 3600
+                if self.log is not None:
+                    self._after_step(figures, self.log)
+                if from_main(interrupted(), self.accelerator.device):
+                    self._save()
+                    console.print(f"stopped at step {self.step}; --resume goes on from here")
+                    raise KeyboardInterrupt
+        self._save()
+        self.ema.shadow = self._blended(self.best or self.ema.shadow)
+        self.ema.copy_to(self.stage.module)
+        if self.is_main:
+            plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
+
+    def _blended(self, average: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is kept of an average: so much of the way to it as ``blend`` says."""
+        return {k: v.lerp(average[k], self.config.blend) for k, v in self.origin.items()} or average
+
+    def _is_over(self) -> bool:
+        """Tell whether evaluations have not improved for ``patience`` steps; all processes hear the main one."""
+        if self.evaluate is None or not self.config.patience:
+            return False
+        return self.step - from_main(self.best_step, self.accelerator.device) >= self.config.patience
+
+    def _update(self) -> dict[str, float]:
+        rate, stage = learning_rate(self.step, self.config), self.stage
+        figures: dict[str, float] = {}
+        if isinstance(stage, CriticStage) and self.critic is not None:
+            stage.begin(self.step)
+            turns = [
+                self.critic.update(self._generator("critic", i), stage.critic.lr_scale * rate, self.accelerator)
+                for i in range(stage.critic.updates)
+            ]
+            figures = {f"critic_{k}": sum(turn[k] for turn in turns) / len(turns) for k in turns[0] if k != "lr"}
+        figures = self.learner.update(self._generator("step"), rate, self.accelerator) | figures
+        self.ema.update(stage.module)
+        if isinstance(stage, TargetStage):
+            self.ema.copy_to(stage.target)
+        return figures
+
+    def _generator(self, name: str, *number: int) -> torch.Generator:
+        rank = self.accelerator.process_index
+        seed = derive_seed(self.config.seed, name, self.step, *number, *([rank] if rank else []))
+        return torch.Generator().manual_seed(seed)
+
+    def _after_step(self, figures: dict[str, float], log: JsonlLog) -> None:
+        config, last = self.config, self.step == self.config.steps
+        if self.step % config.log_every == 0 or last:
+            log.write({"step": self.step, "hours": self.hours, **figures})
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+            console.print(f"{self.step:6d}  {shown}  {self.hours * 60:.1f} min", highlight=False)
+        if config.preview_every and (self.step % config.preview_every == 0 or last):
+            held_out = self._with_average(lambda: self.stage.preview(self.folder, self.step))
+            log.write({"step": self.step, **held_out})
+            console.print("        held out  " + "  ".join(f"{k} {v:.4g}" for k, v in held_out.items()))
+            self._evaluate(log)
+            plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
+        if self.step % config.save_every == 0:
+            self._save()
+
+    def _evaluate(self, log: JsonlLog) -> None:
+        """Score the average, if the caller said how, and keep it if it is the best so far."""
+        if self.evaluate is None:
+            return
+        figures = dict(self._with_average(self.evaluate))
+        log.write({"step": self.step, **figures})
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        console.print(f"        {shown}  (best before {self.best_score:.4g}, step {self.best_step})", highlight=False)
+        score = figures["score"]
+        if not math.isfinite(score):
+            raise ValueError(f"step {self.step}: the score is not a number; figures: {figures}")
+        if not self.best or score > self.best_score:
+            self.best_step, self.best_score = self.step, score
+            self.best = {k: v.clone() for k, v in self.ema.shadow.items()}
+
+    def _with_average(self, act: Callable[[], T]) -> T:
+        """Act while what would be kept is in the module."""
+        module = self.stage.module
+        present = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        module.load_state_dict(self._blended(self.ema.shadow))
+        module.eval()
+        with torch.no_grad(), self.accelerator.autocast(), all_cores():
+            result = act()
+        module.train()
+        module.load_state_dict(present)
+        return result
+
+    def _save(self) -> None:
+        if not self.is_main:
+            return
+        tensors = self.learner.tensors()
+        tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        if self.critic is not None:
+            tensors |= {f"critic.{k}": v for k, v in self.critic.tensors().items()}
+        progress: dict[str, float] = {"step": self.step, "hours": self.hours, "ema_updates": self.ema.num_updates}
+        if self.best:
+            progress |= {"best_step": self.best_step, "best_score": self.best_score}
+        save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
+
+    def _load(self) -> None:
+        tensors, header = load_tensors(self.checkpoint)
+        changed = difference(header["run"], self.run)
+        if changed is not None:
+            raise ValueError(f"{self.checkpoint}: the run had another {changed!r}; resume with its own configuration")
+        self.learner.load(tensors, where=str(self.checkpoint))
+        if self.critic is not None:
+            self.critic.load(under(tensors, "critic."), where=str(self.checkpoint))
+        self.ema.shadow = {k: v.to(self.accelerator.device) for k, v in under(tensors, "ema.").items()}
+        self.best = {k: v.to(self.accelerator.device) for k, v in under(tensors, "best.").items()}
+        progress = header["progress"]
+        self.step, self.hours, self.ema.num_updates = progress["step"], progress["hours"], progress["ema_updates"]
+        if self.best:
+            self.best_step, self.best_score = progress["best_step"], progress["best_score"]

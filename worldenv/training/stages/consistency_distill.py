@@ -1,0 +1,68 @@
+"""Stage ``consistency_distill``: a few-step model from the autoregressive model's own ODE, on recorded histories.
+
+The model before is the teacher: it takes one Euler step between neighbouring noise levels, and the student must predict
+the same x0 before that step as its moving average predicts after it. Context forcing may start from the result, and it
+is a usable few-step world by itself.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...data.dataset import LatentDataset
+from ...diffusion.schedule import add_noise, inference_sigmas, predict_x0
+from ...world.world import World
+from ..loop.trainer import OptimConfig
+from .denoise import DenoiseConfig
+from .memory import MemoryStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyConfig:
+    """Discretisation of stage ``consistency_distill``."""
+
+    num_levels: int = 48
+    """Euler steps from noise to data, under the sampler's shift; a multiple of the sampler's steps."""
+
+
+class ConsistencyStage(MemoryStage):
+    """Causal consistency distillation with clean, recorded contexts."""
+
+    def __init__(
+        self, world: World, config: DenoiseConfig, optim: OptimConfig, consistency: ConsistencyConfig, *,
+        data: LatentDataset, heldout: LatentDataset | None,
+    ) -> None:  # fmt: skip
+        super().__init__(world, config, optim, data=data, heldout=heldout)
+        sampler, num_levels = world.config.sampler, consistency.num_levels
+        if num_levels % sampler.num_steps:
+            near = sampler.num_steps * (num_levels // sampler.num_steps + 1)
+            raise ValueError(
+                f"consistency.num_levels={num_levels} is not a multiple of sampler.num_steps={sampler.num_steps}, so "
+                f"the world's levels are not among them; try {near}"
+            )
+        self.levels = inference_sigmas(replace(sampler, num_steps=num_levels)).float()
+        self.teacher, self.target = (deepcopy(self.module.float()).eval().requires_grad_(False) for _ in range(2))
+
+    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Predict x0 as the average does one Euler step of the teacher nearer to the data."""
+        device, draws = self.module.patch_embedding.weight.device, self.config.draws
+        self.teacher.to(device)
+        bank, target, renders = self._targets(generator)
+        rendered = self._drawn(renders, generator)
+        context = self._context(bank, target, generator)
+        x0 = target.latents.repeat_interleave(draws, 0)
+        index = torch.randint(len(self.levels) - 1, (len(x0), 1), generator=generator).expand(-1, self.chunk)
+        now, after = self.levels[index].to(device), self.levels[index + 1].to(device)
+        x = add_noise(x0.to(device), torch.randn(x0.shape, generator=generator).to(device), now)
+        with torch.no_grad():
+            slope = self._encode(self.teacher, context, target, rendered).velocity(x, 1000 * now)
+            nearer = x + (after - now)[..., None, None, None] * slope
+            goal = predict_x0(
+                nearer, self._encode(self.target, context, target, rendered).velocity(nearer, 1000 * after), after
+            )
+        made = predict_x0(x, self._encode(self.module, context, target, rendered).velocity(x, 1000 * now), now)
+        return (made - goal).square().mean(), {"error": float((made.detach() - x0.to(device)).square().mean())}

@@ -1,0 +1,1 @@
+"""Worlds: named parts on disk, what they are called and where they came from."""
