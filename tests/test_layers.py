@@ -13,34 +13,34 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
-    "worldenv_kernels": -2,
-    "geometry": -1, "base": 0,
-    "sims": 1, "diffusion": 1,
-    "data": 2,
-    "models": 3,
-    "memory": 4,
-    "engine": 5,
-    "tasks": 6, "training": 6,
-    "envs": 7,
-    "eval": 8, "play": 8,
-    "cli": 9,
-    "worldenv_agents": 10,
+    "worldenv_kernels": -1,
+    "base": 0, "geometry": 0, "diffusion": 0,
+    "dynamics": 1,
+    "tasks": 3, "sims": 3, "models": 3,
+    "data": 4, "memory": 4,
+    "world": 5,
+    "engine": 6,
+    "envs": 7, "training": 7,
+    "play": 8,
+    "eval": 9,
+    "worldenv_agents": 10, "ablations": 10, "bench": 10,
+    "cli": 11,
 }  # fmt: skip
 
 # library -> the modules (or whole packages, by prefix) that may import it
 LIBRARIES = {
-    "vizdoom": ("worldenv.sims",),
+    "vizdoom": ("worldenv.sims.doom",),
     "stable_baselines3": ("worldenv.envs.sb3", "worldenv_agents"),
-    "accelerate": ("worldenv.training", "worldenv.eval.bench_training"),
+    "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data", "worldenv.training.encode"),
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
-    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.record_gym", "worldenv_agents"),
+    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.sources.gym", "worldenv_agents"),
     "safetensors": ("worldenv.base.checkpoint",),
-    "huggingface_hub": ("worldenv.engine.world",),
-    "imageio": ("worldenv.eval", "worldenv.training.plots", "worldenv.envs.wrappers"),
-    "matplotlib": ("worldenv.eval", "worldenv.training.plots"),
-    "rich": ("worldenv.base.log", "worldenv.eval", "worldenv_agents.cli"),
-    "skimage": ("worldenv.eval", "worldenv.sims.distance"),
+    "huggingface_hub": ("worldenv.world",),
+    "imageio": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots", "worldenv.envs.wrappers"),
+    "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),
+    "rich": ("worldenv.base.log", "worldenv.eval", "worldenv.ablations", "worldenv.bench", "worldenv_agents.cli"),
+    "skimage": ("worldenv.eval", "worldenv.sims.doom.distance"),
     "pyiqa": ("worldenv.eval.learned",),
     "torch_fidelity": ("worldenv.eval.learned",),
     "cdfvd": ("worldenv.eval.learned",),
@@ -172,7 +172,7 @@ def test_no_environment_variables_and_no_pickles() -> None:
 
     Two released files are torch archives; they are read with ``weights_only=True``.
     """
-    launchers = ("worldenv.sims", "worldenv.training.parallel", "worldenv.base.device")
+    launchers = ("worldenv.sims", "worldenv.training.loop.parallel", "worldenv.base.device")
     for module, is_package, path in sources():
         text = path.read_text()
         assert "pickle" not in {n.split(".")[0] for n in imported(module, is_package, text)}, module

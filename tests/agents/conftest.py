@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldenv.base.dynamics import Actions, Chunk, WorldSpec
+from worldenv.dynamics.protocol import Actions, Chunk
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.envs import vector_env
 from worldenv.envs.core import CoreConfig, EnvCore, Episodes
 from worldenv.envs.vector_env import WorldVectorEnv

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from worldenv.base.config import load_toml
-from worldenv.base.dynamics import WorldSpec
 from worldenv.data import record as recording
 from worldenv.data.record import RecordConfig, record
 from worldenv.data.schema import Clip, read_shard, shard_paths, write_shard
 from worldenv.data.sources.gym import GymSource
 from worldenv.data.trajectories import TrajectoryConfig
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.sims import CLASSES, MAZES, clearance, generate_maze
 
 

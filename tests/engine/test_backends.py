@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.base.dynamics import Actions
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.eval.image import psnr
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera

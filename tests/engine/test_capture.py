@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from worldenv.base.dynamics import Actions
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.capture import Recorder, Run, leaves, map_tensors
 from worldenv.engine.engine import Engine
 from worldenv.engine.history import History

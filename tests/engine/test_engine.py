@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldenv.base.dynamics import Actions
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import with_policy

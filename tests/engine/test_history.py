@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.conftest import note_positions
-from worldenv.base.dynamics import Actions
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig

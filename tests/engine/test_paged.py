@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldenv.base.dynamics import Actions, WorldSpec
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.engine.rollout import Prepared
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera

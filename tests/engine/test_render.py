@@ -12,7 +12,7 @@ from tests.engine.test_capture import recording
 from tests.engine.test_engine import begun, commands, walk
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
-from worldenv.engine.render import Renderer, fill_holes, renders
+from worldenv.engine.render import Renderer, fill_holes
 from worldenv.engine.rollout import Rendered, generate_chunk
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
@@ -35,8 +35,8 @@ def test_without_a_head_or_when_told_so_nothing_is_rendered(tiny_world: World, r
 
 
 def test_a_head_renders_by_default(tiny_world: World, rendered_world: World) -> None:
-    assert not renders(tiny_world, MemoryConfig())
-    assert renders(rendered_world, MemoryConfig())
+    assert not tiny_world.renders(MemoryConfig())
+    assert rendered_world.renders(MemoryConfig())
     assert not torch.equal(walk(begun(tiny_world, [3]), 2), walk(begun(rendered_world, [3]), 2))
 
 
@@ -46,9 +46,9 @@ def test_what_cannot_be_rendered_is_refused(tiny_world: World, rendered_world: W
     rolling = SamplerConfig(stochastic=True, rolling=True)
     world = World(replace(rendered_world.config, sampler=rolling), vae=rendered_world.vae, dit=rendered_world.dit,
                   depth_head=rendered_world.depth_head)  # fmt: skip
-    assert not renders(world, MemoryConfig())
+    assert not world.renders(MemoryConfig())
     with pytest.raises(ValueError, match="rolling window"):
-        renders(world, MemoryConfig(render=True))
+        world.renders(MemoryConfig(render=True))
     for wrong in ({"sources": 0}, {"until": -1.0}, {"known": (0.5, 0.5)}, {"sharpen": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             RenderConfig(**wrong)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.engine.test_engine import begun, commands, walk
-from worldenv.base.dynamics import Actions
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.engine.rolling import hold_action
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.base.dynamics import Actions, Chunk
+from worldenv.dynamics.protocol import Actions, Chunk
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.world.info import describe_world

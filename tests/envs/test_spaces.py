@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.envs.spaces import ACTION_MODES, action_space, check_actions, command, observation_space
 from worldenv.geometry.pose import yaw_pitch
 

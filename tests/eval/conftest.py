@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.suites.cases import Cases, returns
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 

@@ -14,9 +14,9 @@ from tests.training.test_stages import record
 from worldenv.ablations import training as ablation_training
 from worldenv.ablations.run import parse_settings, stepped, suite_of
 from worldenv.ablations.table import AblationTable, Run, ordered, read_table, run_of
-from worldenv.base.dynamics import WorldSpec
 from worldenv.cli import main
 from worldenv.data.record import RecordConfig
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.training.stages.registry import train
 from worldenv.world.world import World
 

@@ -56,7 +56,7 @@ def test_sheets_put_the_truth_above() -> None:
 
 @pytest.mark.sim
 def test_the_simulator_itself_passes_the_geometry_suite(sims: None, tmp_path: Path) -> None:
-    from worldenv.base.dynamics import WorldSpec
+    from worldenv.dynamics.spec import WorldSpec
     from worldenv.eval.suites.geometry import run_geometry
 
     run_geometry(tmp_path, spec=WorldSpec(), num_worlds=3, first_seed=900_000)

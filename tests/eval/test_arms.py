@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.suites.arms import (
     Progress,
     WorldArm,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import Actions, WorldSpec
+from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.eval.image import frame_psnr
 from worldenv.eval.suites.another_way import WAYS, Way, plan_another_way, returns_along, round_trip

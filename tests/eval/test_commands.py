@@ -13,10 +13,10 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from worldenv.base.dynamics import WorldSpec
 from worldenv.bench.backends import REFERENCE, WAYS, Way, bench_backends
 from worldenv.bench.engine import bench_engine
 from worldenv.bench.training import bench_training
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.motion import PoseEstimator
 from worldenv.eval.suites.evaluate import run_suite, run_world
 from worldenv.eval.suites.reconstruction import run_reconstruction

@@ -8,8 +8,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from worldenv.base.dynamics import WorldSpec
 from worldenv.cli import main
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.report.report import compare
 from worldenv.eval.suites import external
 from worldenv.eval.suites.external import read_manifest, write_cases

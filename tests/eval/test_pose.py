@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.motion import PoseEstimator, action_score, measure_floor, orthonormal
 from worldenv.eval.suites.arms import blurred
 from worldenv.eval.suites.cases import Cases, make_cases

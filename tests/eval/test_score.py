@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.image import frame_contrast, frame_psnr
 from worldenv.eval.suites.score import Judge, by_age, curves, score
 from worldenv.eval.symmetry import memory_symmetry

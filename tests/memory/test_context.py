@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.camera import intrinsics, normalise_intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank

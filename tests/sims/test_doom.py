@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import Actions, Chunk, Dynamics, WorldSpec
+from worldenv.dynamics.protocol import Actions, Chunk, Dynamics
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.action import camera_to_c2w
 from worldenv.geometry.camera import pixel_rays, project, warp
 from worldenv.geometry.pose import invert_se3, look, rotation_angle

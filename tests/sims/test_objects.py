@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.camera import intrinsics, unproject
 from worldenv.geometry.pose import look
 from worldenv.sims import (

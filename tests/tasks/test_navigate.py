@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worldenv.base.dynamics import Chunk
+from worldenv.dynamics.protocol import Chunk
 from worldenv.geometry.pose import look
 from worldenv.tasks.base import Start
 from worldenv.tasks.navigate import Navigate, distance_and_angle, goal_vector

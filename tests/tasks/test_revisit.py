@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from worldenv.base.dynamics import Chunk
+from worldenv.dynamics.protocol import Chunk
 from worldenv.geometry.pose import look
 from worldenv.tasks.base import Outcome, Start
 from worldenv.tasks.revisit import Revisit, likeness

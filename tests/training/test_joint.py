@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldenv.base.dynamics import Actions
 from worldenv.data.dataset import LatentDataset
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
 from worldenv.memory.config import MemoryConfig

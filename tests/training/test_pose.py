@@ -9,10 +9,10 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from worldenv.base.checkpoint import load_tensors
-from worldenv.base.dynamics import WorldSpec, frame_path
 from worldenv.base.log import JsonlLog
 from worldenv.data.dataset import MotionDataset
 from worldenv.data.schema import Clip, write_shard
+from worldenv.dynamics.spec import WorldSpec, frame_path
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.camera import intrinsics, pixel_rays
 from worldenv.models.motion import PoseConfig, load_pose

@@ -11,8 +11,7 @@ from tests.training.test_joint import LATENTS, walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
-from worldenv.engine.render import NEVER
-from worldenv.memory.config import MemoryConfig, RenderConfig
+from worldenv.memory.config import NEVER, MemoryConfig, RenderConfig
 from worldenv.models.refine import with_render_input
 from worldenv.models.vae import to_frames
 from worldenv.training.joint import Segment

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tests.training.test_context_forcing import check_losses_reach_their_own_network
 from tests.training.test_joint import MEMORY, walks
-from worldenv.base.dynamics import Actions
 from worldenv.base.rng import derive_seed
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import label_to_keys
 from worldenv.models.dit import WorldDiT

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
 from worldenv.base.log import JsonlLog
 from worldenv.data.schema import Clip, write_shard
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.heads import DepthConfig

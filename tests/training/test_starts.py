@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.base.dynamics import WorldSpec
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.path import FreeSpace
 from worldenv.geometry.pose import yaw_pitch
 from worldenv.tasks.navigate import distance_and_angle

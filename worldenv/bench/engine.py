@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device, threads_sleep
-from ..base.dynamics import Actions
 from ..base.log import console, git_revision, hardware, track
+from ..dynamics.protocol import Actions
 from ..engine.engine import Engine
+from ..eval.report.latency import latency
 from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..world.world import shared_world
 
@@ -70,12 +70,6 @@ def write_bench(out: Path, **figures: Any) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
     console.print(f"wrote {out}")
-
-
-def latency(seconds: Sequence[float]) -> dict[str, float]:
-    """Return the median and the 95th percentile in milliseconds, as reports name them."""
-    p50, p95 = np.percentile(np.asarray(seconds) * 1000, [50, 95])
-    return {"latency_ms_p50": round(float(p50), 1), "latency_ms_p95": round(float(p95), 1)}
 
 
 def random_keys(num_envs: int, generator: torch.Generator) -> Tensor:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.dynamics import FRAMES_PER_LATENT
 from ..base.log import track
+from ..dynamics.spec import FRAMES_PER_LATENT
 from .schema import Clip, read_shard, shard_paths
 
 

@@ -17,8 +17,8 @@ from typing import Protocol
 
 from ..base.checkpoint import save_text
 from ..base.config import from_dict, to_dict
-from ..base.dynamics import WorldSpec
 from ..base.log import console, git_revision, progress_bar
+from ..dynamics.spec import WorldSpec
 from ..sims.doom.objects import CLASSES
 from .schema import Clip, write_shard
 from .sources.gym import GymSource

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..base.device import stateful, threads_for
-from ..base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
+from ..dynamics.protocol import Actions, Chunk
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.action import keys_to_label
 from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..base.dynamics import WorldSpec
+from ..dynamics.spec import WorldSpec
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
@@ -22,7 +22,7 @@ from ..models.kv_cache import Cache, PageTable
 from ..models.paged_cache import PagedCache
 from ..models.types import KeysValues, TextCache
 from ..world.world import World
-from .render import Renderer, renders
+from .render import Renderer
 from .rollout import Prepared, Rendered, Staged, encode, new_cache, new_pool, prepare, stage
 
 Edit = Callable[[Context], Context]
@@ -35,7 +35,7 @@ class History:
         self.dit, self.unit, self.latent_shape = world.dit, spec.unit, world.latent_shape
         self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
         self.device = world.vae.latent_mean.device
-        self.renderer = Renderer(world, spec, self.config) if renders(world, config) else None
+        self.renderer = Renderer(world, spec, self.config) if world.renders(config) else None
         size = (spec.height, spec.width) if self.renderer is not None else None
         self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes, frame_size=size,
                                       every=spec.chunk_latents)  # fmt: skip

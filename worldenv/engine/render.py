@@ -7,13 +7,12 @@ What it knows of a chunk guides the sampler, or enters the transformer, or both.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..base.dynamics import WorldSpec, frame_path
+from ..dynamics.spec import WorldSpec, frame_path
 from ..geometry.splat import splat
 from ..memory.bank import MemoryBank
 from ..memory.config import MemoryConfig
@@ -22,33 +21,8 @@ from ..models.vae import to_pixels
 from ..world.world import World
 from .rollout import Rendered
 
-NEVER = 2.0
-"""A noise level that no step of a sampler has."""
 LOOKS_BACK = ("worldplay", "worldscape", "random", "oracle")
 """Policies that look further back than the recent past; with these the start view may always be a source."""
-
-
-def renders(world: World, memory: MemoryConfig) -> bool:
-    """Tell whether a world steps with rendered memory.
-
-    Raises:
-        ValueError: if it is asked to and cannot.
-    """
-    able = world.depth_head is not None and not world.config.sampler.rolling and not world.spec.start_in_chunk
-    if memory.render and not able:
-        world.require_depth_head()
-        why = "a rolling window denoises several chunks at once" if world.config.sampler.rolling else (
-            "its start view is part of the first chunk")  # fmt: skip
-        raise ValueError(f"memory.render=true: {why}; set render=false")
-    return able if memory.render is None else memory.render
-
-
-def unguided(world: World) -> MemoryConfig:
-    """Return a world's memory as it is when renders do not guide the sampler: what its transformer knows by itself."""
-    memory = world.config.memory
-    if not world.config.dit.render_input:
-        return replace(memory, render=False)
-    return replace(memory, rendering=replace(memory.rendering, until=NEVER))
 
 
 class Renderer:

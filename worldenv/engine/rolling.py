@@ -14,9 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..base.dynamics import WorldSpec
 from ..diffusion.sampler import roll_window
 from ..diffusion.schedule import SamplerConfig
+from ..dynamics.spec import WorldSpec
 from ..geometry.pose import chain, relative
 from ..memory.bank import MemoryBank
 from .rollout import Prepared

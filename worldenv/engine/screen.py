@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base.device import threads_for
-from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..models.vae import Codec, VAECache, to_frames
 from .capture import run_eagerly
 

@@ -12,8 +12,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from ..base.dynamics import Actions, Dynamics, WorldSpec
 from ..base.rng import draw_start
+from ..dynamics.protocol import Actions, Dynamics
+from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..tasks.base import Start, Task, TaskState
 from ..tasks.navigate import goal_vector

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
-from ..base.dynamics import Dynamics
 from ..diffusion.schedule import SamplerConfig
+from ..dynamics.protocol import Dynamics
 from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend

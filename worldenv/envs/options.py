@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 
 OPTIONS = ("start", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 

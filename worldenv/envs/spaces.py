@@ -12,7 +12,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from ..base.dynamics import Actions, WorldSpec
+from ..dynamics.protocol import Actions
+from ..dynamics.spec import WorldSpec
 from ..geometry.action import BASIC_KEYS, camera_to_c2w, keys_to_camera, label_to_keys
 
 GOAL_BOUND = 1000.0

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.action import ActionSteps
 from ..geometry.pose import chain, compose, invert_se3, relative, rotation_angle
 from ..models.motion import PoseNet, load_pose

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..base.checkpoint import load_tensors
-from ..base.dynamics import Actions
 from ..base.log import console
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig, inference_sigmas
+from ..dynamics.protocol import Actions
 from ..engine.engine import Engine
 from ..geometry.action import label_to_keys
 from ..geometry.pose import invert_se3

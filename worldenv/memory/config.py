@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..base.dynamics import WorldSpec
+from ..dynamics.spec import WorldSpec
 
 POLICIES = ("worldplay", "worldscape", "recent", "random", "none", "oracle")
 """``worldplay`` looks past chunks up by what they show and encodes them anew for every chunk; ``worldscape`` keeps
@@ -23,6 +23,10 @@ their keys and values, in a pool of selected viewpoints. For comparison, in the 
 
 STEPS_PER_SCALE = 8
 """Steps of a world at which viewpoints begin to differ: two chunks."""
+
+
+NEVER = 2.0
+"""A noise level that no step of a sampler has."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..base.dynamics import FRAMES_PER_LATENT
+from ..dynamics.spec import FRAMES_PER_LATENT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..base.device import default_dtype, resolve_device
-from ..base.dynamics import Actions, WorldSpec
 from ..base.log import Stopwatch, console, track
+from ..dynamics.protocol import Actions
+from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..envs.make import memory_config
 from ..geometry.action import camera_to_c2w, keys_to_camera

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..base.dynamics import Chunk
+from ..dynamics.protocol import Chunk
 
 TaskState = dict[str, Tensor]
 """Per-env memory of a task, each tensor (B, ...)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..base.dynamics import Chunk
+from ..dynamics.protocol import Chunk
 from ..geometry.pose import invert_se3, rotation_angle, yaw_pitch
 from .base import Outcome, Start, TaskState
 

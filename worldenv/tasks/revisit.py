@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..base.dynamics import Chunk
+from ..dynamics.protocol import Chunk
 from .base import Outcome, Start, TaskState
 from .navigate import distance_and_angle
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..base.dynamics import Actions
 from ..data.dataset import LatentDataset
+from ..dynamics.protocol import Actions
 from ..engine.engine import Engine
-from ..engine.render import unguided
 from ..geometry.action import label_to_keys
 from ..memory.config import with_policy
 from ..models.vae import to_frames
@@ -34,7 +33,7 @@ def preview_rollout(
     chunk, count = world.spec.chunk_latents, min(NUM_CLIPS, len(data))
     latents, c2w, labels = data.latents[:count].float(), data.c2w[:count], data.labels[:count]
     world.vae.to(world.dit.patch_embedding.weight.device)
-    engine = Engine(world, count, memory=with_policy(unguided(world), policy), decode=False)
+    engine = Engine(world, count, memory=with_policy(world.unguided(), policy), decode=False)
     engine.begin(torch.arange(count), latents[:, :num_true], c2w[:, 0], list(range(count)), path=c2w[:, 1:num_true])
     for first in range(num_true, num_latents, chunk):
         window = slice(first, first + chunk)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..engine.render import renders
 from ..memory.config import num_slots
 from .world import World
 
@@ -25,7 +24,7 @@ def describe_world(world: World) -> str:
         + (f", rolling window, {config.sampler.lookahead_policy}" if config.sampler.rolling else ""),
         f"memory    {config.memory.policy}: {config.memory.temporal_latents} recent latents and "
         f"{config.memory.retrieved_chunks} retrieved chunk(s)"
-        + (f", rendered from {config.memory.rendering.sources} views" if renders(world, config.memory) else ""),
+        + (f", rendered from {config.memory.rendering.sources} views" if world.renders(config.memory) else ""),
         *([] if world.depth_head is None else [f"heads     depth, {_millions(world.depth_head)}"]),
         f"starts    {len(world.starts) if world.starts is not None else 0} start views",
         "trained",

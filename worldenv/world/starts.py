@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
-from ..base.dynamics import WorldSpec
 from ..base.log import track
 from ..base.rng import derive_seed
+from ..dynamics.spec import WorldSpec
 from ..geometry.path import FreeSpace
 from ..geometry.pose import look
 from ..sims.doom.maze import EYE_HEIGHT

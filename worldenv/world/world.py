@@ -21,9 +21,9 @@ from torch import Tensor
 from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors, save_text
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
-from ..base.dynamics import WorldSpec
 from ..diffusion.schedule import SamplerConfig
-from ..memory.config import MemoryConfig
+from ..dynamics.spec import WorldSpec
+from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
 from ..models.heads import DepthConfig, DepthHead
@@ -165,6 +165,28 @@ class World:
         if self.depth_head is None:
             raise ValueError(f"world {self.config.name!r} has no depth head; train one with `worldenv train heads`")
         return self.depth_head
+
+    def renders(self, memory: MemoryConfig) -> bool:
+        """Tell whether it is stepped with rendered memory.
+
+        Raises:
+            ValueError: if it is asked to and cannot.
+        """
+        rolling = self.config.sampler.rolling
+        able = self.depth_head is not None and not rolling and not self.spec.start_in_chunk
+        if memory.render and not able:
+            self.require_depth_head()
+            why = "a rolling window denoises several chunks at once" if rolling else (
+                "its start view is part of the first chunk")  # fmt: skip
+            raise ValueError(f"memory.render=true: {why}; set render=false")
+        return able if memory.render is None else memory.render
+
+    def unguided(self) -> MemoryConfig:
+        """Return its memory as it is when renders do not guide the sampler: what the transformer knows by itself."""
+        memory = self.config.memory
+        if not self.config.dit.render_input:
+            return replace(memory, render=False)
+        return replace(memory, rendering=replace(memory.rendering, until=NEVER))
 
     def require_prompts(self) -> Callable[[str], Tensor]:
         """Return what encodes prompts, or say that this world takes none."""

@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from ..base.dynamics import WorldSpec
 from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
+from ..dynamics.spec import WorldSpec
 from ..geometry.action import ActionSteps
 from ..memory.config import MemoryConfig
 from ..models.dit import WorldDiT

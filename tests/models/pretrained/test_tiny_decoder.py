@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from worldenv.base.checkpoint import save_tensors
-from worldenv.base.dynamics import Actions
+from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.models.pretrained.tiny_decoder import load_tiny_vae
 from worldenv.models.vae import VAE, VAECache, VAEConfig

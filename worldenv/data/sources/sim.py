@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ...base.dynamics import Actions, Chunk, WorldSpec
 from ...base.rng import derive_seed
+from ...dynamics.protocol import Actions, Chunk
+from ...dynamics.spec import WorldSpec
 from ...geometry.action import camera_to_c2w
 from ...geometry.path import FreeSpace
 from ...geometry.pose import look

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.dynamics import Actions
 from ...base.log import Stopwatch, console
 from ...base.rng import derive_seed
+from ...dynamics.protocol import Actions
 from ...engine.engine import Engine
 from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...world.world import World

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.dynamics import FRAMES_PER_LATENT, WorldSpec, frame_path
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frame_path
 from ...geometry.path import Array, FreeSpace, Walker
 from ...geometry.pose import look
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...base.dynamics import WorldSpec, frame_path
 from ...base.rng import derive_seed
+from ...dynamics.spec import WorldSpec, frame_path
 from ...engine.engine import Engine
-from ...engine.render import Renderer, renders
+from ...engine.render import Renderer
 from ...geometry.splat import splat
 from ...memory.config import MemoryConfig, with_policy
 from ...memory.context import Context
@@ -106,7 +106,7 @@ def memory_arms(world: World, policies: tuple[str, ...]) -> dict[str, Make]:
     for name in policies:
         policy, _, rest = name.partition("_")
         memory = replace(with_policy(world.config.memory, policy), render=rest == "rendered")
-        if memory.render and not renders(world, replace(memory, render=None)):
+        if memory.render and not world.renders(replace(memory, render=None)):
             continue
         if rest and not memory.render:
             memory = replace(memory, pool_entries=0 if rest == "unlimited" else int(rest))

@@ -19,10 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...base.dynamics import FRAMES_PER_LATENT, Actions, Chunk, WorldSpec
 from ...base.log import track
 from ...base.rng import derive_seed
 from ...data.visibility import visibility
+from ...dynamics.protocol import Actions, Chunk
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.action import camera_to_c2w
 from ...geometry.path import YAW, FreeSpace, Walker, plan_path
 from ...geometry.pose import look, yaw_pitch

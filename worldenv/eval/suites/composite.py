@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ...base.log import console
-from ...engine.render import unguided
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import num_slots
 from ...world.world import World
 from ..frechet import frechet_distance
@@ -71,7 +70,7 @@ def measured(world: World) -> dict[str, float]:
     world.vae.to(world.dit.patch_embedding.weight.device)
     window = FRAMES_PER_LATENT * num_slots(world.config.memory, world.spec.chunk_latents)
     cases, judge, truth = _prepared(world.spec, window)
-    scores = judge(WorldArm(world, unguided(world))(cases, Progress()), cases)
+    scores = judge(WorldArm(world, world.unguided())(cases, Progress()), cases)
     found = {name: float(np.nanmean(values)) for name, values in scores.metrics.items()}
     found |= {f"{kind}_error": abs(1 - found[f"{kind}_ratio"]) for kind in ("contrast", "motion")}
     found |= {name: frechet_distance(_flat(made), _flat(truth[name])) for name, made in scores.features.items()}

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 
 from ...base.device import default_dtype, resolve_device
-from ...base.dynamics import FRAMES_PER_LATENT, WorldSpec
 from ...base.log import console, git_revision
-from ...bench.engine import latency
-from ...engine.render import renders
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
 from ...world.world import World, shared_world
 from ..learned import UsableMetric, available
 from ..learned import score as learned_scores
 from ..motion import PoseEstimator, measure_floor
+from ..report.latency import latency
 from ..report.pictures import draw_curves, draw_means, draw_memory_map, write_contact, write_video
 from ..report.report import print_arms, write_report
 from ..report.statistics import Figure
@@ -79,7 +78,7 @@ def run_world(
     if suite.continued and suite.chunks > 1:
         arms["continued"] = WorldArm(world, world.config.memory, given=suite.chunks // 2)
     controls = control_arms(world.spec)
-    if renders(world, replace(world.config.memory, render=None)):
+    if world.renders(replace(world.config.memory, render=None)):
         arms |= rendering_arms(world) if suite.rendering else {}
         controls |= {"splat_only": splat_arm(world)}
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}

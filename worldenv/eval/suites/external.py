@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from ...base.config import to_dict
-from ...base.dynamics import Dynamics, WorldSpec
 from ...base.log import console
 from ...base.rng import derive_seed
+from ...dynamics.protocol import Dynamics
+from ...dynamics.spec import WorldSpec
 from .arms import Progress
 from .cases import PROTOCOL, Cases, make_cases, protocol_of
 from .evaluate import run_foreign

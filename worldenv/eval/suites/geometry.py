@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.dynamics import Actions, WorldSpec
 from ...base.log import console, track
+from ...dynamics.protocol import Actions
+from ...dynamics.spec import WorldSpec
 from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...geometry.camera import project, warp
 from ...geometry.pose import invert_se3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ...base.dynamics import WorldSpec
+from ...dynamics.spec import WorldSpec
 from .cases import start_digests
 
 MAZES = ("classic-objects", "plain-objects")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.pose import chain, relative
 from ..image import Array, as_unit, decibels, frame_contrast, frame_psnr, frame_ssim, motion_ratio
 from ..motion import PoseEstimator, action_score, steps_off

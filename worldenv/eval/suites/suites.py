@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from ...base.dynamics import WorldSpec
 from ...base.log import console
+from ...dynamics.spec import WorldSpec
 from ...sims.doom.sim import TEST_SEEDS
 from .cases import KINDS, Cases, digests, make_cases, protocol_of, published
 

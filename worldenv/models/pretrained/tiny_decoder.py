@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.checkpoint import load_module
-from ...base.dynamics import FRAMES_PER_LATENT
+from ...dynamics.spec import FRAMES_PER_LATENT
 from ..vae import Codec, VAECache
 from .archive import read_archive
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...base.dynamics import WorldSpec
+from ...dynamics.spec import WorldSpec
 from .maze import Array
 from .pwad import PLAYER_THRUST, UNITS, read_lump
 from .render import LevelView, Resampler

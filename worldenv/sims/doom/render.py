@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...base.dynamics import WorldSpec
+from ...dynamics.spec import WorldSpec
 from .maze import Array
 
 _LANES = np.array([0, 21, 42], np.uint64)

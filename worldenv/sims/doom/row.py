@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.dynamics import FRAMES_PER_LATENT, WorldSpec
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.pose import look, yaw_pitch
 from .game import THRUST, DoomGame, Placement, freedoom_wad
 from .generate import generate_maze

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.dynamics import Actions, Chunk, WorldSpec, frame_path
 from ...base.rng import draw_start
+from ...dynamics.protocol import Actions, Chunk
+from ...dynamics.spec import WorldSpec, frame_path
 from .maze import Maze, MazeConfig
 from .presets import maze_config
 from .row import FREEDOOM_MAPS, FreedoomRow, MazeRow, Row, View

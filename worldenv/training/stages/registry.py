@@ -11,11 +11,11 @@ from typing import TypeVar
 import torch
 
 from ...base.config import difference, to_dict
-from ...base.dynamics import WorldSpec
 from ...base.log import console, git_revision, hardware
 from ...base.rng import derive_seed
 from ...data.dataset import LatentDataset
 from ...diffusion.schedule import SamplerConfig
+from ...dynamics.spec import WorldSpec
 from ...memory.config import MemoryConfig
 from ...models.dit import WorldDiT
 from ...models.heads import DepthConfig, DepthHead

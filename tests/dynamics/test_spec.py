@@ -1,6 +1,6 @@
 import torch
 
-from worldenv.base.dynamics import WorldSpec, frame_path
+from worldenv.dynamics.spec import WorldSpec, frame_path
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 
 

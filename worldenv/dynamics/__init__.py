@@ -1,0 +1,1 @@
+"""The protocol that simulators and generated worlds share, and what goes through it."""
