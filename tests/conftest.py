@@ -20,7 +20,8 @@ from worldenv.models.dit import WorldDiT
 from worldenv.models.heads import DepthConfig, DepthHead
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning
-from worldenv.world.world import Starts, World, WorldConfig
+from worldenv.world.config import WorldConfig
+from worldenv.world.world import Starts, World
 
 torch.set_num_threads(1)
 

@@ -108,6 +108,32 @@ def test_imports_go_downwards_only() -> None:
     assert not found, "\n".join(found)
 
 
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """List the groups of modules that import one another, in circles of any length."""
+
+    def reach(start: str) -> set[str]:
+        found, todo = set(), [start]
+        while todo:
+            for name in graph.get(todo.pop(), set()) - found:
+                found.add(name)
+                todo.append(name)
+        return found
+
+    reached = {name: reach(name) for name in graph}
+    groups = {frozenset(other for other in reached[name] if name in reached.get(other, set())) for name in graph}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    modules = {module: (is_package, path) for module, is_package, path in sources()}
+    graph = {}
+    for module, (is_package, path) in modules.items():
+        names = imported(module, is_package, path.read_text())
+        graph[module] = {name if name in modules else name.rpartition(".")[0] for name in names} & set(modules)
+    assert not circles(graph)
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [

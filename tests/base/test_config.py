@@ -11,7 +11,7 @@ from worldenv.base.config import difference, dump_toml, from_dict, load_toml, re
 from worldenv.data.record import RecordConfig
 from worldenv.training.stages.motion import PoseTrainConfig
 from worldenv.training.stages.registry import TrainConfig
-from worldenv.world.world import WorldConfig
+from worldenv.world.config import WorldConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,8 @@ from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import with_policy
-from worldenv.world.world import World, WorldConfig
+from worldenv.world.config import WorldConfig
+from worldenv.world.world import World
 
 CHUNK = 4
 HEIGHT, WIDTH = 48, 64

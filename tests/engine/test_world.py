@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 
 import worldenv
 from worldenv.memory.config import MemoryConfig
+from worldenv.world.config import Provenance
 from worldenv.world.info import describe_world
-from worldenv.world.world import Provenance, World, find_world, packaged_worlds, shared_world, world_sha256
+from worldenv.world.world import World, find_world, packaged_worlds, shared_world, world_sha256
 
 
 @pytest.fixture

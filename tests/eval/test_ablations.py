@@ -17,7 +17,8 @@ from worldenv.eval.suites.arms import WorldArm
 from worldenv.eval.suites.joint import JointArm
 from worldenv.eval.suites.run import ArmResult
 from worldenv.eval.suites.suites import RUNS
-from worldenv.world.world import Provenance, World
+from worldenv.world.config import Provenance
+from worldenv.world.world import World
 
 QUESTION = Question(claims=(("full", "without"),))
 

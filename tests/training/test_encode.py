@@ -11,7 +11,8 @@ from tests.training.test_stages import SPEC, record
 from worldenv.data.schema import shard_paths
 from worldenv.models.presets import PRESETS
 from worldenv.training.encode import encode_recording, recording_digest, recording_name
-from worldenv.world.world import World, WorldConfig
+from worldenv.world.config import WorldConfig
+from worldenv.world.world import World
 
 
 def test_a_folder_of_recordings_is_one(tmp_path: Path) -> None:

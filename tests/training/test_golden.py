@@ -35,7 +35,8 @@ from worldenv.training.stages.registry import STAGES
 from worldenv.training.stages.rolling import RollingConfig, RollingStage
 from worldenv.training.stages.teacher import TeacherStage
 from worldenv.training.stages.vae import DecoderStage, VAELossConfig, VAEStage
-from worldenv.world.world import World, WorldConfig
+from worldenv.world.config import WorldConfig
+from worldenv.world.world import World
 
 PATH = Path(__file__).with_name("golden.json")
 OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,

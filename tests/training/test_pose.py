@@ -29,7 +29,8 @@ from worldenv.training.stages.motion import (
     smooth_norm,
     train_pose,
 )
-from worldenv.world.world import World, WorldConfig
+from worldenv.world.config import WorldConfig
+from worldenv.world.world import World
 
 SPEC = WorldSpec(width=32, height=24)
 LATENTS = 9

@@ -22,7 +22,8 @@ from worldenv.training.stages.context_forcing import ContextForcingConfig
 from worldenv.training.stages.denoise import DenoiseConfig
 from worldenv.training.stages.registry import STAGES, TrainConfig, _start_world, train
 from worldenv.training.stages.vae import VAELossConfig
-from worldenv.world.world import Provenance, World
+from worldenv.world.config import Provenance
+from worldenv.world.world import World
 
 SPEC = WorldSpec(width=32, height=32)
 LATENTS = 21

@@ -23,7 +23,8 @@ from ..memory.search import Views, all_overlaps
 from ..memory.select import Query, select
 from ..models.heads import DepthConfig
 from ..models.presets import PRESETS
-from ..world.world import Starts, World, WorldConfig, shared_world
+from ..world.config import WorldConfig
+from ..world.world import Starts, World, shared_world
 from .engine import command, write_bench
 
 RENDERED = "_rendered"

@@ -19,7 +19,8 @@ from ..training.loop.learner import Learner
 from ..training.loop.trainer import OptimConfig, make_optimizers, precision
 from ..training.stages.denoise import CausalStage, DenoiseConfig
 from ..training.stages.memory import MemoryStage
-from ..world.world import World, WorldConfig
+from ..world.config import WorldConfig
+from ..world.world import World
 from .engine import write_bench
 
 REFERENCE = "torch"

@@ -17,7 +17,7 @@ from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from ..memory.config import with_policy
 from ..models.vae import VAECache
 from ..world.world import World
-from ..world.worldplay import random_worldplay
+from ..world.worldplay import random_release
 from .engine import write_bench
 
 HISTORY = 64
@@ -32,7 +32,8 @@ def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_st
     ``worldplay`` encodes its context anew; ``worldscape`` places what was recorded and records the chunk.
     """
     device = resolve_device("auto")
-    world = random_worldplay(num_layers=num_layers, size=size, device=device, dtype=default_dtype(device))
+    made = random_release(num_layers=num_layers, size=size, device=device, dtype=default_dtype(device))
+    world = World(made.config, vae=made.vae, dit=made.dit)
     parts = _parts(world, "worldplay") | _parts(world, "worldscape") | {"decode": _decoding(world)}
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for i in track(range(WARM_UP + num_steps), "chunks", total=WARM_UP + num_steps):

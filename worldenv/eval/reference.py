@@ -29,7 +29,7 @@ from ..models.pretrained.worldplay import component_order, released_state
 from ..models.prope import camera_projection
 from ..models.types import Conditioning
 from ..world.world import World
-from ..world.worldplay import SAMPLER, load_worldplay
+from ..world.worldplay import SAMPLER
 
 TOLERANCE = 1e-4
 """Largest difference that passes, relative to the largest value."""
@@ -52,7 +52,7 @@ class Rung:
 
 def verify_reference(folder: Path, *, tolerance: float = TOLERANCE) -> list[Rung]:
     """Compare ours with every golden tensor of a directory."""
-    world = load_worldplay(folder)
+    world = World.from_worldplay(folder)
     values = read_json(folder / "config.json")
     sampler = fitted_sampler(values.get("timesteps", SAMPLER_TIMESTEPS))
     rungs = [_keys(world, folder), *_schedule(values, sampler, tolerance)]
@@ -191,7 +191,7 @@ def approximation(folder: Path) -> list[float]:
 
     The root mean square of the difference from the exact memory over that of the latents, on the reference's rollout.
     """
-    world = load_worldplay(folder)
+    world = World.from_worldplay(folder)
     golden, _ = load_tensors(folder / "rollout.safetensors")
     sampler = fitted_sampler(read_json(folder / "config.json").get("timesteps", SAMPLER_TIMESTEPS))
     policies = (world.config.memory, with_policy(world.config.memory, "worldscape"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,70 +21,16 @@ from torch import Tensor
 from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors, save_text
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
-from ..diffusion.schedule import SamplerConfig
 from ..dynamics.spec import WorldSpec
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
-from ..models.heads import DepthConfig, DepthHead
+from ..models.heads import DepthHead
 from ..models.pretrained.release import is_release
 from ..models.quantize import Int8Linear, quantize_linears
-from ..models.types import DiTConfig
-from ..models.vae import VAE, Codec, VAEConfig
-
-FORMAT = 1
-PARTS = ("vae", "dit", "heads.depth")
-"""Files with weights, the last of which not every world has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """One training stage that a world went through."""
-
-    stage: str
-    """Name of the stage."""
-    steps: int
-    """Optimizer steps."""
-    data: str
-    """The recording it was trained on: env, clips, first and last map seed."""
-    hardware: str
-    """Machine."""
-    hours: float
-    """Wall-clock hours."""
-    git: str
-    """Revision of the code."""
-    seed: int = 0
-    """Training seed."""
-    blend: float = 1.0
-    """How far from the weights before to those that training reached the kept ones lie (``OptimConfig.blend``)."""
-    teacher: str = ""
-    """What was distilled."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldConfig:
-    """The contents of world.toml."""
-
-    format: int = FORMAT
-    """Version of this layout."""
-    name: str = "world"
-    """What people call it."""
-    licence: str = "Apache-2.0"
-    """Licence of the weights."""
-    spec: WorldSpec = field(default_factory=WorldSpec)
-    """Picture, camera, clock, steps."""
-    vae: VAEConfig = field(default_factory=VAEConfig)
-    """Sizes of the VAE."""
-    dit: DiTConfig = field(default_factory=DiTConfig)
-    """Sizes of the transformer."""
-    depth: DepthConfig | None = None
-    """Sizes of the depth head, if there is one."""
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    """How a chunk is denoised."""
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    """The world's own memory policy and budgets."""
-    provenance: tuple[Provenance, ...] = ()
-    """Training stages, oldest first."""
+from ..models.vae import VAE, Codec
+from .config import FORMAT, PARTS, Provenance, WorldConfig
+from .worldplay import load_release
 
 
 @dataclass(frozen=True)
@@ -229,7 +175,7 @@ class World:
         Args:
             name: the world.
             device: ``auto``, ``cpu``, ``cuda`` ...
-            dtype: ``stored`` as the files have it (a release: see ``load_worldplay``), ``auto`` as the device is
+            dtype: ``stored`` as the files have it (a release: see ``load_release``), ``auto`` as the device is
                 fastest, ``float32`` or ``bfloat16``.
             backend: see ``compute_with``.
             quantize: see ``compute_with``.
@@ -264,12 +210,13 @@ class World:
         quantize_linears(self.dit.blocks, quantize)
         return self
 
-    @staticmethod
-    def from_worldplay(folder: str | Path, **options: Any) -> World:
-        """Load Tencent's released WorldPlay-5B (WAN variant); see ``engine.worldplay.load_worldplay``."""
-        from .worldplay import load_worldplay
-
-        return load_worldplay(folder, **options)
+    @classmethod
+    def from_worldplay(cls, folder: str | Path, **options: Any) -> World:
+        """Load Tencent's released WorldPlay-5B (WAN variant); see ``world.worldplay.load_release``."""
+        release = load_release(folder, **options)
+        world = cls(release.config, vae=release.vae, dit=release.dit)
+        world.notice, world.prompts = release.notice, release.prompts
+        return world
 
     @classmethod
     def load(cls, path: Path) -> World:

@@ -1,12 +1,14 @@
-"""Tencent's released WorldPlay-5B as a ``World``: the same engine and memory under the release's sizes and rules."""
+"""Tencent's released WorldPlay-5B: what a ``World`` of it is made of. It is stepped as all are, under its own rules."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
@@ -20,7 +22,7 @@ from ..models.pretrained.tiny_decoder import load_tiny_vae
 from ..models.pretrained.wan_vae import WAN22, WanVAE, load_wan_vae
 from ..models.pretrained.worldplay import WORLDPLAY_5B, config_from_diffusers, load_transformer
 from ..models.vae import Codec
-from .world import World, WorldConfig
+from .config import WorldConfig
 
 LICENCE = "Tencent HY-WorldPlay Community License"
 NOTICE = (
@@ -40,7 +42,18 @@ Numerics = Literal["clean", "reference"]
 _shown: set[str] = set()
 
 
-def load_worldplay(
+@dataclass(frozen=True)
+class Release:
+    """A release, opened."""
+
+    config: WorldConfig
+    vae: Codec
+    dit: WorldDiT
+    prompts: Callable[[str], Tensor] | None = None
+    notice: str = ""
+
+
+def load_release(
     folder: str | Path,
     *,
     device: torch.device | str = "cpu",
@@ -49,8 +62,8 @@ def load_worldplay(
     size: tuple[int, int] = (704, 1280),
     noise_horizon: int = 0,
     tiny_decoder: str | Path | None = None,
-) -> World:
-    """Load a release as a world; the licence of its weights is shown once.
+) -> Release:
+    """Load a release; the licence of its weights is shown once.
 
     Args:
         folder: see ``find_release``.
@@ -78,16 +91,14 @@ def load_worldplay(
     vae: Codec = load_wan_vae(release.vae, release.vae_weights, device=device, dtype=dtype)
     if tiny_decoder is not None:
         vae = load_tiny_vae(vae, Path(tiny_decoder), device=device, dtype=dtype)
-    world = World(_config(dit, release.size, noise_horizon), vae=vae, dit=dit)
-    world.notice = NOTICE
-    world.prompts = PromptEncoder(release.text, text_dim=config.text_dim)
-    return world
+    prompts = PromptEncoder(release.text, text_dim=config.text_dim)
+    return Release(_config(dit, release.size, noise_horizon), vae, dit, prompts, NOTICE)
 
 
-def random_worldplay(
+def random_release(
     *, num_layers: int, size: tuple[int, int], device: torch.device | str, dtype: torch.dtype
-) -> World:
-    """Make a world of the released sizes on random weights, to measure what stepping it takes."""
+) -> Release:
+    """Make a model of the released sizes on random weights, to measure what stepping it takes."""
     config = replace(WORLDPLAY_5B, num_layers=num_layers)
     with torch.device("meta"):
         dit = WorldDiT(config).to(dtype)
@@ -95,7 +106,7 @@ def random_worldplay(
     for parameter in dit.parameters():
         parameter.data.uniform_(-0.02, 0.02)
     vae = WanVAE(WAN22).to(device, dtype)
-    return World(_config(dit, size, 0), vae=vae.eval().requires_grad_(False), dit=dit.eval().requires_grad_(False))
+    return Release(_config(dit, size, 0), vae.eval().requires_grad_(False), dit.eval().requires_grad_(False))
 
 
 def _config(dit: WorldDiT, size: tuple[int, int], noise_horizon: int) -> WorldConfig:

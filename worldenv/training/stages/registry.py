@@ -22,7 +22,8 @@ from ...models.heads import DepthConfig, DepthHead
 from ...models.refine import with_finer_tokens, with_render_input
 from ...models.types import DiTConfig
 from ...models.vae import VAEConfig
-from ...world.world import Provenance, World, WorldConfig, world_sha256
+from ...world.config import Provenance, WorldConfig
+from ...world.world import World, world_sha256
 from ..encode import encode_recording, recording_digest, recording_name
 from ..loop.parallel import process_state
 from ..loop.protocols import Stage
