@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_world
-from tests.training import test_pose, test_stages
+from tests.training import test_motion, test_stages
 from tests.training.test_joint import MEMORY, walks
 from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
@@ -53,7 +53,7 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
     world = World(WorldConfig(spec=test_stages.SPEC, vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit))
     data, config = test_stages.record(folder, 2), VAELossConfig(num_frames=9)
     if name == "pose":
-        tiny = test_pose.config_for(data, None, batch=2)
+        tiny = test_motion.config_for(data, None, batch=2)
         recorded = replace(tiny.pose_loss, decoded=0.0)  # others are decoded in bfloat16 where the CPU has it
         return PoseStage(
             world.vae, ActionSteps(), replace(tiny, pose=replace(tiny.pose, height=32), pose_loss=recorded)
