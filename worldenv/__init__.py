@@ -11,7 +11,7 @@ from .ids import register_all
 
 __version__ = "0.1.0"
 
-_LAZY = {"World": "worldenv.engine.world", "envs": "worldenv.envs", "wrappers": "worldenv.envs.wrappers"}
+_LAZY = {"World": "worldenv.world.world", "envs": "worldenv.envs", "wrappers": "worldenv.envs.wrappers"}
 
 register_all()
 

@@ -114,7 +114,7 @@ def test_files_that_extend_nothing_or_themselves_are_named(tmp_path: Path) -> No
 
 
 CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.toml")) if path.parent.name != "ablations"]
-"""Stages and recordings; tables of ablations are read by ``eval.ablation_table``."""
+"""Stages and recordings; tables of ablations are read by ``ablations.table``."""
 
 
 KINDS = {"pose": PoseTrainConfig}

@@ -96,7 +96,7 @@ def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "eval",
         "revisit",
         "--dynamics",
-        "worldenv.sims.doom:DoomDynamics",
+        "worldenv.sims.doom.sim:DoomDynamics",
         "--worlds",
         2,
         "--out",
@@ -106,7 +106,7 @@ def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert arms["DoomDynamics"]["return_psnr_gt"]["mean"] > 30
     assert arms["DoomDynamics"]["motion_ratio"]["mean"] == pytest.approx(1, abs=0.1)
     with pytest.raises(ValueError, match=r"pass package.module:Class"):
-        external.load_dynamics("worldenv.sims.doom:Nothing")
+        external.load_dynamics("worldenv.sims.doom.sim:Nothing")
     with pytest.raises(ValueError, match=r"pass package.module:Class"):
         external.load_dynamics("nothing")
 

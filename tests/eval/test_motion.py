@@ -81,7 +81,7 @@ def test_the_nearest_rotation_is_scipys_and_never_a_mirror() -> None:
 
 
 def test_the_packaged_network_is_small_and_says_where_it_came_from(estimator: PoseEstimator) -> None:
-    path = resources.files("worldenv") / "eval" / "pose.safetensors"
+    path = resources.files("worldenv") / "eval" / "motion.safetensors"
     assert len(path.read_bytes()) < 6_000_000
     assert sum(p.numel() for p in estimator.net.parameters()) < 1_500_000
     assert all(p.dtype == torch.float32 for p in estimator.net.parameters())

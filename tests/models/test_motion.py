@@ -60,12 +60,12 @@ def test_motions_of_a_clip_are_those_of_its_pairs(net: PoseNet) -> None:
 
 
 def test_files_hold_the_network_and_where_it_came_from(net: PoseNet, tmp_path: Path) -> None:
-    save_pose(tmp_path / "pose.safetensors", net, provenance={"steps": 3, "data": "test"})
-    loaded = load_pose(tmp_path / "pose.safetensors")
+    save_pose(tmp_path / "motion.safetensors", net, provenance={"steps": 3, "data": "test"})
+    loaded = load_pose(tmp_path / "motion.safetensors")
     assert loaded.config == CONFIG
     pixels = torch.rand(1, 2, 3, 24, 32)
     assert torch.equal(loaded(pixels), net(pixels))
-    tensors, header = load_tensors(tmp_path / "pose.safetensors")
+    tensors, header = load_tensors(tmp_path / "motion.safetensors")
     assert header["provenance"] == {"steps": 3, "data": "test"}
     save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 0})
     with pytest.raises(ValueError, match="pose format 0"):

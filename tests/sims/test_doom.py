@@ -104,8 +104,8 @@ def test_map_corners_appear_where_they_project(world: DoomDynamics, tmp_path: Pa
     tones = np.array([[243, 115, 23], [0, 0, 255], [119, 255, 111], [155, 0, 0], [255, 255, 255]], float)
     for seed in range(4):
         maze = proof_maze(seed)
-        monkeypatch.setattr("worldenv.sims.row.generate_maze", lambda *_, maze=maze: maze)
-        monkeypatch.setattr("worldenv.sims.row.describe", lambda _: "")
+        monkeypatch.setattr("worldenv.sims.doom.row.generate_maze", lambda *_, maze=maze: maze)
+        monkeypatch.setattr("worldenv.sims.doom.row.describe", lambda _: "")
         restart(world)
         chunk = world.follow(random_poses(maze, 25, seed)[None])
         points = torch.from_numpy(corners(maze))

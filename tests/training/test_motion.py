@@ -106,11 +106,13 @@ def test_the_stage_trains_and_writes_the_network(whole: Path) -> None:
     assert list((whole / "samples").glob("*.png"))
     figures = {key for line in JsonlLog.read(whole / "log.jsonl") for key in line}
     assert {"truth_deg", "truth_m", "truth_deg_95", "vae_deg", "vae_m_95"} <= figures
-    provenance = load_tensors(whole / "pose.safetensors")[1]["provenance"]
+    provenance = load_tensors(whole / "motion.safetensors")[1]["provenance"]
     assert (provenance["stage"], provenance["steps"]) == ("pose", 4)
     assert provenance["data"] == "test, 3 clips, map seeds 0..2"
     shadow = load_tensors(whole / "checkpoint.safetensors")[0]
-    assert torch.equal(load_pose(whole / "pose.safetensors").coarse.weight, shadow["ema.coarse.weight"]), "EMA is kept"
+    assert torch.equal(load_pose(whole / "motion.safetensors").coarse.weight, shadow["ema.coarse.weight"]), (
+        "EMA is kept"
+    )
 
 
 def test_it_learns(recording: Path, world_dir: Path, tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     monkeypatch.undo()
     train_pose(config, tmp_path, resume=True)
     assert losses(tmp_path) == losses(whole)
-    a, b = (load_tensors(folder / "pose.safetensors")[0] for folder in (whole, tmp_path))
+    a, b = (load_tensors(folder / "motion.safetensors")[0] for folder in (whole, tmp_path))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 

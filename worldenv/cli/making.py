@@ -85,7 +85,7 @@ def train_pose(arguments: list[str]) -> None:
     default = load_toml(PoseTrainConfig, path) if path else PoseTrainConfig()
 
     def run(*, out: Path, resume: bool = False, config: Annotated[PoseTrainConfig, Flat] = default) -> None:
-        """Train the network that measures camera motion and write pose.safetensors. --config F.toml gives defaults.
+        """Train the network that measures camera motion and write motion.safetensors. --config F.toml gives defaults.
 
         Args:
             out: folder for checkpoints, logs, samples and the network.

@@ -37,7 +37,7 @@ class WorldSpec:
     focal: tuple[float, float] | None = None
     """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
     maze: str = "classic"
-    """Mazes that the world was recorded in: a name in ``sims.presets.MAZES``."""
+    """Mazes that the world was recorded in: a name in ``sims.doom.presets.MAZES``."""
 
     @property
     def K(self) -> Tensor:

@@ -1,6 +1,6 @@
 """How did the camera move? Measured in the pictures themselves, so on invented ground as well.
 
-The network (``models.pose``, trained by stage ``pose`` on recorded and on decoded frames) compares the last frames of
+The network (``models.motion``, trained by stage ``pose`` on recorded and on decoded frames) compares the last frames of
 neighbouring latents. What it cannot tell in true frames is the floor of every figure made with it: ``measure_floor``.
 """
 
@@ -50,7 +50,7 @@ class PoseEstimator:
         Raises:
             ValueError: if the file is no such network, or the camera of ``spec`` is another one.
         """
-        packaged = Path(str(resources.files("worldenv") / "eval" / "pose.safetensors"))
+        packaged = Path(str(resources.files("worldenv") / "eval" / "motion.safetensors"))
         estimator = cls(load_pose(packaged if path is None else path), quick=quick)
         if spec is not None:
             times, config = estimator.times_larger(spec.width, spec.height), estimator.net.config

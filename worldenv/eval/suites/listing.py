@@ -1,4 +1,4 @@
-"""Writes the list of cases of revisit-v2: ``python -m worldenv.eval.listing > revisit-v2.toml``."""
+"""Writes the list of cases of revisit-v2: ``python -m worldenv.eval.suites.listing > revisit-v2.toml``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUITES = {"revisit": (970_000, 64, 16, REVISIT), "short_term": (980_000, 64, 4, 
 """First map seed, number of cases, chunks and kinds."""
 _HEAD = """\
 # Cases of revisit-v2: map seed, kind of path and digest (start view and path) of each, for every kind of mazes with
-# goal objects. Never edited: other cases are another version. Written by python -m worldenv.eval.listing.
+# goal objects. Never edited: other cases are another version. Written by python -m worldenv.eval.suites.listing.
 """
 
 

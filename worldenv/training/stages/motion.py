@@ -1,6 +1,6 @@
 """Stage ``pose``: the network that measures camera motion, from recorded frames and the poses they were taken at.
 
-It is no stage of a world: it takes the VAE of one, whose artefacts it learns to bear, and writes ``pose.safetensors``.
+It is no stage of a world: it takes the VAE of one, whose artefacts it learns to bear, and writes ``motion.safetensors``.
 Besides the motion itself, the recording's depth teaches every cell where it goes and how far away it is.
 """
 
@@ -238,7 +238,7 @@ def _wide(
 
 
 def train_pose(config: PoseTrainConfig, out: Path, *, resume: bool = False) -> PoseNet:
-    """Train the network and write it to ``out / pose.safetensors``.
+    """Train the network and write it to ``out / motion.safetensors``.
 
     Raises:
         ValueError: without a world, poses or depth, or if the run does not fit what is in ``out``.
@@ -254,6 +254,6 @@ def train_pose(config: PoseTrainConfig, out: Path, *, resume: bool = False) -> P
     stage, done = run_stage("pose", config, make, out, resume=resume)
     assert isinstance(stage.module, PoseNet)
     if process_state().is_main_process:
-        save_pose(out / "pose.safetensors", stage.module, provenance=to_dict(done))
-    console.print(f"wrote {out / 'pose.safetensors'}")
+        save_pose(out / "motion.safetensors", stage.module, provenance=to_dict(done))
+    console.print(f"wrote {out / 'motion.safetensors'}")
     return stage.module
