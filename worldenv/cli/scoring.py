@@ -93,7 +93,7 @@ def ablations(arguments: list[str]) -> None:
             suite: what --arms step through, by default revisit; drift is 64 chunks.
             given: chunks at the beginning of every path that --arms remember as they truly were; they make the rest.
             primary: metric that decides between --arms, by default return_psnr_gt_far; frechet_pose_features_unseen and
-                others of worldenv.eval.suites.figures are judged beside it, as PSNR rewards blur where nothing is known.
+                others of eval.suites.figures are judged beside it, as PSNR rewards blur where nothing is known.
         """
         from ..ablations.run import run_ablations, run_table
         from ..eval.report.claims import PRIMARY
