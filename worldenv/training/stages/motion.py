@@ -1,7 +1,8 @@
 """Stage ``pose``: the network that measures camera motion, from recorded frames and the poses they were taken at.
 
-It is no stage of a world: it takes the VAE of one, whose artefacts it learns to bear, and writes one
-file, ``motion.safetensors``. Besides the motion itself, the recording's depth teaches every cell where it goes and how far away it is.
+It is no stage of a world: it takes the VAE of one, whose artefacts it learns to bear, and writes one file,
+``motion.safetensors``. Besides the motion itself, the recording's depth teaches every cell where it goes and how far
+away it is.
 """
 
 from __future__ import annotations
