@@ -1,4 +1,4 @@
-"""Write the results of README and of the packaged world's ``report.json`` from the committed reports.
+"""Write ``docs/results.md``, the table of README and the packaged world's ``report.json`` from the committed reports.
 
 ``python docs/tables``; ``--check`` only compares.
 """
@@ -10,13 +10,13 @@ import sys
 
 from cells import ROOT, load
 from distilled import distilled_table, teacher_table
-from rendering import rendering_table
+from rendering import rendering_table, summary_table
 from speed import backends_table, quantised_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
 from worldenv.world.world import world_sha256
 
-README = ROOT / "README.md"
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
@@ -27,20 +27,30 @@ SCORED = {
 """Reports on the packaged world, and what it is called in those that compare worlds."""
 KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
 """What the world's own report takes over from each: all but timings and details."""
-BEGIN, END = "<!-- results: written by docs/tables from docs/results -->", "<!-- /results -->"
+BEGIN, END = "<!-- summary: written by docs/tables from docs/results -->", "<!-- /summary -->"
+HEAD = """# Results
+
+Written by `python docs/tables` from the committed reports in `docs/results/`; what was measured of the packaged world
+lies beside its weights too (`worldenv/worlds/maze/report.json`).
+"""
 
 
-def render() -> str:
-    """Return the README with its results block made anew."""
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
+def page() -> str:
+    """Return all tables, as ``docs/results.md``."""
     parts = [
         revisit_table(), rendering_table(), distilled_table(), teacher_table(), short_term_table(), drift_table(),
         memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
         quantised_table(),
     ]  # fmt: skip
-    return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n" + END + tail
+    return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def readme() -> str:
+    """Return the README with its table made anew."""
+    text = README.read_text()
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    return head + BEGIN + "\n" + "\n".join(summary_table()) + "\n" + END + tail
 
 
 def world_report() -> str:
@@ -62,7 +72,7 @@ def world_report() -> str:
 
 def main() -> None:
     """Write the files, or compare them."""
-    written = {README: render(), WORLD / "report.json": world_report()}
+    written = {README: readme(), PAGE: page(), WORLD / "report.json": world_report()}
     for path, text in written.items():
         if "--check" not in sys.argv:
             path.write_text(text)

@@ -26,6 +26,25 @@ def rendering_table() -> list[str]:
     return [*lines, "", *_depth_lines(), "", *_cost_lines()]
 
 
+def summary_table() -> list[str]:
+    """What memory is worth, in five rows; if measured."""
+    if not (RESULTS / "rendering.json").is_file():
+        return []
+    report = load("rendering")
+    names = {
+        "worldplay_rendered": "both memories: learned and rendered", "worldplay": "learned memory (WorldPlay's)",
+        "none": "no memory", "vae": "the truth through the VAE", "simulator": "the simulator",
+    }  # fmt: skip
+    columns = {"return_psnr_self": "a place looks the same on return (dB)", "return_psnr_gt": "and as in the simulator",
+               "seen_psnr": "what the start view showed (dB)", "action_score": "moves as told"}  # fmt: skip
+    title = (
+        f"{len(report['seeds'])} held-out mazes, 12 chunks from one start view, {report['hardware']}; 95 % intervals:"
+    )
+    lines = heading(title, "", columns.values())
+    digits = {name: 2 if name == "action_score" else 1 for name in columns}
+    return lines + [arm_row(said, report["arms"][arm], digits) for arm, said in names.items()]
+
+
 def _depth_lines() -> list[str]:
     """The depth head's errors, relative to the true depth."""
     report = load("depth")

@@ -66,7 +66,7 @@ def memory_table() -> list[str]:
         lines.append(f"| `{arm}` | " + " | ".join([*(cell(metrics[c]) for c in columns), *gains]) + " |")
     lines += [
         "",
-        "![The same as a plot: the way back against the own way out and against the simulator](docs/memory.png)",
+        "![The same as a plot: the way back against the own way out and against the simulator](memory.png)",
         "",
         f"**Age** (`worldenv bench memory --chunks {bench['chunks']} --steps {bench['steps']} --out FILE`, "
         f"{bench['hardware']}, tiny preset; stepped in turn with a young engine, {bench['young_chunks']} chunks old)",
