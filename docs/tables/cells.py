@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from worldenv.eval.report.report import stands_still
+from worldenv.eval.report.document import stands_still
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -10,13 +10,13 @@ import pytest
 from worldenv.ablations.run import parse_arms
 from worldenv.cli import main
 from worldenv.eval.report.claims import Question
+from worldenv.eval.report.document import as_page
 from worldenv.eval.report.pictures import draw_claims
-from worldenv.eval.report.report import as_page
 from worldenv.eval.report.statistics import Figure, crossed_means, p_value
 from worldenv.eval.suites.arms import WorldArm
-from worldenv.eval.suites.joint import JointArm
+from worldenv.eval.suites.registry import RUNS
 from worldenv.eval.suites.run import ArmResult
-from worldenv.eval.suites.suites import RUNS
+from worldenv.eval.suites.teacher import JointArm
 from worldenv.world.config import Provenance
 from worldenv.world.world import World
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from worldenv.bench import rolling as bench
 from worldenv.cli import main
 from worldenv.memory.config import with_policy
-from worldenv.training.joint import joint_index
+from worldenv.training.segments import joint_index
 from worldenv.world.world import World
 
 

@@ -21,7 +21,7 @@ from worldenv.eval.suites.cases import (
     true_overlap,
 )
 from worldenv.eval.suites.listing import MAZES as LISTED
-from worldenv.eval.suites.suites import RUNS, suite_cases
+from worldenv.eval.suites.registry import RUNS, suite_cases
 from worldenv.geometry.action import camera_to_c2w
 from worldenv.geometry.path import FreeSpace
 from worldenv.geometry.pose import look, relative, yaw_pitch

@@ -20,10 +20,10 @@ from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.motion import PoseEstimator
 from worldenv.eval.suites.evaluate import run_suite, run_world
 from worldenv.eval.suites.reconstruction import run_reconstruction
-from worldenv.eval.suites.suites import RUNS, suite_cases
+from worldenv.eval.suites.registry import RUNS, suite_cases
 from worldenv.geometry.action import keys_to_c2w
 from worldenv.geometry.pose_string import parse_pose_string
-from worldenv.play.rollout import run_rollout
+from worldenv.play.walk import run_rollout
 from worldenv.world.world import World
 
 CONTROLS = {"frozen", "last_frame", "blur", "vae", "simulator"}

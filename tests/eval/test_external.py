@@ -10,7 +10,7 @@ import pytest
 
 from worldenv.cli import main
 from worldenv.dynamics.spec import WorldSpec
-from worldenv.eval.report.report import compare
+from worldenv.eval.report.document import compare
 from worldenv.eval.suites import external
 from worldenv.eval.suites.external import read_manifest, write_cases
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldenv.eval.report.report import as_page, compare, write_report
+from worldenv.eval.report.document import as_page, compare, write_report
 from worldenv.eval.report.statistics import Figure
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.conftest import make_tiny_world
-from tests.training.test_joint import MEMORY, walks
+from tests.training.test_segments import MEMORY, walks
 from worldenv.base.device import default_dtype
 from worldenv.models import fused
 from worldenv.models.backend import OneDNNBackend, TorchBackend

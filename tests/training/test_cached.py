@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.test_joint import walks
+from tests.training.test_segments import walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import MemoryConfig

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.test_joint import MEMORY, walks
+from tests.training.test_segments import MEMORY, walks
 from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
 from worldenv.engine.rollout import Prepared
 from worldenv.models.dit import WorldDiT

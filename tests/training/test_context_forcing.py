@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.test_joint import MEMORY, walks
+from tests.training.test_segments import MEMORY, walks
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.rollout import Prepared, prepare
 from worldenv.memory.context import Context
 from worldenv.models.dit import WorldDiT
-from worldenv.training import joint
+from worldenv.training import segments as joint
 from worldenv.training.loop.trainer import OptimConfig
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.stages.denoise import DenoiseConfig

@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import make_tiny_world
 from tests.training import test_motion, test_stages
-from tests.training.test_joint import MEMORY, walks
+from tests.training.test_segments import MEMORY, walks
 from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.geometry.action import ActionSteps

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.training.test_joint import LATENTS, walks
+from tests.training.test_segments import LATENTS, walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import NEVER, MemoryConfig, RenderConfig
 from worldenv.models.refine import with_render_input
 from worldenv.models.vae import to_frames
-from worldenv.training.joint import Segment
 from worldenv.training.loop.trainer import OptimConfig
 from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, drawn
+from worldenv.training.segments import Segment
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.stages.denoise import DenoiseConfig
 from worldenv.training.stages.rolling import RollingConfig, RollingStage

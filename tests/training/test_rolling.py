@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.training.test_context_forcing import check_losses_reach_their_own_network
-from tests.training.test_joint import MEMORY, walks
+from tests.training.test_segments import MEMORY, walks
 from worldenv.base.rng import derive_seed
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.dynamics.protocol import Actions

@@ -23,8 +23,8 @@ from ..eval.report.claims import DISTRIBUTION, PRIMARY, SECONDARY, Question
 from ..eval.report.pictures import draw_claims
 from ..eval.suites.arms import Make, WorldArm, control_arms
 from ..eval.suites.evaluate import Subject, conclude, measure
-from ..eval.suites.joint import JointArm
-from ..eval.suites.suites import RUNS, Suite, suite_cases
+from ..eval.suites.registry import RUNS, Suite, suite_cases
+from ..eval.suites.teacher import JointArm
 from ..memory.config import MemoryConfig
 from ..world.world import World, shared_world
 from .table import AblationTable, Settings, read_table

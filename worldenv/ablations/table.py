@@ -20,7 +20,7 @@ from ..base.checkpoint import file_sha256
 from ..base.config import from_dict, merge, read_layers, to_dict
 from ..data.record import RecordConfig
 from ..eval.report.claims import Question
-from ..eval.suites.suites import RUNS
+from ..eval.suites.registry import RUNS
 from ..training.stages.registry import STAGES, TrainConfig
 from ..world.world import find_world
 

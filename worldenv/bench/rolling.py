@@ -47,7 +47,7 @@ def ways(own: SamplerConfig, teacher_steps: Sequence[int]) -> dict[str, Way]:
     """Return what is compared, all on the same weights: what is timed depends on sizes and steps alone.
 
     A world without a window lends its levels to one it was not trained for. ``many_steps_N`` is chunk after chunk in N
-    steps; ``joint_teacher_N`` denoises four chunks as one in N steps, as ``training.joint`` does.
+    steps; ``joint_teacher_N`` denoises four chunks as one in N steps, as ``training.segments`` does.
     """
     window = own if own.rolling else replace(own, rolling=True, stochastic=True, order=1, noise_horizon=0)
     result = {

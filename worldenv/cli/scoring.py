@@ -127,7 +127,7 @@ def compare_reports(arguments: list[str]) -> None:
             first: report.json, or the folder that holds it.
             second: the other one.
         """
-        from ..eval.report.report import compare
+        from ..eval.report.document import compare
 
         compare(first, second)
 

@@ -55,7 +55,7 @@ def rollout(arguments: list[str]) -> None:
             memory: memory policy; auto is the world's own.
             explain: also draw from above what each chunk retrieved, beside the video (.memory.png).
         """
-        from ..play.rollout import run_rollout
+        from ..play.walk import run_rollout
 
         run_rollout(
             world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt, explain=explain

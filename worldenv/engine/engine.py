@@ -22,10 +22,10 @@ from ..models.vae import to_pixels
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .history import History
-from .rolling import RollingWindow
 from .rollout import Known, Staged, generate_chunk
 from .screen import Screen
 from .state import EngineState
+from .window import RollingWindow
 
 THREADS_FROM = 2**17
 """Numbers in a layer's activations of a chunk from which several CPU threads are worth waking; measured."""

@@ -12,8 +12,8 @@ from ..base.rng import RowGenerators, derive_seed
 from ..memory.bank import MemoryBank
 from ..models.types import TextCache
 from .history import History
-from .rolling import RollingWindow
 from .screen import Screen
+from .window import RollingWindow
 
 
 @dataclass

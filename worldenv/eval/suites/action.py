@@ -15,7 +15,7 @@ from ...engine.engine import Engine
 from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...world.world import World
 from ..image import Array, as_unit
-from ..report.report import write_report
+from ..report.document import write_report
 
 TURN_RIGHT, TURN_LEFT = 1, 2
 

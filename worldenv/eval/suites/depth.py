@@ -20,7 +20,7 @@ from ...sims.doom.raycast import cast_depth
 from ...sims.doom.sim import TEST_SEEDS
 from ...world.world import World
 from ..image import Array
-from ..report.report import write_report
+from ..report.document import write_report
 from .arms import Progress, memory_arms, vae_arm
 from .cases import KINDS, STRIDE, Cases, make_cases, protocol_of
 from .score import ENDS

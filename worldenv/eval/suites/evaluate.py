@@ -17,9 +17,9 @@ from ...world.world import World, shared_world
 from ..learned import UsableMetric, available
 from ..learned import score as learned_scores
 from ..motion import PoseEstimator, measure_floor
+from ..report.document import print_arms, write_report
 from ..report.latency import latency
 from ..report.pictures import draw_curves, draw_means, draw_memory_map, write_contact, write_video
-from ..report.report import print_arms, write_report
 from ..report.statistics import Figure
 from .action import run_action
 from .arms import Make, WorldArm, control_arms, doubted, memory_arms, rendering_arms, splat_arm, vae_arm
@@ -28,9 +28,9 @@ from .depth import run_depth
 from .figures import arm_figures
 from .geometry import run_geometry
 from .reconstruction import run_reconstruction
+from .registry import HELD_OUT, RUNS, Suite, suite_cases
 from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
 from .score import Judge
-from .suites import HELD_OUT, RUNS, Suite, suite_cases
 
 POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
 """Metrics that need the pose network."""

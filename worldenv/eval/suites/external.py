@@ -23,7 +23,7 @@ from ...dynamics.spec import WorldSpec
 from .arms import Progress
 from .cases import PROTOCOL, Cases, make_cases, protocol_of
 from .evaluate import run_foreign
-from .suites import RUNS, Suite, suite_cases
+from .registry import RUNS, Suite, suite_cases
 
 
 def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int | None, maze: str = "classic") -> None:

@@ -16,7 +16,7 @@ from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...geometry.camera import project, warp
 from ...geometry.pose import invert_se3
 from ..image import Array
-from ..report.report import write_report
+from ..report.document import write_report
 from .action import horizontal_shift
 
 MIN_SEEN = 0.3

@@ -13,8 +13,8 @@ from ...sims.doom.sim import TEST_SEEDS
 from ...training.augment import round_trip
 from ...world.world import World
 from ..image import contrast_ratio, motion_ratio, psnr, ssim
+from ..report.document import write_report
 from ..report.pictures import sheet
-from ..report.report import write_report
 from .cases import make_cases, protocol_of
 
 

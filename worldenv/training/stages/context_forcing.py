@@ -23,9 +23,9 @@ from ...diffusion.schedule import add_noise, predict_x0
 from ...engine.rollout import Prepared, generate_chunk
 from ...models.dit import WorldDiT
 from ...world.world import World
-from ..joint import JointStage, Segment
 from ..loop.protocols import Critic
 from ..loop.trainer import OptimConfig
+from ..segments import JointStage, Segment
 from ..symptoms import warn
 from .denoise import DenoiseConfig
 

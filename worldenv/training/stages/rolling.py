@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ...data.dataset import LatentDataset
 from ...diffusion.sampler import roll_window
-from ...engine.rolling import hold_action
 from ...engine.rollout import Prepared
+from ...engine.window import hold_action
 from ...models.dit import WorldDiT
 from ...world.world import World
-from ..joint import Segment
 from ..loop.trainer import OptimConfig
+from ..segments import Segment
 from .context_forcing import ContextForcingConfig, ContextForcingStage
 from .denoise import DenoiseConfig
 

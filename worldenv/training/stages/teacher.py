@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...diffusion.schedule import sample_sigmas
-from ..joint import JointStage
+from ..segments import JointStage
 
 
 class TeacherStage(JointStage):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from worldenv.eval.suites.arms import Progress
-from worldenv.eval.suites.joint import JointArm
-from worldenv.training.joint import Segment
+from worldenv.eval.suites.teacher import JointArm
+from worldenv.training.segments import Segment
 from worldenv.training.stages.teacher import TeacherStage
 from worldenv.world.world import World
 

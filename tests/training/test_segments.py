@@ -10,8 +10,8 @@ from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
 from worldenv.memory.config import MemoryConfig
-from worldenv.training.joint import JointStage, assert_aligned, joint_index
 from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.segments import JointStage, assert_aligned, joint_index
 from worldenv.training.stages.denoise import DenoiseConfig
 from worldenv.training.stages.teacher import TeacherStage
 from worldenv.world.world import World

@@ -13,7 +13,7 @@ from tests.engine.test_engine import begun, commands, walk
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
-from worldenv.engine.rolling import hold_action
+from worldenv.engine.window import hold_action
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import with_policy
 from worldenv.models.dit import WorldDiT
