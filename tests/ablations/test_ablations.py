@@ -12,7 +12,7 @@ from worldenv.cli import main
 from worldenv.eval.report.claims import Question
 from worldenv.eval.report.document import as_page
 from worldenv.eval.report.pictures import draw_claims
-from worldenv.eval.report.statistics import Figure, crossed_means, p_value
+from worldenv.eval.report.statistics import Estimate, crossed_means, p_value
 from worldenv.eval.suites.arms import WorldArm
 from worldenv.eval.suites.registry import RUNS
 from worldenv.eval.suites.run import ArmResult
@@ -101,7 +101,7 @@ def test_a_figure_of_the_whole_arm_decides_like_a_metric_and_is_better_when_it_i
         noise = rng.normal(0, 0.02, 1000)
         for arm, value in (("full", 0.3), ("without", 0.5 + 0.01 * seed)):
             made[f"{arm}@{seed}"] = ArmResult(
-                figures={"frechet": Figure(value, value + noise, 20), "fid": Figure(value)}
+                figures={"frechet": Estimate(value, value + noise, 20), "fid": Estimate(value)}
             )
     question = Question(claims=(("full", "without"), ("without", "full")), primary="frechet", secondary=("fid",))
     found = question.judge(made, list(range(20)))

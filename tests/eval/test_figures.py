@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from worldenv.eval.frechet import frechet_distance
-from worldenv.eval.report.statistics import Figure
+from worldenv.eval.report.statistics import Estimate
 from worldenv.eval.suites.cases import Cases
 from worldenv.eval.suites.figures import arm_figures
 from worldenv.eval.suites.run import ArmResult
@@ -26,7 +26,7 @@ def cases(noise_cases) -> Cases:  # type: ignore[no-untyped-def]
     return replace(made, seen=seen)
 
 
-def figures(cases: Cases, ages: bool = True, **features: np.ndarray) -> dict[str, dict[str, Figure]]:
+def figures(cases: Cases, ages: bool = True, **features: np.ndarray) -> dict[str, dict[str, Estimate]]:
     """Measure arms whose features (N, n, D) these are."""
     return arm_figures({arm: ArmResult(features={NAME: x}) for arm, x in features.items()}, cases, ages=ages)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from worldenv.eval.report.document import as_page, compare, write_report
-from worldenv.eval.report.statistics import Figure
+from worldenv.eval.report.statistics import Estimate
 
 
 def report(path: Path, **changes: object) -> dict[str, object]:
@@ -70,8 +70,8 @@ def test_figures_of_whole_arms_stand_beside_means_and_in_differences(tmp_path: P
     arms = {name: {"psnr": np.array([10.0, 12.0])} for name in "ab"}
     draws = np.linspace(-0.2, 0.2, 1001)
     figures = {
-        "a": {"frechet": Figure(2.0, 2 + draws, 2), "fid": Figure(7.0)},
-        "b": {"frechet": Figure(5.0, 5 - draws, 2), "fid": Figure(9.0)},
+        "a": {"frechet": Estimate(2.0, 2 + draws, 2), "fid": Estimate(7.0)},
+        "b": {"frechet": Estimate(5.0, 5 - draws, 2), "fid": Estimate(9.0)},
     }
     made = report(tmp_path / "report.json", arms=arms, figures=figures, against=[("a", "b")])
     assert made["arms"]["a"]["frechet"] == {"mean": 2.0, "ci95": [1.81, 2.19], "n": 2}  # type: ignore[index]
@@ -87,7 +87,7 @@ def test_figures_of_whole_arms_stand_beside_means_and_in_differences(tmp_path: P
 def test_reports_differ_only_where_intervals_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, base in (("a", 0.0), ("b", 5.0)):
         (tmp_path / name).mkdir()
-        figures = {"none": {"fid": Figure(base), "frechet": Figure(base, np.linspace(base - 1, base + 1, 100), 2)}}
+        figures = {"none": {"fid": Estimate(base), "frechet": Estimate(base, np.linspace(base - 1, base + 1, 100), 2)}}
         arms = {"none": {"psnr": np.array([10.0, 12.0])}}
         report(tmp_path / name / "report.json", arms=arms, figures=figures)
     compare(tmp_path / "a", tmp_path / "b")

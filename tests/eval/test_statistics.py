@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from worldenv.eval.report.statistics import (
-    Figure,
+    Estimate,
     bootstrap_ci,
     bootstrap_means,
     crossed_means,
@@ -173,24 +173,24 @@ def test_the_distance_of_a_mean_is_covered_also_where_it_is_0() -> None:
 
 
 def test_a_figure_without_draws_has_no_interval_and_says_so() -> None:
-    assert Figure(2.0).summary() == {"mean": 2.0, "ci95": [2.0, 2.0], "n": 1}
-    assert (Figure(2.0) - Figure(1.0, np.ones(5), 9)).draws is None
+    assert Estimate(2.0).summary() == {"mean": 2.0, "ci95": [2.0, 2.0], "n": 1}
+    assert (Estimate(2.0) - Estimate(1.0, np.ones(5), 9)).draws is None
 
 
 def test_distances_of_distributions_are_spread_around_the_figure() -> None:
     """Draws without such a figure count for nothing; the others lie where the figure does."""
     draws = np.array([np.nan, 0.5, 2.5])
-    assert Figure(1.0, draws, 9, centre=True).spread().tolist() == [0.0, 2.0]
-    assert Figure(1.0, draws, 9).spread().tolist() == [0.5, 2.5]
+    assert Estimate(1.0, draws, 9, centre=True).spread().tolist() == [0.0, 2.0]
+    assert Estimate(1.0, draws, 9).spread().tolist() == [0.5, 2.5]
 
 
 def test_training_seeds_widen_a_mean_figure() -> None:
     draws = np.random.default_rng(9).normal(0, 0.01, (1000, 5))
-    apart = mean_figure([Figure(float(s), draws[:, s] + s, 20) for s in range(5)])
+    apart = mean_figure([Estimate(float(s), draws[:, s] + s, 20) for s in range(5)])
     assert apart.value == 2
     assert apart.draws is not None
     assert apart.draws.std() == pytest.approx(np.sqrt(2 / 5), rel=0.1)
-    assert mean_figure([Figure(1.0, draws[:, 0], 20)]).draws == pytest.approx(draws[:, 0])
+    assert mean_figure([Estimate(1.0, draws[:, 0], 20)]).draws == pytest.approx(draws[:, 0])
 
 
 def test_arms_are_equal_within_a_margin_or_not() -> None:

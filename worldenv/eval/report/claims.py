@@ -11,7 +11,7 @@ import numpy as np
 from ..image import Array
 from ..suites.run import ArmResult
 from ..suites.score import LOWER_IS_BETTER
-from .statistics import LEAST_SEEDS, Figure, crossed_means, equivalent, holm, mean_figure, p_value, verdict
+from .statistics import LEAST_SEEDS, Estimate, crossed_means, equivalent, holm, mean_figure, p_value, verdict
 
 PRIMARY = "return_psnr_gt_far"
 """What a claim stands or falls with, where nothing else was fixed."""
@@ -70,7 +70,7 @@ def _has(arm: ArmResult, metric: str) -> bool:
     return metric in arm.metrics or (metric in arm.figures and arm.figures[metric].draws is not None)
 
 
-def _gain(metric: str, better: ArmResult, worse: ArmResult) -> Array | Figure:
+def _gain(metric: str, better: ArmResult, worse: ArmResult) -> Array | Estimate:
     """Return by how much the first arm is better: case by case, (N,), or the arm as a whole."""
     if metric in better.figures:
         return worse.figures[metric] - better.figures[metric]
@@ -78,19 +78,19 @@ def _gain(metric: str, better: ArmResult, worse: ArmResult) -> Array | Figure:
     return -difference if metric in LOWER_IS_BETTER else difference
 
 
-def _pooled(gains: Mapping[str, Array | Figure], maps: Sequence[int]) -> tuple[float, Array]:
+def _pooled(gains: Mapping[str, Array | Estimate], maps: Sequence[int]) -> tuple[float, Array]:
     """Put the seeds together: the mean gain, and what it is over resampled training seeds and maps."""
-    figures = [gain for gain in gains.values() if isinstance(gain, Figure)]
+    figures = [gain for gain in gains.values() if isinstance(gain, Estimate)]
     if figures:
         whole = mean_figure(figures)
         return whole.value, whole.spread()
-    values, count = np.concatenate([gain for gain in gains.values() if not isinstance(gain, Figure)]), len(gains)
+    values, count = np.concatenate([gain for gain in gains.values() if not isinstance(gain, Estimate)]), len(gains)
     there = ~np.isnan(values)
     groups = np.repeat(np.arange(count), len(maps)), np.tile(np.asarray(maps), count)
     return float(values[there].mean()), crossed_means(values[there], [group[there] for group in groups])
 
 
-def _judged(gains: Mapping[str, Array | Figure], maps: Sequence[int]) -> dict[str, Any]:
+def _judged(gains: Mapping[str, Array | Estimate], maps: Sequence[int]) -> dict[str, Any]:
     value, draws = _pooled(gains, maps)
     seeds = {seed: _pooled({seed: gain}, maps) for seed, gain in gains.items()}
     said, why = verdict(draws, [mean for mean, _ in seeds.values()])

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...base.log import console, git_revision, hardware
 from ..image import Array
-from .statistics import DESCRIPTION, Figure, paired, summarise
+from .statistics import DESCRIPTION, Estimate, paired, summarise
 
 LEAST_MOTION = 0.5
 """Share of the true motion below which an arm's consistency says nothing: it stands still."""
@@ -29,7 +29,7 @@ def write_report(
     timing: Mapping[str, float],
     against: Sequence[tuple[str, str]] = (),
     kinds: Sequence[str] = (),
-    figures: Mapping[str, Mapping[str, Figure]] | None = None,
+    figures: Mapping[str, Mapping[str, Estimate]] | None = None,
     skipped: Mapping[str, str] | None = None,
     **more: Any,
 ) -> dict[str, Any]:

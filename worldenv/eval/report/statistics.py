@@ -70,7 +70,7 @@ def draw_weights(
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A figure of an arm as a whole, and what it is in resampled sets of its trajectories."""
 
     value: float
@@ -82,9 +82,9 @@ class Figure:
     zero: bool = False
     """Whether this is a distance that may be 0, which no resampled one is."""
 
-    def __sub__(self, other: Figure) -> Figure:
+    def __sub__(self, other: Estimate) -> Estimate:
         draws = None if self.draws is None or other.draws is None else self.draws - other.draws
-        return Figure(self.value - other.value, draws, min(self.n, other.n), self.centre)
+        return Estimate(self.value - other.value, draws, min(self.n, other.n), self.centre)
 
     def spread(self) -> Array:
         """Return the draws that there are, as intervals are taken from them."""
@@ -106,22 +106,22 @@ def distance_of_mean(
     values: Array,  # (N,) NaN where a trajectory has none
     target: float,
     weights: Array,  # (K, N)
-) -> Figure:
+) -> Estimate:
     """Return |mean - target|: trajectories on either side of the target make up for each other."""
     there = ~np.isnan(values)
     with np.errstate(invalid="ignore"):  # draws of none that have it
         means = weights[:, there] @ values[there] / weights[:, there].sum(1)
     low, high = np.nanpercentile(means, [2.5, 97.5])
     value = abs(float(values[there].mean()) - target)
-    return Figure(value, np.abs(means - target), int(there.sum()), zero=bool(low <= target <= high))
+    return Estimate(value, np.abs(means - target), int(there.sum()), zero=bool(low <= target <= high))
 
 
-def mean_figure(figures: Sequence[Figure]) -> Figure:
+def mean_figure(figures: Sequence[Estimate]) -> Estimate:
     """Average a figure over training seeds, which are drawn with replacement beside the trajectories."""
     count, draws = len(figures), np.stack([figure.draws for figure in figures if figure.draws is not None], 1)
     times = np.random.default_rng(1).multinomial(count, np.full(count, 1 / count), len(draws))
     value = float(np.mean([figure.value for figure in figures]))
-    return Figure(value, (times * draws).sum(1) / count, min(figure.n for figure in figures), figures[0].centre)
+    return Estimate(value, (times * draws).sum(1) / count, min(figure.n for figure in figures), figures[0].centre)
 
 
 def crossed_means(

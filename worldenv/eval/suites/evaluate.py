@@ -20,7 +20,7 @@ from ..motion import PoseEstimator, measure_floor
 from ..report.document import print_arms, write_report
 from ..report.latency import latency
 from ..report.pictures import draw_curves, draw_means, draw_memory_map, write_contact, write_video
-from ..report.statistics import Figure
+from ..report.statistics import Estimate
 from .action import run_action
 from .arms import Make, WorldArm, control_arms, doubted, memory_arms, rendering_arms, splat_arm, vae_arm
 from .cases import Cases, protocol_of
@@ -151,7 +151,7 @@ def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
 
 def _learned(
     usable: dict[str, UsableMetric], result: ArmResult, cases: Cases, skipped: dict[str, str]
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Add the metrics that need weights to an arm; return those of the arm as a whole, which have no interval."""
     if not usable:
         return {}
@@ -159,7 +159,7 @@ def _learned(
     each, whole, failed = learned_scores(usable, result.shown[:, : cases.frames.shape[1]], cases.frames)
     result.metrics |= each
     skipped |= failed
-    return {name: Figure(value) for name, value in whole.items()}
+    return {name: Estimate(value) for name, value in whole.items()}
 
 
 def _pairs(suite: Suite, arms: list[str]) -> list[tuple[str, str]]:

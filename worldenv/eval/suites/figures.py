@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..frechet import Moments, frechet_distance, frechet_draws
 from ..image import Array
-from ..report.statistics import Figure, distance_of_mean, draw_weights
+from ..report.statistics import Estimate, distance_of_mean, draw_weights
 from .cases import Cases
 from .run import ArmResult
 
@@ -26,7 +26,7 @@ DISTANCES = {
 """Figures that are the distance of a metric's mean from a number."""
 
 
-def arm_figures(results: Mapping[str, ArmResult], cases: Cases, *, ages: bool) -> dict[str, dict[str, Figure]]:
+def arm_figures(results: Mapping[str, ArmResult], cases: Cases, *, ages: bool) -> dict[str, dict[str, Estimate]]:
     """Return every figure of every arm, resampled with the same trajectories; ``simulator`` is the truth."""
     weights = draw_weights([np.asarray(cases.seeds)])
     found = {
@@ -63,11 +63,11 @@ def _frechet(
     truth: Array,  # (N, n, D)
     chosen: npt.NDArray[np.bool_],  # (N, n)
     weights: Array,  # (K, N)
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     centre = truth[chosen].mean(0)
     sums = {arm: Moments.of(features - centre, chosen) for arm, features in made.items()}
     draws, count = frechet_draws(sums, Moments.of(truth - centre, chosen), weights), int(chosen.any(1).sum())
     return {
-        arm: Figure(frechet_distance(features[chosen], truth[chosen]), draws[arm], count, centre=True)
+        arm: Estimate(frechet_distance(features[chosen], truth[chosen]), draws[arm], count, centre=True)
         for arm, features in made.items()
     }

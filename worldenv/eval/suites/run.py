@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...base.log import console, progress_bar
 from ..image import Array
-from ..report.statistics import Figure
+from ..report.statistics import Estimate
 from .arms import Make, Progress
 from .cases import Cases, digests
 
@@ -47,7 +47,7 @@ class ArmResult(Scores):
 
     shown: Tensor | None = None  # (N', T, H, W, 3) uint8: the first cases, or all where somebody needs them
     seconds: list[float] = field(default_factory=list)  # of every chunk of a batch, where a world made it
-    figures: dict[str, Figure] = field(default_factory=dict)  # of the arm as a whole, added when all arms are there
+    figures: dict[str, Estimate] = field(default_factory=dict)  # of the arm as a whole, added when all arms are there
 
 
 def run_arms(
