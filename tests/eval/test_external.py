@@ -8,6 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from worldenv.base.objects import import_object
 from worldenv.cli import main
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.report.document import compare
@@ -106,7 +107,7 @@ def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert arms["DoomDynamics"]["return_psnr_gt"]["mean"] > 30
     assert arms["DoomDynamics"]["motion_ratio"]["mean"] == pytest.approx(1, abs=0.1)
     with pytest.raises(ValueError, match=r"pass package.module:Class"):
-        external.load_dynamics("worldenv.sims.doom.sim:Nothing")
+        import_object("worldenv.sims.doom.sim:Nothing", what="dynamics")
     with pytest.raises(ValueError, match=r"pass package.module:Class"):
         external.load_dynamics("nothing")
 

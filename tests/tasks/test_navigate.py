@@ -92,6 +92,11 @@ def test_the_registry_lists_its_tasks_and_options() -> None:
         make_task("fly")
     with pytest.raises(ValueError, match="tolerance"):
         make_task("navigate", {"tolerence": 1.0})
-    task, entry = make_task("navigate", {"tolerance": 1})
+    task = make_task("navigate", {"tolerance": 1})
     assert task == Navigate(tolerance=1.0)
-    assert entry.needs_goal
+    assert task.defaults.needs_goal
+    assert make_task("worldenv.tasks.navigate:Navigate", {"tolerance": 1}) == make_task(task) == task
+    with pytest.raises(ValueError, match="did you mean 'navigate'"):
+        make_task("navigat")
+    with pytest.raises(ValueError, match="give it its options itself"):
+        make_task(task, {"tolerance": 2})

@@ -1,15 +1,15 @@
 """The one protocol that simulators and generated worlds share.
 
 Tasks, environments, agents and evaluation suites step a ``Dynamics``, so each of them runs on the simulator and on the
-generated world by swapping one argument. What only a generated world has (memory, latents, clones, prompts) is asked of
-``engine.Engine`` itself.
+generated world by swapping one argument. What only some can do are small protocols of their own, asked for by name
+(``require``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -60,9 +60,125 @@ class Dynamics(Protocol):
         """Move as commanded: simulators apply collisions and report where the camera really went."""
         ...
 
+
+@runtime_checkable
+class Followable(Protocol):
+    """Can be driven along any path."""
+
     def follow(
         self,
         c2w: Tensor,  # (B, F, 4, 4)
     ) -> Chunk:
         """Drive the camera along exactly this path, one pose per latent (a simulator teleports)."""
         ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """Can go on from pictures that it did not make."""
+
+    def check_clip(
+        self,
+        frames: Tensor,  # (B, T, H, W, 3) uint8
+        c2w: Tensor,  # (B, F, 4, 4)
+    ) -> None:
+        """Refuse clips that ``resume`` cannot go on from, by a ValueError."""
+        ...
+
+    def resume(
+        self,
+        frames: Tensor,  # (B, T, H, W, 3) uint8: a start view, or a clip
+        c2w: Tensor,  # (B, F, 4, 4): the pose at the end of each latent, the start view's first
+        *,
+        seeds: Sequence[int],
+        mask: Tensor | None = None,  # (B,) bool
+    ) -> Chunk:
+        """Begin episodes that remember these frames and go on from their end."""
+        ...
+
+
+@runtime_checkable
+class Branchable(Protocol):
+    """Can copy episodes, so that several go on from one moment."""
+
+    def check_rows(self, rows: Sequence[int]) -> None:
+        """Refuse rows that do not exist or are named twice, by a ValueError."""
+        ...
+
+    def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Copy the episodes of some rows as a dictionary of tensors, each with a leading row axis."""
+        ...
+
+    def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
+        """Continue cloned episodes in these rows, exactly as they would have gone on."""
+        ...
+
+    def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
+        """Let rows continue the episodes of other rows, with new random numbers if ``reseed`` holds seeds."""
+        ...
+
+    def identity(self) -> dict[str, object]:
+        """Return what must agree where a state is to be restored: weights, memory, precision, sizes; plain values."""
+        ...
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """May be described in words."""
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether it is, as trained."""
+        ...
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """Return a prompt's embedding; a ValueError if there is none."""
+        ...
+
+    def set_prompt(self, prompt: str | Tensor, rows: Sequence[int] | None = None) -> None:
+        """Describe the world of some rows (all by default) from the next chunk on."""
+        ...
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """Has latents beside frames."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape of one latent, (C, h, w)."""
+        ...
+
+    def newest_latents(self) -> Tensor:
+        """Return the latents of the newest chunk, (B, F, C, h, w) float32."""
+        ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """Tells what it remembered."""
+
+    def explain(self) -> dict[str, Tensor]:
+        """Return what the newest chunk attended to, tensors with a leading axis of rows."""
+        ...
+
+
+C = TypeVar("C")
+CAN: dict[type, str] = {
+    Followable: "follows a path", Resumable: "goes on from pictures", Branchable: "copies episodes",
+    Prompted: "takes prompts", Latent: "has latents", Explained: "has a memory to explain",
+}  # fmt: skip
+
+
+def require(dynamics: object, capability: type[C], what: str) -> C:
+    """Return the dynamics as something that can, or say that ``what`` needs one.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    if not isinstance(dynamics, capability):
+        name = type(dynamics).__name__
+        raise ValueError(
+            f"{what} needs a generated world, or another that {CAN[capability]}; {name} does not: use dynamics='world'"
+        )
+    return dynamics

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..base.config import to_dict
 from ..base.device import stateful, threads_for
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
@@ -79,6 +80,31 @@ class Engine:
         return self._state.c2w
 
     @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape of one latent, (C, h, w)."""
+        return self.world.latent_shape
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether the world was trained with text."""
+        return self.world.prompts is not None
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """Return a prompt's embedding, (1, L, text_dim)."""
+        return self.world.require_prompts()(prompt)
+
+    def identity(self) -> dict[str, object]:
+        """Return weights, memory, sampler and precision, which states hold for."""
+        return {
+            "world": self.world.fingerprint(), "memory": to_dict(self.memory), "sampler": to_dict(self.sampler),
+            "computation": self.world.identity()["computation"],
+        }  # fmt: skip
+
+    def explain(self) -> dict[str, Tensor]:
+        """Return how many ``chunks`` each env remembers, and what ``History.explain`` says of the newest one."""
+        return {"chunks": self.memory_chunks, **self.history.explain()}
+
+    @property
     def memory_chunks(self) -> Tensor:
         """Entries each env remembers, (B,) int64: all of them, or those that ``worldscape`` keeps."""
         if self.history.store is not None:
@@ -138,7 +164,8 @@ class Engine:
     def check_clip(self, frames: Tensor, c2w: Tensor) -> None:
         """Refuse clips that ``resume`` cannot go on from."""
         chunk, count = self.spec.chunk_latents, c2w.shape[1]
-        if (count - (0 if self.spec.start_in_chunk else 1)) % chunk or frames.shape[1] != 4 * count - 3:
+        rest = (count - (0 if self.spec.start_in_chunk else 1)) % chunk
+        if (rest and count > 1) or frames.shape[1] != 4 * count - 3:
             first = 4 * chunk - 3 if self.spec.start_in_chunk else 1
             raise ValueError(
                 f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {4 * chunk} N frames and one "

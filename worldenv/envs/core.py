@@ -13,11 +13,18 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..base.rng import draw_start
-from ..dynamics.protocol import Actions, Dynamics
+from ..dynamics.protocol import (
+    Actions,
+    Branchable,
+    Dynamics,
+    Explained,
+    Latent,
+    Prompted,
+    Resumable,
+    require,
+)
 from ..dynamics.spec import WorldSpec
-from ..engine.engine import Engine
 from ..tasks.base import Start, Task, TaskState
-from ..tasks.navigate import goal_vector
 from ..world.world import Starts
 from .spaces import action_space, command, observation_space
 
@@ -54,11 +61,15 @@ class EnvCore:
         self.dynamics, self.task, self.episodes, self.config = dynamics, task, episodes, config
         self.spec: WorldSpec = dynamics.spec
         self.num_envs = dynamics.num_envs
-        self.engine = dynamics if isinstance(dynamics, Engine) else None
-        self.latent_shape = self.engine.world.latent_shape if self.engine is not None else None
+        latent_shape = dynamics.latent_shape if isinstance(dynamics, Latent) else None
         self.action_space: spaces.Space[Any] = action_space(config.action_mode, self.spec.chunk_latents)
         self.observation_space: spaces.Space[Any] = observation_space(
-            config.obs_mode, self.spec, obs_keys=config.obs_keys, stack=config.stack, latent_shape=self.latent_shape
+            config.obs_mode,
+            self.spec,
+            obs_keys=config.obs_keys,
+            stack=config.stack,
+            latent_shape=latent_shape,
+            shows=task.shows,
         )
         self.elapsed = torch.zeros(self.num_envs, dtype=torch.long)
         self.state: TaskState = {}
@@ -84,11 +95,10 @@ class EnvCore:
         if self._has_text:
             wanted = self._prompts(prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
+        if images is not None:
+            clip = images[:, None], self.episodes.c2w(seeds, starts)[:, None]
         if clip is not None:
-            chunk = self.require_engine("options['clip']").resume(*clip, seeds=seeds, mask=mask)
-        elif images is not None:
-            engine, c2w = self.require_engine("options['image']"), self.episodes.c2w(seeds, starts)
-            chunk = engine.reset(seeds=seeds, starts=starts, mask=mask, images=images, c2w=c2w)
+            chunk = require(self.dynamics, Resumable, "options['clip']").resume(*clip, seeds=seeds, mask=mask)
         else:
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
         goal = self.episodes.goal(seeds, starts)
@@ -107,15 +117,14 @@ class EnvCore:
         Raises:
             ValueError: if this world has no text, or a prompt cannot be encoded; then nothing has changed.
         """
-        engine = self.require_engine("a prompt")
-        encode = engine.world.require_prompts()
-        embedded = {prompt: encode(prompt) for prompt in set(prompts.values())}
+        dynamics = require(self.dynamics, Prompted, "a prompt")
+        embedded = {prompt: dynamics.encode_prompt(prompt) for prompt in set(prompts.values())}
         for prompt, text in embedded.items():
-            engine.set_prompt(text, [row for row, wanted in prompts.items() if wanted == prompt])
+            dynamics.set_prompt(text, [row for row, wanted in prompts.items() if wanted == prompt])
 
     @property
     def _has_text(self) -> bool:
-        return self.engine is not None and self.engine.world.prompts is not None
+        return isinstance(self.dynamics, Prompted) and self.dynamics.takes_prompts
 
     def _prompts(self, prompts: Sequence[str | None]) -> list[str]:
         given = prompts or [None] * self.num_envs
@@ -131,11 +140,11 @@ class EnvCore:
             ValueError: naming the value and what is possible.
         """
         if images is not None:
-            self.require_engine("options['image']")
+            require(self.dynamics, Resumable, "options['image']")
         if clip is not None:
-            self.require_engine("options['clip']").check_clip(*clip)
+            require(self.dynamics, Resumable, "options['clip']").check_clip(*clip)
         if self._has_text or any(prompt is not None for prompt in prompts):
-            encode = self.require_engine("options['prompt']").world.require_prompts()
+            encode = require(self.dynamics, Prompted, "options['prompt']").encode_prompt
             for prompt in set(self._prompts(prompts)):
                 encode(prompt)
         count = len(self.episodes.starts) if self.episodes.starts is not None else 0
@@ -149,7 +158,7 @@ class EnvCore:
 
     def _read_latents(self, mask: Tensor | None = None) -> None:
         if self.config.obs_mode == "latent":
-            newest = self.require_engine("obs_mode='latent'").newest_latents()
+            newest = require(self.dynamics, Latent, "obs_mode='latent'").newest_latents()
             self.latents = newest if mask is None else self._fresh(mask, newest, self.latents)
 
     def step(
@@ -178,7 +187,7 @@ class EnvCore:
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse rows that do not exist or are named twice, and simulators."""
-        self.require_engine("a cloned state").check_rows(rows)
+        require(self.dynamics, Branchable, "a cloned state").check_rows(rows)
 
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows: memory, decoder, generators, task and clock.
@@ -188,12 +197,12 @@ class EnvCore:
         """
         index = torch.tensor(list(rows))
         own = {f"core.{k}": v for k, v in self._parts().items()} | {f"task.{k}": v for k, v in self.state.items()}
-        engine = self.require_engine("a cloned state").clone_state(rows)
+        engine = require(self.dynamics, Branchable, "a cloned state").clone_state(rows)
         return {k: v[index].clone() for k, v in own.items()} | {f"engine.{k}": v for k, v in engine.items()}
 
     def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows; see ``Engine.fork``."""
-        self.require_engine("a fork").fork(source, rows, reseed=reseed)
+        require(self.dynamics, Branchable, "a fork").fork(source, rows, reseed=reseed)
         a, b = torch.tensor(list(source)), torch.tensor(list(rows))
         for name, value in self._parts().items():
             setattr(self, name, value.index_copy(0, b, value[a]))
@@ -205,7 +214,8 @@ class EnvCore:
         Raises:
             ValueError: if the state is of another task or observation mode, or of another number of rows.
         """
-        engine, parts, index = self.require_engine("a cloned state"), self._parts(), torch.tensor(list(rows))
+        dynamics, parts = require(self.dynamics, Branchable, "a cloned state"), self._parts()
+        index = torch.tensor(list(rows))
         wanted = {f"core.{k}" for k in parts} | {f"task.{k}" for k in self.state}
         found = {k for k in state if k.startswith(("core.", "task."))}
         if wanted != found:
@@ -213,7 +223,8 @@ class EnvCore:
         if any(len(value) != len(rows) for value in state.values()):
             raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
         self.check_rows(rows)
-        engine.restore_state({k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}, rows)
+        own = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
+        dynamics.restore_state(own, rows)
         for name, value in parts.items():
             changed = value.clone()  # what was handed out is never written again
             changed[index] = state[f"core.{name}"]
@@ -225,12 +236,6 @@ class EnvCore:
     def _parts(self) -> dict[str, Tensor]:
         named = {name: getattr(self, name) for name in ("elapsed", "frames", "stacked", "latents")}
         return {name: value for name, value in named.items() if value is not None}
-
-    def require_engine(self, what: str) -> Engine:
-        """Return the engine, or say that ``what`` is not for simulators."""
-        if self.engine is None:
-            raise ValueError(f"{what} needs a generated world, this is a simulator; use dynamics='world'")
-        return self.engine
 
     def observe(self) -> Any:
         """Return the observation of the present moment: fresh tensors, never written again."""
@@ -246,16 +251,9 @@ class EnvCore:
         if mode == "latent":
             assert self.latents is not None
             return self.latents.clone()
-        return {key: self._part(key) for key in self.config.obs_keys}
-
-    def _part(self, key: str) -> Tensor:
-        assert self.frames is not None
-        if key == "image":
-            return self.frames[:, -1].clone()
-        if key == "goal":
-            goal = self.state.get("goal", self.dynamics.c2w)
-            return goal_vector(self.dynamics.c2w, goal)
-        return self.dynamics.c2w.float()
+        c2w = self.dynamics.c2w
+        parts = {"image": self.frames[:, -1].clone(), "c2w": c2w.float(), **self.task.observe(self.state, c2w)}
+        return {key: parts[key] for key in self.config.obs_keys}
 
     def _info(self, commanded: Tensor, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
         info = {
@@ -264,9 +262,8 @@ class EnvCore:
             "n_frames": torch.full((self.num_envs,), num_frames),
             "is_success": success.clone(),
         }
-        if self.config.report_memory and self.engine is not None:
-            info["memory_chunks"] = self.engine.memory_chunks
-            info |= {f"memory_{name}": value for name, value in self.engine.history.explain().items()}
+        if self.config.report_memory and isinstance(self.dynamics, Explained):
+            info |= {f"memory_{name}": value for name, value in self.dynamics.explain().items()}
         return info
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
+from ..base.objects import find_object
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Dynamics
+from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.quantize import check_kind
+from ..tasks.base import Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore, Episodes
@@ -22,9 +25,9 @@ from .core import CoreConfig, EnvCore, Episodes
 def make_core(
     *,
     num_envs: int,
-    task: str,
+    task: str | Task,
     world: str | World = "maze",
-    dynamics: str = "world",
+    dynamics: str | Dynamics = "world",
     device: str = "auto",
     dtype: str = "auto",
     backend: str = "auto",
@@ -48,9 +51,10 @@ def make_core(
 
     Args:
         num_envs: batch size B.
-        task: key of ``tasks.registry.TASKS``.
+        task: key of ``tasks.registry.TASKS``, ``package.module:Class``, or a ``Task``.
         world: packaged name, directory, hub id, or a ``World``.
-        dynamics: ``world`` (generated) or ``sim`` (the simulator twin: same size, K, steps, starts).
+        dynamics: ``world`` (generated), ``sim`` (the simulator twin: same size, K, steps, starts), a ``Dynamics``, or
+            ``package.module:Class`` of one, called with ``num_envs`` and ``spec=``.
         device: ``auto``, ``cpu``, ``cuda`` ...
         dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
         backend: ``auto`` (the fastest on the device), ``torch``, ``onednn`` or ``triton``; see ``models.backend``.
@@ -76,28 +80,37 @@ def make_core(
     Raises:
         ValueError: on anything unknown; nothing is loaded before the arguments are checked.
     """
-    made, entry = make_task(task, task_options)
+    made = make_task(task, task_options)
+    defaults, make_dynamics = made.defaults, find_object(dynamics, DYNAMICS, what="dynamics")
     _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
-    if dynamics not in ("world", "sim"):
-        raise ValueError(f"dynamics={dynamics!r}; choose 'world' or 'sim'")
     if max_episode_steps is not None and max_episode_steps < -1:
         raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
     loaded = _load(world, device, dtype, backend, quantize)
-    starts = loaded.require_starts() if entry.needs_goal or dynamics == "sim" else loaded.starts
-    limit = entry.max_episode_steps if max_episode_steps == 0 else max_episode_steps
+    starts = loaded.require_starts() if defaults.needs_goal or dynamics == "sim" else loaded.starts
+    limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = CoreConfig(
-        action_mode=action_mode or entry.action_mode,
-        obs_mode=obs_mode or entry.obs_mode,
-        obs_keys=tuple(obs_keys or (("image", "goal") if entry.needs_goal else ("image",))),
+        action_mode=action_mode or defaults.action_mode,
+        obs_mode=obs_mode or defaults.obs_mode,
+        obs_keys=tuple(obs_keys or defaults.obs_keys),
         stack=stack,
         clip_actions=clip_actions,
         max_episode_steps=None if limit in (None, -1) else limit,
         report_memory=report_memory,
         prompt=prompt,
     )
-    sampler = sampler_config(loaded.config.sampler, num_steps, lookahead_policy)
-    made_dynamics = _dynamics(dynamics, loaded, num_envs, memory, chunk_latents, sampler, capture)
-    return EnvCore(made_dynamics, made, Episodes(starts), config)
+    wanted = Wanted(
+        memory_config(memory, loaded.config.memory),
+        sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
+        replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
+        capture,
+    )
+    if isinstance(dynamics, str) and dynamics in DYNAMICS:
+        stepped = make_dynamics(loaded, num_envs, wanted)
+    else:
+        stepped = make_dynamics(num_envs, spec=wanted.spec) if isinstance(make_dynamics, type) else make_dynamics
+    if stepped.num_envs != num_envs:
+        raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
+    return EnvCore(stepped, made, Episodes(starts), config)
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -117,22 +130,34 @@ def _load(world: str | World, device: str, dtype: str, backend: str, quantize: s
     return shared_world(world, device=where, dtype=kind, backend=backend, quantize=quantize)
 
 
-def _dynamics(
-    kind: str, world: World, num_envs: int, memory: str | Mapping[str, Any], chunk_latents: int | None,
-    sampler: SamplerConfig, capture: bool,
-) -> Dynamics:  # fmt: skip
-    policy = memory_config(memory, world.config.memory)
-    if kind == "world":
-        return Engine(
-            world, num_envs, memory=policy, sampler=sampler, chunk_latents=chunk_latents, capture=capture
-        )  # fmt: skip
-    from ..sims.doom.sim import DoomDynamics
+@dataclass(frozen=True)
+class Wanted:
+    """How a world is to be stepped."""
+
+    memory: MemoryConfig
+    sampler: SamplerConfig
+    spec: WorldSpec
+    capture: bool
+
+
+def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
+    return Engine(
+        world, num_envs, memory=wanted.memory, sampler=wanted.sampler, chunk_latents=wanted.spec.chunk_latents,
+        capture=wanted.capture,
+    )  # fmt: skip
+
+
+def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
+    from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
 
     starts = world.require_starts()
-    spec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
     return DoomDynamics(
-        num_envs, spec=spec, map_seeds=starts.map_seeds.tolist(), start_c2w=starts.c2w, depth=False
+        num_envs, spec=wanted.spec, map_seeds=starts.map_seeds.tolist(), start_c2w=starts.c2w, depth=False
     )  # fmt: skip
+
+
+DYNAMICS = {"world": _generated, "sim": _simulated}
+"""What ``dynamics=`` may name."""
 
 
 def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: str | None) -> SamplerConfig:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..base.checkpoint import load_tensors, save_tensors
 from ..base.config import to_dict
+from ..dynamics.protocol import Branchable, require
 from .core import EnvCore
 
 FORMAT = 1
@@ -34,14 +35,10 @@ def load_snapshot(path: Path, core: EnvCore) -> dict[str, Tensor]:
 
 
 def _identity(core: EnvCore) -> dict[str, object]:
-    engine = core.require_engine("a saved state")
     return {
-        "world": engine.world.fingerprint(),
-        "memory": to_dict(engine.memory),
-        "sampler": to_dict(engine.sampler),
-        "chunk_latents": engine.spec.chunk_latents,
-        "spec": to_dict(engine.spec),
-        "computation": engine.world.identity()["computation"],
+        **require(core.dynamics, Branchable, "a saved state").identity(),
+        "chunk_latents": core.spec.chunk_latents,
+        "spec": to_dict(core.spec),
         "task": repr(core.task),
         "max_episode_steps": core.config.max_episode_steps,
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..dynamics.protocol import Actions
+from ..dynamics.signals import Signal
 from ..dynamics.spec import WorldSpec
 from ..geometry.action import BASIC_KEYS, camera_to_c2w, keys_to_camera, label_to_keys
 
-GOAL_BOUND = 1000.0
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
 
@@ -114,9 +115,15 @@ def command(
 
 
 def observation_space(
-    mode: str, spec: WorldSpec, *, obs_keys: Sequence[str], stack: int, latent_shape: tuple[int, int, int] | None
+    mode: str,
+    spec: WorldSpec,
+    *,
+    obs_keys: Sequence[str],
+    stack: int,
+    latent_shape: tuple[int, int, int] | None,
+    shows: Mapping[str, Signal] = MappingProxyType({}),
 ) -> spaces.Space[Any]:
-    """Return the observation space of one env.
+    """Return the observation space of one env; ``shows`` is what its task adds to ``dict`` observations.
 
     Raises:
         ValueError: on an unknown mode or key, or ``latent`` where there are no latents.
@@ -137,8 +144,8 @@ def observation_space(
         raise ValueError(f"unknown obs_mode {mode!r}; choose one of {', '.join(OBS_MODES)}")
     known: dict[str, spaces.Space[Any]] = {
         "image": image,
-        "goal": spaces.Box(-GOAL_BOUND, GOAL_BOUND, (4,), np.float32),
         "c2w": spaces.Box(-math.inf, math.inf, (4, 4), np.float32),
+        **{key: spaces.Box(s.low, s.high, s.shape, np.dtype(s.dtype).type) for key, s in shows.items()},
     }
     unknown = [key for key in obs_keys if key not in known]
     if unknown or not obs_keys:

@@ -6,12 +6,14 @@ leading env axis, so that rows can be reset, cloned and restored by indexing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from ..dynamics.protocol import Chunk
+from ..dynamics.signals import Signal
 
 TaskState = dict[str, Tensor]
 """Per-env memory of a task, each tensor (B, ...)."""
@@ -36,8 +38,29 @@ class Outcome:
     state: TaskState
 
 
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What an environment with a task is like unless it is asked to be otherwise."""
+
+    obs_mode: str = "image"
+    """How it is seen."""
+    obs_keys: tuple[str, ...] = ("image",)
+    """What ``dict`` observations hold."""
+    action_mode: str = "basic"
+    """How it is acted in."""
+    max_episode_steps: int = 64
+    """Chunks after which an episode ends."""
+    needs_goal: bool = False
+    """Whether an episode has a goal pose from its start."""
+
+
 class Task(Protocol):
-    """Reward and termination of a batch of episodes."""
+    """Reward, termination and own observations of a batch of episodes."""
+
+    defaults: ClassVar[Defaults]
+    """Of environments with it."""
+    shows: ClassVar[Mapping[str, Signal]]
+    """What ``observe`` returns, by its key in ``dict`` observations."""
 
     def reset(self, start: Start) -> TaskState:
         """Return the state of fresh episodes."""
@@ -45,4 +68,12 @@ class Task(Protocol):
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Judge one chunk."""
+        ...
+
+    def observe(
+        self,
+        state: TaskState,
+        c2w: Tensor,  # (B, 4, 4) where the agent is
+    ) -> dict[str, Tensor]:
+        """Return what the task shows now, each (B, ...), beside the picture."""
         ...

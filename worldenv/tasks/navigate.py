@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..dynamics.protocol import Chunk
+from ..dynamics.signals import Signal
 from ..geometry.pose import invert_se3, rotation_angle, yaw_pitch
-from .base import Outcome, Start, TaskState
+from .base import Defaults, Outcome, Start, TaskState
+
+GOAL_BOUND = 1000.0
+"""Metres, and radians, within which goals are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Navigate:
     """Walk to a pose on the same map, seen as ``goal``: right, up, forward in metres and yaw in the camera frame."""
+
+    defaults: ClassVar[Defaults] = Defaults(
+        obs_mode="dict", obs_keys=("image", "goal"), max_episode_steps=64, needs_goal=True
+    )  # fmt: skip
+    shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(4,), low=-GOAL_BOUND, high=GOAL_BOUND)}
 
     distance_scale: float = 4.0
     """Metres that are worth 1 of potential."""
@@ -48,6 +59,14 @@ class Navigate:
         reached = (distance < self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg) + 1e-9)
         reward = potential - state["potential"] + reached.double()
         return Outcome(reward, reached, reached, {**state, "potential": potential})
+
+    def observe(
+        self,
+        state: TaskState,
+        c2w: Tensor,  # (B, 4, 4)
+    ) -> dict[str, Tensor]:
+        """Show the goal from where the agent is."""
+        return {"goal": goal_vector(c2w, state["goal"])}
 
 
 def distance_and_angle(

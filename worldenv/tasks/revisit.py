@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..dynamics.protocol import Chunk
-from .base import Outcome, Start, TaskState
+from ..dynamics.signals import Signal
+from .base import Defaults, Outcome, Start, TaskState
 from .navigate import distance_and_angle
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revisit:
     """Leave the start by ``away`` metres or ``away_deg`` degrees, then return to it."""
+
+    defaults: ClassVar[Defaults] = Defaults(max_episode_steps=32)
+    shows: ClassVar[Mapping[str, Signal]] = {}
 
     away: float = 1.5
     """Metres from the start that count as having left."""
@@ -39,6 +45,14 @@ class Revisit:
         reward = likeness(chunk.frames[:, -1], state["start_frame"]) * done
         left = state["left"] | (distance >= self.away) | (angle >= math.radians(self.away_deg))
         return Outcome(reward, done, done, {**state, "left": left})
+
+    def observe(
+        self,
+        state: TaskState,
+        c2w: Tensor,  # (B, 4, 4)
+    ) -> dict[str, Tensor]:
+        """Show nothing beside the picture."""
+        return {}
 
 
 def likeness(

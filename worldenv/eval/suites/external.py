@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,9 @@ from torch import Tensor
 
 from ...base.config import to_dict
 from ...base.log import console
+from ...base.objects import import_object
 from ...base.rng import derive_seed
-from ...dynamics.protocol import Dynamics
+from ...dynamics.protocol import Dynamics, Resumable
 from ...dynamics.spec import WorldSpec
 from .arms import Progress
 from .cases import PROTOCOL, Cases, make_cases, protocol_of
@@ -98,7 +96,7 @@ def score_dynamics(
     name: str, dynamics: str, out: Path, *, num_worlds: int | None, first_seed: int | None, weights: Path | None = None
 ) -> None:
     """Step any ``Dynamics`` along a suite's cases and score it beside the controls."""
-    make, spec = load_dynamics(dynamics), WorldSpec()
+    make, spec = import_object(dynamics, what="dynamics"), WorldSpec()
     out.mkdir(parents=True, exist_ok=True)
     cases, _ = suite_cases(_suite(name), spec, num_worlds, first_seed)
 
@@ -145,33 +143,16 @@ def _read_clip(path: Path) -> Any:
         raise ValueError(f"{path}: no readable clip ({error})") from None
 
 
-def load_dynamics(name: str) -> Callable[..., Dynamics]:
-    """Import ``package.module:Class``.
-
-    Raises:
-        ValueError: if there is no such class.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        made: Callable[..., Dynamics] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"dynamics {name!r}: {error}; pass package.module:Class") from None
-    return made
-
-
 def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor:
     """Step any ``Dynamics`` along the cases; (B, 1 + T, H, W, 3) uint8.
 
-    It is reset with the suite's seeds, the map seeds as starts, and, if its ``reset`` takes them, the start views and
-    poses as ``images`` and ``c2w``.
+    It goes on from the start views and poses if it can (``Resumable``), else it is reset with the map seeds as starts.
     """
-    batch = len(cases)
-    given = {"images": cases.frames[:, 0], "c2w": cases.start_c2w}
-    takes = inspect.signature(dynamics.reset).parameters
-    first = dynamics.reset(
-        seeds=[derive_seed(PROTOCOL, seed) for seed in cases.seeds], starts=list(cases.seeds),
-        **{key: value for key, value in given.items() if key in takes},
-    )  # fmt: skip
+    batch, seeds = len(cases), [derive_seed(PROTOCOL, seed) for seed in cases.seeds]
+    if isinstance(dynamics, Resumable):
+        first = dynamics.resume(cases.frames[:, :1], cases.start_c2w[:, None], seeds=seeds)
+    else:
+        first = dynamics.reset(seeds=seeds, starts=list(cases.seeds))
     if first.frames.shape[0] != batch or tuple(first.frames.shape[2:]) != tuple(cases.frames.shape[2:]):
         raise ValueError(f"reset returned frames {tuple(first.frames.shape)}, expected {batch} rows of the cases' size")
     frames = [first.frames[:, -1:]]

@@ -1,0 +1,44 @@
+"""What an argument names: something known, something given, or a class of someone else's.
+
+Arguments alone may name a class by its module; names inside files resolve in registries, so that opening a world, a
+recording or a state never imports code that it names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+
+def find_object(value: Any, known: Mapping[str, Any], *, what: str) -> Any:
+    """Return what a name stands for: an entry of ``known``, or the class of ``package.module:Class``.
+
+    What is no string is returned as it is.
+
+    Raises:
+        ValueError: on an unknown name, with the nearest known one, or a class that cannot be imported.
+    """
+    if not isinstance(value, str):
+        return value
+    if value in known:
+        return known[value]
+    if ":" in value:
+        return import_object(value, what=what)
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(known)}, or package.module:Class{hint}")
+
+
+def import_object(name: str, *, what: str) -> Any:
+    """Import ``package.module:Class``.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{what} {name!r}: {error}; pass package.module:Class") from None
