@@ -11,7 +11,7 @@ import sys
 from cells import ROOT, load
 from distilled import distilled_table, teacher_table
 from rendering import rendering_table
-from speed import backends_table, quantised_table, rolling_table, speed_table
+from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
 from worldenv.engine.world import world_sha256
@@ -38,7 +38,6 @@ def render() -> str:
     parts = [
         revisit_table(), rendering_table(), distilled_table(), teacher_table(), short_term_table(), drift_table(),
         memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
-        quantised_table(),
     ]  # fmt: skip
     return head + BEGIN + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n" + END + tail
 
