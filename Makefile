@@ -56,9 +56,6 @@ results: $(STAMP)
 	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
 	done
 	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json
-	for kind in none int8; do $(BIN)/worldenv eval revisit --worlds 16 --quantize $$kind --out out/results/$$kind || exit 1; done
-	cp out/results/none/report.json docs/results/revisit-bfloat16.json
-	cp out/results/int8/report.json docs/results/revisit-int8.json
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json

@@ -11,7 +11,7 @@ import sys
 from cells import ROOT, load
 from distilled import distilled_table, teacher_table
 from rendering import rendering_table, summary_table
-from speed import backends_table, quantised_table, rolling_table, speed_table
+from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
 from worldenv.world.world import world_sha256
@@ -40,7 +40,6 @@ def page() -> str:
     parts = [
         revisit_table(), rendering_table(), distilled_table(), teacher_table(), short_term_table(), drift_table(),
         memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
-        quantised_table(),
     ]  # fmt: skip
     return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 

@@ -1,10 +1,10 @@
-"""What steps cost: batch sizes, ways to compute, rolling windows, 8-bit layers."""
+"""What steps cost: batch sizes, ways to compute, rolling windows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cells import COMPARED, arms_table, cell, heading, load
+from cells import COMPARED, arms_table, heading, load
 
 
 def rolling_table() -> list[str]:
@@ -65,37 +65,14 @@ def backends_table() -> list[str]:
     lines = [
         f"**Ways to compute** (`{waiting(report)}worldenv bench backends --out FILE`, {report['hardware']}; steps "
         "of all ways in turn, decoding included; times faster than "
-        f"{report['reference'].removesuffix(' none')}: median, p20 to p80)",
+        f"{report['reference']}: median, p20 to p80)",
         "",
-        "| envs | dtype, backend, quantisation | ms per chunk | times faster | first chunk against the reference |",
+        "| envs | dtype, backend | ms per chunk | times faster | first chunk against the reference |",
         "|---|---|---|---|---|",
     ]
     for row in report["timing"]:
         faster = f"{row['times_faster_p50']:.2f} [{row['times_faster_p20']:.2f}, {row['times_faster_p80']:.2f}]"
         apart = "" if row["first_chunk_psnr"] is None else f"{row['first_chunk_psnr']:.1f} dB"
-        way = f"{row['dtype']}, `{row['backend']}`, {row['quantize']}{', captured' if row.get('capture') else ''}"
+        way = f"{row['dtype']}, `{row['backend']}`{', captured' if row.get('capture') else ''}"
         lines.append(f"| {row['num_envs']} | {way} | {row['chunk_ms_p50']:.0f} | {faster} | {apart} |")
-    return lines
-
-
-def quantised_table() -> list[str]:
-    """What 8-bit linear layers cost: the same cases and noise in bfloat16 and with them."""
-    columns = {
-        "return_psnr_self_far": 2,
-        "return_psnr_gt_far": 2,
-        "seen_psnr": 2,
-        "contrast_ratio": 3,
-        "action_score": 3,
-    }
-    reports = [load(f"revisit-{name}") for name in ("bfloat16", "int8")]
-    count = len(reports[0]["seeds"])
-    title = (
-        f"**8-bit linear layers** (`worldenv eval revisit --worlds {count} --out DIR`, and the same with `--quantize "
-        f"int8`; {count} trajectories of {reports[0]['cases']}, {reports[0]['hardware']}; arm `worldplay`)"
-    )
-    lines = heading(title, "computed in", columns)
-    for report in reports:
-        metrics = report["arms"]["worldplay"]
-        cells = [cell(metrics[name], digits) for name, digits in columns.items()]
-        lines.append(f"| {report['world']['computation']} | " + " | ".join(cells) + " |")
     return lines

@@ -5,8 +5,6 @@ latent, N head, D channel of a head, R branch (0 RoPE, 1 cameras). Heads are com
 so that RoPE's pairs are (a, b) and (c, d) and a group of four is one channel of each quarter.
 """
 
-from .fov_score.op import fov_score
-from .kv_write.op import kv_write
 from .memory_attention.op import memory_attention
 from .pages import Pages, make_pages
 from .places import Places, Reframing, reframe, space_table
@@ -16,8 +14,6 @@ __all__ = [
     "Pages",
     "Places",
     "Reframing",
-    "fov_score",
-    "kv_write",
     "make_pages",
     "memory_attention",
     "reframe",

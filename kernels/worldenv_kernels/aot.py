@@ -23,8 +23,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from .backend import HEAD_DIMS
-from .fov_score import kernel as fov
-from .kv_write import kernel as kv
 from .memory_attention import kernel as attention
 from .pages import SCALE_BLOCK
 from .reframe_gather import kernel as gather
@@ -45,13 +43,12 @@ class Build:
     constants: dict[str, Any]
     num_warps: int = 4
     num_stages: int = 2
-    fused: bool = True  # products and sums
     wanted: tuple[str, ...] = ()  # instructions
 
     @property
     def signature(self) -> dict[str, str]:
         """Types of all arguments: what is not a pointer or a constant is an int32, or a float32 by its name."""
-        scalars = {"scale_log2": "fp32", "eps": "fp32"}
+        scalars = {"scale_log2": "fp32"}
         names = self.kernel.arg_names
         return {n: "constexpr" if n in self.constants else self.types.get(n, scalars.get(n, "i32")) for n in names}
 
@@ -82,13 +79,7 @@ def builds() -> Iterator[Build]:
             for keys in ("bf16", "plain", "i8"):
                 for tma in (True, False):
                     yield attention_build(tokens, head_dim, keys=keys, tma=tma)
-        yield from _page_builds(head_dim)
-    for dtype in ("fp32", "fp64"):
-        types = {"p_views": f"*{dtype}", "p_points": f"*{dtype}", "p_counts": "*i32"}
-        constants = {"VIEWS": fov.VIEWS, "POINTS": fov.POINTS}
-        yield Build(
-            name=f"fov_score-{dtype}", kernel=fov._fov_score_fwd_kernel, types=types, constants=constants, fused=False
-        )  # fmt: skip
+        yield from _gather_builds(head_dim)
 
 
 def attention_build(tokens: int, head_dim: int, *, keys: str, tma: bool) -> Build:
@@ -119,32 +110,16 @@ def attention_build(tokens: int, head_dim: int, *, keys: str, tma: bool) -> Buil
     )  # fmt: skip
 
 
-def _page_builds(head_dim: int) -> Iterator[Build]:
-    """Yield what writes pages and what gathers them."""
-    half, whole = {"p_cos": "*fp32", "p_sin": "*fp32"}, dict.fromkeys(("p_q", "p_k", "p_v"), "*bf16")
-    heads = 32 if head_dim == 128 else 4  # of WorldPlay's release (24), of the packaged world
-    for staged in (False, True):
-        yield Build(
-            name=f"kv_write-{head_dim}-{'staged' if staged else 'pages'}",
-            kernel=kv._kv_write_fwd_kernel,
-            types={**whole, **half, **dict.fromkeys(("p_qkv", "p_wq", "p_wk"), "*bf16"), "p_slots": "*i32"},
-            constants={"HEAD_DIM": head_dim, "FORMS": 2, "TURNED": True, "STAGED": staged, "HEADS": heads},
-            num_warps=8,
-        )
-    yield Build(
-        name=f"kv_write-{head_dim}-quantise",
-        kernel=kv._quantise_fwd_kernel,
-        types={"p_staged": "*bf16", "p_slots": "*i32", "p_k": "*i8", "p_mean": "*fp32", "p_scale": "*fp32"},
-        constants={"HEAD_DIM": head_dim, "SCALE_BLOCK": SCALE_BLOCK},
-    )
+def _gather_builds(head_dim: int) -> Iterator[Build]:
+    """Yield ``reframe_gather`` for every kind of keys."""
+    names = ("p_cos", "p_sin", "p_matrix", "p_mean", "p_scale", "p_space_cos", "p_space_sin")
     for keys in ("bf16", "plain", "i8"):
-        tables = dict.fromkeys(("p_matrix", "p_mean", "p_scale", "p_space_cos", "p_space_sin"), "*fp32")
         yield Build(
             name=f"reframe_gather-{head_dim}-{keys}",
             kernel=gather._reframe_gather_fwd_kernel,
             types={
-                **half, **tables, "p_k": "*i8" if keys == "i8" else "*bf16", "p_v": "*bf16", "p_keys": "*bf16",
-                "p_values": "*bf16", "p_table": "*i32",
+                **dict.fromkeys(names, "*fp32"), "p_k": "*i8" if keys == "i8" else "*bf16", "p_v": "*bf16",
+                "p_keys": "*bf16", "p_values": "*bf16", "p_table": "*i32",
             },
             constants={
                 "HEAD_DIM": head_dim, "FORMS": 2 - (keys == "plain"), "BRANCHES": 2, "INT8": keys == "i8",
@@ -161,7 +136,7 @@ def compile_build(build: Build) -> Report:
     compiled = triton.compile(
         ASTSource(build.kernel, signature, constexprs=constants, attrs=aligned),
         target=GPUTarget("cuda", 90, 32),
-        options={"num_warps": build.num_warps, "num_stages": build.num_stages, "enable_fp_fusion": build.fused},
+        options={"num_warps": build.num_warps, "num_stages": build.num_stages, "enable_fp_fusion": True},
     )
     tools = triton.knobs.nvidia
     with tempfile.TemporaryDirectory() as folder:

@@ -10,15 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .fov_score.op import fov_score
 from .heads import turn
-from .kv_write.op import kv_write
 from .memory_attention.op import memory_attention
 from .memory_attention.ref import memory_attention_ref, merge, place_queries
-from .pages import Pages, make_pages, quantise, read_keys
+from .pages import Pages, make_pages, quantise
 from .places import Places, reframe, space_table
 from .reframe_gather.op import reframe_gather
-from .workloads import Cost, Workload, attention_cost, dense_cost, gather_cost, overlap_cost, write_cost
+from .workloads import Cost, Workload, attention_cost, dense_cost, gather_cost
 
 THETA = 10000.0
 CHECKED_TOKENS = 64
@@ -43,15 +41,7 @@ def candidates(
     """Yield all that is timed for a workload."""
     scene = _Scene(work, device=device, dtype=dtype)
     yield from _attentions(scene, backend=backend, flex=flex)
-    yield from _movers(scene, backend=backend)
-    query, history = (_cameras(work.num_envs, n, device=device) for n in (work.frames, work.num_views))
-    points = torch.rand(work.num_points, 3, device=device) + torch.tensor([-0.5, -0.5, 1.0], device=device)
-    exact = fov_score(query[:1], history[:1, :64], points, backend="torch").double()
-    yield Candidate(
-        op="fov_score", route=backend, run=lambda: fov_score(query, history, points, backend=backend),
-        error=lambda: _error(fov_score(query[:1], history[:1, :64], points, backend=backend), exact),
-        tolerance=1e-3, cost=overlap_cost(work),
-    )  # fmt: skip
+    yield from _gathers(scene, backend=backend)
 
 
 class _Scene:
@@ -59,19 +49,15 @@ class _Scene:
 
     def __init__(self, work: Workload, *, device: str, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
-        self.work, self.dtype = work, dtype
+        self.work = work
         batch, total, latents = work.num_envs, work.slots, work.num_envs * work.slots
         self.pages = make_pages(latents, work.tokens, work.heads, work.head_dim, forms=2, dtype=dtype, device=device)
         self.table = torch.arange(latents, dtype=torch.int32, device=device).view(batch, total)
         self.space = space_table(work.rows, work.columns, head_dim=work.head_dim, theta=THETA, device=device)
-        width = work.heads * work.head_dim
-        self.weight = torch.ones(width, dtype=dtype, device=device)
-        self.qkv = torch.randn(batch, work.frames, work.tokens, 3, work.heads, work.head_dim, device=device).to(dtype)
-        self.written = self.table[:, -work.frames :].contiguous()
-        keys = self.pages.keys.normal_()
-        keys[:, :, 0] = turn(keys[:, :, 1].float(), *(t[:, None] for t in self.space)).to(dtype)
+        self.q = torch.randn(batch, work.frames, work.tokens, 2, work.heads, work.head_dim, device=device).to(dtype)
+        for forms in (self.q, self.pages.keys.normal_()):  # turned by rows and columns, and plain
+            forms[..., 0, :, :] = turn(forms[..., 1, :, :].float(), *(t[:, None] for t in self.space)).to(dtype)
         self.pages.values.normal_()
-        self.q = self.write(self.pages, backend="torch")
         c2w = _cameras(batch, total, device=device)
         slots = Places(
             positions=torch.arange(total, device=device).expand(batch, -1),
@@ -87,11 +73,6 @@ class _Scene:
         placed = (queries, slots, self.table)
         self.reframing = reframe(*placed, head_dim=work.head_dim, theta=THETA, full=True)
         self.reading = reframe(*placed, head_dim=work.head_dim, theta=THETA, space=self.space, full=True)
-
-    def write(self, pages: Pages, *, backend: str, dtype: torch.dtype | None = None) -> Tensor:
-        """Write the chunk's keys and values and return its queries."""
-        qkv, weight = (t.to(dtype or self.dtype) for t in (self.qkv, self.weight))
-        return kv_write(qkv, weight, weight, pages, self.written, self.space, backend=backend)
 
     def plain(self) -> Pages:
         """Return the pages with plain keys only, as a model's pool keeps them; to be read with ``reading``."""
@@ -143,8 +124,8 @@ def _cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v)
 
 
-def _movers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
-    """Yield what only moves bytes: the gather and the writer."""
+def _gathers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
+    """Yield what only moves bytes."""
     pages, reframing, work = scene.pages, scene.reframing, scene.work
     keys, values = reframe_gather(pages, reframing, dtype=torch.float32, backend="torch")
     for route in (backend, "torch"):
@@ -154,25 +135,6 @@ def _movers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
             error=lambda route=route: max(  # type: ignore[misc]
                 map(_error, reframe_gather(pages, reframing, backend=route), (keys, values))
             ),
-        )  # fmt: skip
-    for name, target in (("", pages), ("-int8", scene.int8())):
-        where, forms = scene.written.flatten().long(), 2
-        wide = make_pages(
-            len(pages.values), work.tokens, work.heads, work.head_dim, forms=forms, dtype=torch.float32,
-            device=scene.q.device,
-        )  # fmt: skip
-        scene.write(wide, backend="torch", dtype=torch.float32)
-
-        def write(target: Pages = target) -> Tensor:
-            return scene.write(target, backend=backend)
-
-        def error(target: Pages = target, wide: Pages = wide, where: Tensor = where) -> float:
-            write(target)
-            return _error(read_keys(target, where, dtype=torch.float32), wide.keys[where])
-
-        yield Candidate(
-            op="kv_write", route=backend + name, run=write, error=error, tolerance=0.02,
-            cost=write_cost(work, int8=bool(name)),
         )  # fmt: skip
 
 

@@ -54,17 +54,13 @@ def make_pages(
     head_dim: int,
     *,
     forms: int = 1,
-    quantised: bool = False,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
 ) -> Pages:
     """Return empty pages."""
-    shape, blocks = (num_pages, tokens, forms, num_heads, head_dim), -(-tokens // SCALE_BLOCK)
     return Pages(
-        keys=torch.zeros(shape, dtype=torch.int8 if quantised else dtype, device=device),
+        keys=torch.zeros(num_pages, tokens, forms, num_heads, head_dim, dtype=dtype, device=device),
         values=torch.zeros(num_pages, tokens, num_heads, head_dim, dtype=dtype, device=device),
-        mean=torch.zeros(num_pages, forms, num_heads, head_dim, device=device) if quantised else None,
-        scale=torch.zeros(num_pages, blocks, forms, num_heads, device=device) if quantised else None,
     )
 
 

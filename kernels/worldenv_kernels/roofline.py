@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .workloads import WORKLOADS, Cost, Workload, attention_cost, dense_cost, gather_cost, overlap_cost, write_cost
+from .workloads import WORKLOADS, Cost, Workload, attention_cost, dense_cost, gather_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,12 @@ class GPU:
     name: str
     bf16_tflops: float
     int8_tops: float
-    fp32_tflops: float
     tb_per_s: float
 
 
 GPUS = (
-    GPU(name="H100 SXM", bf16_tflops=989, int8_tops=1979, fp32_tflops=67, tb_per_s=3.35),
-    GPU(name="H200 SXM", bf16_tflops=989, int8_tops=1979, fp32_tflops=67, tb_per_s=4.8),
+    GPU(name="H100 SXM", bf16_tflops=989, int8_tops=1979, tb_per_s=3.35),
+    GPU(name="H200 SXM", bf16_tflops=989, int8_tops=1979, tb_per_s=4.8),
 )
 
 
@@ -57,9 +56,6 @@ def predict(gpu: GPU) -> Iterator[Prediction]:
             ("memory_attention", "pages-int8", attention_cost(work, int8=True), half_int8),
             ("memory_attention", "sdpa, gathered before", dense_cost(work), gpu.bf16_tflops),
             ("reframe_gather", "", gather_cost(work), gpu.bf16_tflops),
-            ("kv_write", "", write_cost(work), gpu.bf16_tflops),
-            ("kv_write", "int8", write_cost(work, int8=True), gpu.bf16_tflops),
-            ("fov_score", "", overlap_cost(work), gpu.fp32_tflops),
         ):
             yield _line(gpu, work, op, route, cost, tflops)
 

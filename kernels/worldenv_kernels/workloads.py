@@ -22,8 +22,6 @@ class Workload:
     columns: int
     heads: int
     head_dim: int
-    num_views: int = 500  # candidates of the memory, per env
-    num_points: int = 2048  # that show how far views overlap
 
     @property
     def tokens(self) -> int:
@@ -81,14 +79,3 @@ def dense_cost(work: Workload) -> Cost:
     """Return the cost of attention to such copies."""
     copies, turned = 4 * work.slots * work.latent, 4 * work.frames * work.latent
     return Cost(attention_cost(work).flops, work.num_envs * (copies + turned) * VALUE_BYTES)
-
-
-def write_cost(work: Workload, *, int8: bool = False) -> Cost:
-    """Return the cost of norming, turning and writing a chunk: q, k, v in, queries in two forms and pages out."""
-    latent = 3 * work.latent * VALUE_BYTES + 2 * work.latent * VALUE_BYTES + page_bytes(work, forms=2, int8=int8)
-    return Cost(moved=work.num_envs * work.frames * latent)
-
-
-def overlap_cost(work: Workload) -> Cost:
-    """Return the cost of counting the points that each pair of views shares."""
-    return Cost(20.0 * work.num_points * work.num_envs * work.frames * work.num_views)

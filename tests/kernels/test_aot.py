@@ -11,8 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = (
-    "memory_attention-880x128-bf16-tma", "memory_attention-48x64-i8-tma", "kv_write-64-pages", "kv_write-64-quantise",
-    "reframe_gather-64-i8", "fov_score-fp32",
+    "memory_attention-880x128-bf16-tma", "memory_attention-48x64-i8-tma", "reframe_gather-64-i8",
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from worldenv.models.place import Place
 from worldenv.models.prope import head_matrices
 from worldenv.models.rope import rope_table
 from worldenv.models.types import DiTConfig
-from worldenv_kernels import Pages, Places, kv_write, make_pages, memory_attention, reframe, space_table
+from worldenv_kernels import Pages, Places, memory_attention, reframe, space_table
+from worldenv_kernels.heads import turn
 
 Make = Callable[..., Any]
 Error = Callable[[Tensor, Tensor], float]
@@ -187,9 +188,9 @@ def test_pages_overwritten_before_the_backward_are_noticed(triton: None, case: M
 
 @pytest.mark.parametrize("forms", [1, 2])
 def test_the_models_attention_over_pages(case: Make, error: Error, backend: str, forms: int) -> None:
-    """kv_write, memory_attention and the two output projections are the model's dual attention.
+    """memory_attention and the two output projections are the model's dual attention to its own queries, keys, values.
 
-    One form is how the model's pool keeps keys: plain, for both branches.
+    One form is how the model's pool keeps keys: plain, for both branches; two are keys turned in space, and plain.
     """
     rows, columns, batch, context, frames = 2, 3, 2, 3, 2
     torch.manual_seed(0)
@@ -210,15 +211,13 @@ def test_the_models_attention_over_pages(case: Make, error: Error, backend: str,
     expected = model.merge(place.bring_back(attend(place.queries(q), *place.keys(k, v))))[:, context:].detach()
 
     narrow = model.float()
-    pages = make_pages(batch * total, rows * columns, 2, 32, forms=forms, dtype=torch.float32)
     space = space_table(rows, columns, head_dim=32, theta=config.rope_theta)
-    queries = kv_write(
-        narrow.to_qkv(x.float()).unflatten(-1, (3, 2, 32)), narrow.norm_q.weight, narrow.norm_k.weight, pages, slots,
-        space if forms == 2 else None, backend="torch" if backend == "gather" else backend,
-    )  # fmt: skip
+    q, k, v = (t.detach() for t in narrow.project(x.float()))
+    q, k = (torch.stack([turn(t, *(s[:, None] for s in space)), t][-forms:], 3) for t in (q, k))
+    pages = Pages(keys=k.flatten(0, 1), values=v.flatten(0, 1).contiguous())
     chunk = Places(*(), **{name: getattr(placed, name)[:, context:] for name in placed.__dataclass_fields__})
     reframing = reframe(chunk, placed, slots, head_dim=32, theta=config.rope_theta, space=space if forms == 1 else None)
-    out = memory_attention(queries[:, context:], pages, reframing, backend=backend).flatten(-2)
+    out = memory_attention(q[:, context:], pages, reframing, backend=backend).flatten(-2)
     found = narrow.to_out(out[..., 0, :]) + narrow.to_out_prope(out[..., 1, :])
     assert error(found, expected) < 1e-5
 

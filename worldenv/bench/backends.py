@@ -24,16 +24,15 @@ class Way(NamedTuple):
 
     dtype: str
     backend: str
-    quantize: str = "none"
     capture: bool = False
 
     def __str__(self) -> str:
-        return " ".join([self.dtype, self.backend, self.quantize, *(["captured"] if self.capture else [])])
+        return " ".join([self.dtype, self.backend, *(["captured"] if self.capture else [])])
 
 
 REFERENCE = Way("float32", "torch")
 """What ratios and PSNR compare with."""
-WAYS = (REFERENCE, Way("bfloat16", "torch"), Way("bfloat16", "auto"), Way("bfloat16", "auto", "int8"))
+WAYS = (REFERENCE, Way("bfloat16", "torch"), Way("bfloat16", "auto"))
 CAPTURED = (Way("bfloat16", "torch", capture=True), Way("bfloat16", "auto", capture=True))
 """What else there is on a GPU."""
 
@@ -74,9 +73,7 @@ def _compare(name: str, size: int, num_steps: int) -> list[dict[str, object]]:
 
 
 def _engine(name: str, size: int, device: torch.device, way: Way) -> Engine:
-    world = shared_world(
-        name, device=device, dtype=DTYPES[way.dtype], backend=way.backend, quantize=way.quantize
-    )  # fmt: skip
+    world = shared_world(name, device=device, dtype=DTYPES[way.dtype], backend=way.backend)
     return Engine(world, size, capture=way.capture)
 
 

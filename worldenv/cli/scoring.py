@@ -25,7 +25,6 @@ def evaluate(arguments: list[str]) -> None:
     def run(
         *, out: Path, world: str = "maze", worlds: int | None = None, first_seed: int | None = None,
         videos: Path | None = None, manifest: Path | None = None, dynamics: str = "", weights: Path | None = None,
-        quantize: Literal["none", "int8"] = "none",
     ) -> None:  # fmt: skip
         """Run a suite and write report.json, report.md, trajectories.csv and pictures to a folder.
 
@@ -45,11 +44,8 @@ def evaluate(arguments: list[str]) -> None:
             dynamics: package.module:Class of any Dynamics, to step instead of a world.
             weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists
                 the files. Without them those metrics are named as skipped.
-            quantize: int8 steps the world with 8-bit linear layers; compare puts the two reports side by side.
         """
         if videos is not None or dynamics:
-            if quantize != "none":
-                raise ValueError("--quantize computes a world; leave it out with --videos and --dynamics")
             from ..eval.suites.external import score_dynamics, score_videos
 
             if videos is not None:
@@ -57,9 +53,7 @@ def evaluate(arguments: list[str]) -> None:
             else:
                 score_dynamics(suite, dynamics, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
             return
-        run_suite(
-            suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights, quantize=quantize
-        )  # fmt: skip
+        run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
 
     tyro.cli(run, args=arguments[1:] if suite else arguments, prog=f"worldenv eval {suite or 'SUITE'}")
 

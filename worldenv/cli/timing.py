@@ -22,7 +22,7 @@ def bench(arguments: list[str]) -> None:
         """Measure and write a JSON file: throughput, a great age, a rolling window, training, or WorldPlay-5B.
 
         Args:
-            what: engine (a world with 1, 4 and 16 envs), backends (float32, bfloat16 and int8 side by side), memory (an
+            what: engine (a world with 1, 4 and 16 envs), backends (float32 and bfloat16 side by side), memory (an
                 old engine against a young one, and retrieval alone), rendering (memory rendered into the coming view
                 against not, in paired steps), rolling (both lookahead policies of a rolling
                 window against chunk after chunk and a joint teacher), training (a step under either backend, paired,

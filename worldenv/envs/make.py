@@ -15,7 +15,6 @@ from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend
-from ..models.quantize import check_kind
 from ..tasks.base import Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
@@ -31,7 +30,6 @@ def make_core(
     device: str = "auto",
     dtype: str = "auto",
     backend: str = "auto",
-    quantize: str = "none",
     capture: bool = False,
     memory: str | Mapping[str, Any] = "auto",
     action_mode: str | None = None,
@@ -56,9 +54,8 @@ def make_core(
         dynamics: ``world`` (generated), ``sim`` (the simulator twin: same size, K, steps, starts), a ``Dynamics``, or
             ``package.module:Class`` of one, called with ``num_envs`` and ``spec=``.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
+        dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend.
         backend: ``auto`` (the fastest on the device), ``torch``, ``onednn`` or ``triton``; see ``models.backend``.
-        quantize: ``none`` or ``int8``; see ``models.quantize``.
         capture: launch chunks as CUDA graphs; see ``engine.capture``.
         memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
@@ -85,7 +82,7 @@ def make_core(
     _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
     if max_episode_steps is not None and max_episode_steps < -1:
         raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
-    loaded = _load(world, device, dtype, backend, quantize)
+    loaded = _load(world, device, dtype, backend)
     starts = loaded.require_starts() if defaults.needs_goal or dynamics == "sim" else loaded.starts
     limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = CoreConfig(
@@ -119,15 +116,14 @@ def _check_counts(**counts: int | None) -> None:
             raise ValueError(f"{name}={count} must be at least 1")
 
 
-def _load(world: str | World, device: str, dtype: str, backend: str, quantize: str) -> World:
+def _load(world: str | World, device: str, dtype: str, backend: str) -> World:
     """Check how a world is to be computed, then load it, unless it is there."""
     where = resolve_device(device)
     kind = resolve_dtype(dtype, where)
     resolve_backend(backend, device=where, dtype=kind)
-    check_kind(quantize)
     if isinstance(world, World):
         return world
-    return shared_world(world, device=where, dtype=kind, backend=backend, quantize=quantize)
+    return shared_world(world, device=where, dtype=kind, backend=backend)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
 from ..models.heads import DepthHead
 from ..models.pretrained.release import is_release
-from ..models.quantize import Int8Linear, quantize_linears
 from ..models.vae import VAE, Codec
 from .config import FORMAT, PARTS, Provenance, WorldConfig
 from .worldplay import load_release
@@ -84,11 +83,10 @@ class World:
 
     def identity(self) -> dict[str, str]:
         """Return what reports say of the world: its name, the hash of its files, and how it is computed."""
-        int8 = any(isinstance(module, Int8Linear) for module in self.dit.modules())
         dtype, device = self.dit.dtype, self.dit.proj_out.weight.device
         backend = resolve_backend(self.dit.backend, device=device, dtype=dtype, head_dim=self.config.dit.head_dim)
-        how = [str(dtype).removeprefix("torch."), backend, *(["int8"] if int8 else [])]
-        return {"name": self.config.name, "sha256": self.sha256, "computation": " ".join(how)}
+        how = f"{str(dtype).removeprefix('torch.')} {backend}"
+        return {"name": self.config.name, "sha256": self.sha256, "computation": how}
 
     def fingerprint(self) -> str:
         """Return the hash of the world's files, or of its weights if it has none."""
@@ -148,12 +146,10 @@ class World:
         """Write the world to a directory, the inverse of ``from_pretrained``, bit-exact.
 
         Raises:
-            ValueError: for a released model, which is stepped from its own files, and for a quantised one.
+            ValueError: for a released model, which is stepped from its own files.
         """
         if not isinstance(self.vae, VAE):
             raise ValueError(f"world {self.config.name!r} is stepped from its release's files; keep that directory")
-        if any(isinstance(module, Int8Linear) for module in self.dit.modules()):
-            raise ValueError("a quantised world cannot be saved; save it before, and quantise it when it is loaded")
         path = Path(folder)
         save_tensors(path / "vae.safetensors", self.vae.state_dict())
         save_tensors(path / "dit.safetensors", self.dit.state_dict())
@@ -167,9 +163,8 @@ class World:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto",
-        quantize: str = "none",
-    ) -> World:  # fmt: skip
+        cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto"
+    ) -> World:
         """Load a packaged world by name, a directory, or (online) ``org/name`` on the Hugging Face hub.
 
         Args:
@@ -178,7 +173,6 @@ class World:
             dtype: ``stored`` as the files have it (a release: see ``load_release``), ``auto`` as the device is
                 fastest, ``float32`` or ``bfloat16``.
             backend: see ``compute_with``.
-            quantize: see ``compute_with``.
 
         Raises:
             ValueError: if there is no such world, or its files are missing, truncated or do not fit together.
@@ -191,23 +185,21 @@ class World:
             world = cls.load(path)
             for module in world.modules():
                 module.to(where, kind)
-        return world.compute_with(dtype=kind or world.dit.dtype, backend=backend, quantize=quantize)
+        return world.compute_with(dtype=kind or world.dit.dtype, backend=backend)
 
-    def compute_with(self, *, dtype: torch.dtype, backend: str = "auto", quantize: str = "none") -> World:
+    def compute_with(self, *, dtype: torch.dtype, backend: str = "auto") -> World:
         """Set how the transformer computes, in place.
 
         Args:
             dtype: of its weights.
             backend: ``torch``, ``onednn`` (CPU), ``triton`` (GPU; attention to memory by kernels over its pages), or
                 ``auto`` for the fastest here; see ``models.backend``.
-            quantize: ``none``, or ``int8`` for the linear layers of the blocks; such a world cannot be saved.
         """
         device, head_dim = self.dit.proj_out.weight.device, self.dit.config.head_dim
         resolve_backend(backend, device=device, dtype=dtype, head_dim=head_dim)
         if self.dit.dtype != dtype:  # a release keeps some of its layers in float32
             self.dit.to(dtype)
         self.dit.backend = backend
-        quantize_linears(self.dit.blocks, quantize)
         return self
 
     @classmethod
@@ -311,14 +303,12 @@ _shared: dict[tuple[str, ...], World] = {}
 _lock = threading.Lock()
 
 
-def shared_world(
-    name: str | Path, *, device: torch.device, dtype: torch.dtype, backend: str = "auto", quantize: str = "none"
-) -> World:
+def shared_world(name: str | Path, *, device: torch.device, dtype: torch.dtype, backend: str = "auto") -> World:
     """Return the world on a device, loaded once per process however many envs use it."""
     resolve_backend(backend, device=device, dtype=dtype)
     path, kind = find_world(name).resolve(), str(dtype).removeprefix("torch.")
-    key = (str(path), str(device), kind, backend, quantize)
+    key = (str(path), str(device), kind, backend)
     with _lock:
         if key not in _shared:
-            _shared[key] = World.from_pretrained(path, device=key[1], dtype=kind, backend=backend, quantize=quantize)
+            _shared[key] = World.from_pretrained(path, device=key[1], dtype=kind, backend=backend)
         return _shared[key]

@@ -33,8 +33,8 @@ def memory_attention(
     """Let every query token of a chunk attend to all tokens of its env's filled slots, once per branch.
 
     The chunk's own latents are slots like others: write their keys and values to pages and list them in the table.
-    Queries are normed as ``kv_write`` returns them, in as many forms as the keys. Gradients reach q, values, and keys
-    that are not int8; they are computed with PyTorch, by placing keys and values anew.
+    Queries are normed, in as many forms as the keys. Gradients reach q, values, and keys that are not int8; they are
+    computed with PyTorch, by placing keys and values anew.
 
     Args:
         q: queries, neither time nor camera applied.

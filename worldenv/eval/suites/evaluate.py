@@ -50,13 +50,13 @@ class Subject:
 
 def run_suite(
     name: str, world: str, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
-    num_chunks: int | None = None, weights: Path | None = None, quantize: str = "none",
+    num_chunks: int | None = None, weights: Path | None = None,
 ) -> None:  # fmt: skip
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
     device = resolve_device("auto")
-    loaded = shared_world(world, device=device, dtype=default_dtype(device), quantize=quantize)
+    loaded = shared_world(world, device=device, dtype=default_dtype(device))
     out.mkdir(parents=True, exist_ok=True)
     if name in RUNS:
         run_world(name, loaded, out, num_worlds=num_worlds, first_seed=first_seed, num_chunks=num_chunks,
