@@ -18,6 +18,7 @@ from Gymnasium environments ``env``, ``poses``, ``actions``. Of the file: ``form
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,6 +119,13 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _clips(file: h5py.File) -> list[str]:
     return sorted(name for name in file if name.startswith("clip_"))
+
+
+def shard_config(path: Path) -> dict[str, Any]:
+    """Return the settings that a shard was recorded with, {} where they are not in it."""
+    with _opened(path) as file:
+        settings: dict[str, Any] = json.loads(file.attrs.get("config", "{}"))
+        return settings
 
 
 def shard_paths(folder: Path, *, max_clips: int | None = None) -> list[Path]:

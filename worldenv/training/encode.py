@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -14,7 +12,7 @@ from ..base.checkpoint import load_tensors, save_tensors
 from ..base.device import default_dtype, resolve_device
 from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
-from ..data.schema import Clip, read_shard, shard_paths
+from ..data.schema import Clip, read_shard, shard_config, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..models.vae import to_pixels
 from ..world.world import World
@@ -28,8 +26,7 @@ def recording_name(folder: Path) -> str:
 
 
 def _describe(shard: Path) -> str:
-    with h5py.File(shard, "r") as file:
-        config = json.loads(file.attrs.get("config", "{}"))
+    config = shard_config(shard)
     first, count, maze = config.get("first_seed", 0), config.get("clips", 0), config.get("spec", {}).get("maze", "")
     env = " ".join(name for name in (config.get("env", shard.parent.name), maze) if name)
     return f"{env}, {count} clips, map seeds {first}..{first + count - 1}"
