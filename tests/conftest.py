@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from worldenv.models.dit import WorldDiT
-from worldenv.models.heads import DepthConfig, DepthHead
+from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning
 from worldenv.world.config import WorldConfig
@@ -61,8 +61,8 @@ def rendered_world(tiny_world: World) -> World:
     head = DepthHead(DepthConfig(widths=(8, 8, 8), num_blocks=1))
     nn.init.zeros_(head.out.bias)
     head.eval().requires_grad_(False)
-    config = replace(tiny_world.config, depth=head.config)
-    return World(config, vae=tiny_world.vae, dit=tiny_world.dit, depth_head=head, starts=tiny_world.starts)
+    config = replace(tiny_world.config, heads=HeadConfigs(depth=head.config))
+    return World(config, vae=tiny_world.vae, dit=tiny_world.dit, heads={"depth": head}, starts=tiny_world.starts)
 
 
 @pytest.fixture(scope="session")

@@ -144,3 +144,19 @@ def test_a_run_goes_on_with_settings_that_came_after_it() -> None:
     assert difference(before, {"stage": "memory", "config": {"optim": {"lr": 2e-3}, "init": None}}) == "config.optim.lr"
     assert difference(before, {"stage": "causal", "config": before["config"]}) == "stage"
     assert difference(before, {"stage": "memory", "config": {"optim": {"lr": 1e-3}, "init": "runs/a"}}) == "config.init"
+
+
+def test_values_of_tables_by_name_are_checked_too() -> None:
+    @dataclass(frozen=True)
+    class Part:
+        size: int = 1
+
+    @dataclass(frozen=True)
+    class Whole:
+        parts: dict[str, Part] = field(default_factory=dict)
+
+    whole = from_dict(Whole, {"parts": {"a": {"size": 2}, "b": {}}})
+    assert whole.parts == {"a": Part(2), "b": Part(1)}
+    for wrong, said in (({"a": {"sise": 2}}, r"parts\.a: unknown key 'sise'"), ([1], "parts: expected a table")):
+        with pytest.raises(ValueError, match=said):
+            from_dict(Whole, {"parts": wrong})

@@ -45,7 +45,7 @@ def test_what_cannot_be_rendered_is_refused(tiny_world: World, rendered_world: W
         Engine(tiny_world, 1, memory=MemoryConfig(render=True))
     rolling = SamplerConfig(stochastic=True, rolling=True)
     world = World(replace(rendered_world.config, sampler=rolling), vae=rendered_world.vae, dit=rendered_world.dit,
-                  depth_head=rendered_world.depth_head)  # fmt: skip
+                  heads=rendered_world.heads)  # fmt: skip
     assert not world.renders(MemoryConfig())
     with pytest.raises(ValueError, match="rolling window"):
         world.renders(MemoryConfig(render=True))

@@ -82,7 +82,7 @@ def test_bench_rendering_steps_both_ways_in_turn(
     monkeypatch.setattr(bench, "FULL", 1)
     monkeypatch.setattr(bench, "WARM_UP", 1)
     world = World(replace(rendered_world.config, name="bench"), vae=rendered_world.vae, dit=rendered_world.dit,
-                  depth_head=rendered_world.depth_head, starts=rendered_world.starts)  # fmt: skip
+                  heads=rendered_world.heads, starts=rendered_world.starts)  # fmt: skip
     world.save_pretrained(tmp_path / "world")
     out = tmp_path / "bench.json"
     command = ["worldenv", "bench", "rendering", "--envs", "1", "2", "--steps", "2", "--out", str(out)]

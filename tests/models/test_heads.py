@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.models.heads import DepthConfig, DepthHead
+from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
 from worldenv.world.info import describe_world
 from worldenv.world.world import World, world_sha256
 
@@ -55,14 +55,14 @@ def test_it_learns_the_depth_of_a_floor() -> None:
 @pytest.fixture
 def with_head(tiny_world: World) -> World:
     torch.manual_seed(1)
-    config = replace(tiny_world.config, depth=SMALL)
+    config = replace(tiny_world.config, heads=HeadConfigs(depth=SMALL))
     return World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
 
 
 def test_a_world_keeps_its_head(with_head: World, tiny_world_dir: Path, tmp_path: Path) -> None:
     with_head.save_pretrained(tmp_path / "with")
     again = World.load(tmp_path / "with")
-    assert again.config.depth == SMALL
+    assert again.config.heads.depth == SMALL
     assert again.depth_head is not None
     assert with_head.depth_head is not None
     state = with_head.depth_head.state_dict()
@@ -86,3 +86,11 @@ def test_a_missing_or_foreign_head_is_named(with_head: World, tiny_world_dir: Pa
 def test_a_world_without_one_says_how_to_get_it(tiny_world: World) -> None:
     with pytest.raises(ValueError, match="worldenv train heads"):
         tiny_world.require_depth_head()
+
+
+def test_a_world_whose_head_stands_alone_in_its_file_still_opens(with_head: World, tmp_path: Path) -> None:
+    with_head.save_pretrained(tmp_path)
+    file = tmp_path / "world.toml"
+    assert "[heads.depth]" in file.read_text()
+    file.write_text(file.read_text().replace("[heads.depth]", "[depth]"))
+    assert World.load(tmp_path).config == with_head.config

@@ -20,7 +20,7 @@ from tests.training.test_segments import MEMORY, walks
 from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.geometry.action import ActionSteps
-from worldenv.models.heads import DepthConfig
+from worldenv.models.heads import DepthConfig, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.models.refine import with_render_input
 from worldenv.training.loop.protocols import Stage
@@ -60,7 +60,7 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
         )
     if name == "heads":
         small = DepthConfig(widths=(8, 8, 8), num_blocks=1)
-        world = World(replace(world.config, depth=small), vae=world.vae, dit=world.dit)
+        world = World(replace(world.config, heads=HeadConfigs(depth=small)), vae=world.vae, dit=world.dit)
         return HeadsStage(world, HeadsConfig(decoded=0.0), OPTIM, data=data, heldout=None, max_clips=None)
     if name == "vae":
         return VAEStage(world, config, OPTIM, data=data, heldout=None, max_clips=None, fresh=True)

@@ -36,7 +36,7 @@ def world(rendered_world: World) -> World:
     memory = MemoryConfig(temporal_latents=8, num_points=1024, rendering=RenderConfig(until=NEVER))
     config = replace(rendered_world.config, dit=dit.config, memory=memory,
                      sampler=SamplerConfig(num_steps=2, stochastic=True))  # fmt: skip
-    return World(config, vae=rendered_world.vae, dit=dit, depth_head=rendered_world.depth_head)
+    return World(config, vae=rendered_world.vae, dit=dit, heads=rendered_world.heads)
 
 
 def shown(world: World) -> LatentDataset:

@@ -122,7 +122,7 @@ def test_heads_are_trained_beside_a_world_that_stays_as_it_is(
 ) -> None:
     before, after = World.load(chain["memory"]), World.load(chain["heads"])
     assert before.depth_head is None
-    assert after.config.depth == DepthConfig(widths=(8, 8, 8), num_blocks=1)
+    assert after.config.heads.depth == DepthConfig(widths=(8, 8, 8), num_blocks=1)
     for a, b in ((before.vae, after.vae), (before.dit, after.dit)):
         assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
     assert (before.config.sampler, after.config.sampler) == (SamplerConfig(num_steps=2), SamplerConfig(num_steps=2))

@@ -121,7 +121,7 @@ def stepped(world: World, changes: Mapping[str, Any]) -> World:
     sampler = from_dict(SamplerConfig, merge(to_dict(config.sampler), changes.get("sampler", {})), where="sampler")
     memory = from_dict(MemoryConfig, merge(to_dict(config.memory), changes.get("memory", {})), where="memory")
     other = World(
-        replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, depth_head=world.depth_head,
+        replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, heads=world.heads,
         starts=world.starts,
     )  # fmt: skip
     other.sha256 = world.sha256

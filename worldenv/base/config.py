@@ -58,7 +58,11 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         if len(value) != len(arguments):
             raise ValueError(f"{where}: expected {len(arguments)} values, got {value!r}")
         return tuple(_convert(a, v, where=where) for a, v in zip(arguments, value, strict=True))
-    if origin is dict or hint is Any:
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a table, got {value!r}")
+        return {key: _convert(arguments[1], v, where=f"{where}.{key}") for key, v in value.items()}
+    if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -21,7 +21,7 @@ from ..memory.config import Layout, MemoryConfig, with_policy
 from ..memory.retrieval import view_points
 from ..memory.search import Views, all_overlaps
 from ..memory.select import Query, select
-from ..models.heads import DepthConfig
+from ..models.heads import DepthConfig, HeadConfigs
 from ..models.presets import PRESETS
 from ..world.config import WorldConfig
 from ..world.world import Starts, World, shared_world
@@ -40,13 +40,13 @@ def tiny_world() -> World:
     """Make the tiny preset: the packaged world's shape on a few thousand random weights."""
     torch.manual_seed(0)
     head = DepthConfig(widths=(8, 8, 8), num_blocks=1)
-    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit, depth=head)
+    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit, heads=HeadConfigs(depth=head))
     frames, eye = torch.zeros(1, 48, 64, 3, dtype=torch.uint8), torch.eye(4, dtype=torch.float64)[None]
     world = World(config, starts=Starts(frames, eye, eye, torch.zeros(1, dtype=torch.long)))
     for module in (world.dit, world.vae):
         for parameter in module.parameters():
             nn.init.normal_(parameter, std=0.1)
-    for part in world.modules():
+    for part in world.parts().values():
         part.eval().requires_grad_(False)
     return world
 

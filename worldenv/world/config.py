@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.spec import WorldSpec
 from ..memory.config import MemoryConfig
-from ..models.heads import DepthConfig
+from ..models.heads import HeadConfigs
 from ..models.types import DiTConfig
 from ..models.vae import VAEConfig
 
 FORMAT = 1
-PARTS = ("vae", "dit", "heads.depth")
-"""Files with weights, the last of which not every world has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +54,8 @@ class WorldConfig:
     """Sizes of the VAE."""
     dit: DiTConfig = field(default_factory=DiTConfig)
     """Sizes of the transformer."""
-    depth: DepthConfig | None = None
-    """Sizes of the depth head, if there is one."""
+    heads: HeadConfigs = field(default_factory=HeadConfigs)
+    """Sizes of the heads that there are."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """How a chunk is denoised."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)

@@ -25,7 +25,7 @@ def describe_world(world: World) -> str:
         f"memory    {config.memory.policy}: {config.memory.temporal_latents} recent latents and "
         f"{config.memory.retrieved_chunks} retrieved chunk(s)"
         + (f", rendered from {config.memory.rendering.sources} views" if world.renders(config.memory) else ""),
-        *([] if world.depth_head is None else [f"heads     depth, {_millions(world.depth_head)}"]),
+        *(f"head      {name}, {_millions(head)}" for name, head in world.heads.items()),
         f"starts    {len(world.starts) if world.starts is not None else 0} start views",
         "trained",
     ]
@@ -43,7 +43,7 @@ def _memory_lines(world: World) -> list[str]:
     config, spec = world.config, world.spec
     dit, factor = config.dit, world.vae.spatial_factor * config.dit.patch
     slots = num_slots(config.memory, spec.chunk_latents) + spec.chunk_latents
-    weights = sum(p.numel() for module in world.modules() for p in module.parameters())
+    weights = sum(p.numel() for module in world.parts().values() for p in module.parameters())
     lines = ["needs     weights and, per env, keys and values of its context"]
     for name, size in (("bfloat16", 2), ("float32", 4)):
         for height, width in sorted({(spec.height, spec.width), (spec.height // 2, spec.width // 2)}):

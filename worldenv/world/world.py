@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors, save_text
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
@@ -25,10 +25,10 @@ from ..dynamics.spec import WorldSpec
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
-from ..models.heads import DepthHead
+from ..models.heads import HEADS, DepthHead, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE, Codec
-from .config import FORMAT, PARTS, Provenance, WorldConfig
+from .config import FORMAT, Provenance, WorldConfig
 from .worldplay import load_release
 
 
@@ -54,13 +54,13 @@ class World:
         *,
         vae: Codec | None = None,
         dit: WorldDiT | None = None,
-        depth_head: DepthHead | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
         starts: Starts | None = None,
     ) -> None:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
-        self.depth_head = DepthHead(config.depth) if depth_head is None and config.depth is not None else depth_head
+        self.heads = make_heads(config.heads) if heads is None else dict(heads)
         self.starts = starts
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
         self.notice = ""  # what its licence excludes, shown before use
@@ -71,9 +71,9 @@ class World:
         """Picture, camera, clock, steps."""
         return self.config.spec
 
-    def modules(self) -> list[torch.nn.Module]:
-        """Return everything with weights."""
-        return [self.vae, self.dit, *([] if self.depth_head is None else [self.depth_head])]
+    def parts(self) -> dict[str, nn.Module]:
+        """Return everything with weights, by the names of its files."""
+        return {"vae": self.vae, "dit": self.dit, **{f"heads.{name}": head for name, head in self.heads.items()}}
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -93,7 +93,7 @@ class World:
         if self.sha256:
             return self.sha256
         digest = hashlib.sha256()
-        for module in self.modules():
+        for module in self.parts().values():
             for name, tensor in sorted(module.state_dict().items()):
                 digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -103,6 +103,13 @@ class World:
         if self.starts is None:
             raise ValueError(f"world {self.config.name!r} has no start views; reset with options={{'image': ...}}")
         return self.starts
+
+    @property
+    def depth_head(self) -> DepthHead | None:
+        """The depth head, if there is one."""
+        head = self.heads.get("depth")
+        assert head is None or isinstance(head, DepthHead)
+        return head
 
     def require_depth_head(self) -> DepthHead:
         """Return the depth head, or say that this world has none."""
@@ -151,10 +158,8 @@ class World:
         if not isinstance(self.vae, VAE):
             raise ValueError(f"world {self.config.name!r} is stepped from its release's files; keep that directory")
         path = Path(folder)
-        save_tensors(path / "vae.safetensors", self.vae.state_dict())
-        save_tensors(path / "dit.safetensors", self.dit.state_dict())
-        if self.depth_head is not None:
-            save_tensors(path / "heads.depth.safetensors", self.depth_head.state_dict())
+        for name, module in self.parts().items():
+            save_tensors(path / f"{name}.safetensors", module.state_dict())
         if self.starts is not None:
             save_tensors(path / "starts.safetensors", vars(self.starts))
         values = to_dict(self.config)
@@ -183,7 +188,7 @@ class World:
             world = cls.from_worldplay(path, device=where, dtype=kind)
         else:
             world = cls.load(path)
-            for module in world.modules():
+            for module in world.parts().values():
                 module.to(where, kind)
         return world.compute_with(dtype=kind or world.dit.dtype, backend=backend)
 
@@ -219,8 +224,10 @@ class World:
             raise ValueError(f"{path / 'world.toml'}: world format {found!r}, this version reads {FORMAT}")
         stages = values.pop("provenance", {})
         values["provenance"] = [stages[key] for key in sorted(stages)]
+        if "depth" in values:  # where the only head there was stood
+            values["heads"] = {"depth": values.pop("depth")}
         world = cls(from_dict(WorldConfig, values, where=str(path / "world.toml")))
-        for module, name in zip(world.modules(), PARTS, strict=False):
+        for name, module in world.parts().items():
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
             module.to(next(iter(tensors.values())).dtype)
@@ -231,7 +238,11 @@ class World:
         return world
 
 
-def world_sha256(folder: Path, parts: Sequence[str] = (*PARTS, "starts")) -> str:
+PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts")
+"""Names of the files that a world may be made of."""
+
+
+def world_sha256(folder: Path, parts: Sequence[str] = PARTS) -> str:
     """Hash the files that a world is made of, or some of them; a checkpoint that lies beside them is none of it."""
     files = [folder / f"{name}.safetensors" for name in parts]
     return file_sha256(file for file in files if file.is_file())

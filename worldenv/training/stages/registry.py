@@ -148,9 +148,7 @@ def _start_world(stage: str, config: TrainConfig) -> World:
 
 def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> World:
     """Return the same world with another transformer, a fresh one if none is given."""
-    return World(
-        replace(world.config, dit=config), vae=world.vae, dit=dit, depth_head=world.depth_head, starts=world.starts
-    )
+    return World(replace(world.config, dit=config), vae=world.vae, dit=dit, heads=world.heads, starts=world.starts)
 
 
 def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
@@ -168,11 +166,11 @@ def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 
 def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     if world.depth_head is None:
-        world.config = replace(world.config, depth=config.depth)
-        world.depth_head = DepthHead(config.depth)
-    elif config.depth not in (DepthConfig(), world.config.depth):
+        world.config = replace(world.config, heads=replace(world.config.heads, depth=config.depth))
+        world.heads["depth"] = DepthHead(config.depth)
+    elif config.depth not in (DepthConfig(), world.config.heads.depth):
         raise ValueError(f"[depth]: the depth head of {config.init} has other sizes; leave [depth] out")
-    world.depth_head.float()
+    world.require_depth_head().float()
     world.config = replace(world.config, memory=replace(world.config.memory, rendering=config.memory.rendering))
     return HeadsStage(
         world, config.heads, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
