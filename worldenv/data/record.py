@@ -18,6 +18,7 @@ from typing import Protocol
 from ..base.checkpoint import save_text
 from ..base.config import from_dict, to_dict
 from ..base.log import console, git_revision, progress_bar
+from ..base.objects import import_object
 from ..dynamics.spec import WorldSpec
 from ..sims.doom.objects import CLASSES
 from .schema import Clip, write_shard
@@ -31,7 +32,8 @@ class RecordConfig:
     """What to record."""
 
     env: str = "doom/maze"
-    """``doom/maze``, ``doom/freedoom``, or the id of any registered Gymnasium environment."""
+    """``doom/maze``, ``doom/freedoom``, the id of any registered Gymnasium environment, or ``package.module:Class`` of
+    a source, called with this configuration."""
     clips: int = 64
     """Number of clips; a later call with more goes on where this one ended."""
     first_seed: int = 0
@@ -67,9 +69,12 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 
 
 def make_source(config: RecordConfig) -> Source:
-    """Open a source: a simulator by name, else a Gymnasium environment by id."""
+    """Open a source: a simulator by name, someone else's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
         return SOURCES[config.env](config)
+    if ":" in config.env:
+        made: Source = import_object(config.env, what="source")(config)
+        return made
     return GymSource(config.env, config.num_latents, config.first_seed, simulators=tuple(SOURCES))
 
 
