@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..base.checkpoint import replacing
+from ..dynamics.spec import FRAMES_PER_LATENT, frames_of
 
 FORMAT = 1
 CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
@@ -57,7 +58,7 @@ class Clip:
     @property
     def num_latents(self) -> int:
         """Latents in the clip."""
-        return (len(self.frames) + 3) // 4
+        return (len(self.frames) + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
 
 
 ARRAYS = tuple(
@@ -101,7 +102,7 @@ def read_shard(path: Path, *, arrays: tuple[str, ...] = ARRAYS) -> Iterator[Clip
             group = file[name]
             values = {key: group[key][()] for key in arrays if key in group}
             if "frames" not in values:
-                values["frames"] = np.zeros((4 * len(group["c2w"]) - 3, 0, 0, 3), np.uint8)
+                values["frames"] = np.zeros((frames_of(len(group["c2w"])), 0, 0, 3), np.uint8)
             yield Clip(**values, attributes=dict(group.attrs))
 
 

@@ -14,6 +14,11 @@ from ..geometry.pose import interpolate
 FRAMES_PER_LATENT = 4
 
 
+def frames_of(num_latents: int) -> int:
+    """Return how many frames so many latents show, the first of which is the lone start view."""
+    return FRAMES_PER_LATENT * num_latents - (FRAMES_PER_LATENT - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorldSpec:
     """What a world looks like from outside: picture, camera, clock and step sizes."""

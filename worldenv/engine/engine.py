@@ -14,7 +14,7 @@ from ..base.device import stateful, threads_for
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Actions, Chunk
-from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ..geometry.action import keys_to_label
 from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
@@ -165,11 +165,11 @@ class Engine:
         """Refuse clips that ``resume`` cannot go on from."""
         chunk, count = self.spec.chunk_latents, c2w.shape[1]
         rest = (count - (0 if self.spec.start_in_chunk else 1)) % chunk
-        if (rest and count > 1) or frames.shape[1] != 4 * count - 3:
-            first = 4 * chunk - 3 if self.spec.start_in_chunk else 1
+        if (rest and count > 1) or frames.shape[1] != frames_of(count):
+            first = frames_of(chunk) if self.spec.start_in_chunk else 1
             raise ValueError(
-                f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {4 * chunk} N frames and one "
-                f"pose for every fourth of them, from the first"
+                f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {FRAMES_PER_LATENT * chunk} N "
+                f"frames and one pose for every {FRAMES_PER_LATENT} of them, from the first"
             )
 
     @stateful

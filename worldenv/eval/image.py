@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from skimage.metrics import structural_similarity
+
+from ..base.psnr import psnr_of
 
 PSNR_CAP = 60.0
 Array = npt.NDArray[np.float64]
@@ -43,7 +46,7 @@ def as_unit(
 
 def decibels(mse: Array) -> Array:
     """Return the PSNR of squared errors on 0..1, capped at 60."""
-    result: Array = np.minimum(PSNR_CAP, -10 * np.log10(np.maximum(mse, 1e-12)))
+    result: Array = psnr_of(torch.as_tensor(mse, dtype=torch.float64)).clamp(max=PSNR_CAP).numpy()
     return result
 
 

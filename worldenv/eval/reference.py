@@ -19,6 +19,7 @@ from ..base.checkpoint import load_tensors
 from ..base.log import console
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig, inference_sigmas
 from ..dynamics.protocol import Actions
+from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.engine import Engine
 from ..geometry.action import label_to_keys
 from ..geometry.pose import invert_se3
@@ -180,7 +181,7 @@ def _rollout(world: World, golden: dict[str, Tensor], sampler: SamplerConfig, to
     detail = f"{len(made)} chunks, {1000 * sorted(seconds)[len(seconds) // 2]:.0f} ms each (median)"
     yield _compare("rollout latents", latents, wanted, tolerance, detail)
     video = golden["video"].transpose(1, 2)
-    num_latents = (video.shape[1] - 1) // 4 + 1
+    num_latents = (video.shape[1] - 1) // FRAMES_PER_LATENT + 1
     with torch.no_grad():
         pixels = world.vae.decode(latents[:, :num_latents])
     yield _compare("decoded frames", pixels, video, tolerance, f"{video.shape[1]} frames, one latent at a time")

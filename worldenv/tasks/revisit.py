@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..base.psnr import psnr_of
 from ..dynamics.protocol import Chunk
 from ..dynamics.signals import Signal
 from .base import Defaults, Outcome, Start, TaskState
@@ -61,5 +62,4 @@ def likeness(
 ) -> Tensor:
     """Map PSNR linearly to [0, 1]: 10 dB, about what unrelated views have, is 0 and 30 dB is 1; (B,) float64."""
     mse = (a.double() - b.double()).square().flatten(1).mean(1) / 255**2
-    psnr = -10 * torch.log10(mse.clamp(min=1e-6))
-    return ((psnr - 10) / 20).clamp(0, 1)
+    return ((psnr_of(mse) - 10) / 20).clamp(0, 1)

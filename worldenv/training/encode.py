@@ -14,6 +14,7 @@ from ..base.log import track
 from ..data.dataset import LatentDataset, clip_pose_arrays
 from ..data.schema import Clip, read_shard, shard_config, shard_paths
 from ..data.visibility import memory_need, visibility
+from ..dynamics.spec import FRAMES_PER_LATENT
 from ..models.vae import to_pixels
 from ..world.world import World
 from .loop.parallel import process_state
@@ -135,7 +136,7 @@ def _need(clip: Clip, world: World) -> torch.Tensor:
     """How much each latent needs memory, by true visibility; 0 where the recording has no depth."""
     if clip.depth is None or clip.c2w is None or clip.K is None:
         return torch.zeros(clip.num_latents)
-    depth = torch.from_numpy(np.ascontiguousarray(clip.depth[::4])).float()
+    depth = torch.from_numpy(np.ascontiguousarray(clip.depth[::FRAMES_PER_LATENT])).float()
     seen = visibility(depth, torch.from_numpy(clip.c2w), torch.from_numpy(clip.K))
     temporal = world.config.memory.temporal_latents
     return memory_need(seen, chunk_latents=world.spec.chunk_latents, temporal_latents=temporal)

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..base.psnr import psnr_of
 from ..data.dataset import LatentDataset
 from ..dynamics.protocol import Actions
+from ..dynamics.spec import frames_of
 from ..engine.engine import Engine
 from ..geometry.action import label_to_keys
 from ..memory.config import with_policy
@@ -51,8 +53,8 @@ def compare(
     made, truth = (vae.decode(x.to(vae.latent_mean.device)).clamp(-1, 1) for x in latents)
     skip = max(1, made.shape[1] // 16)
     save_sheet(path, [to_frames(x[i, ::skip]).cpu() for i in range(min(NUM_SHOWN, len(made))) for x in (truth, made)])
-    made, truth = (x[:, 4 * num_true - 3 :] for x in (made, truth))
-    psnr = 10 * torch.log10(4 / (made - truth).square().mean((2, 3, 4)))
+    made, truth = (x[:, frames_of(num_true) :] for x in (made, truth))
+    psnr = psnr_of((made - truth).square().mean((2, 3, 4)), peak=2)
     contrast = made.std((2, 3, 4)) / truth.std((2, 3, 4))
     figures = {"psnr": float(psnr.mean()), "contrast": float(contrast.mean()), **measure(made, truth)}
     return {f"{key}_{name}": value for key, value in figures.items()}

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..base.device import resolve_device
 from ..data.dataset import LatentDataset
+from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.render import Renderer
 from ..engine.rollout import Rendered, generate_chunk, prepare
 from ..geometry.camera import normalise_intrinsics
@@ -100,7 +101,7 @@ class ClipRenderer:
     def _bank(self, start: Tensor, latents: Tensor, c2w: Tensor, labels: Tensor, first: Tensor) -> MemoryBank:
         """Return a row for every chunk: the clip, as the world would have shown it, up to there (``first`` latents)."""
         vae, chunk = self.world.vae, self.layout.chunk_latents
-        frames = to_frames(vae.decode(latents[None].to(vae.latent_mean.device)))[:, :: 4 * chunk].cpu()
+        frames = to_frames(vae.decode(latents[None].to(vae.latent_mean.device)))[:, :: FRAMES_PER_LATENT * chunk].cpu()
         frames[0, 0] = start
         depth = self.renderer.depth(frames).cpu().half()
         count = len(latents)

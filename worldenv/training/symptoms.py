@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..base.log import console
+from ..base.psnr import psnr_of
 
 BOUNDS = {
     "contrast": (0.9, 1.1, "blurred, as collapsed to a mean", "over-saturated: the critic lags, or too many updates"),
@@ -34,7 +35,7 @@ def symptoms(
     """Compare generated with true frames: contrast and its growth, motion, energy at the patch period, first chunk."""
     contrast = (made.std((2, 3, 4)) / truth.std((2, 3, 4))).unflatten(1, (-1, chunk_frames)).mean((0, 2))
     mse = (made - truth).square().mean((2, 3, 4)).unflatten(1, (-1, chunk_frames)).mean(2)
-    psnr = 10 * torch.log10(4 / mse).mean(0)
+    psnr = psnr_of(mse, peak=2).mean(0)
     return {
         "contrast_growth": float(contrast[-1] - contrast[0]),
         "motion": float(made.diff(dim=1).abs().mean() / truth.diff(dim=1).abs().mean()),

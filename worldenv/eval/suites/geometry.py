@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...base.log import console, track
+from ...base.psnr import psnr_of
 from ...dynamics.protocol import Actions
-from ...dynamics.spec import WorldSpec
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...geometry.camera import project, warp
 from ...geometry.pose import invert_se3
@@ -22,6 +23,8 @@ from .action import horizontal_shift
 MIN_SEEN = 0.3
 """Share of the picture that two views must have in common to be compared."""
 TURN_RIGHT = 1
+LAST = slice(FRAMES_PER_LATENT - 1, None, FRAMES_PER_LATENT)
+"""The last frame of each latent of a chunk."""
 
 
 def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int) -> None:
@@ -40,8 +43,8 @@ def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int
         chunk = dynamics.step(Actions(keys[None], camera_to_c2w(keys_to_camera(keys), start, spec.steps)[None]))
         assert chunk.depth is not None
         assert first.depth is not None
-        frames = torch.cat([first.frames[0], chunk.frames[0, 3::4]])
-        depth, c2w = torch.cat([first.depth[0], chunk.depth[0, 3::4]]), torch.cat([first.c2w[0], chunk.c2w[0]])
+        frames = torch.cat([first.frames[0], chunk.frames[0, LAST]])
+        depth, c2w = torch.cat([first.depth[0], chunk.depth[0, LAST]]), torch.cat([first.c2w[0], chunk.c2w[0]])
         value, picture = _warp_pair(frames, depth, c2w, spec)
         warps.append(value)
         lags.append(_lag(dynamics, spec, seed))
@@ -72,7 +75,7 @@ def _warp_pair(frames: Tensor, depth: Tensor, c2w: Tensor, spec: WorldSpec) -> t
         if seen.float().mean() >= MIN_SEEN:
             mse = (made - frames[j].double() / 255)[seen].square().mean()
             shown = (made * seen[..., None] * 255).round().to(torch.uint8)
-            return float(-10 * torch.log10(mse.clamp(min=1e-9))), [shown, frames[j]]
+            return float(psnr_of(mse, least=1e-9)), [shown, frames[j]]
     return float("nan"), []
 
 
@@ -85,7 +88,7 @@ def _lag(dynamics: object, spec: WorldSpec, seed: int) -> float:
     keys = torch.zeros(4, 2, dtype=torch.long)
     keys[1, 1] = TURN_RIGHT
     chunk = dynamics.step(Actions(keys[None], camera_to_c2w(keys_to_camera(keys), first.c2w[0, 0], spec.steps)[None]))
-    views = torch.cat([first.frames[0, -1:], chunk.frames[0, 3::4]])
+    views = torch.cat([first.frames[0, -1:], chunk.frames[0, LAST]])
     moved: Array = (views[1:].double() - views[:-1].double()).abs().mean((1, 2, 3)).numpy()
     assert horizontal_shift(views[1:2], views[2:3])[0] <= 0 or moved.max() < 1
     return float(moved.argmax() - 1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ...base.psnr import psnr_of
 from ...data.dataset import PixelDataset
 from ...models.vae import VAE, to_frames, to_pixels
 from ...world.world import World
@@ -85,7 +86,7 @@ class CodecStage:
         motion = output.diff(dim=1).abs().mean() / pixels.diff(dim=1).abs().mean()
         rows = [row for i in range(4) for row in (frames[i, ::2], to_frames(output[i, ::2]).cpu())]
         save_sheet(folder / "samples" / f"{step:06d}.png", rows)
-        psnr = (10 * torch.log10(4 / mse)).mean()
+        psnr = psnr_of(mse, peak=2).mean()
         return {"heldout_psnr": float(psnr), "contrast": float(contrast.mean()), "motion": float(motion)}
 
 
@@ -112,7 +113,7 @@ class VAEStage(CodecStage):
         mse = F.mse_loss(output, pixels)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         loss = mse + self.config.gradient * gradient_loss(output, pixels) + self.config.kl * kl
-        return loss, {"psnr": float(10 * torch.log10(4 / mse.detach())), "kl": float(kl.detach())}
+        return loss, {"psnr": float(psnr_of(mse.detach(), peak=2)), "kl": float(kl.detach())}
 
     @torch.no_grad()
     def measure_latents(self) -> None:
@@ -186,7 +187,7 @@ class DecoderStage(CodecStage):
         real, fake = self.discriminator(pixels), self.discriminator(output.detach())
         detection = F.softplus(-real).mean() + F.softplus(fake).mean()
         figures = {
-            "psnr": float(10 * torch.log10(4 / mse.detach())), "deceit": float(deceit.detach()),
+            "psnr": float(psnr_of(mse.detach(), peak=2)), "deceit": float(deceit.detach()),
             "detection": float(detection.detach()), "weight": float(weight),
         }  # fmt: skip
         return reconstruction + weight * deceit + detection, figures
