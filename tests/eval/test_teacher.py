@@ -8,8 +8,7 @@ import torch
 
 from worldenv.eval.suites.arms import Progress
 from worldenv.eval.suites.teacher import JointArm
-from worldenv.training.segments import Segment
-from worldenv.training.stages.teacher import TeacherStage
+from worldenv.training.segments import Segment, Segments
 from worldenv.world.world import World
 
 
@@ -17,14 +16,14 @@ from worldenv.world.world import World
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Segment, torch.Tensor]]:
     """The segments that are denoised, each with what becomes of it."""
     found: list[tuple[Segment, torch.Tensor]] = []
-    generate = TeacherStage.generate_joint
+    generate = Segments.generate_joint
 
-    def spying(stage: TeacherStage, dit: Any, segment: Segment, generator: torch.Generator) -> torch.Tensor:
+    def spying(stage: Segments, dit: Any, segment: Segment, generator: torch.Generator) -> torch.Tensor:
         made = generate(stage, dit, segment, generator)
         found.append((segment, made))
         return made
 
-    monkeypatch.setattr(TeacherStage, "generate_joint", spying)
+    monkeypatch.setattr(Segments, "generate_joint", spying)
     return found
 
 

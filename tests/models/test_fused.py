@@ -17,7 +17,7 @@ from worldenv.models import fused
 from worldenv.models.backend import OneDNNBackend, TorchBackend
 from worldenv.models.rope import apply_rope
 from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.material import DenoiseConfig
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.world.world import World
 

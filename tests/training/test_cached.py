@@ -11,8 +11,9 @@ from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import MemoryConfig
 from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.stages.denoise import DenoiseConfig
-from worldenv.training.stages.memory import MemoryStage, RecordedPast
+from worldenv.training.material import DenoiseConfig
+from worldenv.training.recorded import RecordedPast
+from worldenv.training.stages.memory import MemoryStage
 from worldenv.world.world import World
 
 MEMORY = MemoryConfig(policy="worldscape", temporal_latents=8, pool_entries=3, gain=0.3, num_points=512)
@@ -73,7 +74,7 @@ def test_gradients_reach_every_weight_through_the_recorded_past(world: World, ki
 def test_chunks_that_need_memory_weigh_their_share(world: World) -> None:
     """Half of the chunks need memory; asked for 80 %, they weigh four times the others, and the mean stays 1."""
     stage = make_stage(world, walks(world, length=LENGTH, memory_from=17), necessary=0.8)
-    weights = stage._need_weights(torch.tensor([0, 1]), 8)
+    weights = stage.chunks.need_weights(torch.tensor([0, 1]), 8)
     assert weights.shape == (2, 8)
     torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
     torch.testing.assert_close(weights[:, 4:], torch.full((2, 4), 1.6))

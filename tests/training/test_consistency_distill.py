@@ -9,8 +9,8 @@ from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
 from worldenv.engine.rollout import Prepared
 from worldenv.models.dit import WorldDiT
 from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.material import DenoiseConfig
 from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
-from worldenv.training.stages.denoise import DenoiseConfig
 from worldenv.world.world import World
 
 SAMPLER = SamplerConfig(num_steps=4, shift=3.0, stochastic=True)
@@ -37,7 +37,7 @@ def test_the_worlds_levels_are_among_the_trained_ones(tiny_world: World) -> None
 def test_a_model_that_knows_the_data_is_consistent(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the straight velocity to one x0 everywhere, the teacher's step stays on its line: no loss, no error."""
     stage = make_stage(tiny_world)
-    _, target, _ = stage._targets(torch.Generator().manual_seed(0))
+    _, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
     x0 = target.latents.repeat_interleave(3, 0)
     calls: list[tuple[WorldDiT, torch.Tensor]] = []
 
@@ -82,5 +82,5 @@ def test_its_contexts_are_clean_and_recorded(tiny_world: World, monkeypatch: pyt
     assert len(seen) == 3
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[2])
-    recorded = {latent.numpy().tobytes() for latent in stage.data.latents.flatten(0, 1).float()}
+    recorded = {latent.numpy().tobytes() for latent in stage.material.data.latents.flatten(0, 1).float()}
     assert {latent.numpy().tobytes() for latent in seen[0].flatten(0, 1)} <= recorded

@@ -13,8 +13,8 @@ from worldenv.memory.context import Context
 from worldenv.models.dit import WorldDiT
 from worldenv.training import segments as joint
 from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.material import DenoiseConfig
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
-from worldenv.training.stages.denoise import DenoiseConfig
 from worldenv.world.world import World
 
 CHUNKS = 4
@@ -90,8 +90,8 @@ def test_the_teachers_memory_is_the_students_without_the_segment(
     """Element by element: same chunks, pictures, poses, noise labels, in order of time; all of them recorded."""
     stage = make_stage(tiny_world)
     spy = Spy(stage, monkeypatch)
-    segment = stage._segment(torch.Generator().manual_seed(7))
-    monkeypatch.setattr(stage, "_segment", lambda *_, **__: segment)
+    segment = stage.segments.draw(torch.Generator().manual_seed(7))
+    monkeypatch.setattr(stage.segments, "draw", lambda *_, **__: segment)
     stage.loss(torch.Generator().manual_seed(0))
     assert len(spy.contexts["student"]) == CHUNKS
     grown = 0
@@ -108,7 +108,7 @@ def test_the_teachers_memory_is_the_students_without_the_segment(
         assert {member[0] for member in made} == {entry, entry + 1, entry + 2}, "its own chunks are in its memory"
         truth = {
             (
-                int(stage.layout.entry_of(torch.tensor(i))),
+                int(stage.material.layout.entry_of(torch.tensor(i))),
                 segment.bank.latents[row, i].numpy().tobytes(),
                 segment.bank.c2w[row, i].numpy().tobytes(),
                 14.0,
@@ -136,8 +136,8 @@ def test_what_is_near_in_time_is_as_near_for_the_teacher(tiny_world: World, monk
     """Slots are numbered, noisy latents follow: recent ones are their age away from what is made, for every network."""
     stage = make_stage(tiny_world)
     spy = Spy(stage, monkeypatch)
-    segment = stage._segment(torch.Generator().manual_seed(7))
-    monkeypatch.setattr(stage, "_segment", lambda *_, **__: segment)
+    segment = stage.segments.draw(torch.Generator().manual_seed(7))
+    monkeypatch.setattr(stage.segments, "draw", lambda *_, **__: segment)
     stage.loss(torch.Generator().manual_seed(0))
     recent, compared = MEMORY.temporal_latents, 0
     for name, indices in (("student", segment.chosen), ("teacher", [segment.joint]), ("critic", [segment.joint])):
@@ -171,13 +171,15 @@ def test_chunks_leave_at_steps_of_their_own_or_together(tiny_world: World, monke
     exits = {}
     for each in (True, False):
         stage = make_stage(tiny_world, exit_per_chunk=each)
-        exits[each] = [stage._draw_exits(torch.Generator().manual_seed(s)) for s in range(20)]
+        exits[each] = [stage.chunkwise.draw_exits(torch.Generator().manual_seed(s)) for s in range(20)]
     assert all(len(e) == CHUNKS for e in exits[True] + exits[False])
     assert {s for e in exits[True] for s in e} == {0, 1, 2, 3} == {s for e in exits[False] for s in e}
     assert any(len(set(e)) > 1 for e in exits[True])
     assert all(len(set(e)) == 1 for e in exits[False])
     spy = Spy(stage, monkeypatch)
-    stage.rollout(stage._segment(torch.Generator().manual_seed(0)), torch.Generator(), exits=[0, 3, 1, 0])
+    stage.chunkwise.rollout(
+        stage.segments.draw(torch.Generator().manual_seed(0)), torch.Generator(), exits=[0, 3, 1, 0]
+    )
     assert len(spy.noisy["student"]) == 1 + 4 + 2 + 1
 
 
@@ -200,9 +202,9 @@ def test_gradients_flow_through_the_last_evaluation_of_each_chunk(
 
     monkeypatch.setattr(WorldDiT, "forward", noting)
     monkeypatch.setattr(WorldDiT, "prefill", without)
-    segment = stage._segment(torch.Generator().manual_seed(7))
+    segment = stage.segments.draw(torch.Generator().manual_seed(7))
     exits = [2, 0, 3, 1]
-    x = stage.rollout(segment, torch.Generator().manual_seed(0), exits=exits)
+    x = stage.chunkwise.rollout(segment, torch.Generator().manual_seed(0), exits=exits)
     assert enabled == [step == leave for leave in exits for step in range(leave + 1)]
     assert not segment.bank.latents.requires_grad
     x.square().mean().backward()
@@ -243,7 +245,7 @@ def test_histories_grow(tiny_world: World) -> None:
         found = {
             int(n)
             for s in range(8)
-            for n in stage._segment(torch.Generator().manual_seed(s), longest=stage.longest).first
+            for n in stage.segments.draw(torch.Generator().manual_seed(s), longest=stage.chunkwise.longest).first
         }
         assert found <= {1 + 4 * i for i in range(longest + 1)}
         assert max(found) == 1 + 4 * longest
@@ -251,7 +253,7 @@ def test_histories_grow(tiny_world: World) -> None:
 
 def test_the_gates_measure_generated_against_recorded_latents(tiny_world: World) -> None:
     stage = make_stage(tiny_world)
-    segment = stage._segment(torch.Generator().manual_seed(0))
+    segment = stage.segments.draw(torch.Generator().manual_seed(0))
     zero = torch.zeros_like(segment.latents)
     same = stage._gates(segment, segment.latents, zero, torch.Generator().manual_seed(0))
     assert (same["contrast"], same["motion"], same["gradient"]) == (1, 1, 0)
@@ -263,13 +265,13 @@ def test_the_gates_measure_generated_against_recorded_latents(tiny_world: World)
 def test_self_rolled_histories_are_the_students_own(tiny_world: World) -> None:
     """All but the start view is made anew, whatever was recorded there; the segment is still to be made."""
     stage = make_stage(tiny_world, source="self", max_history=3)
-    stage.config = replace(stage.config, necessary=0.0)
-    recorded = stage._segment(torch.Generator().manual_seed(3), longest=3)
+    stage.material.config = replace(stage.material.config, necessary=0.0)
+    recorded = stage.segments.draw(torch.Generator().manual_seed(3), longest=3)
     assert len(set(recorded.first.tolist())) > 1, "histories of several lengths"
-    before = stage.data.latents.clone()
-    segment = stage._after_history(torch.Generator().manual_seed(3))
-    stage.data.latents[:, 1:] = 0  # nothing but the start view is read
-    again = stage._after_history(torch.Generator().manual_seed(3))
+    before = stage.material.data.latents.clone()
+    segment = stage.chunkwise.after_history(torch.Generator().manual_seed(3))
+    stage.material.data.latents[:, 1:] = 0  # nothing but the start view is read
+    again = stage.chunkwise.after_history(torch.Generator().manual_seed(3))
     assert torch.equal(again.first, recorded.first)
     for row, first in enumerate(recorded.first.tolist()):
         made, true = segment.bank.latents[row], recorded.bank.latents[row]
@@ -278,6 +280,6 @@ def test_self_rolled_histories_are_the_students_own(tiny_world: World) -> None:
         assert made[first:].isnan().all()
         assert (made[1:first] != true[1:first]).flatten(1).any(1).all()
         assert torch.equal(again.bank.latents[row, :first], made[:first])
-    stage.data.latents.copy_(before)
+    stage.material.data.latents.copy_(before)
     loss, _ = stage.loss(torch.Generator().manual_seed(3))
     assert loss.isfinite()

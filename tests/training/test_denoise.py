@@ -11,8 +11,10 @@ from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.types import Conditioning
 from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.stages.denoise import CausalStage, DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
+from worldenv.training.stages.causal import CausalStage
 from worldenv.training.stages.memory import MemoryStage
+from worldenv.training.windows import draw_windows, window_loss
 from worldenv.world.world import World
 
 LATENTS = 25
@@ -38,14 +40,14 @@ def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
     stage = stage_of(tiny_world, draws=draws)
     generator = torch.Generator().manual_seed(1)
     entry = torch.tensor([[-1, 0, 2, 2, 3], [0, 1, 1, 1, 1]])
-    data = stage.data
+    data = stage.material.data
     context = Context(data.latents[:2, :slots].float(), data.c2w[:2, :slots], data.labels[:2, :slots], entry)
     target = Context(data.latents[:2, 9:13].float(), data.c2w[:2, 9:13], data.labels[:2, 9:13], entry[:, :4])
     noisy = torch.randn(2 * draws, chunk, *tiny_world.latent_shape, generator=generator)
     timesteps = 1000 * torch.rand(2 * draws, 1, generator=generator).expand(-1, chunk)
-    out = stage._encode(dit, context, target).velocity(noisy, timesteps)
+    out = stage.chunks.encode(dit, context, target).velocity(noisy, timesteps)
 
-    cond = condition(context, target.c2w, target.labels, K=stage.K, unit=1.0)
+    cond = condition(context, target.c2w, target.labels, K=stage.material.K, unit=1.0)
     top = torch.cat([context_mask(entry), torch.zeros(2, slots, chunk, dtype=torch.bool)], 2)
     mask = torch.cat([top, chunk_mask(context.valid, chunk)], 1)
     for draw in range(draws):
@@ -81,17 +83,18 @@ def test_a_perfect_network_has_no_loss(tiny_world: World, monkeypatch: pytest.Mo
             answer[:, 0] = 1e6
             return answer
 
-    from worldenv.training.stages import denoise
+    from worldenv.training import windows
 
     def spy(x0: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
         seen["target"], seen["sigmas"] = noise - x0, sigmas
         return x0
 
-    monkeypatch.setattr(denoise, "add_noise", spy)
-    stage.module = Oracle()  # type: ignore[assignment]
-    loss, _ = stage.window_loss(torch.Generator().manual_seed(0), causal=causal)
+    monkeypatch.setattr(windows, "add_noise", spy)
+    oracle = Oracle()
+    monkeypatch.setattr(Material, "module", property(lambda _: oracle))
+    loss = window_loss(stage.material, torch.Generator().manual_seed(0), causal=causal)
     assert float(loss) == 0
-    sigmas, chunk = seen["sigmas"], stage.chunk
+    sigmas, chunk = seen["sigmas"], stage.material.chunk
     assert (sigmas[:, 0] == 0).all()
     assert (seen["timesteps"][:, 0] == 14).all()
     per_chunk = sigmas[:, 1:].unflatten(1, (-1, chunk))
@@ -105,8 +108,8 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
     data.need[:] = 0
     data.need[1, 17:21] = 1.0  # clip 1, entry 5
     stage = MemoryStage(tiny_world, DenoiseConfig(necessary=1.0), OptimConfig(batch=8), data=data, heldout=None)
-    assert stage.needed.tolist() == [[1, 5]]
-    bank, target, _ = stage._targets(torch.Generator().manual_seed(0))
+    assert stage.chunks.needed.tolist() == [[1, 5]]
+    bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
     assert torch.equal(target.latents, data.latents[1, 17:21].float().expand(8, -1, -1, -1, -1))
     assert bank.length.tolist() == [17] * 8
     assert torch.equal(bank.latents[0, :17], data.latents[1, :17].float())
@@ -114,13 +117,15 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
 
 def test_history_ends_where_the_target_begins(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
-    bank, target, _ = stage._targets(torch.Generator().manual_seed(3))
+    bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(3))
     for row in range(3):
-        first = stage.chunk * (int(target.entry[row, 0]) - 1) + 1
+        first = stage.material.chunk * (int(target.entry[row, 0]) - 1) + 1
         assert int(bank.length[row]) == first
-        clip = next(c for c in range(3) if torch.equal(stage.data.labels[c, first : first + 4], target.labels[row]))
-        assert torch.equal(bank.c2w[row, :first], stage.data.c2w[clip, :first])
-        context = stage._context(bank, target, torch.Generator().manual_seed(0))
+        clip = next(
+            c for c in range(3) if torch.equal(stage.material.data.labels[c, first : first + 4], target.labels[row])
+        )
+        assert torch.equal(bank.c2w[row, :first], stage.material.data.c2w[clip, :first])
+        context = stage.chunks.context(bank, target, torch.Generator().manual_seed(0))
         assert int(context.entry[row].max()) < int(target.entry[row, 0]), "the target is not its own context"
 
 
@@ -128,7 +133,7 @@ def test_context_noise_is_one_level_per_entry_within_the_range(tiny_world: World
     stage = stage_of(tiny_world, clean_context=0.0, context_noise=(0.1, 0.3))
     entry = torch.tensor([[-1, 0, 2, 2, 2, 2, 5, 5]]).repeat(64, 1)
     context = Context(torch.zeros(64, 8, *tiny_world.latent_shape), torch.eye(4).repeat(64, 8, 1, 1), entry, entry)
-    noised = stage._noised(context, torch.Generator().manual_seed(0))
+    noised = stage.chunks.noised(context, torch.Generator().manual_seed(0))
     assert noised.timesteps is not None
     levels = noised.timesteps / 1000
     assert ((levels >= 0.1) & (levels <= 0.3)).all()
@@ -137,7 +142,7 @@ def test_context_noise_is_one_level_per_entry_within_the_range(tiny_world: World
     assert (levels[:, 2] != levels[:, 6]).all()
     spread = noised.latents.flatten(2).std(2)
     torch.testing.assert_close(spread, levels, atol=0.06, rtol=0.3)
-    clean = stage_of(tiny_world, clean_context=1.0)._noised(context, torch.Generator().manual_seed(0))
+    clean = stage_of(tiny_world, clean_context=1.0).chunks.noised(context, torch.Generator().manual_seed(0))
     assert clean.timesteps is not None
     assert (clean.timesteps == 14).all()
     assert torch.equal(clean.latents, context.latents)
@@ -145,14 +150,15 @@ def test_context_noise_is_one_level_per_entry_within_the_range(tiny_world: World
 
 def test_labels_are_dropped_for_whole_samples(tiny_world: World) -> None:
     stage = stage_of(tiny_world, label_dropout=0.5)
-    dropped = stage._drop_labels(torch.full((200, 6), 9), torch.Generator().manual_seed(0))
+    dropped = stage.material.drop_labels(torch.full((200, 6), 9), torch.Generator().manual_seed(0))
     assert set(dropped.sum(1).tolist()) == {0, 54}
     assert 60 < int((dropped[:, 0] == 0).sum()) < 140
 
 
 def test_windows_are_chunk_aligned(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
-    bank, _ = stage._windows(64, 2, torch.Generator().manual_seed(0))
+    stage.material.batch = 64
+    bank, _ = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
     assert bank.latents.shape[:2] == (64, 9)
     starts = set()
     for row in range(64):
@@ -160,7 +166,7 @@ def test_windows_are_chunk_aligned(tiny_world: World) -> None:
             (c, s)
             for c in range(3)
             for s in range(LATENTS - 8)
-            if torch.equal(bank.c2w[row, :9], stage.data.c2w[c, s : s + 9])
+            if torch.equal(bank.c2w[row, :9], stage.material.data.c2w[c, s : s + 9])
         ]
         starts |= {s for _, s in match}
     assert starts == {0, 4, 8, 12, 16}

@@ -25,14 +25,16 @@ from worldenv.models.presets import PRESETS
 from worldenv.models.refine import with_render_input
 from worldenv.training.loop.protocols import Stage
 from worldenv.training.loop.trainer import OptimConfig, Trainer
+from worldenv.training.material import DenoiseConfig
+from worldenv.training.stages.bidirectional import BidirectionalStage
+from worldenv.training.stages.causal import CausalStage
 from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
-from worldenv.training.stages.denoise import BidirectionalStage, CausalStage, DenoiseConfig
 from worldenv.training.stages.heads import HeadsConfig, HeadsStage
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.training.stages.motion import PoseStage
 from worldenv.training.stages.registry import STAGES
-from worldenv.training.stages.rolling import RollingConfig, RollingStage
+from worldenv.training.stages.rolling import RollingConfig, rolling_stage
 from worldenv.training.stages.teacher import TeacherStage
 from worldenv.training.stages.vae import DecoderStage, VAELossConfig, VAEStage
 from worldenv.world.config import WorldConfig
@@ -87,7 +89,7 @@ def make_stage(name: str, folder: Path) -> Stage:
         return ConsistencyStage(world, denoise, OPTIM, ConsistencyConfig(), data=data, heldout=None)
     forcing = ContextForcingConfig(critic_updates=2, history_steps=5)
     if name == "rolling":
-        return RollingStage(
+        return rolling_stage(
             world, denoise, OPTIM, forcing, RollingConfig(), teacher=teacher, data=data, heldout=None
         )  # fmt: skip
     return ContextForcingStage(world, denoise, OPTIM, forcing, teacher=teacher, data=data, heldout=None)

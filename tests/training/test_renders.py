@@ -15,11 +15,11 @@ from worldenv.memory.config import NEVER, MemoryConfig, RenderConfig
 from worldenv.models.refine import with_render_input
 from worldenv.models.vae import to_frames
 from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.material import DenoiseConfig
 from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, drawn
 from worldenv.training.segments import Segment
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
-from worldenv.training.stages.denoise import DenoiseConfig
-from worldenv.training.stages.rolling import RollingConfig, RollingStage
+from worldenv.training.stages.rolling import RollingConfig, rolling_stage
 from worldenv.world.world import World
 
 ENTRY = 6
@@ -57,12 +57,12 @@ def make_stage(world: World, data: LatentDataset, **forcing: object) -> ContextF
 
 def cut(stage: ContextForcingStage) -> Segment:
     zeros = torch.zeros(4, dtype=torch.long)
-    return stage.cut(stage.data, torch.arange(4), zeros + ENTRY, zeros, [0] * 4)
+    return stage.segments.cut(stage.material.data, torch.arange(4), zeros + ENTRY, zeros, [0] * 4)
 
 
 def test_a_chunk_is_shown_what_an_engine_would_render(world: World) -> None:
     stage = make_stage(world, shown(world))
-    data, segment, part = stage.data, cut(stage), slice(0, 4)
+    data, segment, part = stage.material.data, cut(stage), slice(0, 4)
     assert data.frames is not None
     assert data.depth is not None
     engine = Engine(world, 4)
@@ -71,7 +71,7 @@ def test_a_chunk_is_shown_what_an_engine_would_render(world: World) -> None:
     engine.history.bank.show(rows, ends.expand(4, -1), data.frames[:, :ENTRY], data.depth[:, :ENTRY])
     engine.history.bank.given[:] = 1
     theirs = engine.history.stage(segment.c2w[:, part], segment.labels[:, part], K=engine.K).rendered
-    ours = stage._render(segment, segment.chosen[0], part)
+    ours = stage.segments.render(segment, segment.chosen[0], part)
     assert theirs is not None
     assert ours is not None
     assert 0.02 < float(theirs.known.mean()) < 0.98
@@ -90,7 +90,7 @@ def test_the_teacher_is_shown_nothing_of_the_segment_and_the_student_what_it_mad
     assert segment.rendered is not None
     assert other.rendered is not None
     assert torch.equal(segment.rendered.latents, other.rendered.latents)
-    a, b = (stage.rollout(s, torch.Generator().manual_seed(1), exits=[1, 1, 1]) for s in (segment, other))
+    a, b = (stage.chunkwise.rollout(s, torch.Generator().manual_seed(1), exits=[1, 1, 1]) for s in (segment, other))
     assert torch.equal(a, b), "nor is the student shown what was recorded there"
     assert segment.bank.frames is not None
     found = segment.bank.frames[:, ENTRY : ENTRY + 3].int()
@@ -99,7 +99,7 @@ def test_the_teacher_is_shown_nothing_of_the_segment_and_the_student_what_it_mad
         truth = to_frames(world.vae.decode(whole))[:, ::16].int()
     assert int((found - truth[:, ENTRY : ENTRY + 3]).abs().max()) <= 1, f"{DECODED} latents decode alike"
     quiet = replace(cut(stage), shows=torch.zeros(4, dtype=torch.bool))
-    rendered = stage._render(quiet, quiet.chosen[0], slice(0, 4))
+    rendered = stage.segments.render(quiet, quiet.chosen[0], slice(0, 4))
     assert rendered is not None
     assert not rendered.known.any()
 
@@ -107,10 +107,10 @@ def test_the_teacher_is_shown_nothing_of_the_segment_and_the_student_what_it_mad
 def test_histories_that_the_student_made_are_rendered_as_it_made_them(world: World) -> None:
     stage = make_stage(world, shown(world), source="self")
     torch.manual_seed(0)
-    segment = stage._after_history(torch.Generator().manual_seed(0))
+    segment = stage.chunkwise.after_history(torch.Generator().manual_seed(0))
     assert segment.bank.frames is not None
     assert segment.rendered is not None
-    again = stage._render(segment, segment.joint, slice(0, stage.num_latents))
+    again = stage.segments.render(segment, segment.joint, slice(0, stage.segments.num_latents))
     assert again is not None
     assert torch.equal(segment.rendered.latents, again.latents)
     row = int(segment.first.argmax())
@@ -155,7 +155,7 @@ def test_renders_are_left_out_at_the_rate_asked_for() -> None:
 
 def test_rolling_windows_are_not_distilled_with_renders(world: World) -> None:
     with pytest.raises(ValueError, match="a rolling window is not rendered"):
-        RollingStage(
+        rolling_stage(
             world, DenoiseConfig(), OptimConfig(), ContextForcingConfig(), RollingConfig(), teacher=world.dit,
             data=shown(world), heldout=None,
         )  # fmt: skip

@@ -18,15 +18,15 @@ from worldenv.engine.engine import Engine
 from worldenv.geometry.action import label_to_keys
 from worldenv.models.dit import WorldDiT
 from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.stages.context_forcing import ContextForcingConfig
-from worldenv.training.stages.denoise import DenoiseConfig
-from worldenv.training.stages.rolling import RollingConfig, RollingStage
+from worldenv.training.material import DenoiseConfig
+from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
+from worldenv.training.stages.rolling import RollingConfig, rolling_stage
 from worldenv.world.world import World
 
 CHUNKS, STEPS = 4, 4
 
 
-def make_stage(tiny_world: World, *, batch: int = 4, chunks: int = CHUNKS, **rolling: Any) -> RollingStage:
+def make_stage(tiny_world: World, *, batch: int = 4, chunks: int = CHUNKS, **rolling: Any) -> ContextForcingStage:
     """A student, a teacher and a critic that all differ."""
     sampler = SamplerConfig(num_steps=STEPS, stochastic=True, rolling=True)
     dits = []
@@ -37,7 +37,7 @@ def make_stage(tiny_world: World, *, batch: int = 4, chunks: int = CHUNKS, **rol
             torch.nn.init.normal_(parameter, std=0.1)
     world = World(replace(tiny_world.config, memory=MEMORY, sampler=sampler), vae=tiny_world.vae, dit=dits[0])
     denoise = DenoiseConfig(num_chunks=chunks, policies=(("recent", 1.0),))
-    stage = RollingStage(
+    stage = rolling_stage(
         world, denoise, OptimConfig(batch=batch), ContextForcingConfig(), RollingConfig(**rolling), teacher=dits[1],
         data=walks(world), heldout=None,
     )  # fmt: skip
@@ -49,7 +49,7 @@ def make_stage(tiny_world: World, *, batch: int = 4, chunks: int = CHUNKS, **rol
 class Spy:
     """Notes labels, levels and gradients of the student's evaluations, and what they return."""
 
-    def __init__(self, stage: RollingStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, stage: ContextForcingStage, monkeypatch: pytest.MonkeyPatch) -> None:
         self.labels: list[Tensor] = []
         self.timesteps: list[Tensor] = []
         self.enabled: list[bool] = []
@@ -68,13 +68,15 @@ class Spy:
 def test_windows_are_the_engines(tiny_world: World) -> None:
     """On the same noise, where an action goes on, the rollout finishes the chunks that the engine makes."""
     stage = make_stage(tiny_world, batch=1)
-    segment = stage.cut(stage.data, torch.tensor([2]), torch.tensor([3]), torch.zeros(1, dtype=torch.long), [0])
-    data, first = stage.data, int(segment.first[0])
+    segment = stage.segments.cut(
+        stage.material.data, torch.tensor([2]), torch.tensor([3]), torch.zeros(1, dtype=torch.long), [0]
+    )
+    data, first = stage.material.data, int(segment.first[0])
     segment = replace(segment, labels=segment.labels[:, 3:4].expand(-1, 16), c2w=_straight(segment.c2w))
     segment.bank.labels[:, first : first + 16], segment.bank.c2w[:, first : first + 16] = segment.labels, segment.c2w
     with torch.no_grad():  # turn 2: windows 2 and 6 are scored, so that all are made
-        stage.roll(segment, torch.Generator().manual_seed(derive_seed(5, "noise")), turn=2, held=True)
-    engine = Engine(stage.world, 1, memory=replace(MEMORY, policy="recent"), decode=False)
+        stage.rollouts.roll(segment, torch.Generator().manual_seed(derive_seed(5, "noise")), turn=2, held=True)
+    engine = Engine(stage.material.world, 1, memory=replace(MEMORY, policy="recent"), decode=False)
     path = data.c2w[2:3, :first]
     engine.begin(torch.tensor([0]), data.latents[2:3, :first].float(), path[:, 0], [5], path=path[:, 1:])
     for i in range(CHUNKS):
@@ -87,9 +89,9 @@ def test_windows_are_the_engines(tiny_world: World) -> None:
 @pytest.mark.parametrize("chunks", range(2, 7))
 def test_a_preview_shows_what_left_the_windows_in_front(tiny_world: World, chunks: int) -> None:
     stage = make_stage(tiny_world, chunks=chunks)
-    segment = stage._segment(torch.Generator().manual_seed(7), ahead=STEPS)
+    segment = stage.segments.draw(torch.Generator().manual_seed(7), ahead=STEPS)
     with torch.no_grad():
-        made = stage.finished(segment, torch.Generator().manual_seed(0))
+        made = stage.rollouts.finished(segment, torch.Generator().manual_seed(0))
     assert made.shape == segment.latents.shape
     assert made.isfinite().all(), "what was not made is NaN"
 
@@ -107,8 +109,8 @@ def test_every_chunk_is_scored_once(tiny_world: World, monkeypatch: pytest.Monke
     stage = make_stage(tiny_world, chunks=6)
     stage.module.requires_grad_(True)
     spy = Spy(stage, monkeypatch)
-    segment = stage._segment(torch.Generator().manual_seed(7), ahead=STEPS)
-    x = stage.roll(segment, torch.Generator().manual_seed(0), turn=turn, held=False)
+    segment = stage.segments.draw(torch.Generator().manual_seed(7), ahead=STEPS)
+    x = stage.rollouts.roll(segment, torch.Generator().manual_seed(0), turn=turn, held=False)
     assert x.shape == segment.latents.shape
     assert spy.enabled == [n % STEPS == turn for n in range(len(spy.enabled))]
     scored = torch.cat([t for t, e in zip(spy.timesteps, spy.enabled, strict=True) if e], 1)
@@ -125,11 +127,11 @@ def test_scored_windows_know_every_action_and_others_hold_the_front(
 ) -> None:
     stage = make_stage(tiny_world)
     spy = Spy(stage, monkeypatch)
-    segment = stage._segment(torch.Generator().manual_seed(7), ahead=STEPS)
+    segment = stage.segments.draw(torch.Generator().manual_seed(7), ahead=STEPS)
     said = torch.cat([segment.labels, segment.labels[:, -1:].expand(-1, 12)], 1)
     for held in (False, True):
         spy.labels.clear()
-        stage.roll(segment, torch.Generator().manual_seed(0), turn=1, held=held)
+        stage.rollouts.roll(segment, torch.Generator().manual_seed(0), turn=1, held=held)
         for number, labels in enumerate(spy.labels):
             start, known = 4 * max(0, number + 1 - STEPS), 4 if held and number % STEPS != 1 else 16
             wanted = said[:, start : start + 16].clone()
@@ -143,7 +145,7 @@ def test_shares_decide_which_rollout_it_is(tiny_world: World, monkeypatch: pytes
         spy = Spy(stage, monkeypatch)
         for seed in range(2):
             with torch.no_grad():
-                segment, x = stage._draw_rollout(torch.Generator().manual_seed(seed))
+                segment, x = stage.rollouts.draw(torch.Generator().manual_seed(seed))
             assert x.shape == segment.latents.shape
         assert {t.shape[1] for t in spy.timesteps} <= widths
         assert (8 in {t.shape[1] for t in spy.timesteps}) == (share == 1)
@@ -157,12 +159,12 @@ def test_the_teacher_sees_what_the_windows_saw_of_the_past(tiny_world: World) ->
     """A window's context serves all its chunks: their poses choose it, and C^tea is the union of all windows'."""
     stage = make_stage(tiny_world)
     asked: list[int] = []
-    choose = stage._choose
+    choose = stage.segments.chunks.choose
 
     def noting(bank: Any, c2w: Tensor, pick: Tensor, seeds: list[int]) -> Tensor:
         asked.append(c2w.shape[1])
         return choose(bank, c2w, pick, seeds)
 
-    stage._choose = noting  # type: ignore[method-assign]
-    stage._segment(torch.Generator().manual_seed(0), ahead=STEPS)
+    stage.segments.chunks.choose = noting  # type: ignore[method-assign]
+    stage.segments.draw(torch.Generator().manual_seed(0), ahead=STEPS)
     assert asked == [16, 12, 8, 4], "as far as the segment goes"

@@ -11,8 +11,8 @@ from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
 from worldenv.memory.config import MemoryConfig
 from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.segments import JointStage, assert_aligned, joint_index
-from worldenv.training.stages.denoise import DenoiseConfig
+from worldenv.training.material import DenoiseConfig
+from worldenv.training.segments import assert_aligned, joint_index
 from worldenv.training.stages.teacher import TeacherStage
 from worldenv.world.world import World
 
@@ -63,11 +63,11 @@ def test_every_chunk_sees_what_the_engine_would_show_it(world: World) -> None:
     """The engine, stepped along the same path from the same history, selects the same latents for every chunk."""
     stage, clips, entry = make_stage(world), torch.arange(4), 7
     zeros = torch.zeros(4, dtype=torch.long)
-    segment = stage.cut(stage.data, clips, zeros + entry, zeros, [0] * 4)
+    segment = stage.segments.cut(stage.material.data, clips, zeros + entry, zeros, [0] * 4)
     first = int(segment.first[0])
     assert first == 1 + 4 * (entry - 1)
     engine = Engine(world, 4, decode=False)
-    data = stage.data
+    data = stage.material.data
     engine.begin(torch.arange(4), data.latents[:, :first].float(), data.c2w[:, 0], [0] * 4, path=data.c2w[:, 1:first])
     for i, chosen in enumerate(segment.chosen):
         part = slice(4 * i, 4 * i + 4)
@@ -81,13 +81,13 @@ def test_every_chunk_sees_what_the_engine_would_show_it(world: World) -> None:
 def test_segments_lie_in_their_clips_and_need_memory_if_asked(world: World, seed: int) -> None:
     stage = make_stage(world, necessary=1.0)
     generator = torch.Generator().manual_seed(seed)
-    _, entries = stage._draw_segments(generator, None)
+    _, entries = stage.segments.places(generator, None)
     last = (LATENTS - 1) // 4 - 3 + 1
     assert ((entries >= 1) & (entries <= last)).all()
     assert (entries + 2 >= 7).all(), "each holds one of the chunks that need memory, entries 7 and on"
-    _, entries = stage._draw_segments(generator, 2)
+    _, entries = stage.segments.places(generator, 2)
     assert ((entries >= 1) & (entries <= 3)).all(), "at most two chunks of history"
-    segment = stage._segment(generator)
+    segment = stage.segments.draw(generator)
     assert not segment.latents.isnan().any()
     for row, first in enumerate(segment.first.tolist()):
         assert segment.bank.latents[row, first:].isnan().all(), "what is to be made is not there"
@@ -97,11 +97,11 @@ def test_segments_lie_in_their_clips_and_need_memory_if_asked(world: World, seed
 def test_nothing_of_the_segment_reaches_the_teacher_through_its_context(world: World) -> None:
     """Its output depends on the latents of C^tea, on every one of them, and on nothing else in the history."""
     stage = make_stage(world)
-    segment = stage._segment(torch.Generator().manual_seed(1))
-    assert stage.generate_joint(stage.module, segment, torch.Generator()).isfinite().all(), "no NaN came in"
+    segment = stage.segments.draw(torch.Generator().manual_seed(1))
+    assert stage.segments.generate_joint(stage.module, segment, torch.Generator()).isfinite().all(), "no NaN came in"
     latents = segment.bank.latents.nan_to_num(0.5).requires_grad_()
     segment = replace(segment, bank=replace(segment.bank, latents=latents))
-    prepared = stage._prepare_joint(stage.module, segment)
+    prepared = stage.segments.prepare_joint(stage.module, segment)
     velocity = prepared.velocity(segment.latents, torch.full(segment.latents.shape[:2], 500.0))
     (gradient,) = torch.autograd.grad(velocity.square().sum(), latents)
     index = joint_index(segment.chosen, segment.first)
@@ -112,9 +112,9 @@ def test_nothing_of_the_segment_reaches_the_teacher_through_its_context(world: W
 
 
 def test_chunks_of_a_segment_see_each_other_both_ways(world: World) -> None:
-    stage: JointStage = make_stage(world)
-    segment = stage._segment(torch.Generator().manual_seed(1))
-    prepared = stage._prepare_joint(stage.module, segment)
+    stage = make_stage(world)
+    segment = stage.segments.draw(torch.Generator().manual_seed(1))
+    prepared = stage.segments.prepare_joint(stage.module, segment)
     noisy = segment.latents.clone().requires_grad_()
     velocity = prepared.velocity(noisy, torch.full(noisy.shape[:2], 500.0))
     for part, other in ((slice(0, 4), slice(8, 12)), (slice(8, 12), slice(0, 4))):
@@ -134,9 +134,9 @@ def test_a_misaligned_teacher_sees_single_latents(world: World) -> None:
     c2w[:, :25, [0, 2], [0, 2]] = -1  # all older ones look back
     alike = [2, 7, 8, 13]
     c2w[:, alike] = torch.eye(4, dtype=torch.float64)
-    data = replace(stage.data, c2w=c2w)
+    data = replace(stage.material.data, c2w=c2w)
     clips, zeros = torch.arange(4), torch.zeros(4, dtype=torch.long)
-    segment = stage.cut(data, clips, zeros + 9, zeros, [0] * 4)
+    segment = stage.segments.cut(data, clips, zeros + 9, zeros, [0] * 4)
     assert segment.joint.tolist() == [[*alike, *range(25, 33)]] * 4
     assert all(index.tolist() != segment.joint.tolist() for index in segment.chosen), "the student's is by chunks"
-    assert stage.generate_joint(stage.module, segment, torch.Generator()).isfinite().all()
+    assert stage.segments.generate_joint(stage.module, segment, torch.Generator()).isfinite().all()

@@ -17,9 +17,9 @@ from worldenv.models.heads import DepthConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.material import DenoiseConfig
 from worldenv.training.renders import RendersConfig
 from worldenv.training.stages.context_forcing import ContextForcingConfig
-from worldenv.training.stages.denoise import DenoiseConfig
 from worldenv.training.stages.registry import STAGES, TrainConfig, _start_world, train
 from worldenv.training.stages.vae import VAELossConfig
 from worldenv.world.config import Provenance

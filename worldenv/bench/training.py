@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,10 @@ from ..data.dataset import LatentDataset
 from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from ..models.presets import PRESETS
 from ..training.loop.learner import Learner
+from ..training.loop.protocols import Stage
 from ..training.loop.trainer import OptimConfig, make_optimizers, precision
-from ..training.stages.denoise import CausalStage, DenoiseConfig
+from ..training.material import DenoiseConfig
+from ..training.stages.causal import CausalStage
 from ..training.stages.memory import MemoryStage
 from ..world.config import WorldConfig
 from ..world.world import World
@@ -26,7 +28,7 @@ from .engine import write_bench
 REFERENCE = "torch"
 """What ratios compare with: the same step with PyTorch's attention and GELU."""
 BACKENDS = (REFERENCE, "auto")
-STEPS = {
+STEPS: dict[str, tuple[Callable[..., Stage], DenoiseConfig]] = {
     "memory": (MemoryStage, DenoiseConfig(forcing=0.0)),
     "cached": (MemoryStage, DenoiseConfig(forcing=0.0, cached=1.0)),
     "causal": (CausalStage, DenoiseConfig()),

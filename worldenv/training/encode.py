@@ -70,8 +70,10 @@ def encode_recording(
         modules.append(world.dit)
     for module in modules:
         module.to(resolve_device("auto"))
-    targets = {path: folder / f"latents-{'-'.join(path.relative_to(data).with_suffix('').parts)}.safetensors"
-               for path in shard_paths(data, max_clips=max_clips)}  # fmt: skip
+    targets = {
+        path: folder / f"latents-{'-'.join(path.relative_to(data).with_suffix('').parts)}.safetensors"
+        for path in shard_paths(data, max_clips=max_clips)
+    }
     processes = process_state()
     share = list(targets)[processes.process_index :: processes.num_processes]
     for path in track(share, f"encoding {data.name}", total=len(share)):

@@ -45,9 +45,14 @@ def preview_rollout(
 
 
 def compare(
-    world: World, latents: tuple[Tensor, Tensor], path: Path, name: str, num_true: int, *,
+    world: World,
+    latents: tuple[Tensor, Tensor],
+    path: Path,
+    name: str,
+    num_true: int,
+    *,
     measure: Callable[[Tensor, Tensor], dict[str, float]] = lambda made, truth: {},
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Decode what was made and the truth, save both as a sheet, measure the generated frames (B, T, 3, H, W)."""
     vae = world.vae
     made, truth = (vae.decode(x.to(vae.latent_mean.device)).clamp(-1, 1) for x in latents)

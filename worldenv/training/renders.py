@@ -110,9 +110,15 @@ class ClipRenderer:
             return part.expand(len(first), *part.shape)
 
         return MemoryBank(
-            rows(latents.float()), rows(c2w[:count]), rows(labels[:count]), first, frames=rows(frames[0]),
-            depth=rows(depth[0]), every=chunk, given=torch.ones_like(first),
-        )  # fmt: skip
+            rows(latents.float()),
+            rows(c2w[:count]),
+            rows(labels[:count]),
+            first,
+            frames=rows(frames[0]),
+            depth=rows(depth[0]),
+            every=chunk,
+            given=torch.ones_like(first),
+        )
 
     def _generated(
         self, bank: MemoryBank, index: Tensor, rendered: Rendered, c2w: Tensor, generator: torch.Generator
@@ -122,9 +128,15 @@ class ClipRenderer:
         inside = bank.length[:, None] + torch.arange(c2w.shape[1])
         labels = bank.labels[torch.arange(len(inside))[:, None], inside]
         prepared = prepare(
-            world.dit, gather(bank, index, self.layout), c2w=c2w, labels=labels, latent_shape=world.latent_shape,
-            K=normalise_intrinsics(spec.K, width=spec.width, height=spec.height), unit=spec.unit, rendered=rendered,
-        )  # fmt: skip
+            world.dit,
+            gather(bank, index, self.layout),
+            c2w=c2w,
+            labels=labels,
+            latent_shape=world.latent_shape,
+            K=normalise_intrinsics(spec.K, width=spec.width, height=spec.height),
+            unit=spec.unit,
+            rendered=rendered,
+        )
 
         def noise() -> Tensor:
             return torch.randn(rendered.latents.shape, generator=generator).to(device)
@@ -151,8 +163,9 @@ class SegmentRenderer:
         """Return the bank with what these clips show; with a generator half of the rows are degraded."""
         assert data.frames is not None
         assert data.depth is not None
-        bank = replace(bank, frames=data.frames[clips], depth=data.depth[clips], every=self.chunk,
-                       given=torch.ones_like(clips))  # fmt: skip
+        bank = replace(
+            bank, frames=data.frames[clips], depth=data.depth[clips], every=self.chunk, given=torch.ones_like(clips)
+        )
         if generator is None:
             return bank
         worse = degraded(bank, RendersConfig(), generator)

@@ -22,12 +22,10 @@ from ..memory.context import gather
 from ..memory.select import Query, select
 from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
-from ..world.world import World
-from .loop.trainer import OptimConfig
+from .chunks import Chunks
+from .material import Material
 from .preview import NUM_CLIPS, compare
 from .renders import SegmentRenderer
-from .stages.denoise import DenoiseConfig
-from .stages.memory import MemoryStage
 from .symptoms import symptoms
 
 
@@ -81,37 +79,34 @@ def assert_aligned(chosen: Sequence[Tensor], joint: Tensor, first: Tensor) -> No
         assert held == sorted(seen), f"the teacher of row {row} sees latents {held}, its student {sorted(seen)}"
 
 
-class JointStage(MemoryStage):
-    """What the stages with a joint teacher share: segments of ``num_chunks`` chunks, and their contexts."""
+class Segments:
+    """Draws segments of ``num_chunks`` chunks, with the contexts of a student and of its joint teacher."""
 
-    def __init__(
-        self, world: World, config: DenoiseConfig, optim: OptimConfig, *, data: LatentDataset,
-        heldout: LatentDataset | None,
-    ) -> None:  # fmt: skip
-        super().__init__(world, config, optim, data=data, heldout=heldout)
-        self.num_latents = config.num_chunks * self.chunk
-        self.renderer = SegmentRenderer(world) if self.module.config.render_input else None
-        for part in (self.data, self.heldout):
+    def __init__(self, material: Material) -> None:
+        self.material, self.chunks, self.chunk = material, Chunks(material), material.chunk
+        self.num_latents = material.config.num_chunks * material.chunk
+        self.renderer = SegmentRenderer(material.world) if material.module.config.render_input else None
+        for part in (material.data, material.heldout):
             if (found := part.latents.shape[1]) < 1 + self.num_latents:
                 raise ValueError(
-                    f"clips of {found} latents hold no segment of denoise.num_chunks={config.num_chunks} chunks after "
-                    f"their first latent; record {1 + self.num_latents} latents or more"
+                    f"clips of {found} latents hold no segment of denoise.num_chunks={material.config.num_chunks} "
+                    f"chunks after their first latent; record {1 + self.num_latents} latents or more"
                 )
 
-    def _segment(self, generator: torch.Generator, *, longest: int | None = None, ahead: int = 1) -> Segment:
+    def draw(self, generator: torch.Generator, *, longest: int | None = None, ahead: int = 1) -> Segment:
         """Draw segments after at most ``longest`` chunks of history; ``ahead`` as in ``cut``."""
-        clips, entries = self._draw_segments(generator, longest)
-        pick, seeds = self._draw_policies(len(clips), generator)
-        return self.cut(self.data, clips, entries, pick, seeds, ahead=ahead, generator=generator)
+        clips, entries = self.places(generator, longest)
+        pick, seeds = self.chunks.draw_policies(len(clips), generator)
+        return self.cut(self.material.data, clips, entries, pick, seeds, ahead=ahead, generator=generator)
 
-    def _draw_segments(self, generator: torch.Generator, longest: int | None) -> tuple[Tensor, Tensor]:
+    def places(self, generator: torch.Generator, longest: int | None) -> tuple[Tensor, Tensor]:
         """Draw (clip, first entry), each (B,): a share ``necessary`` of them holds a chunk that needs memory."""
-        batch, num = self.optim.batch, self.config.num_chunks
-        last = int(self.every[:, 1].max()) - num + 1
+        batch, num = self.material.batch, self.material.config.num_chunks
+        last = int(self.chunks.every[:, 1].max()) - num + 1
         last = last if longest is None else min(last, 1 + longest)
-        need = torch.rand(batch, generator=generator) < self.config.necessary
-        every = torch.cartesian_prod(torch.arange(len(self.data)), torch.arange(1, last + 1))
-        needed = self.needed[self.needed[:, 1] < last + num]
+        need = torch.rand(batch, generator=generator) < self.material.config.necessary
+        every = torch.cartesian_prod(torch.arange(len(self.material.data)), torch.arange(1, last + 1))
+        needed = self.chunks.needed[self.chunks.needed[:, 1] < last + num]
         needed = needed if len(needed) else every
         a = needed[torch.randint(len(needed), (batch,), generator=generator)]
         a[:, 1] = (a[:, 1] - torch.randint(num, (batch,), generator=generator)).clamp(1, last)
@@ -120,9 +115,16 @@ class JointStage(MemoryStage):
         return clips, entries
 
     def cut(
-        self, data: LatentDataset, clips: Tensor, entries: Tensor, pick: Tensor, seeds: list[int], *, ahead: int = 1,
+        self,
+        data: LatentDataset,
+        clips: Tensor,
+        entries: Tensor,
+        pick: Tensor,
+        seeds: list[int],
+        *,
+        ahead: int = 1,
         generator: torch.Generator | None = None,
-    ) -> Segment:  # fmt: skip
+    ) -> Segment:
         """Cut segments out of clips and choose every chunk's context, which its poses and its past's determine.
 
         With ``ahead`` the poses of so many chunks from it on: it is the front of a window that shares the context.
@@ -131,15 +133,20 @@ class JointStage(MemoryStage):
         first, rows = self.chunk * (entries - 1) + 1, clips[:, None]
         inside = first[:, None] + torch.arange(self.num_latents)
         c2w = data.c2w[rows, inside]
-        bank = self._bank(data, clips, torch.arange(int(first.max()) + self.num_latents).expand(len(clips), -1).clamp(
-            max=data.latents.shape[1] - 1))  # fmt: skip
+        bank = self.material.bank(
+            data,
+            clips,
+            torch.arange(int(first.max()) + self.num_latents)
+            .expand(len(clips), -1)
+            .clamp(max=data.latents.shape[1] - 1),
+        )
         bank.latents[torch.arange(bank.latents.shape[1]) >= first[:, None]] = torch.nan
         chosen = tuple(
-            self._choose(bank.with_length(first + start), c2w[:, start : start + ahead * self.chunk], pick, seeds)
+            self.chunks.choose(bank.with_length(first + start), c2w[:, start : start + ahead * self.chunk], pick, seeds)
             for start in range(0, self.num_latents, self.chunk)
         )
         joint = joint_index(chosen, first)
-        if self.config.teacher_memory == "per_latent":
+        if self.material.config.teacher_memory == "per_latent":
             joint = self._best_latents(bank.with_length(first), c2w)
         else:
             assert_aligned(chosen, joint, first)
@@ -149,76 +156,98 @@ class JointStage(MemoryStage):
         return segment if self.renderer is None else self._with_renders(segment, self.renderer, data, clips, generator)
 
     def _with_renders(
-        self, segment: Segment, renderer: SegmentRenderer, data: LatentDataset, clips: Tensor,
+        self,
+        segment: Segment,
+        renderer: SegmentRenderer,
+        data: LatentDataset,
+        clips: Tensor,
         generator: torch.Generator | None,
-    ) -> Segment:  # fmt: skip
+    ) -> Segment:
         """Keep what the history shows, and render C^tea into the segment."""
         shows = torch.ones(len(clips), dtype=torch.bool)
         if generator is not None:
-            shows = torch.rand(len(clips), generator=generator) >= self.config.render_dropout
+            shows = torch.rand(len(clips), generator=generator) >= self.material.config.render_dropout
         segment = replace(segment, bank=renderer.begin(segment.bank, data, clips, generator), shows=shows)
-        return replace(segment, rendered=self._render(segment, segment.joint, slice(0, self.num_latents)))
+        return replace(segment, rendered=self.render(segment, segment.joint, slice(0, self.num_latents)))
 
-    def _render(self, segment: Segment, index: Tensor, part: slice) -> Rendered | None:
+    def render(self, segment: Segment, index: Tensor, part: slice) -> Rendered | None:
         """Render the latents ``index`` (B, S) into a part of the segment, whole chunks."""
         if self.renderer is None:
             return None
         assert segment.shows is not None
         made = self.renderer(segment.bank, index, segment.c2w[:, part], segment.first + part.start)
-        return made.only(segment.shows).to(self.module.patch_embedding.weight.device)
+        return made.only(segment.shows).to(self.material.device)
 
     def _best_latents(self, bank: MemoryBank, c2w: Tensor) -> Tensor:
         """Index the recent latents and those single older ones that a whole segment overlaps with most, (B, S')."""
-        memory = self.world.config.memory
+        memory = self.material.world.config.memory
         latents = replace(memory, retrieved_chunks=memory.retrieved_chunks * self.chunk)
         return select(bank, Query(c2w), latents, Layout(1)).index
 
-    def _prepare(
+    def prepare(
         self, dit: WorldDiT, segment: Segment, index: Tensor, part: slice, rendered: Rendered | None = None
     ) -> Prepared:
         """Encode the latents ``index`` (B, S) for a part of the segment: clean, and labelled as clean context is."""
-        context = gather(segment.bank, index, self.layout, first=self._kept(segment.first + part.start))
+        context = gather(
+            segment.bank, index, self.material.layout, first=self.material.kept(segment.first + part.start)
+        )
         return prepare(
-            dit, context, c2w=segment.c2w[:, part], labels=segment.labels[:, part],
-            latent_shape=self.world.latent_shape, K=self.K, unit=self.world.spec.unit, cache=GradientCache(),
+            dit,
+            context,
+            c2w=segment.c2w[:, part],
+            labels=segment.labels[:, part],
+            latent_shape=self.material.world.latent_shape,
+            K=self.material.K,
+            unit=self.material.world.spec.unit,
+            cache=GradientCache(),
             rendered=rendered,
-        )  # fmt: skip
+        )
 
-    def _prepare_joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
+    def prepare_joint(self, dit: WorldDiT, segment: Segment) -> Prepared:
         """Encode C^tea for the whole segment."""
         before = segment.joint < segment.first[:, None]
         assert bool(before.all()), "the teacher's context ends where the segment begins"
-        return self._prepare(dit, segment, segment.joint, slice(0, self.num_latents), segment.rendered)
+        return self.prepare(dit, segment, segment.joint, slice(0, self.num_latents), segment.rendered)
 
     def generate_joint(self, dit: WorldDiT, segment: Segment, generator: torch.Generator) -> Tensor:
         """Denoise segments jointly with a teacher, (B, F, C, h, w)."""
-        prepared = self._prepare_joint(dit, segment)
-        noise = partial(self._noise, segment.latents.shape, generator)
-        return generate_chunk(prepared, noise(), self.world.config.sampler, renoise=noise)
+        prepared = self.prepare_joint(dit, segment)
+        noise = partial(self.noise, segment.latents.shape, generator)
+        return generate_chunk(prepared, noise(), self.material.world.config.sampler, renoise=noise)
 
-    def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        return torch.randn(shape, generator=generator).to(self.module.patch_embedding.weight.device)
+    def noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator).to(self.material.device)
 
-    def _preview_segment(
-        self, folder: Path, step: int, name: str, make: Callable[[Segment, torch.Generator], Tensor], *,
-        history: int | None = None, ahead: int = 1,
-    ) -> dict[str, float]:  # fmt: skip
+    def preview(
+        self,
+        folder: Path,
+        step: int,
+        name: str,
+        make: Callable[[Segment, torch.Generator], Tensor],
+        *,
+        history: int | None = None,
+        ahead: int = 1,
+    ) -> dict[str, float]:
         """Continue held-out clips by one segment after ``history`` true chunks, by default half of the clip.
 
         Returns how it compares with the truth; ``ahead`` as in ``cut``.
         """
-        total = (self.heldout.latents.shape[1] - 1) // self.chunk
-        entry = 1 + min(total // 2 if history is None else history, total - self.config.num_chunks)
-        count = min(NUM_CLIPS, len(self.heldout))
+        total = (self.material.heldout.latents.shape[1] - 1) // self.chunk
+        entry = 1 + min(total // 2 if history is None else history, total - self.material.config.num_chunks)
+        count = min(NUM_CLIPS, len(self.material.heldout))
         zeros = torch.zeros(count, dtype=torch.long)
-        segment = self.cut(self.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)), ahead=ahead)
+        segment = self.cut(
+            self.material.heldout, torch.arange(count), zeros + entry, zeros, list(range(count)), ahead=ahead
+        )
         made = make(segment, torch.Generator().manual_seed(0)).cpu()
         first = int(segment.first[0])
-        truth = self.heldout.latents[:count, : first + self.num_latents].float()
+        truth = self.material.heldout.latents[:count, : first + self.num_latents].float()
         path = folder / "samples" / f"{step:06d}-{name}.png"
-        vae = self.world.vae.to(self.module.patch_embedding.weight.device)
+        vae = self.material.world.vae.to(self.material.device)
         measure = partial(
-            symptoms, chunk_frames=self.world.spec.chunk_frames, period=vae.spatial_factor * self.module.config.patch
+            symptoms,
+            chunk_frames=self.material.world.spec.chunk_frames,
+            period=vae.spatial_factor * self.material.module.config.patch,
         )
         made = torch.cat([truth[:, :first], made], 1)
-        return compare(self.world, (made, truth), path, name, first, measure=measure)
+        return compare(self.material.world, (made, truth), path, name, first, measure=measure)

@@ -16,9 +16,8 @@ from ...base.rng import derive_seed
 from ...data.dataset import LatentDataset
 from ...geometry.action import keys_to_label
 from ...models.vae import to_frames, to_pixels
-from ...training.loop.trainer import OptimConfig
-from ...training.stages.denoise import DenoiseConfig
-from ...training.stages.teacher import TeacherStage
+from ...training.material import DenoiseConfig, Material
+from ...training.segments import Segments
 from ...world.world import World
 from .arms import Progress
 from .cases import PROTOCOL, Cases
@@ -48,10 +47,10 @@ class JointArm:
         for entry in range(1 + self.given, 1 + total, self.num_chunks):
             began, length = time.perf_counter(), min(self.num_chunks, 1 + total - entry)
             config = DenoiseConfig(num_chunks=length, policies=((self.world.config.memory.policy, 1.0),))
-            stage = TeacherStage(self.world, config, OptimConfig(batch=batch), data=data, heldout=None)
+            segments = Segments(Material(self.world, config, batch, data=data, heldout=None))
             zeros = torch.zeros_like(rows)
-            segment = stage.cut(data, rows, zeros + entry, zeros, rows.tolist())
-            made = stage.generate_joint(self.world.dit, segment, generator).cpu()
+            segment = segments.cut(data, rows, zeros + entry, zeros, rows.tolist())
+            made = segments.generate_joint(self.world.dit, segment, generator).cpu()
             first = int(segment.first[0])
             data.latents[:, first : first + made.shape[1]] = made
             for _ in range(length):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,9 +17,9 @@ from torch import Tensor
 from ...data.dataset import LatentDataset
 from ...diffusion.schedule import add_noise, inference_sigmas, predict_x0
 from ...world.world import World
+from ..chunks import Chunks, preview_policies
 from ..loop.trainer import OptimConfig
-from .denoise import DenoiseConfig
-from .memory import MemoryStage
+from ..material import DenoiseConfig, Material
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +30,21 @@ class ConsistencyConfig:
     """Euler steps from noise to data, under the sampler's shift; a multiple of the sampler's steps."""
 
 
-class ConsistencyStage(MemoryStage):
+class ConsistencyStage:
     """Causal consistency distillation with clean, recorded contexts."""
 
     def __init__(
-        self, world: World, config: DenoiseConfig, optim: OptimConfig, consistency: ConsistencyConfig, *,
-        data: LatentDataset, heldout: LatentDataset | None,
-    ) -> None:  # fmt: skip
-        super().__init__(world, config, optim, data=data, heldout=heldout)
+        self,
+        world: World,
+        config: DenoiseConfig,
+        optim: OptimConfig,
+        consistency: ConsistencyConfig,
+        *,
+        data: LatentDataset,
+        heldout: LatentDataset | None,
+    ) -> None:
+        self.material, self.module = Material(world, config, optim.batch, data=data, heldout=heldout), world.dit
+        self.chunks = Chunks(self.material)
         sampler, num_levels = world.config.sampler, consistency.num_levels
         if num_levels % sampler.num_steps:
             near = sampler.num_steps * (num_levels // sampler.num_steps + 1)
@@ -49,20 +57,24 @@ class ConsistencyStage(MemoryStage):
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Predict x0 as the average does one Euler step of the teacher nearer to the data."""
-        device, draws = self.module.patch_embedding.weight.device, self.config.draws
+        device, draws, chunks = self.material.device, self.material.config.draws, self.chunks
         self.teacher.to(device)
-        bank, target, renders = self._targets(generator)
-        rendered = self._drawn(renders, generator)
-        context = self._context(bank, target, generator)
+        bank, target, renders = chunks.targets(generator)
+        rendered = self.material.drawn(renders, generator)
+        context = chunks.context(bank, target, generator)
         x0 = target.latents.repeat_interleave(draws, 0)
-        index = torch.randint(len(self.levels) - 1, (len(x0), 1), generator=generator).expand(-1, self.chunk)
+        index = torch.randint(len(self.levels) - 1, (len(x0), 1), generator=generator).expand(-1, self.material.chunk)
         now, after = self.levels[index].to(device), self.levels[index + 1].to(device)
         x = add_noise(x0.to(device), torch.randn(x0.shape, generator=generator).to(device), now)
         with torch.no_grad():
-            slope = self._encode(self.teacher, context, target, rendered).velocity(x, 1000 * now)
+            slope = chunks.encode(self.teacher, context, target, rendered).velocity(x, 1000 * now)
             nearer = x + (after - now)[..., None, None, None] * slope
             goal = predict_x0(
-                nearer, self._encode(self.target, context, target, rendered).velocity(nearer, 1000 * after), after
+                nearer, chunks.encode(self.target, context, target, rendered).velocity(nearer, 1000 * after), after
             )
-        made = predict_x0(x, self._encode(self.module, context, target, rendered).velocity(x, 1000 * now), now)
+        made = predict_x0(x, chunks.encode(self.module, context, target, rendered).velocity(x, 1000 * now), now)
         return (made - goal).square().mean(), {"error": float((made.detach() - x0.to(device)).square().mean())}
+
+    def preview(self, folder: Path, step: int) -> dict[str, float]:
+        """Return paths of held-out clips after a true outward half, under several memory policies."""
+        return preview_policies(self.material, folder, step)

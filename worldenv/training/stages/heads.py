@@ -40,9 +40,15 @@ class HeadsStage:
     """Trains a world's depth head; everything else of the world stays as it is."""
 
     def __init__(
-        self, world: World, config: HeadsConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
+        self,
+        world: World,
+        config: HeadsConfig,
+        optim: OptimConfig,
+        *,
+        data: Path,
+        heldout: Path | None,
         max_clips: int | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.optim = config, optim
         self.module = world.require_depth_head()
         generator = torch.Generator().manual_seed(derive_seed(optim.seed, "decoded"))
@@ -107,10 +113,11 @@ def depth_errors(
     relative = ((found - truth).abs() / truth).flatten()
     scale = (found.log() - truth.log()).flatten(1).median(1).values.abs()
     return {
-        "depth_median": float(relative.median()), "depth_mean": float(relative.mean()),
+        "depth_median": float(relative.median()),
+        "depth_mean": float(relative.mean()),
         "depth_scale": float(scale.median()),  # of whole frames
         "depth_expected": float(error.median()),
-    }  # fmt: skip
+    }
 
 
 def _grey(

@@ -108,8 +108,10 @@ class PoseStage:
         def pairs(values: Tensor, first: slice, second: slice) -> Tensor:
             return torch.cat([values[:, first].flatten(0, 1), values[:, second].flatten(0, 1)])
 
-        first, second = ((pairs(maps[0], *order), pairs(maps[1], *order), pairs(maps[2], *order))
-                         for order in ((before, after), (after, before)))  # fmt: skip
+        first, second = (
+            (pairs(maps[0], *order), pairs(maps[1], *order), pairs(maps[2], *order))
+            for order in ((before, after), (after, before))
+        )
         truth = relative(pairs(c2w, before, after), pairs(c2w, after, before)).float().to(pixels.device)
         near = pairs(inverse_depth, before, after).flatten(1).to(pixels.device)
         guess, found = self.module.compare(first, second)
@@ -119,8 +121,9 @@ class PoseStage:
         figures = {
             "turn_deg": float(rotation.norm(dim=-1).mean().rad2deg()),
             "move_m": float(translation.norm(dim=-1).mean()),
-            "flow_px": float(flow.detach()), "inverse_depth": float(depth.detach()),
-        }  # fmt: skip
+            "flow_px": float(flow.detach()),
+            "inverse_depth": float(depth.detach()),
+        }
         return loss, figures
 
     def _error(self, found: Measurement, truth: Tensor, inverse_depth: Tensor) -> Tensor:
@@ -190,10 +193,11 @@ class PoseStage:
             errors = motion_error(found, relative(c2w[:, :-1], c2w[:, 1:]))
             rotation, translation = (error.norm(dim=-1).flatten() for error in errors)
             figures |= {
-                f"{name}_deg": float(rotation.median().rad2deg()), f"{name}_m": float(translation.median()),
+                f"{name}_deg": float(rotation.median().rad2deg()),
+                f"{name}_m": float(translation.median()),
                 f"{name}_deg_95": float(rotation.quantile(0.95).rad2deg()),
                 f"{name}_m_95": float(translation.quantile(0.95)),
-            }  # fmt: skip
+            }
             tracks[name] = chain(c2w[:, 0], found)
         plot_tracks(folder / "samples" / f"{step:06d}.png", self.heldout["truth"].c2w[:NUM_PREVIEW], tracks)
         return figures

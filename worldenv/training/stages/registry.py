@@ -28,13 +28,15 @@ from ..encode import encode_recording, recording_digest, recording_name
 from ..loop.parallel import process_state
 from ..loop.protocols import Stage
 from ..loop.trainer import OptimConfig, Trainer
+from ..material import DenoiseConfig
 from ..renders import RendersConfig
+from .bidirectional import BidirectionalStage
+from .causal import CausalStage
 from .consistency_distill import ConsistencyConfig, ConsistencyStage
 from .context_forcing import ContextForcingConfig, ContextForcingStage
-from .denoise import BidirectionalStage, CausalStage, DenoiseConfig
 from .heads import HeadsConfig, HeadsStage
 from .memory import MemoryStage
-from .rolling import RollingConfig, RollingStage
+from .rolling import RollingConfig, rolling_stage
 from .teacher import TeacherStage
 from .vae import DecoderStage, VAELossConfig, VAEStage
 
@@ -153,9 +155,14 @@ def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> 
 
 def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     return VAEStage(
-        world, config.vae_loss, config.optim, data=config.data, heldout=config.heldout,
-        max_clips=config.max_clips, fresh=config.init is None,
-    )  # fmt: skip
+        world,
+        config.vae_loss,
+        config.optim,
+        data=config.data,
+        heldout=config.heldout,
+        max_clips=config.max_clips,
+        fresh=config.init is None,
+    )
 
 
 def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
@@ -186,7 +193,7 @@ def _latents(world: World, config: TrainConfig, out: Path) -> tuple[LatentDatase
     return data, encode(config.heldout, max_clips=64, renders=replace(config.renders, generated=0.0))
 
 
-def _denoise_stage(kind: type[BidirectionalStage]) -> Callable[[World, TrainConfig, Path], Stage]:
+def _denoise_stage(kind: Callable[..., Stage]) -> Callable[[World, TrainConfig, Path], Stage]:
     def make(world: World, config: TrainConfig, out: Path) -> Stage:
         data, heldout = _latents(world, config, out)
         return kind(world, config.denoise, config.optim, data=data, heldout=heldout)
@@ -242,10 +249,16 @@ def _rolling_stage(world: World, config: TrainConfig, out: Path) -> Stage:
         raise ValueError("stage 'rolling' trains for a rolling window; set [sampler] rolling = true")
     teacher = _teacher("rolling", world, config)
     data, heldout = _latents(world, config, out)
-    return RollingStage(
-        world, config.denoise, config.optim, config.context_forcing, config.rolling, teacher=teacher, data=data,
+    return rolling_stage(
+        world,
+        config.denoise,
+        config.optim,
+        config.context_forcing,
+        config.rolling,
+        teacher=teacher,
+        data=data,
         heldout=heldout,
-    )  # fmt: skip
+    )
 
 
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
@@ -263,9 +276,14 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
 
 
 def run_stage(
-    stage: str, config: ConfigT, make: Callable[[ConfigT], Stage], out: Path, *, resume: bool,
+    stage: str,
+    config: ConfigT,
+    make: Callable[[ConfigT], Stage],
+    out: Path,
+    *,
+    resume: bool,
     evaluate: Callable[[], Mapping[str, float]] | None = None,
-) -> tuple[Stage, Provenance]:  # fmt: skip
+) -> tuple[Stage, Provenance]:
     """Train what ``make`` builds for this process's share of the batch; return it with the account of it.
 
     With ``evaluate`` what was best by its ``score`` is kept instead of the last.
@@ -280,9 +298,13 @@ def run_stage(
     settings = to_dict(config) | _contents(config)
     settings["optim"].pop("steps")
     trainer = Trainer(
-        task, config.optim, out, resume=resume, run={"stage": stage, "config": settings},
+        task,
+        config.optim,
+        out,
+        resume=resume,
+        run={"stage": stage, "config": settings},
         evaluate=evaluate,
-    )  # fmt: skip
+    )
     console.print(f"{stage}: {sum(p.numel() for p in task.module.parameters()) / 1e6:.2f} M parameters")
     trainer.train()
     done = Provenance(
@@ -309,9 +331,13 @@ def _contents(config: RunConfig) -> dict[str, str]:
 
 
 def train(
-    stage: str, config: TrainConfig, out: Path, *, resume: bool = False,
+    stage: str,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
     evaluate: Callable[[World], Mapping[str, float]] | None = None,
-) -> World:  # fmt: skip
+) -> World:
     """Run one stage and write the resulting world to ``out``.
 
     ``evaluate`` says how good a world is, in figures one of which is its ``score``; it is asked at the beginning and
@@ -330,9 +356,13 @@ def train(
 
         world.starts = make_starts(world.spec, config.num_starts)
     task, done = run_stage(
-        stage, config, lambda shared: STAGES[stage](world, shared, out), out, resume=resume,
+        stage,
+        config,
+        lambda shared: STAGES[stage](world, shared, out),
+        out,
+        resume=resume,
         evaluate=None if evaluate is None else lambda: evaluate(world),
-    )  # fmt: skip
+    )
     if isinstance(task, VAEStage):
         task.measure_latents()
     if isinstance(task, ContextForcingStage) and config.teacher is not None:

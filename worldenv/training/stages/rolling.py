@@ -18,9 +18,10 @@ from ...engine.window import hold_action
 from ...models.dit import WorldDiT
 from ...world.world import World
 from ..loop.trainer import OptimConfig
+from ..material import DenoiseConfig
+from ..rollouts import ChunkRollouts
 from ..segments import Segment
 from .context_forcing import ContextForcingConfig, ContextForcingStage
-from .denoise import DenoiseConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,36 +35,28 @@ class RollingConfig:
     action in front is held, as in an environment. In the others every chunk knows its action from the beginning."""
 
 
-class RollingStage(ContextForcingStage):
-    """Distribution matching of segments that a rolling window made after true histories."""
+class RollingRollouts:
+    """Segments that a rolling window makes, or, for a share of them, one chunk after the other."""
 
-    def __init__(
-        self, world: World, config: DenoiseConfig, optim: OptimConfig, forcing: ContextForcingConfig,
-        rolling: RollingConfig, *, teacher: WorldDiT, data: LatentDataset, heldout: LatentDataset | None,
-    ) -> None:  # fmt: skip
-        if world.config.dit.render_input:
-            raise ValueError("[dit] render_input: a rolling window is not rendered; distil a transformer without it")
-        super().__init__(world, config, optim, forcing, teacher=teacher, data=data, heldout=heldout)
-        self.rolling = rolling
+    def __init__(self, chunks: ChunkRollouts, config: RollingConfig) -> None:
+        self.chunks, self.config, self.segments, self.sampler = chunks, config, chunks.segments, chunks.sampler
+        self.material, self.chunk = chunks.segments.material, chunks.chunk
+        self.ahead = chunks.sampler.num_steps
 
-    def _draw_rollout(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
+    def draw(self, generator: torch.Generator) -> tuple[Segment, Tensor]:
+        """Draw a batch of segments and generate them, (B, F, C, h, w)."""
         kind, knows = torch.rand(2, generator=generator).tolist()
-        if kind >= self.rolling.share:
-            return super()._draw_rollout(generator)
-        segment = self._after_history(generator, ahead=self.ahead)
+        if kind >= self.config.share:
+            return self.chunks.draw(generator)
+        segment = self.chunks.after_history(generator, ahead=self.ahead)
         turn = int(torch.randint(self.sampler.num_steps, (1,), generator=generator))
-        return segment, self.roll(segment, generator, turn=turn, held=knows < self.rolling.held)
-
-    @property
-    def ahead(self) -> int:
-        """Chunks of a window."""
-        return self.sampler.num_steps
+        return segment, self.roll(segment, generator, turn=turn, held=knows < self.config.held)
 
     def finished(self, segment: Segment, generator: torch.Generator) -> Tensor:
         """Generate a segment with windows that know all actions; what leaves them in front, (B, F, C, h, w)."""
-        last = self.config.num_chunks + self.sampler.num_steps - 2  # the window that has the last chunk in front
+        last = self.material.config.num_chunks + self.sampler.num_steps - 2  # the window with the last chunk in front
         self.roll(segment, generator, turn=last % self.sampler.num_steps, held=False)
-        index = segment.first[:, None] + torch.arange(self.num_latents)
+        index = segment.first[:, None] + torch.arange(self.segments.num_latents)
         return segment.bank.latents[torch.arange(len(index))[:, None], index]
 
     def roll(self, segment: Segment, generator: torch.Generator, *, turn: int, held: bool) -> Tensor:
@@ -72,8 +65,8 @@ class RollingStage(ContextForcingStage):
         These windows do not overlap and cover every chunk once, at mixed levels. They alone are scored and let
         gradients flow; they know every chunk's action. The others hold the front's if ``held``.
         """
-        steps, count = self.sampler.num_steps, self.config.num_chunks
-        x, scored = segment.latents[:, :0].to(self.module.patch_embedding.weight.device), list[Tensor]()
+        steps, count = self.sampler.num_steps, self.material.config.num_chunks
+        x, scored = segment.latents[:, :0].to(self.material.device), list[Tensor]()
         for number in range(range(turn, count + steps - 1, steps)[-1] + 1):
             front, scores = max(0, number + 1 - steps), number % steps == turn
             with torch.no_grad():
@@ -87,12 +80,12 @@ class RollingStage(ContextForcingStage):
             if number + 1 >= steps:
                 segment.put(slice(front * self.chunk, (front + 1) * self.chunk), x[:, : self.chunk])
                 x = x[:, self.chunk :]
-        return torch.cat(scored, 1)[:, : self.num_latents]
+        return torch.cat(scored, 1)[:, : self.segments.num_latents]
 
     def _chunks(self, segment: Segment, num_chunks: int, generator: torch.Generator) -> Tensor:
         """Draw noise of so many chunks."""
         batch, _, *latent = segment.latents.shape
-        return self._noise(torch.Size([batch, num_chunks * self.chunk, *latent]), generator)
+        return self.segments.noise(torch.Size([batch, num_chunks * self.chunk, *latent]), generator)
 
     def _prepare_window(self, segment: Segment, front: int, *, held: bool) -> Prepared:
         """Encode the context of the window that begins with chunk ``front``; behind the segment its action is held."""
@@ -102,4 +95,34 @@ class RollingStage(ContextForcingStage):
         path = torch.cat([before[:, None], segment.c2w], 1)[:, start : start + known + 1]
         c2w, labels = hold_action(path, segment.labels[:, start : start + known], length + 1 - path.shape[1])
         window = replace(segment, first=segment.first + start, c2w=c2w, labels=labels)
-        return self._prepare(self.module, window, segment.chosen[front], slice(0, length))
+        return self.segments.prepare(self.material.module, window, segment.chosen[front], slice(0, length))
+
+
+def rolling_stage(
+    world: World,
+    config: DenoiseConfig,
+    optim: OptimConfig,
+    forcing: ContextForcingConfig,
+    rolling: RollingConfig,
+    *,
+    teacher: WorldDiT,
+    data: LatentDataset,
+    heldout: LatentDataset | None,
+) -> ContextForcingStage:
+    """Make the stage: distribution matching of segments that a rolling window made after true histories.
+
+    Raises:
+        ValueError: for a transformer that takes renders in.
+    """
+    if world.config.dit.render_input:
+        raise ValueError("[dit] render_input: a rolling window is not rendered; distil a transformer without it")
+    return ContextForcingStage(
+        world,
+        config,
+        optim,
+        forcing,
+        teacher=teacher,
+        data=data,
+        heldout=heldout,
+        roll=lambda chunks: RollingRollouts(chunks, rolling),
+    )

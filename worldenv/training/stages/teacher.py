@@ -12,23 +12,42 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...data.dataset import LatentDataset
 from ...diffusion.schedule import sample_sigmas
-from ..segments import JointStage
+from ...world.world import World
+from ..chunks import chunk_error
+from ..loop.trainer import OptimConfig
+from ..material import DenoiseConfig, Material
+from ..segments import Segments
 
 
-class TeacherStage(JointStage):
+class TeacherStage:
     """Flow matching on segments against C^tea."""
+
+    def __init__(
+        self,
+        world: World,
+        config: DenoiseConfig,
+        optim: OptimConfig,
+        *,
+        data: LatentDataset,
+        heldout: LatentDataset | None,
+    ) -> None:
+        self.material, self.module = Material(world, config, optim.batch, data=data, heldout=heldout), world.dit
+        self.segments = Segments(self.material)
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Denoise one segment per sample, ``draws`` times, against one encoding of its context."""
-        segment, draws = self._segment(generator), self.config.draws
+        config, segments = self.material.config, self.segments
+        segment, draws = segments.draw(generator), config.draws
         batch = len(segment.first)
-        segment = segment.without_labels(torch.rand(batch, generator=generator) < self.config.label_dropout)
-        prepared = self._prepare_joint(self.module, segment).repeat(draws)
-        sigmas = sample_sigmas((batch * draws, 1), shift=self.config.shift, generator=generator)
+        segment = segment.without_labels(torch.rand(batch, generator=generator) < config.label_dropout)
+        prepared = segments.prepare_joint(self.module, segment).repeat(draws)
+        sigmas = sample_sigmas((batch * draws, 1), shift=config.shift, generator=generator)
         x0 = segment.latents.repeat_interleave(draws, 0)
-        return self._chunk_error(prepared, x0, sigmas, generator).mean(), {}
+        return chunk_error(prepared, x0, sigmas, generator).mean(), {}
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Denoise the segment after the true outward half of held-out clips."""
-        return self._preview_segment(folder, step, "teacher", partial(self.generate_joint, self.module))
+        make = partial(self.segments.generate_joint, self.module)
+        return self.segments.preview(folder, step, "teacher", make)

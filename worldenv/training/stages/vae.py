@@ -58,9 +58,15 @@ class CodecStage:
     """Windows of frames, and what their reconstruction is worth on held-out ones."""
 
     def __init__(
-        self, world: World, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
+        self,
+        world: World,
+        config: VAELossConfig,
+        optim: OptimConfig,
+        *,
+        data: Path,
+        heldout: Path | None,
         max_clips: int | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         assert isinstance(world.vae, VAE)
         self.vae, self.config, self.optim = world.vae, config, optim
         self.data = PixelDataset(data, max_clips=max_clips)
@@ -94,9 +100,16 @@ class VAEStage(CodecStage):
     """Trains encoder and decoder on random windows."""
 
     def __init__(
-        self, world: World, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
-        max_clips: int | None, fresh: bool,
-    ) -> None:  # fmt: skip
+        self,
+        world: World,
+        config: VAELossConfig,
+        optim: OptimConfig,
+        *,
+        data: Path,
+        heldout: Path | None,
+        max_clips: int | None,
+        fresh: bool,
+    ) -> None:
         super().__init__(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
         self.module = self.vae
         if fresh:
@@ -141,8 +154,12 @@ class Discriminator(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        sizes = ((3, width, (3, 4, 4), (1, 2, 2)), (width, 2 * width, (3, 4, 4), (1, 2, 2)),
-                 (2 * width, 4 * width, (3, 3, 3), (2, 1, 1)), (4 * width, 1, (1, 3, 3), (1, 1, 1)))  # fmt: skip
+        sizes = (
+            (3, width, (3, 4, 4), (1, 2, 2)),
+            (width, 2 * width, (3, 4, 4), (1, 2, 2)),
+            (2 * width, 4 * width, (3, 3, 3), (2, 1, 1)),
+            (4 * width, 1, (1, 3, 3), (1, 1, 1)),
+        )
         layers: list[nn.Module] = []
         for size in sizes:
             layers += [spectral_norm(nn.Conv3d(*size, padding=(0, 1, 1))), nn.LeakyReLU(0.2)]
@@ -161,9 +178,15 @@ class DecoderStage(CodecStage):
     """Trains the decoder alone, against a discriminator that learns along."""
 
     def __init__(
-        self, world: World, config: VAELossConfig, optim: OptimConfig, *, data: Path, heldout: Path | None,
+        self,
+        world: World,
+        config: VAELossConfig,
+        optim: OptimConfig,
+        *,
+        data: Path,
+        heldout: Path | None,
         max_clips: int | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
         if config.num_frames < 9:
             raise ValueError(f"vae_loss.num_frames={config.num_frames}; the discriminator needs windows of 9 or more")
@@ -187,9 +210,11 @@ class DecoderStage(CodecStage):
         real, fake = self.discriminator(pixels), self.discriminator(output.detach())
         detection = F.softplus(-real).mean() + F.softplus(fake).mean()
         figures = {
-            "psnr": float(psnr_of(mse.detach(), peak=2)), "deceit": float(deceit.detach()),
-            "detection": float(detection.detach()), "weight": float(weight),
-        }  # fmt: skip
+            "psnr": float(psnr_of(mse.detach(), peak=2)),
+            "deceit": float(deceit.detach()),
+            "detection": float(detection.detach()),
+            "weight": float(weight),
+        }
         return reconstruction + weight * deceit + detection, figures
 
     def _balance(self, reconstruction: Tensor, deceit: Tensor) -> Tensor:

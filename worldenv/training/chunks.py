@@ -1,0 +1,146 @@
+"""Single chunks with the memory of what lies before them (WorldPlay 3.3, supplement A)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..base.log import console
+from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
+from ..engine.rollout import Prepared, Rendered, prepare
+from ..memory.bank import MemoryBank
+from ..memory.config import with_policy
+from ..memory.context import Context, gather
+from ..memory.select import Query, select
+from ..models.dit import WorldDiT
+from ..models.kv_cache import GradientCache
+from .material import Material
+from .preview import preview_rollout
+
+
+class Chunks:
+    """Draws chunks that need memory, reconstitutes their contexts and denoises them."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self.needed, self.every = material.data.chunks(chunk_latents=material.chunk, need=material.config.need)
+        if len(self.needed) < len(self.every):
+            console.print(f"{len(self.needed)} of {len(self.every)} chunks need memory")
+        if not len(self.needed):
+            console.print("no chunk needs memory (or the recording has no depth): sampling from all of them")
+            self.needed = self.every
+
+    def targets(self, generator: torch.Generator) -> tuple[MemoryBank, Context, Tensor | None]:
+        """Draw (clip, entry) pairs; return the histories before them, the chunks, and what is rendered of those."""
+        batch = self.material.batch
+        need = torch.rand(batch, generator=generator) < self.material.config.necessary
+        a = self.needed[torch.randint(len(self.needed), (batch,), generator=generator)]
+        b = self.every[torch.randint(len(self.every), (batch,), generator=generator)]
+        clips, entries = torch.where(need[:, None], a, b).unbind(1)
+        first = self.material.chunk * (entries - 1) + 1
+        index = first[:, None] + torch.arange(self.material.chunk)
+        rows = clips[:, None]
+        target = Context(
+            self.material.data.latents[rows, index].float(),
+            self.material.data.c2w[rows, index],
+            self.material.data.labels[rows, index],
+            entries[:, None].expand(-1, self.material.chunk),
+        )
+        history = self.material.bank(self.material.data, clips, torch.arange(int(first.max())).expand(batch, -1))
+        return replace(history, length=first), target, self.material.renders(clips, index)
+
+    def context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
+        """Reconstitute each row's context under a policy drawn for it (context dropout)."""
+        index = self.choose(bank, target.c2w, *self.draw_policies(len(bank.length), generator))
+        return gather(bank, index, self.material.layout, first=self.material.kept(bank.length))
+
+    def draw_policies(self, batch: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+        """Draw the number of a policy and a seed of its choices for each row."""
+        shares = torch.tensor([share for _, share in self.material.config.policies])
+        pick = torch.multinomial(shares, batch, replacement=True, generator=generator)
+        return pick, torch.randint(2**31, (batch,), generator=generator).tolist()
+
+    def choose(self, bank: MemoryBank, c2w: Tensor, pick: Tensor, seeds: list[int]) -> Tensor:
+        """Index the context of a coming chunk with these poses under each row's policy, (B, S)."""
+        index = None
+        for i, (name, _) in enumerate(self.material.config.policies):
+            config = with_policy(self.material.world.config.memory, name)
+            if not bool((pick == i).any()):
+                continue
+            found = select(bank, Query(c2w, seeds), config, self.material.layout).index
+            index = found if index is None else torch.where((pick == i)[:, None], found, index)
+        assert index is not None
+        return index
+
+    def noised(self, context: Context, generator: torch.Generator) -> Context:
+        """Noise each context chunk at its own level, or leave a sample's context clean."""
+        low, high = self.material.config.context_noise
+        batch, slots = context.entry.shape
+        levels = torch.rand(batch, slots, generator=generator)
+        # Latents of one entry share the level drawn for the entry's first slot.
+        first = (context.entry[:, :, None] == context.entry[:, None, :]).float().argmax(2)
+        sigmas = low + (high - low) * levels.gather(1, first)
+        clean = torch.rand(batch, 1, generator=generator) < self.material.config.clean_context
+        sigmas = torch.where(clean, 0.0, sigmas)
+        noise = torch.randn(context.latents.shape, generator=generator)
+        timesteps = torch.where(clean, CONTEXT_TIMESTEP, 1000 * sigmas)
+        return replace(context, latents=add_noise(context.latents, noise, sigmas), timesteps=timesteps)
+
+    def draws_loss(
+        self, context: Context, target: Context, generator: torch.Generator, rendered: Rendered | None = None
+    ) -> Tensor:
+        """Flow matching of M noise draws of the chunk against one encoding of its context, as at inference."""
+        slots = context.entry.shape[1]
+        labels = self.material.drop_labels(torch.cat([context.labels, target.labels], 1), generator)
+        context, target = replace(context, labels=labels[:, :slots]), replace(target, labels=labels[:, slots:])
+        prepared = self.encode(self.material.module, context, target, rendered)
+        x0 = target.latents.repeat_interleave(self.material.config.draws, 0)
+        sigmas = sample_sigmas((len(x0), 1), shift=self.material.config.shift, generator=generator)
+        return chunk_error(prepared, x0, sigmas, generator).mean()
+
+    def encode(self, dit: WorldDiT, context: Context, target: Context, rendered: Rendered | None = None) -> Prepared:
+        """Encode a context for ``draws`` noisy copies of each row's target."""
+        prepared = prepare(
+            dit,
+            context,
+            c2w=target.c2w,
+            labels=target.labels,
+            latent_shape=self.material.world.latent_shape,
+            K=self.material.K,
+            unit=self.material.world.spec.unit,
+            cache=GradientCache(),
+            rendered=rendered,
+        )
+        return prepared.repeat(self.material.config.draws)
+
+    def need_weights(self, clips: Tensor, num_chunks: int) -> Tensor:
+        """Weigh chunks so that those which need memory count for the share ``necessary``, (B, num_chunks), mean 1."""
+        needs = torch.zeros(len(self.material.data), num_chunks + 1, dtype=torch.bool)
+        needs[self.needed[:, 0], self.needed[:, 1].clamp(max=num_chunks)] = True
+        needs = needs[clips, 1:]
+        share = needs.float().mean().clamp(0.05, 0.95)
+        goal = torch.tensor(min(self.material.config.necessary, 1.0)).maximum(share)
+        return torch.where(needs, goal / share, (1 - goal) / (1 - share))
+
+
+def chunk_error(prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the flow-matching error of a chunk at one noise level per row (B, 1); (B,)."""
+    device = prepared.mask.device
+    noise = torch.randn(x0.shape, generator=generator).to(device)
+    x0, level = x0.to(device), sigmas.expand(-1, x0.shape[1]).to(device)
+    velocity = prepared.velocity(add_noise(x0, noise, level), 1000 * level)
+    return (velocity - (noise - x0)).square().mean((1, 2, 3, 4))
+
+
+def preview_policies(m: Material, folder: Path, step: int) -> dict[str, float]:
+    """Return paths of held-out clips after a true outward half, under several memory policies."""
+    total = m.heldout.latents.shape[1]
+    num_true = 1 + (total - 1) // 2 // m.chunk * m.chunk
+    result: dict[str, float] = {}
+    recorded = ("worldscape",) if m.config.cached else ()
+    for policy in ("worldplay", *recorded, "recent", "none"):
+        result |= preview_rollout(m.world, m.heldout, folder, step, num_latents=total, policy=policy, num_true=num_true)
+    return result

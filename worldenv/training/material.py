@@ -1,0 +1,103 @@
+"""What the transformer's stages are made of: recorded latents, how they are drawn, noised and rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..data.dataset import LatentDataset
+from ..engine.rollout import Rendered
+from ..geometry.camera import normalise_intrinsics
+from ..memory.bank import MemoryBank
+from ..memory.config import Layout
+from ..models.dit import WorldDiT
+from ..world.world import World
+from .renders import drawn as draw_renders
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseConfig:
+    """Windows and noise of the transformer stages."""
+
+    num_chunks: int = 4
+    """Chunks per window in the stages without memory, and that a teacher denoises jointly (61 frames are 4 chunks)."""
+    shift: float = 2.0
+    """Shift of the training noise levels; grows with the number of tokens."""
+    draws: int = 4
+    """Noise draws of a chunk against one encoding of its context (``memory``)."""
+    context_noise: tuple[float, float] = (0.016, 0.3)
+    """Noise levels of context chunks (``memory``), uniform; the reference uses 0.016 to 0.5."""
+    clean_context: float = 0.25
+    """Share of samples whose context is clean, labelled as at inference."""
+    necessary: float = 0.8
+    """Share of samples whose chunk needs memory."""
+    need: float = 0.15
+    """A chunk needs memory if this share of its surface was seen before the temporal window and not in it."""
+    cached: float = 0.0
+    """Share of steps on whole clips, each chunk against the recorded keys and values of its past, as ``worldscape``
+    memory keeps them (``memory``)."""
+    single: float = 0.0
+    """The same in chunks of one latent, so that one world can also be stepped latent by latent."""
+    forcing: float = 0.2
+    """Share of steps on contiguous windows with a noise level per chunk (diffusion forcing)."""
+    policies: tuple[tuple[str, float], ...] = (("worldplay", 0.7), ("recent", 0.12), ("none", 0.08), ("random", 0.1))
+    """Memory policies and their shares (context dropout)."""
+    teacher_memory: Literal["aligned", "per_latent"] = "aligned"
+    """Whether a joint teacher sees what its chunks see, or the single latents that its segment overlaps with most: the
+    misaligned context of WorldPlay's figure 8a."""
+    render_dropout: float = 0.18
+    """Share of samples to which rendered memory shows nothing, where the transformer takes it in."""
+    label_dropout: float = 0.1
+    """Share of samples whose key labels are replaced by 0."""
+
+
+class Material:
+    """A world's transformer, and encoded recordings to train it on."""
+
+    def __init__(
+        self, world: World, config: DenoiseConfig, batch: int, *, data: LatentDataset, heldout: LatentDataset | None
+    ) -> None:
+        self.world, self.config, self.batch = world, config, batch
+        self.data, self.heldout = data, data if heldout is None else heldout
+        spec = world.spec
+        self.chunk = spec.chunk_latents
+        self.layout = Layout(self.chunk)
+        self.K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
+
+    @property
+    def module(self) -> WorldDiT:
+        """The transformer."""
+        return self.world.dit
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return self.module.patch_embedding.weight.device
+
+    def kept(self, first: Tensor) -> Tensor | None:
+        """Return what ``gather`` keeps indices by: the first latents' (B,), or nothing where memory is reframed."""
+        return None if self.world.config.memory.reframe else first
+
+    @staticmethod
+    def bank(data: LatentDataset, clips: Tensor, index: Tensor) -> MemoryBank:
+        rows = clips[:, None]
+        length = torch.full((len(clips),), index.shape[1])
+        return MemoryBank(data.latents[rows, index].float(), data.c2w[rows, index], data.labels[rows, index], length)
+
+    def renders(self, clips: Tensor, index: Tensor) -> Tensor | None:
+        """Fetch what is rendered of latents ``index`` (B, F) of some clips, (B, R, F, C + 1, h, w)."""
+        renders = self.data.renders
+        return None if renders is None else renders[clips[:, None], :, index].transpose(1, 2)
+
+    def drawn(self, renders: Tensor | None, generator: torch.Generator) -> Rendered | None:
+        """Draw what rendered memory shows of latents, (B, R, F, C + 1, h, w), if the transformer takes it in."""
+        if renders is None or not self.module.config.render_input:
+            return None
+        return draw_renders(renders, dropout=self.config.render_dropout, generator=generator).to(self.device)
+
+    def drop_labels(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        keep = torch.rand(len(labels), 1, generator=generator) >= self.config.label_dropout
+        return labels * keep

@@ -1,0 +1,71 @@
+"""Windows of consecutive chunks, denoised together: the stages before there is a memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
+from ..engine.rollout import to_device
+from ..memory.bank import MemoryBank
+from ..memory.context import Context, condition, context_mask
+from ..models.types import Conditioning
+from .material import Material
+from .preview import preview_rollout
+
+
+def window_loss(m: Material, generator: torch.Generator, *, causal: bool) -> Tensor:
+    """Denoise ``num_chunks`` chunks after a clean latent; causal: a noise level per chunk, block-causal mask."""
+    batch, num = m.batch, m.config.num_chunks
+    bank, renders = draw_windows(m, num, generator)
+    entry = m.layout.entry_of(torch.arange(1 + num * m.chunk)).expand(batch, -1)
+    levels = sample_sigmas((batch, num if causal else 1), shift=m.config.shift, generator=generator)
+    levels = levels.expand(-1, num).repeat_interleave(m.chunk, 1)
+    sigmas = torch.cat([torch.zeros(batch, 1), levels], 1)
+    start = Context(bank.latents[:, :1], bank.c2w[:, :1], bank.labels[:, :1], entry[:, :1])
+    cond = condition(start, bank.c2w[:, 1:], bank.labels[:, 1:], K=m.K, unit=m.world.spec.unit)
+    timesteps = torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP)
+    cond = replace(cond, timesteps=timesteps, labels=m.drop_labels(cond.labels, generator))
+    mask = context_mask(entry) if causal else None
+    return _flow_matching(m, bank.latents, sigmas, cond, mask, generator, renders)
+
+
+def _flow_matching(
+    m: Material,
+    latents: Tensor,
+    sigmas: Tensor,
+    cond: Conditioning,
+    mask: Tensor | None,
+    generator: torch.Generator,
+    renders: Tensor | None,
+) -> Tensor:
+    """Mean squared error of the velocity on the noised latents, those with sigma > 0."""
+    device = m.device
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy = add_noise(latents, noise, sigmas).to(device)
+    mask = None if mask is None else mask.to(device)
+    rendered = m.drawn(renders, generator)
+    known = None if rendered is None else (rendered.latents, rendered.known)
+    velocity = m.module(noisy, to_device(cond, device), mask=mask, render=known)
+    error = (velocity - (noise - latents).to(device)).square().mean((2, 3, 4))
+    weight = (sigmas > 0).to(device).float()
+    return (error * weight).sum() / weight.sum()
+
+
+def draw_windows(m: Material, num_chunks: int, generator: torch.Generator) -> tuple[MemoryBank, Tensor | None]:
+    """Draw contiguous chunk-aligned windows of 1 + num_chunks * chunk latents, and what is rendered of them."""
+    total = 1 + num_chunks * m.chunk
+    clips = torch.randint(len(m.data), (m.batch,), generator=generator)
+    offsets = (m.data.latents.shape[1] - total) // m.chunk + 1
+    starts = m.chunk * torch.randint(offsets, (m.batch,), generator=generator)
+    index = starts[:, None] + torch.arange(total)
+    return m.bank(m.data, clips, index), m.renders(clips, index)
+
+
+def preview_window(m: Material, folder: Path, step: int) -> dict[str, float]:
+    """Generate held-out clips from their first latent along their own paths; compare with the truth."""
+    num_latents = 1 + m.chunk * m.config.num_chunks
+    return preview_rollout(m.world, m.heldout, folder, step, num_latents=num_latents, policy="recent", num_true=1)
