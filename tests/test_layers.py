@@ -164,6 +164,13 @@ def test_libraries_are_imported_only_where_they_belong() -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_stage_inherits_from_another() -> None:
+    for path in sorted((ROOT / "worldenv" / "training" / "stages").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Stage"):
+                assert not node.bases, f"{path.name}: {node.name}"
+
+
 def test_kernels_need_torch_and_triton_only() -> None:
     known = {"torch", "triton", "worldenv_kernels", *sys.stdlib_module_names}
     for module, is_package, path in sources():

@@ -54,7 +54,7 @@ def gradient_loss(
     return F.l1_loss(a.diff(dim=-1), b.diff(dim=-1)) + F.l1_loss(a.diff(dim=-2), b.diff(dim=-2))
 
 
-class CodecStage:
+class Frames:
     """Windows of frames, and what their reconstruction is worth on held-out ones."""
 
     def __init__(
@@ -68,7 +68,7 @@ class CodecStage:
         max_clips: int | None,
     ) -> None:
         assert isinstance(world.vae, VAE)
-        self.vae, self.config, self.optim = world.vae, config, optim
+        self.vae, self.config, self.batch = world.vae, config, optim.batch
         self.data = PixelDataset(data, max_clips=max_clips)
         self.heldout = PixelDataset(heldout, max_clips=64) if heldout else self.data
         for part in (self.data, self.heldout):
@@ -76,7 +76,7 @@ class CodecStage:
 
     def pixels(self, generator: torch.Generator) -> Tensor:
         """Draw a batch of windows, (B, T, 3, H, W) in [-1, 1]."""
-        frames = self.data.sample(self.optim.batch, self.config.num_frames, generator)
+        frames = self.data.sample(self.batch, self.config.num_frames, generator)
         device = self.vae.decoder.head.conv.weight.device
         if self.vae.latent_mean.device != device:
             self.vae.to(device)  # the loop moves what is trained, which may be the decoder alone
@@ -96,7 +96,7 @@ class CodecStage:
         return {"heldout_psnr": float(psnr), "contrast": float(contrast.mean()), "motion": float(motion)}
 
 
-class VAEStage(CodecStage):
+class VAEStage:
     """Trains encoder and decoder on random windows."""
 
     def __init__(
@@ -110,15 +110,16 @@ class VAEStage(CodecStage):
         max_clips: int | None,
         fresh: bool,
     ) -> None:
-        super().__init__(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
+        self.frames = Frames(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
+        self.vae, self.config = self.frames.vae, config
         self.module = self.vae
         if fresh:
-            frames = self.data.sample(256, PREVIEW_FRAMES, torch.Generator().manual_seed(optim.seed))
+            frames = self.frames.data.sample(256, PREVIEW_FRAMES, torch.Generator().manual_seed(optim.seed))
             self.vae.init_linear(to_pixels(frames))
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch through a sampled posterior."""
-        pixels = self.pixels(generator)
+        pixels = self.frames.pixels(generator)
         mean, log_variance = self.vae.posterior(pixels)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         z = (mean + (0.5 * log_variance).exp() * noise).transpose(1, 2)
@@ -127,6 +128,10 @@ class VAEStage(CodecStage):
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         loss = mse + self.config.gradient * gradient_loss(output, pixels) + self.config.kl * kl
         return loss, {"psnr": float(psnr_of(mse.detach(), peak=2)), "kl": float(kl.detach())}
+
+    def preview(self, folder: Path, step: int) -> dict[str, float]:
+        """Reconstruct held-out windows; report PSNR, contrast and motion, save truth above reconstruction."""
+        return self.frames.preview(folder, step)
 
     @torch.no_grad()
     def measure_latents(self) -> None:
@@ -140,7 +145,7 @@ class VAEStage(CodecStage):
         self.vae.latent_scale.fill_(1)
         latents = []
         for i in range(32):
-            frames = self.data.sample(8, self.config.num_frames, torch.Generator().manual_seed(i))
+            frames = self.frames.data.sample(8, self.config.num_frames, torch.Generator().manual_seed(i))
             pixels = to_pixels(frames).to(self.vae.latent_mean.device)
             latents.append(self.vae.encode(pixels).movedim(2, 0).flatten(1))
         values = torch.cat(latents, 1)
@@ -174,7 +179,7 @@ class Discriminator(nn.Module):
         return logits.float()
 
 
-class DecoderStage(CodecStage):
+class DecoderStage:
     """Trains the decoder alone, against a discriminator that learns along."""
 
     def __init__(
@@ -187,7 +192,8 @@ class DecoderStage(CodecStage):
         heldout: Path | None,
         max_clips: int | None,
     ) -> None:
-        super().__init__(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
+        self.frames = Frames(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
+        self.vae, self.config = self.frames.vae, config
         if config.num_frames < 9:
             raise ValueError(f"vae_loss.num_frames={config.num_frames}; the discriminator needs windows of 9 or more")
         self.discriminator = Discriminator()
@@ -195,7 +201,7 @@ class DecoderStage(CodecStage):
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct, deceive, detect: the decoder's and the discriminator's losses, neither moving the other."""
-        pixels = self.pixels(generator)
+        pixels = self.frames.pixels(generator)
         with torch.no_grad():
             latents = self.vae.encode(pixels)
         level = self.config.latent_noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
@@ -216,6 +222,10 @@ class DecoderStage(CodecStage):
             "weight": float(weight),
         }
         return reconstruction + weight * deceit + detection, figures
+
+    def preview(self, folder: Path, step: int) -> dict[str, float]:
+        """Reconstruct held-out windows; report PSNR, contrast and motion, save truth above reconstruction."""
+        return self.frames.preview(folder, step)
 
     def _balance(self, reconstruction: Tensor, deceit: Tensor) -> Tensor:
         """Return the ratio of both gradients' norms at the decoder's last layer, at most MAX_BALANCE."""
