@@ -99,13 +99,17 @@ def parse_settings(settings: Sequence[str]) -> Settings:
     found: Settings = {"sampler": {}, "memory": {}}
     for setting in settings:
         place, sign, value = setting.partition("=")
-        part, _, key = place.partition(".")
-        if part not in found or not (key and sign):
+        part, *names = place.split(".")
+        if part not in found or not sign or not names or not all(names):
             raise ValueError(f"setting {setting!r}: write sampler.KEY=VALUE or memory.KEY=VALUE, as in world.toml")
+        *tables, key = names
+        into = found[part]
+        for table in tables:
+            into = into.setdefault(table, {})
         try:
-            found[part][key] = json.loads(value)
+            into[key] = json.loads(value)
         except json.JSONDecodeError:
-            found[part][key] = value
+            into[key] = value
     return found
 
 
