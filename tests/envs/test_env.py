@@ -159,8 +159,29 @@ def test_keys_for_playing(tiny_world: World) -> None:
     keys = env.get_keys_to_action()
     assert {chr(k[0]) for k in keys} == set("wsda")
     assert keys[(ord("d"),)] == 2, "turn right"
-    with pytest.raises(ValueError, match="basic"):
+    with pytest.raises(ValueError, match="basic5"):
         WorldEnv(task="revisit", world=tiny_world, device="cpu", action_mode="camera").get_keys_to_action()
+
+
+def test_gymnasium_plays_it(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody touches a key and the agent stands; w is pressed and it walks; escape ends the game."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pygame = pytest.importorskip("pygame")
+    from gymnasium.utils.play import play
+
+    walked: list[float] = []
+
+    def note(before: Any, after: Any, action: int, *rest: Any) -> None:
+        walked.append(float(rest[-1]["c2w"][2, 3]))
+        key = {2: pygame.K_w, 4: pygame.K_ESCAPE}.get(len(walked))
+        if key is not None:
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+
+    env = gym.make(IDS[1], world=tiny_world, device="cpu", render_mode="rgb_array", action_mode="basic5")
+    assert env.metadata["render_fps"] == 2
+    assert isinstance(env.metadata["render_fps"], int)
+    play(env, fps=1000, callback=note, seed=0)
+    assert walked[:4] == pytest.approx([0, 0, 1, 2])
 
 
 def test_every_gymnasium_single_env_wrapper_we_name_works(tiny_world: World) -> None:

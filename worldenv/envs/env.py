@@ -13,9 +13,11 @@ from gymnasium.vector import AutoresetMode
 from .core import EnvCore
 from .vector_env import WorldVectorEnv
 
-# pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order.
+# pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order. Without a key it takes
+# action 0, which goes forward in ``basic`` and stands still in ``basic5``.
 PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
-    "basic": {(ord("w"),): 0, (ord("s"),): 1, (ord("d"),): 2, (ord("a"),): 3}
+    "basic": {(ord(key),): action for action, key in enumerate("wsda")},
+    "basic5": {(ord(key),): action for action, key in enumerate("wsda", start=1)},
 }
 
 
@@ -28,7 +30,7 @@ class WorldEnv(gym.Env[Any, Any]):
         kwargs: see ``WorldVectorEnv``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1.5}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
 
     def __init__(self, *, time_limit: int | None = 0, **kwargs: Any) -> None:
         if time_limit != 0:
@@ -69,10 +71,10 @@ class WorldEnv(gym.Env[Any, Any]):
         return self.row.chunk_frames
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
-        """Return the keyboard mapping for ``gymnasium.utils.play`` (w, s, d, a; ``basic`` actions)."""
+        """Return the keyboard mapping for ``gymnasium.utils.play``: w, s, d, a of ``basic5`` or ``basic``."""
         mode = self.core.config.action_mode
         if mode not in PLAY_KEYS:
-            raise ValueError(f"no keyboard mapping for action_mode={mode!r}; use action_mode='basic'")
+            raise ValueError(f"no keyboard mapping for action_mode={mode!r}; use action_mode='basic5'")
         return dict(PLAY_KEYS[mode])
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": ["rgb_array"],
-        "render_fps": 1.5,
+        "render_fps": 2,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
@@ -54,7 +55,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise ValueError(f"render_mode={render_mode!r}; choose 'rgb_array' or None")
         self.core: EnvCore = make_core(num_envs=num_envs, **kwargs)
         self.autoreset_mode = autoreset(autoreset_mode)
-        fps = self.core.spec.fps / self.core.spec.chunk_frames
+        fps = math.ceil(
+            self.core.spec.fps / self.core.spec.chunk_frames
+        )  # env steps a second: Gymnasium wants integers
         own = {"render_modes": ["rgb_array"], "render_fps": fps, "autoreset_mode": self.autoreset_mode}
         self.metadata = own | ({"torch": True} if output == "torch" else {})
         self.render_mode, self.output = render_mode, output
