@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -95,6 +96,23 @@ def test_steps_before_the_first_reset_are_refused(tiny_world: World) -> None:
         envs.step(np.zeros(3, int))
     with pytest.raises(ValueError, match="every row"):
         envs.reset(options={"reset_mask": np.array([True, False, True])})
+
+
+def test_a_closed_environment_is_not_stepped(tiny_world: World) -> None:
+    """Nor reset, copied or changed; closing it again does nothing."""
+    envs, env = make(tiny_world, 2), gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu")
+    envs.reset(seed=0)
+    env.reset(seed=0)
+    for one in (envs, env, envs, env):
+        one.close()
+    uses: list[Callable[[], Any]] = [
+        lambda: envs.step(np.array([0, 1])), envs.reset, lambda: envs.clone_state([0]), lambda: envs.fork([0], [1]),
+        lambda: envs.restore_state({}, [0]), lambda: envs.set_prompt("a maze"), lambda: envs.load_state("none"),
+        lambda: env.step(0), env.reset,
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(gym.error.ClosedEnvironmentError, match="of a closed environment; make another"):
+            use()
 
 
 def test_memory_chunks_on_request(tiny_world: World) -> None:

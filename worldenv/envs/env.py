@@ -43,6 +43,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a new episode; options as for the vector environment, without ``reset_mask``."""
+        self.row.check_open("reset")
         if "reset_mask" in (options or {}):
             raise ValueError("options['reset_mask'] is for vector environments")
         super().reset(seed=seed)
@@ -55,6 +56,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one chunk; an episode that has ended may go on."""
+        self.row.check_open("step")
         self.row.go_on()
         value = action if isinstance(action, torch.Tensor) else np.asarray(action)
         obs, reward, terminated, truncated, info = self.row.step(value[None])
@@ -78,7 +80,7 @@ class WorldEnv(gym.Env[Any, Any]):
         return dict(PLAY_KEYS[mode])
 
     def close(self) -> None:
-        """Stop the simulator, if there is one."""
+        """Stop the simulator, if there is one; afterwards nothing can be stepped."""
         self.row.close()
 
 
