@@ -67,7 +67,7 @@ def test_defaults_of_the_ids(tiny_world: World, env_id: str) -> None:
 def test_specs_survive_json(tiny_world_dir: Path, env_id: str) -> None:
     """Every argument is plain JSON, and the spec makes the same environment again."""
     kwargs = {"world": str(tiny_world_dir), "device": "cpu", "dtype": "float32", "action_mode": "keys",
-              "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2, "stack": 2}  # fmt: skip
+              "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2, "clip_actions": False}  # fmt: skip
     env = gym.make(env_id, **json.loads(json.dumps(kwargs)))
     assert env.spec is not None
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))
@@ -130,6 +130,18 @@ def test_bad_resets_leave_the_stream_of_episodes_alone(tiny_world: World) -> Non
         with pytest.raises((ValueError, gym.error.Error)):
             env.reset(**arguments)  # type: ignore[arg-type]
     np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
+
+
+def test_keywords_of_the_other_way_of_making_are_named(tiny_world: World) -> None:
+    for keyword, said in (
+        ({"num_envs": 4}, "'num_envs' is of gym.make_vec"), ({"autoreset_mode": "NextStep"}, "is of gym.make_vec"),
+        ({"obs_mod": "image"}, r"unknown keyword 'obs_mod'; did you mean 'obs_mode'\?; known are action_mode, "),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=said):
+            gym.make(IDS[1], world=tiny_world, **keyword)
+    for keyword, said in (({"time_limit": 4}, "is of gym.make; "), ({"wrld": "maze"}, "did you mean 'world'")):
+        with pytest.raises(TypeError, match=said):
+            gym.make_vec(IDS[1], num_envs=2, **keyword)
 
 
 def test_stepping_before_reset_is_refused(tiny_world: World) -> None:

@@ -11,7 +11,10 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from .core import EnvCore
-from .vector_env import WorldVectorEnv
+from .make import check_keywords
+from .vector_env import KEYWORDS, WorldVectorEnv
+
+VECTOR = "of gym.make_vec; gym.make makes one environment, which is reset by hand"
 
 # pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order. Without a key it takes
 # action 0, which goes forward in ``basic`` and stands still in ``basic5``.
@@ -33,6 +36,7 @@ class WorldEnv(gym.Env[Any, Any]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
 
     def __init__(self, *, time_limit: int | None = 0, **kwargs: Any) -> None:
+        check_keywords(kwargs, (*KEYWORDS, "time_limit"), dict.fromkeys(("num_envs", "autoreset_mode"), VECTOR))
         if time_limit != 0:
             kwargs["max_episode_steps"] = time_limit
         self.row = WorldVectorEnv(1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)

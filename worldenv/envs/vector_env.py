@@ -17,10 +17,13 @@ from torch import Tensor
 
 from ..base.rng import derive_seed
 from .core import EnvCore
-from .make import make_core
+from .make import check_keywords, make_core
 from .options import check_options, read_clip, read_images, read_mask, read_prompts, read_seeds, read_starts
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
+
+KEYWORDS = ("autoreset_mode", "render_mode", "output")
+"""What the class takes beside the arguments of ``make_core``."""
 
 
 class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -49,6 +52,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         output: str = "numpy",
         **kwargs: Any,
     ) -> None:
+        check_keywords(kwargs, KEYWORDS, {"time_limit": "of gym.make; gym.make_vec takes max_episode_steps"})
         if output not in ("numpy", "torch"):
             raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
         if render_mode not in (None, "rgb_array"):
