@@ -142,9 +142,9 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
     [
         ({"obs_mode": "smell"}, "image, stack"), ({"action_mode": "jump"}, "basic"),
         ({"memory": "elephant"}, "worldplay"), ({"memory": {"policies": 1}}, "policy"),
-        ({"dynamics": "dream"}, "'world' or 'sim'"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
+        ({"dynamics": "dream"}, "choose one of world, sim"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
         ({"backend": "fast"}, "choose auto, torch, onednn"), ({"capture": True}, "not of a world on cpu"),
-        ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, goal, c2w"),
+        ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, c2w, goal"),
         ({"task_options": {"reach": 1}}, "tolerance"), ({"num_envs": 0}, "at least 1"),
         ({"chunk_latents": -1}, "chunk_latents"), ({"num_steps": 0}, "num_steps"), ({"stack": 0}, "stack"),
         ({"max_episode_steps": -5}, "max_episode_steps"), ({"num_envs": 2.5}, "num_envs=2.5; pass a whole number"),
