@@ -142,7 +142,7 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
     [
         ({"obs_mode": "smell"}, "image, stack"), ({"action_mode": "jump"}, "basic"),
         ({"memory": "elephant"}, "worldplay"), ({"memory": {"policies": 1}}, "policy"),
-        ({"dynamics": "dream"}, "choose one of world, sim"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
+        ({"dynamics": "dream"}, "one of world, sim"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
         ({"backend": "fast"}, "choose auto, torch, onednn"), ({"capture": True}, "not of a world on cpu"),
         ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, c2w, goal"),
         ({"task_options": {"reach": 1}}, "tolerance"), ({"num_envs": 0}, "at least 1"),
