@@ -216,6 +216,15 @@ def test_the_packaged_world_is_trained_for_its_own_chunks_alone() -> None:
             gym.make_vec("worldenv/Revisit-v0", num_envs=1, **given)
 
 
+def test_a_world_without_start_views_says_which_task_it_has(tiny_world: World) -> None:
+    world = World(tiny_world.config, vae=tiny_world.vae, dit=tiny_world.dit)
+    for given in ({"task": "navigate"}, {"task": "revisit", "dynamics": "sim"}):
+        with pytest.raises(ValueError, match=r"no start views, and goals .* task='revisit' in the generated world"):
+            make(world, 1, **given)
+    envs = make(world, 1, "revisit")
+    assert envs.reset(seed=0, options={"image": np.full((H, W, 3), 9, np.uint8)})[0].shape == (1, H, W, 3)
+
+
 def test_chunk_latents_and_steps(tiny_world: World) -> None:
     envs = make(
         tiny_world, 1, "revisit", chunk_latents=1, num_steps=1, obs_mode="chunk", action_mode="camera_per_latent"

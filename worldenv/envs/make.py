@@ -104,7 +104,11 @@ def make_core(
     loaded = _load(world, device, dtype, backend)
     if generated:
         loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
-    starts = loaded.require_starts() if defaults.needs_goal or dynamics == "sim" else loaded.starts
+    if loaded.starts is None and (defaults.needs_goal or dynamics == "sim"):
+        raise ValueError(
+            f"world {loaded.config.name!r} has no start views, and goals and the simulator's maps come with them; "
+            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+        )
     limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = replace(config, max_episode_steps=None if limit in (None, -1) else limit)
     wanted = Wanted(
@@ -121,7 +125,7 @@ def make_core(
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
     if chunk_latents not in (None, stepped.spec.chunk_latents):
         raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {stepped.spec.chunk_latents}; leave it out")
-    return EnvCore(stepped, made, Episodes(starts), config)
+    return EnvCore(stepped, made, Episodes(loaded.starts), config)
 
 
 def _check_counts(**counts: int | None) -> None:
