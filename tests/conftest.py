@@ -20,7 +20,7 @@ from worldenv.models.dit import WorldDiT
 from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning
-from worldenv.world.config import WorldConfig
+from worldenv.world.config import Trained, WorldConfig
 from worldenv.world.world import Starts, World
 
 torch.set_num_threads(1)
@@ -29,7 +29,12 @@ torch.set_num_threads(1)
 def make_tiny_world() -> World:
     """Build a world of the packaged one's shape with a few thousand random weights and 64 start views."""
     torch.manual_seed(0)
-    config = WorldConfig(name="tiny", vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit)
+    config = WorldConfig(
+        name="tiny",
+        vae=PRESETS["tiny"].vae,
+        dit=PRESETS["tiny"].dit,
+        trained=Trained(chunk_latents=(1,), num_steps=(1, 2)),
+    )
     c2w = torch.eye(4, dtype=torch.float64).repeat(64, 1, 1)
     goals = c2w.clone()
     goals[:, 2, 3] = 3.0

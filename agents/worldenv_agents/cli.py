@@ -21,17 +21,19 @@ def train(arguments: list[str]) -> None:
 
     default = PPOConfig()
 
-    def run(*, out: Path, config: PPOConfig = default) -> None:
+    def run(*, out: Path, resume: bool = False, tensorboard: bool = False, config: PPOConfig = default) -> None:
         """Train PPO (Stable-Baselines3) on a vector env; every step of it is one batched call of the world's model.
 
-        Writes policy.safetensors, policy.json and log.jsonl (return and success rate per rollout). Afterwards:
-        worldenv-agents eval ppo:OUT random --env ID
+        Writes policy.safetensors, policy.json, log.jsonl (return and success rate per rollout), and after each update
+        a checkpoint. Afterwards: worldenv-agents eval ppo:OUT random --env ID
 
         Args:
             out: folder to write to.
+            resume: go on from the checkpoint in the folder, also with more --steps; the episodes under way are lost.
+            tensorboard: log to the folder for TensorBoard too (extra: tensorboard).
             config: what to learn on, and how.
         """
-        train_ppo(config, out=out, progress=True)
+        train_ppo(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
         print(f"wrote {out}; evaluate it: worldenv-agents eval ppo:{out} random --env {config.environment.env}")
 
     flags = (tyro.conf.OmitArgPrefixes,)

@@ -23,7 +23,9 @@ class EnvConfig:
     """Packaged name, directory or hub id."""
     dynamics: Literal["world", "sim"] | None = None
     """``world`` generates, ``sim`` is the simulator twin; by default what the id says."""
-    action_mode: Literal["basic", "discrete", "keys", "camera", "keys_per_latent", "camera_per_latent"] | None = None
+    action_mode: (
+        Literal["basic", "basic5", "discrete", "keys", "camera", "keys_per_latent", "camera_per_latent"] | None
+    ) = None
     """What an action is."""
     obs_mode: Literal["image", "stack", "dict"] | None = None
     """What an observation is."""

@@ -14,22 +14,23 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
 
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors, save_text
 from worldenv.base.config import from_dict, to_dict
-from worldenv.base.log import JsonlLog, progress_bar
+from worldenv.base.log import JsonlLog
+from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import SB3VecEnv
 
 from .environments import EnvConfig, make_envs
 from .features import WorldFeatures
+from .progress import Checkpoint, Progress, sb3_logger, steps_done
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE, LOG_FILE = "policy.json", "policy.safetensors", "log.jsonl"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,51 +174,60 @@ def channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
     return space
 
 
-class _Progress(BaseCallback):
-    """Moves a progress bar and writes one log line per rollout."""
-
-    def __init__(self, total: int, log: JsonlLog | None, *, show: bool) -> None:
-        super().__init__()
-        self.bar, self.log, self.total = progress_bar(), log, total
-        self.task = self.bar.add_task("ppo", total=total)
-        if show:
-            self.bar.start()
-
-    def _on_step(self) -> bool:
-        self.bar.update(self.task, completed=min(self.num_timesteps, self.total))
-        return True
-
-    def _on_rollout_end(self) -> None:
-        episodes, successes = self.model.ep_info_buffer, self.model.ep_success_buffer
-        if not episodes or successes is None:
-            return
-        mean_return = float(np.mean([e["r"] for e in episodes]))
-        success = float(np.mean(successes)) if successes else 0.0
-        self.bar.update(self.task, description=f"ppo  return {mean_return:6.2f}  success {success:4.0%}")
-        if self.log is not None:
-            self.log.write({"step": self.num_timesteps, "return": mean_return, "success": success})
-
-    def close(self) -> None:
-        """Leave the terminal and the log in order."""
-        self.bar.stop()
-        if self.log is not None:
-            self.log.file.close()
-
-
 def train(
-    config: PPOConfig, *, envs: VectorEnv[Any, Any, Any] | None = None, out: Path | None = None, progress: bool = False
+    config: PPOConfig,
+    *,
+    envs: VectorEnv[Any, Any, Any] | None = None,
+    out: Path | None = None,
+    progress: bool = False,
+    resume: bool = False,
+    tensorboard: bool = False,
 ) -> PPOPolicy:
     """Train a policy.
 
     Args:
         config: what and how.
         envs: an environment made already; by default the one that ``config.environment`` describes.
-        out: folder for the policy and ``log.jsonl``; None writes nothing.
+        out: folder for the policy, ``log.jsonl`` and a checkpoint after each update; None writes nothing.
         progress: show a progress bar.
+        resume: go on from the checkpoint in ``out``, if there is one, with its weights and optimizer and new episodes.
+        tensorboard: write what PPO logs to ``out`` for TensorBoard too.
+
+    Raises:
+        ValueError: if ``out`` holds a run and ``resume`` is false, or a run of another configuration.
+        ImportError: if TensorBoard is asked for and not installed.
     """
+    logger = sb3_logger(out if tensorboard else None)
+    done = 0 if out is None else steps_done(out / CHECKPOINT_FILE, to_dict(config), resume=resume)
     venv = VecMonitor(SB3VecEnv(make_envs(config.environment, config.num_envs) if envs is None else envs))
+    seed = derive_seed(config.seed, "resumed", done) % 2**32 if done else config.seed  # SB3's have 32 bits
+    model = build_model(config, venv, seed=seed)
+    model.set_logger(logger)
+    checkpoint = None if out is None else Checkpoint(out / CHECKPOINT_FILE, to_dict(config))
+    if done and checkpoint is not None:
+        checkpoint.load(model)
+    log = None if out is None else JsonlLog(out / LOG_FILE, resume_step=done)
+    callback = Progress(config.steps, log, checkpoint, show=progress)
+    try:
+        if done < config.steps:
+            model.learn(config.steps - done, callback=callback, reset_num_timesteps=not done)
+            callback.save()
+    finally:
+        callback.close()
+        logger.close()
+        if envs is None:
+            venv.close()
+    policy = PPOPolicy(model.policy.cpu(), config)
+    policy.network.set_training_mode(False)
+    if out is not None:
+        policy.save(out)
+    return policy
+
+
+def build_model(config: PPOConfig, venv: VecMonitor, *, seed: int) -> PPO:
+    """Set PPO up on an environment."""
     size = config.rollout * venv.num_envs
-    model = PPO(
+    return PPO(
         "MultiInputPolicy" if isinstance(venv.observation_space, spaces.Dict) else "MlpPolicy",
         venv,
         learning_rate=config.lr,
@@ -229,19 +239,6 @@ def train(
         clip_range=config.clip_range,
         ent_coef=config.entropy,
         policy_kwargs=network_options(config),
-        seed=config.seed,
+        seed=seed,
         device=config.device,
     )
-    model.set_logger(Logger(None, []))  # the default makes a folder of temporary files
-    callback = _Progress(config.steps, None if out is None else JsonlLog(out / LOG_FILE), show=progress)
-    try:
-        model.learn(config.steps, callback=callback)
-    finally:
-        callback.close()
-        if envs is None:
-            venv.close()
-    policy = PPOPolicy(model.policy.cpu(), config)
-    policy.network.set_training_mode(False)
-    if out is not None:
-        policy.save(out)
-    return policy

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from worldenv.base.checkpoint import load_tensors
+from worldenv.base.log import JsonlLog
 from worldenv.geometry.pose import look
 from worldenv_agents.environments import EnvConfig, make_envs
 from worldenv_agents.evaluate import evaluate, evaluate_named
@@ -69,7 +73,49 @@ def test_sampled_actions_follow_the_seed(make_blank: Callable[..., Any], tmp_pat
 
 def test_only_safetensors_and_json_are_written(make_blank: Callable[..., Any], tmp_path: Path) -> None:
     train(PPOConfig(rollout=4, steps=64), envs=make_blank(16, goals=GOAL), out=tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"policy.safetensors", "policy.json", "log.jsonl"}
+    written = {"policy.safetensors", "policy.json", "log.jsonl", "checkpoint.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+
+
+def test_a_run_goes_on_where_it_was(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    """With its weights, its optimizer and its log; not from the beginning, nor over another run."""
+    short, long = (PPOConfig(rollout=4, minibatch=16, epochs=1, steps=steps) for steps in (32, 96))
+    envs = make_blank(4, goals=GOAL, limit=2)
+    first = train(short, envs=envs, out=tmp_path).network.state_dict()
+    kept, header = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert header["steps"] == 32
+    assert all(torch.equal(kept[f"network.{name}"], value) for name, value in first.items())
+    with pytest.raises(ValueError, match="holds a run already; pass --resume"):
+        train(long, envs=envs, out=tmp_path)
+    with pytest.raises(ValueError, match="the run had another 'gamma'"):
+        train(replace(long, gamma=0.5), envs=envs, out=tmp_path, resume=True)
+    again = train(short, envs=envs, out=tmp_path, resume=True).network.state_dict()
+    assert all(torch.equal(again[name], value) for name, value in first.items()), "all steps are taken"
+    longer = train(long, envs=envs, out=tmp_path, resume=True).network.state_dict()
+    assert any(not torch.equal(longer[name], value) for name, value in first.items())
+    more, header = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert header["steps"] == 96
+    updates = {name: (float(kept[name]), float(more[name])) for name in kept if name.endswith(".step")}
+    assert set(updates.values()) == {(2.0, 6.0)}, "Adam counts on"
+    assert [line["step"] for line in JsonlLog.read(tmp_path / "log.jsonl")] == [16, 32, 48, 64, 80, 96]
+
+
+def test_tensorboard_is_an_extra(
+    make_blank: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'worldenv\[tensorboard\]'"):
+        train(PPOConfig(rollout=4, steps=16), envs=make_blank(4, goals=GOAL), out=tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_shows_what_is_learnt(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = PPOConfig(rollout=4, minibatch=16, epochs=1, steps=32)
+    train(config, envs=make_blank(4, goals=GOAL, limit=2), out=tmp_path, tensorboard=True)
+    shown = events.EventAccumulator(str(tmp_path)).Reload()
+    assert {"rollout/ep_rew_mean", "rollout/success_rate", "train/value_loss"} <= set(shown.Tags()["scalars"])
+    assert [event.step for event in shown.Scalars("rollout/ep_rew_mean")] == [16, 32]
 
 
 def test_training_is_a_function_of_the_seed(make_blank: Callable[..., Any]) -> None:

@@ -101,7 +101,9 @@ def test_paths_of_the_wrong_shape_are_refused() -> None:
         FollowPath(torch.eye(4).repeat(3, 2, 1, 1), steps=STEPS, num_latents=4).reset(2)
 
 
-@pytest.mark.parametrize("action_mode", ["basic", "discrete", "keys", "camera", "keys_per_latent", "camera_per_latent"])
+@pytest.mark.parametrize(
+    "action_mode", ["basic", "basic5", "discrete", "keys", "camera", "keys_per_latent", "camera_per_latent"]
+)
 def test_random_actions_fit_every_mode_and_follow_the_seed(action_mode: str, tiny_world: World) -> None:
     envs = gym.make_vec("worldenv/Navigate-v0", num_envs=3, world=tiny_world, action_mode=action_mode)
     first, second, other = (RandomPolicy(envs.single_action_space, seed=seed) for seed in (1, 1, 2))

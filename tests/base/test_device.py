@@ -26,6 +26,21 @@ def test_unknown_devices_are_refused_with_a_list() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "name", "said"),
+    [
+        (0, "cuda", "finds no GPU here; pass 'auto' or 'cpu'"),
+        (2, "cuda:2", "there are 2 GPUs; choose one of cuda:0 to"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch, count: int, name: str, said: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ValueError, match=said):
+        resolve_device(name)
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert not count or resolve_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(
     ("policy", "size", "expected"),
     [("passive", 9, 1), ("PASSIVE", 9, 1), ("passive", 10, 2), ("active", 9, 2), ("", 9, 2)],
 )

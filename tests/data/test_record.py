@@ -22,6 +22,7 @@ class Turntable(gym.Env[Any, Any]):
     """A picture whose brightness counts the steps; ends after 10, with a pose in its info if asked."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 24}  # noqa: RUF012
+    size = (16, 24)
 
     def __init__(self, render_mode: str | None = None, *, poses: bool = True) -> None:
         self.render_mode, self.poses = render_mode, poses
@@ -43,7 +44,7 @@ class Turntable(gym.Env[Any, Any]):
         return np.zeros(1, np.float32), 1.0, self.count >= 10, False, self._info()
 
     def render(self) -> Any:
-        return np.full((6, 8, 3), self.offset + self.count, np.uint8)
+        return np.full((*self.size, 3), self.offset + self.count, np.uint8)
 
 
 gym.register("test/Turntable-v0", entry_point=lambda **k: Turntable(**k), order_enforce=False, disable_env_checker=True)
@@ -91,7 +92,7 @@ def test_a_gym_env_with_poses(in_process: None, tmp_path: Path) -> None:
     assert frames == 5 * 17
     assert [len(list(read_shard(p))) for p in shard_paths(tmp_path)] == [2, 2, 1]
     for index, clip in enumerate(clips):
-        assert clip.frames.shape == (17, 6, 8, 3)
+        assert clip.frames.shape == (17, 16, 24, 3)
         assert clip.c2w is not None
         assert clip.K is not None
         assert clip.c2w.shape == (5, 4, 4)
@@ -108,7 +109,7 @@ def test_a_gym_env_without_poses(in_process: None, tmp_path: Path) -> None:
     assert clip.c2w is None
     assert clip.K is None
     assert clip.attributes["poses"] == "absent"
-    assert clip.frames.shape == (17, 6, 8, 3)
+    assert clip.frames.shape == (17, 16, 24, 3)
 
 
 def test_episodes_that_end_are_marked_and_restarted(in_process: None, tmp_path: Path) -> None:
@@ -133,6 +134,50 @@ def test_environments_without_pictures_are_refused(in_process: None, tmp_path: P
     source.env.unwrapped.render = lambda: None  # type: ignore[method-assign, assignment, return-value]
     with pytest.raises(ValueError, match="render"):
         source.clip(0)
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "said"),
+    [
+        ((210, 160), {}, "Turntable-v0 shows 160x210 frames; no stage trains on sides .* of 8: .* to, 160x208"),
+        ((16, 24), {"num_latents": 3}, "num_latents=3: no stage trains on clips this short; pass 4"),
+        (
+            (16, 24),
+            {"spec": WorldSpec(width=32, height=24)},
+            r"shows 24x16 frames, \[spec\] says 32x24; leave the size",
+        ),
+    ],
+)
+def test_what_no_stage_trains_on_is_refused_before_it_is_recorded(
+    in_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], changes: Any, said: str
+) -> None:
+    monkeypatch.setattr(Turntable, "size", size)
+    with pytest.raises(ValueError, match=said):
+        record(dataclasses.replace(GYM, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_without_three_colours_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turntable, "render", lambda self: np.zeros((16, 24, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, got uint8 \(16, 24, 4\)"):
+        GymSource("test/Turntable-v0", 4, 0, simulators=())
+
+
+def test_a_gym_recording_says_what_it_shows_and_lacks(
+    in_process: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(GYM, tmp_path)
+    written = json.loads((tmp_path / "recording.json").read_text())["spec"]
+    assert (written["width"], written["height"]) == (24, 16)
+    assert "24x16 frames. A recording of it has no keys: stages vae and decoder can train" in capsys.readouterr().err
+
+
+def test_ids_that_a_module_registers_are_gymnasiums() -> None:
+    """``module:Id-v0`` is an environment, ``module:Class`` someone's source."""
+    made = recording.make_source(dataclasses.replace(GYM, env="tests.data.test_record:test/Turntable-v0"))
+    assert isinstance(made, GymSource)
+    with pytest.raises(ValueError, match="unknown environment 'no_such:Thing-v0'"):
+        recording.make_source(dataclasses.replace(GYM, env="no_such:Thing-v0"))
 
 
 def test_resuming_records_missing_shards_only(in_process: None, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_defaults_of_the_ids(tiny_world: World, env_id: str) -> None:
 def test_specs_survive_json(tiny_world_dir: Path, env_id: str) -> None:
     """Every argument is plain JSON, and the spec makes the same environment again."""
     kwargs = {"world": str(tiny_world_dir), "device": "cpu", "dtype": "float32", "action_mode": "keys",
-              "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2, "stack": 2}  # fmt: skip
+              "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2, "clip_actions": False}  # fmt: skip
     env = gym.make(env_id, **json.loads(json.dumps(kwargs)))
     assert env.spec is not None
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))
@@ -132,6 +132,18 @@ def test_bad_resets_leave_the_stream_of_episodes_alone(tiny_world: World) -> Non
     np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
 
 
+def test_keywords_of_the_other_way_of_making_are_named(tiny_world: World) -> None:
+    for keyword, said in (
+        ({"num_envs": 4}, "'num_envs' is of gym.make_vec"), ({"autoreset_mode": "NextStep"}, "is of gym.make_vec"),
+        ({"obs_mod": "image"}, r"unknown keyword 'obs_mod'; did you mean 'obs_mode'\?; known are action_mode, "),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=said):
+            gym.make(IDS[1], world=tiny_world, **keyword)
+    for keyword, said in (({"time_limit": 4}, "is of gym.make; "), ({"wrld": "maze"}, "did you mean 'world'")):
+        with pytest.raises(TypeError, match=said):
+            gym.make_vec(IDS[1], num_envs=2, **keyword)
+
+
 def test_stepping_before_reset_is_refused(tiny_world: World) -> None:
     with pytest.raises(gym.error.ResetNeeded):
         WorldEnv(task="revisit", world=tiny_world, device="cpu").step(0)
@@ -159,8 +171,29 @@ def test_keys_for_playing(tiny_world: World) -> None:
     keys = env.get_keys_to_action()
     assert {chr(k[0]) for k in keys} == set("wsda")
     assert keys[(ord("d"),)] == 2, "turn right"
-    with pytest.raises(ValueError, match="basic"):
+    with pytest.raises(ValueError, match="basic5"):
         WorldEnv(task="revisit", world=tiny_world, device="cpu", action_mode="camera").get_keys_to_action()
+
+
+def test_gymnasium_plays_it(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody touches a key and the agent stands; w is pressed and it walks; escape ends the game."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pygame = pytest.importorskip("pygame")
+    from gymnasium.utils.play import play
+
+    walked: list[float] = []
+
+    def note(before: Any, after: Any, action: int, *rest: Any) -> None:
+        walked.append(float(rest[-1]["c2w"][2, 3]))
+        key = {2: pygame.K_w, 4: pygame.K_ESCAPE}.get(len(walked))
+        if key is not None:
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+
+    env = gym.make(IDS[1], world=tiny_world, device="cpu", render_mode="rgb_array", action_mode="basic5")
+    assert env.metadata["render_fps"] == 2
+    assert isinstance(env.metadata["render_fps"], int)
+    play(env, fps=1000, callback=note, seed=0)
+    assert walked[:4] == pytest.approx([0, 0, 1, 2])
 
 
 def test_every_gymnasium_single_env_wrapper_we_name_works(tiny_world: World) -> None:

@@ -11,7 +11,9 @@ from tests.envs.test_vector_env import FORWARD, LEFT, RIGHT, H, W, images, make
 from worldenv.world.world import World
 
 
-@pytest.mark.parametrize("mode", ["basic", "discrete", "keys", "keys_per_latent", "camera", "camera_per_latent"])
+@pytest.mark.parametrize(
+    "mode", ["basic", "basic5", "discrete", "keys", "keys_per_latent", "camera", "camera_per_latent"]
+)
 def test_every_action_mode_steps(tiny_world: World, mode: str) -> None:
     envs = make(tiny_world, 2, action_mode=mode)
     envs.reset(seed=0)

@@ -23,6 +23,7 @@ BAD_RESETS: list[tuple[dict[str, Any], str]] = [
     ({"options": {"start": 64}}, "64 start views"),
     ({"options": {"start": [0, 1, -1]}}, "64 start views"),
     ({"options": {"start": [0, 1]}}, "2 entries"),
+    ({"options": {"start": "abc"}}, "must be an index or one per env, got 'abc'"),
     ({"options": {"reset_mask": np.array([True, False])}}, "reset_mask"),
     ({"options": {"reset_mask": np.array([1, 0, 1])}}, "reset_mask"),
     ({"options": {"reset_mask": np.zeros(3, bool)}}, "no row"),

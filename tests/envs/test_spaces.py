@@ -34,6 +34,15 @@ def test_basic_actions(action: int, forward: float, yaw_deg: float) -> None:
     assert math.degrees(float(yaw_pitch(end)[0])) == pytest.approx(yaw_deg)
 
 
+def test_basic5_stands_still_first() -> None:
+    basic = command(torch.arange(4), "basic", EYE.repeat(4, 1, 1), SPEC)
+    with_stop = command(torch.arange(5), "basic5", EYE.repeat(5, 1, 1), SPEC)
+    assert torch.equal(with_stop.c2w[0], EYE.repeat(4, 1, 1))
+    assert with_stop.keys[0].tolist() == [[0, 0]] * 4
+    assert torch.equal(with_stop.keys[1:], basic.keys)
+    assert torch.equal(with_stop.c2w[1:], basic.c2w)
+
+
 def test_camera_actions_keep_their_size_and_get_the_nearest_label() -> None:
     camera = torch.tensor([[0.5, 0, 0, -0.3, 0]], dtype=torch.float64)
     commanded = command(camera, "camera", EYE, SPEC)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -97,6 +99,23 @@ def test_steps_before_the_first_reset_are_refused(tiny_world: World) -> None:
         envs.reset(options={"reset_mask": np.array([True, False, True])})
 
 
+def test_a_closed_environment_is_not_stepped(tiny_world: World) -> None:
+    """Nor reset, copied or changed; closing it again does nothing."""
+    envs, env = make(tiny_world, 2), gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu")
+    envs.reset(seed=0)
+    env.reset(seed=0)
+    for one in (envs, env, envs, env):
+        one.close()
+    uses: list[Callable[[], Any]] = [
+        lambda: envs.step(np.array([0, 1])), envs.reset, lambda: envs.clone_state([0]), lambda: envs.fork([0], [1]),
+        lambda: envs.restore_state({}, [0]), lambda: envs.set_prompt("a maze"), lambda: envs.load_state("none"),
+        lambda: env.step(0), env.reset,
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(gym.error.ClosedEnvironmentError, match="of a closed environment; make another"):
+            use()
+
+
 def test_memory_chunks_on_request(tiny_world: World) -> None:
     assert "memory_chunks" not in make(tiny_world, 1).reset(seed=0)[1]
     envs = make(tiny_world, 2, report_memory=True)
@@ -107,7 +126,7 @@ def test_memory_chunks_on_request(tiny_world: World) -> None:
 def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
     envs = make(tiny_world, 2, "revisit", render_mode="rgb_array")
     assert envs.metadata["render_modes"] == ["rgb_array"]
-    assert envs.metadata["render_fps"] == 24 / 16
+    assert envs.metadata["render_fps"] == 2
     obs, _ = envs.reset(seed=0)
     np.testing.assert_array_equal(np.stack(envs.render()), obs)  # type: ignore[arg-type]
     obs = envs.step(np.array([0, 1]))[0]
@@ -123,12 +142,18 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
     [
         ({"obs_mode": "smell"}, "image, stack"), ({"action_mode": "jump"}, "basic"),
         ({"memory": "elephant"}, "worldplay"), ({"memory": {"policies": 1}}, "policy"),
-        ({"dynamics": "dream"}, "'world' or 'sim'"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
+        ({"dynamics": "dream"}, "one of world, sim"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
         ({"backend": "fast"}, "choose auto, torch, onednn"), ({"capture": True}, "not of a world on cpu"),
-        ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, goal, c2w"),
+        ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, c2w, goal"),
         ({"task_options": {"reach": 1}}, "tolerance"), ({"num_envs": 0}, "at least 1"),
         ({"chunk_latents": -1}, "chunk_latents"), ({"num_steps": 0}, "num_steps"), ({"stack": 0}, "stack"),
-        ({"max_episode_steps": -5}, "max_episode_steps"),
+        ({"max_episode_steps": -5}, "max_episode_steps"), ({"num_envs": 2.5}, "num_envs=2.5; pass a whole number"),
+        ({"stack": True, "obs_mode": "stack"}, "stack=True; pass a whole"), ({"obs_keys": []}, "offers image, c2w"),
+        ({"obs_keys": ["image"], "obs_mode": "image"}, r"obs_keys=\['image'\] is for obs_mode='dict', and this one is"),
+        ({"stack": 2}, "stack=2 is for obs_mode='stack'"), ({"clip_actions": True}, "clip_actions=True is for camera"),
+        ({"prompt": "a maze"}, "takes no prompt"), ({"dynamics": "sim", "num_steps": 4}, "num_steps=4 is for gen"),
+        ({"dynamics": "sim", "capture": True}, "capture=True is for generated"),
+        ({"dynamics": "tests.envs.test_foreign:Painted", "report_memory": True}, "has a memory to explain; Painted"),
     ],
 )  # fmt: skip
 def test_bad_arguments_say_what_to_use(tiny_world: World, kwargs: dict[str, Any], message: str) -> None:
@@ -157,6 +182,47 @@ def test_memory_by_table(tiny_world: World) -> None:
     for _ in range(3):
         envs.step(np.array([0]))
     assert envs.core.dynamics.history.selection.index.tolist() == [[5, 6, 7, 8]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("stochastic", "given", "said"),
+    [
+        (True, {"chunk_latents": 3}, "chunk_latents=3: world 'tiny' was trained for 1, 4, and"),
+        (True, {"num_steps": 3}, "num_steps=3: world 'tiny' was trained for 1, 2, 4, and"),
+        (True, {"num_steps": 8}, "num_steps=8"),
+        (False, {"num_steps": 3}, "trained for 1, 2, 4 or more, and"),
+        (False, {"num_steps": 8}, None),
+        (True, {"chunk_latents": 1, "num_steps": 2}, None),
+        (True, {"chunk_latents": 4, "num_steps": 4}, None),
+    ],
+)
+def test_a_world_is_stepped_as_it_was_trained(
+    tiny_world: World, stochastic: bool, given: dict[str, int], said: str | None
+) -> None:
+    """Chunks and steps of another number are a smear; more steps are not where the sampler follows the ODE."""
+    sampler = replace(tiny_world.config.sampler, stochastic=stochastic)
+    config = replace(tiny_world.config, sampler=sampler)
+    world = World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
+    if said is None:
+        make(world, 1, **given)
+    else:
+        with pytest.raises(ValueError, match=said):
+            make(world, 1, **given)
+
+
+def test_the_packaged_world_is_trained_for_its_own_chunks_alone() -> None:
+    for given in ({"chunk_latents": 1}, {"num_steps": 1}, {"num_steps": 16}):
+        with pytest.raises(ValueError, match="world 'maze' was trained for 4, and others show a smear"):
+            gym.make_vec("worldenv/Revisit-v0", num_envs=1, **given)
+
+
+def test_a_world_without_start_views_says_which_task_it_has(tiny_world: World) -> None:
+    world = World(tiny_world.config, vae=tiny_world.vae, dit=tiny_world.dit)
+    for given in ({"task": "navigate"}, {"task": "revisit", "dynamics": "sim"}):
+        with pytest.raises(ValueError, match=r"no start views, and goals .* task='revisit' in the generated world"):
+            make(world, 1, **given)
+    envs = make(world, 1, "revisit")
+    assert envs.reset(seed=0, options={"image": np.full((H, W, 3), 9, np.uint8)})[0].shape == (1, H, W, 3)
 
 
 def test_chunk_latents_and_steps(tiny_world: World) -> None:

@@ -22,7 +22,7 @@ from worldenv.training.renders import RendersConfig
 from worldenv.training.stages.context_forcing import ContextForcingConfig
 from worldenv.training.stages.registry import STAGES, TrainConfig, _start_world, train
 from worldenv.training.stages.vae import VAELossConfig
-from worldenv.world.config import Provenance
+from worldenv.world.config import Provenance, Trained
 from worldenv.world.world import World
 
 SPEC = WorldSpec(width=32, height=32)
@@ -204,6 +204,19 @@ def test_a_world_that_is_a_vae_takes_the_sizes_asked_for(tiny_world: World, reco
     World(tiny_world.with_stage(done), vae=tiny_world.vae, dit=tiny_world.dit).save_pretrained(tmp_path)
     config = config_for(recording, tmp_path)
     assert _start_world("teacher", config).dit.config == config.dit
+
+
+@pytest.mark.parametrize(
+    ("stage", "single", "further"), [("memory", 0.3, (1,)), ("memory", 0.0, ()), ("causal", 0.3, ())]
+)
+def test_a_world_says_whether_it_was_trained_latent_by_latent(
+    tiny_world: World, recording: Path, tmp_path: Path, stage: str, single: float, further: tuple[int, ...]
+) -> None:
+    tiny_world.save_pretrained(tmp_path)
+    config = config_for(recording, tmp_path)
+    denoise = dataclasses.replace(config.denoise, single=single)
+    world = _start_world(stage, dataclasses.replace(config, denoise=denoise, dit=tiny_world.config.dit))
+    assert world.config.trained == Trained(chunk_latents=further)
 
 
 def test_an_evaluation_decides_which_world_is_written(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:

@@ -33,13 +33,23 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto`` into the best device there is."""
+    """Turn ``auto`` into the best device there is.
+
+    Raises:
+        ValueError: on an unknown device, or a GPU that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if not count:
+        raise ValueError(f"device={name!r}, but torch {torch.__version__} finds no GPU here; pass 'auto' or 'cpu'")
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(f"device={name!r}, but there are {count} GPUs; choose one of cuda:0 to cuda:{count - 1}")
+    return device
 
 
 def stateful(function: Function) -> Function:

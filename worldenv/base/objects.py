@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -26,9 +26,14 @@ def find_object(value: Any, known: Mapping[str, Any], *, what: str) -> Any:
         return known[value]
     if ":" in value:
         return import_object(value, what=what)
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(known)}, or package.module:Class{hint}")
+    choice = f"choose one of {', '.join(known)}, or package.module:Class"
+    raise ValueError(f"unknown {what} {value!r}; {choice}{nearest(value, known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return what an error says of the known name that is nearest to a wrong one; nothing if none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def import_object(name: str, *, what: str) -> Any:

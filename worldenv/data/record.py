@@ -11,7 +11,7 @@ import multiprocessing.util
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -72,7 +72,7 @@ def make_source(config: RecordConfig) -> Source:
     """Open a source: a simulator by name, someone else's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
         return SOURCES[config.env](config)
-    if ":" in config.env:
+    if config.env.partition(":")[2].isidentifier():  # ``module:Id-v0`` is Gymnasium's
         made: Source = import_object(config.env, what="source")(config)
         return made
     return GymSource(config.env, config.num_latents, config.first_seed, simulators=tuple(SOURCES))
@@ -82,9 +82,11 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
     """Record what is missing in ``out`` and return the number of frames written now.
 
     Raises:
-        ValueError: if ``out`` holds a recording of another configuration, or the source does not exist.
+        ValueError: if ``out`` holds a recording of another configuration, the source does not exist, or no stage could
+            train on a recording of it.
         OSError: if the disk is full; finished shards stay, and the same command goes on from there.
     """
+    config = _as_shown(config)
     out.mkdir(parents=True, exist_ok=True)
     _check_manifest(config, out)
     size = config.clips_per_shard
@@ -104,6 +106,24 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
         pool.close()
         pool.join()  # lets the workers close their engines
     return frames
+
+
+def _as_shown(config: RecordConfig) -> RecordConfig:
+    """Return the configuration with the size of frames that a Gymnasium environment shows, and say what it lacks."""
+    if config.env in SOURCES:
+        return config
+    source = make_source(config)
+    source.close()
+    if not isinstance(source, GymSource):
+        return config
+    spec, plain, shown = config.spec, WorldSpec(), (source.width, source.height)
+    if (spec.width, spec.height) not in (shown, (plain.width, plain.height)):
+        raise ValueError(
+            f"{config.env} shows {source.width}x{source.height} frames, [spec] says {spec.width}x{spec.height}; leave "
+            "the size out: what an environment shows is recorded as it is"
+        )
+    console.print(f"{config.env} shows {source.width}x{source.height} frames. A recording of it {source.limits}")
+    return replace(config, spec=replace(spec, width=source.width, height=source.height))
 
 
 def _shard(out: Path, k: int) -> Path:

@@ -61,6 +61,10 @@ class EnvCore:
         self.dynamics, self.task, self.episodes, self.config = dynamics, task, episodes, config
         self.spec: WorldSpec = dynamics.spec
         self.num_envs = dynamics.num_envs
+        if config.report_memory:
+            require(dynamics, Explained, "report_memory=True")
+        if config.prompt and not self._has_text:
+            raise ValueError(f"prompt={config.prompt!r}, but this world takes no prompt; leave it out")
         latent_shape = dynamics.latent_shape if isinstance(dynamics, Latent) else None
         self.action_space: spaces.Space[Any] = action_space(config.action_mode, self.spec.chunk_latents)
         self.observation_space: spaces.Space[Any] = observation_space(
@@ -262,8 +266,9 @@ class EnvCore:
             "n_frames": torch.full((self.num_envs,), num_frames),
             "is_success": success.clone(),
         }
-        if self.config.report_memory and isinstance(self.dynamics, Explained):
-            info |= {f"memory_{name}": value for name, value in self.dynamics.explain().items()}
+        if self.config.report_memory:
+            explained = require(self.dynamics, Explained, "report_memory=True").explain()
+            info |= {f"memory_{name}": value for name, value in explained.items()}
         return info
 
 

@@ -11,11 +11,16 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from .core import EnvCore
-from .vector_env import WorldVectorEnv
+from .make import check_keywords
+from .vector_env import KEYWORDS, WorldVectorEnv
 
-# pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order.
+VECTOR = "of gym.make_vec; gym.make makes one environment, which is reset by hand"
+
+# pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order. Without a key it takes
+# action 0, which goes forward in ``basic`` and stands still in ``basic5``.
 PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
-    "basic": {(ord("w"),): 0, (ord("s"),): 1, (ord("d"),): 2, (ord("a"),): 3}
+    "basic": {(ord(key),): action for action, key in enumerate("wsda")},
+    "basic5": {(ord(key),): action for action, key in enumerate("wsda", start=1)},
 }
 
 
@@ -28,9 +33,10 @@ class WorldEnv(gym.Env[Any, Any]):
         kwargs: see ``WorldVectorEnv``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1.5}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
 
     def __init__(self, *, time_limit: int | None = 0, **kwargs: Any) -> None:
+        check_keywords(kwargs, (*KEYWORDS, "time_limit"), dict.fromkeys(("num_envs", "autoreset_mode"), VECTOR))
         if time_limit != 0:
             kwargs["max_episode_steps"] = time_limit
         self.row = WorldVectorEnv(1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)
@@ -41,6 +47,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a new episode; options as for the vector environment, without ``reset_mask``."""
+        self.row.check_open("reset")
         if "reset_mask" in (options or {}):
             raise ValueError("options['reset_mask'] is for vector environments")
         super().reset(seed=seed)
@@ -53,6 +60,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one chunk; an episode that has ended may go on."""
+        self.row.check_open("step")
         self.row.go_on()
         value = action if isinstance(action, torch.Tensor) else np.asarray(action)
         obs, reward, terminated, truncated, info = self.row.step(value[None])
@@ -69,14 +77,14 @@ class WorldEnv(gym.Env[Any, Any]):
         return self.row.chunk_frames
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
-        """Return the keyboard mapping for ``gymnasium.utils.play`` (w, s, d, a; ``basic`` actions)."""
+        """Return the keyboard mapping for ``gymnasium.utils.play``: w, s, d, a of ``basic5`` or ``basic``."""
         mode = self.core.config.action_mode
         if mode not in PLAY_KEYS:
-            raise ValueError(f"no keyboard mapping for action_mode={mode!r}; use action_mode='basic'")
+            raise ValueError(f"no keyboard mapping for action_mode={mode!r}; use action_mode='basic5'")
         return dict(PLAY_KEYS[mode])
 
     def close(self) -> None:
-        """Stop the simulator, if there is one."""
+        """Stop the simulator, if there is one; afterwards nothing can be stepped."""
         self.row.close()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
-from ..base.objects import find_object
+from ..base.objects import find_object, nearest
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Dynamics
 from ..dynamics.spec import WorldSpec
@@ -19,6 +22,7 @@ from ..tasks.base import Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore, Episodes
+from .spaces import ACTION_MODES, OBS_MODES
 
 
 def make_core(
@@ -35,7 +39,7 @@ def make_core(
     action_mode: str | None = None,
     obs_mode: str | None = None,
     obs_keys: Sequence[str] | None = None,
-    stack: int = 4,
+    stack: int | None = None,
     chunk_latents: int | None = None,
     num_steps: int | None = None,
     lookahead_policy: str | None = None,
@@ -60,13 +64,14 @@ def make_core(
         memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
         action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
         obs_mode: image, stack, chunk, dict or latent; None is the task's default.
-        obs_keys: what ``dict`` observations hold.
-        stack: frames of ``stack`` observations.
-        chunk_latents: latents per step; None is the world's.
-        num_steps: denoising steps per chunk; None is the world's; the simulator takes none.
+        obs_keys: what ``dict`` observations hold; for ``obs_mode="dict"`` alone.
+        stack: frames of ``stack`` observations, 4 by default; for ``obs_mode="stack"`` alone.
+        chunk_latents: latents per step; None is the world's. A world takes others where it was trained for them.
+        num_steps: denoising steps per chunk; None is the world's; the simulator takes none. A world takes others where
+            it was trained for them, or more where its sampler follows the ODE.
         lookahead_policy: ``hold`` or ``reset``, what a world with a rolling window does when the action changes (see
             ``SamplerConfig``); None is the world's.
-        clip_actions: clip continuous actions instead of refusing them.
+        clip_actions: clip continuous actions instead of refusing them; for the ``camera`` modes alone.
         max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
         task_options: options of the task.
         report_memory: put ``memory_chunks`` into ``info``, and what a chunk had in context: ``memory_entries``,
@@ -75,26 +80,37 @@ def make_core(
             its embedding (.safetensors).
 
     Raises:
-        ValueError: on anything unknown; nothing is loaded before the arguments are checked.
+        ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
+            without the world.
     """
     made = make_task(task, task_options)
     defaults, make_dynamics = made.defaults, find_object(dynamics, DYNAMICS, what="dynamics")
     _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
     if max_episode_steps is not None and max_episode_steps < -1:
         raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
-    loaded = _load(world, device, dtype, backend)
-    starts = loaded.require_starts() if defaults.needs_goal or dynamics == "sim" else loaded.starts
-    limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = CoreConfig(
         action_mode=action_mode or defaults.action_mode,
         obs_mode=obs_mode or defaults.obs_mode,
-        obs_keys=tuple(obs_keys or defaults.obs_keys),
-        stack=stack,
+        obs_keys=tuple(defaults.obs_keys if obs_keys is None else obs_keys),
+        stack=4 if stack is None else stack,
         clip_actions=clip_actions,
-        max_episode_steps=None if limit in (None, -1) else limit,
         report_memory=report_memory,
         prompt=prompt,
     )
+    _check_modes(config, obs_keys=obs_keys, stack=stack)
+    generated = isinstance(dynamics, str) and dynamics == "world"
+    if not generated:
+        _check_ungenerated(num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None)
+    loaded = _load(world, device, dtype, backend)
+    if generated:
+        loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
+    if loaded.starts is None and (defaults.needs_goal or dynamics == "sim"):
+        raise ValueError(
+            f"world {loaded.config.name!r} has no start views, and goals and the simulator's maps come with them; "
+            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+        )
+    limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
+    config = replace(config, max_episode_steps=None if limit in (None, -1) else limit)
     wanted = Wanted(
         memory_config(memory, loaded.config.memory),
         sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
@@ -107,13 +123,59 @@ def make_core(
         stepped = make_dynamics(num_envs, spec=wanted.spec) if isinstance(make_dynamics, type) else make_dynamics
     if stepped.num_envs != num_envs:
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
-    return EnvCore(stepped, made, Episodes(starts), config)
+    if chunk_latents not in (None, stepped.spec.chunk_latents):
+        raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {stepped.spec.chunk_latents}; leave it out")
+    return EnvCore(stepped, made, Episodes(loaded.starts), config)
 
 
 def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
-        if count is not None and count < 1:
+        if count is None:
+            continue
+        if isinstance(count, bool) or not isinstance(count, int | np.integer):
+            raise ValueError(f"{name}={count!r}; pass a whole number")
+        if count < 1:
             raise ValueError(f"{name}={count} must be at least 1")
+
+
+def _check_modes(config: CoreConfig, *, obs_keys: Sequence[str] | None, stack: int | None) -> None:
+    """Refuse what the modes make nothing of."""
+    for name, value, mode in (("obs_keys", obs_keys, "dict"), ("stack", stack, "stack")):
+        if value is not None and config.obs_mode in OBS_MODES and config.obs_mode != mode:
+            raise ValueError(
+                f"{name}={value!r} is for obs_mode={mode!r}, and this one is {config.obs_mode!r}; leave it out, or "
+                f"pass obs_mode={mode!r}"
+            )
+    how = ACTION_MODES.get(config.action_mode)
+    if config.clip_actions and how is not None and how.to_camera is None:
+        raise ValueError(
+            f"clip_actions=True is for camera actions, and action_mode is {config.action_mode!r}; leave it out"
+        )
+
+
+def _check_ungenerated(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}={value!r} is for generated worlds; leave it out, or pass dynamics='world'")
+
+
+def check_keywords(given: Iterable[str], own: Sequence[str], elsewhere: Mapping[str, str]) -> None:
+    """Refuse keywords that nothing takes.
+
+    Args:
+        given: keywords of an environment.
+        own: those that its class takes itself; the others are ``make_core``'s.
+        elsewhere: what to say of keywords that belong to another way of making one.
+
+    Raises:
+        TypeError: naming the nearest known keyword.
+    """
+    known = [name for name in (*inspect.signature(make_core).parameters, *own) if name not in elsewhere]
+    for name in given:
+        if name in elsewhere:
+            raise TypeError(f"keyword {name!r} is {elsewhere[name]}")
+        if name not in known:
+            raise TypeError(f"unknown keyword {name!r}{nearest(name, known)}; known are {', '.join(sorted(known))}")
 
 
 def _load(world: str | World, device: str, dtype: str, backend: str) -> World:

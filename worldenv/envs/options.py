@@ -55,7 +55,7 @@ def read_starts(start: Any, num_envs: int) -> list[int | None]:
     """Spread ``options['start']``: an index for all rows, or one per row, None to draw it."""
     if start is None or isinstance(start, int | np.integer):
         return [_start(start)] * num_envs
-    if not isinstance(start, Sequence | np.ndarray):
+    if isinstance(start, str) or not isinstance(start, Sequence | np.ndarray):
         raise ValueError(f"options['start'] must be an index or one per env, got {start!r}")
     if len(start) != num_envs:
         raise ValueError(f"options['start'] has {len(start)} entries for num_envs={num_envs}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..dynamics.protocol import Actions
 from ..dynamics.signals import Signal
 from ..dynamics.spec import WorldSpec
-from ..geometry.action import BASIC_KEYS, camera_to_c2w, keys_to_camera, label_to_keys
+from ..geometry.action import BASIC_KEYS, STAND_STILL, camera_to_c2w, keys_to_camera, label_to_keys
 
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
@@ -45,6 +45,10 @@ ACTION_MODES: dict[str, ActionMode] = {
     "basic": ActionMode(
         lambda n: spaces.Discrete(len(BASIC_KEYS)),
         to_keys=lambda a, n: _hold(torch.tensor(BASIC_KEYS)[a], n),
+    ),
+    "basic5": ActionMode(
+        lambda n: spaces.Discrete(1 + len(BASIC_KEYS)),
+        to_keys=lambda a, n: _hold(torch.tensor((STAND_STILL, *BASIC_KEYS))[a], n),
     ),
     "discrete": ActionMode(lambda n: spaces.Discrete(81), to_keys=lambda a, n: _hold(label_to_keys(a), n)),
     "keys": ActionMode(lambda n: spaces.MultiDiscrete([9, 9]), to_keys=_hold),

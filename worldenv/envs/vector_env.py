@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from ..base.rng import derive_seed
 from .core import EnvCore
-from .make import make_core
+from .make import check_keywords, make_core
 from .options import check_options, read_clip, read_images, read_mask, read_prompts, read_seeds, read_starts
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
+
+KEYWORDS = ("autoreset_mode", "render_mode", "output")
+"""What the class takes beside the arguments of ``make_core``."""
 
 
 class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -35,7 +39,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": ["rgb_array"],
-        "render_fps": 1.5,
+        "render_fps": 2,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
@@ -48,13 +52,16 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         output: str = "numpy",
         **kwargs: Any,
     ) -> None:
+        check_keywords(kwargs, KEYWORDS, {"time_limit": "of gym.make; gym.make_vec takes max_episode_steps"})
         if output not in ("numpy", "torch"):
             raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode={render_mode!r}; choose 'rgb_array' or None")
         self.core: EnvCore = make_core(num_envs=num_envs, **kwargs)
         self.autoreset_mode = autoreset(autoreset_mode)
-        fps = self.core.spec.fps / self.core.spec.chunk_frames
+        fps = math.ceil(
+            self.core.spec.fps / self.core.spec.chunk_frames
+        )  # env steps a second: Gymnasium wants integers
         own = {"render_modes": ["rgb_array"], "render_fps": fps, "autoreset_mode": self.autoreset_mode}
         self.metadata = own | ({"torch": True} if output == "torch" else {})
         self.render_mode, self.output = render_mode, output
@@ -79,6 +86,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 on from a video, ``prompt`` (text, shared or per row), ``reset_mask`` (bool array (B,)); they hold for
                 this reset only.
         """
+        self.check_open("reset")
         chosen = dict(options or {})
         check_options(chosen)
         mask = read_mask(chosen.get("reset_mask"), self.num_envs, first=self._seeds is None)
@@ -97,20 +105,32 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
 
+    def check_open(self, what: str) -> None:
+        """Refuse ``what`` where the environment is closed."""
+        if self.closed:
+            raise gym.error.ClosedEnvironmentError(f"{what}() of a closed environment; make another one")
+
+    def _check_begun(self, what: str) -> list[int]:
+        """Return the seeds of the rows; refuse ``what`` before the first reset, and where the environment is closed."""
+        self.check_open(what)
+        if self._seeds is None:
+            raise gym.error.ResetNeeded(f"call reset() before {what}()")
+        return self._seeds
+
     def go_on(self) -> None:
         """Let episodes that have ended go on without a reset."""
         self._done[:] = False
 
     def set_prompt(self, prompt: str, rows: Sequence[int] | None = None) -> None:
         """Describe the worlds of some rows (all by default) anew from the next step on (worlds with text)."""
+        self.check_open("set_prompt")
         self.core.set_prompts(dict.fromkeys(range(self.num_envs) if rows is None else rows, prompt))
 
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows, with their streams of episodes to come."""
-        if self._seeds is None:
-            raise gym.error.ResetNeeded("call reset() before clone_state()")
+        seeds = self._check_begun("clone_state")
         self.core.check_rows(rows)
-        own = {"row.seed": self._seeds, "row.episode": self._episodes, "row.done": self._done.tolist()}
+        own = {"row.seed": seeds, "row.episode": self._episodes, "row.done": self._done.tolist()}
         kept = {key: torch.tensor([values[row] for row in rows]) for key, values in own.items()}
         return self.core.clone_state(rows) | kept
 
@@ -120,11 +140,10 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: if the state does not fit this environment, or another number of rows is named.
         """
-        if self._seeds is None:
-            raise gym.error.ResetNeeded("call reset() before restore_state()")
+        seeds = self._check_begun("restore_state")
         self.core.restore_state(state, rows)
         for i, row in enumerate(rows):
-            self._seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
+            seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
             self._done[row] = bool(state["row.done"][i])
 
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
@@ -138,14 +157,13 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: if the numbers of rows differ, or a row would be both trunk and fork.
         """
-        if self._seeds is None:
-            raise gym.error.ResetNeeded("call reset() before fork()")
+        seeds = self._check_begun("fork")
         self.core.fork(source, rows, reseed)
         for trunk, row in zip(source, rows, strict=True):
-            self._seeds[row], self._episodes[row] = self._seeds[trunk], self._episodes[trunk]
+            seeds[row], self._episodes[row] = seeds[trunk], self._episodes[trunk]
             self._done[row] = self._done[trunk]
         for row, seed in zip(rows, reseed or (), strict=False):
-            self._seeds[row] = seed
+            seeds[row] = seed
 
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write the episodes of some rows (all by default) to a safetensors file, to continue in another process."""
@@ -158,6 +176,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: if the file is broken, or of another world, format or environment.
         """
+        self.check_open("load_state")
         state = load_snapshot(Path(path), self.core)
         if self._seeds is None:
             self.reset(seed=0)
@@ -165,8 +184,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""
-        if self._seeds is None:
-            raise gym.error.ResetNeeded("call reset() before step()")
+        self._check_begun("step")
         if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
             rows = np.flatnonzero(self._done).tolist()
             raise gym.error.ResetNeeded(f"rows {rows} have ended; reset them with options={{'reset_mask': mask}}")

@@ -31,6 +31,7 @@ ROTATION_AXES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1,
 
 # action_mode="basic": forward, back, turn right, turn left, as (translation, rotation).
 BASIC_KEYS = ((1, 0), (2, 0), (0, 1), (0, 2))
+STAND_STILL = (0, 0)  # action_mode="basic5" has it before them
 
 
 @dataclass(frozen=True, kw_only=True)

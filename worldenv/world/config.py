@@ -39,6 +39,16 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a world was trained for beside its own settings; environments refuse the rest."""
+
+    chunk_latents: tuple[int, ...] = ()
+    """Further latents per chunk."""
+    num_steps: tuple[int, ...] = ()
+    """Further denoising steps per chunk. A sampler that follows the ODE may take more steps than its own anyway."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorldConfig:
     """The contents of world.toml."""
 
@@ -60,5 +70,29 @@ class WorldConfig:
     """How a chunk is denoised."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     """The world's own memory policy and budgets."""
+    trained: Trained = field(default_factory=Trained)
+    """What else it may be stepped with."""
+
+    def check_trained(self, *, chunk_latents: int | None, num_steps: int | None) -> None:
+        """Refuse chunks and numbers of steps that the world was not trained for; None is its own.
+
+        Pictures in them would be a smear, and nothing would tell. Fewer steps than its own are too coarse for any
+        sampler, more are as good where they follow the ODE.
+
+        Raises:
+            ValueError: naming what it was trained for.
+        """
+        chunks = {self.spec.chunk_latents, *self.trained.chunk_latents}
+        steps = {self.sampler.num_steps, *self.trained.num_steps}
+        for name, value, known in (("chunk_latents", chunk_latents, chunks), ("num_steps", num_steps, steps)):
+            finer = name == "num_steps" and not self.sampler.stochastic
+            if value is None or value in known or (finer and value > self.sampler.num_steps):
+                continue
+            trained = ", ".join(map(str, sorted(known))) + (" or more" if finer else "")
+            raise ValueError(
+                f"{name}={value}: world {self.name!r} was trained for {trained}, and others show a smear; leave it "
+                "out, or name what it was trained for under [trained] in its world.toml"
+            )
+
     provenance: tuple[Provenance, ...] = ()
     """Training stages, oldest first."""

@@ -10,6 +10,11 @@ import numpy.typing as npt
 
 from ..schema import Clip
 
+CELL = 8
+"""Pixels of a VAE's smallest cell, each way."""
+MIN_LATENTS = 4
+"""Latents after the first frame that stage ``vae`` needs: its previews have 17 frames."""
+
 
 class GymSource:
     """Random actions, one per latent, held for four frames.
@@ -17,17 +22,35 @@ class GymSource:
     An episode that ends repeats its last frame until its latent is full; the next latent of the clip is of a new one.
     Frames come from ``render()`` (``rgb_array``). Where ``info`` holds ``c2w`` (4, 4) and ``K`` (3, 3) they are
     recorded; otherwise poses are absent and the clip's attribute ``poses`` says so.
+
+    Raises:
+        ValueError: if there is no such environment, or no stage could train on what it shows.
     """
+
+    limits = "has no keys: stages vae and decoder can train on it, those of the transformer need camera poses and keys"
+    """What a recording of it lacks."""
 
     def __init__(self, env_id: str, num_latents: int, first_seed: int, *, simulators: tuple[str, ...]) -> None:
         try:
             self.env: gym.Env[Any, Any] = gym.make(env_id, render_mode="rgb_array")
-        except gym.error.Error as error:
+        except (gym.error.Error, ModuleNotFoundError) as error:
             raise ValueError(
                 f"unknown environment {env_id!r} ({error}); give a simulator ({', '.join(simulators)}) or the id of a "
-                "registered Gymnasium environment with rgb_array rendering"
+                "registered Gymnasium environment with rgb_array rendering, as module:Id-v0 if importing that module "
+                "registers it"
             ) from None
         self.env_id, self.num_latents, self.first_seed = env_id, num_latents, first_seed
+        if num_latents < MIN_LATENTS:
+            raise ValueError(
+                f"num_latents={num_latents}: no stage trains on clips this short; pass {MIN_LATENTS} or more"
+            )
+        self.env.reset(seed=first_seed)
+        self.height, self.width, _ = self._render().shape
+        if self.height % CELL or self.width % CELL:
+            raise ValueError(
+                f"{env_id} shows {self.width}x{self.height} frames; no stage trains on sides that are not multiples of "
+                f"{CELL}: render it, or wrap it to, {_rounded(self.width)}x{_rounded(self.height)}"
+            )
 
     def clip(self, index: int) -> Clip:
         """Record one clip: the episode with seed first_seed + index, restarted when it ends."""
@@ -70,6 +93,13 @@ class GymSource:
 
     def _render(self) -> npt.NDArray[np.uint8]:
         frame = self.env.render()
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
+        if not isinstance(frame, np.ndarray):
             raise ValueError(f"{self.env_id}: render() must give an (H, W, 3) uint8 array, got {type(frame).__name__}")
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"{self.env_id}: render() must give (H, W, 3) uint8, got {frame.dtype} {frame.shape}")
         return frame
+
+
+def _rounded(side: int) -> int:
+    """Return the nearest side that a VAE takes."""
+    return max(CELL, CELL * round(side / CELL))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...base.checkpoint import load_module
+from ...base.checkpoint import load_module, load_optimizer, optimizer_tensors, under
 from .parallel import average_gradients
 
 LossFn = Callable[[torch.Generator], tuple[Tensor, dict[str, float]]]
@@ -46,21 +45,11 @@ class Learner:
         """Return weights and the optimizers' state under the names of a checkpoint."""
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         for n, optimizer in enumerate(self.optimizers):
-            for i, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{n}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+            tensors |= {f"optimizer{n}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
         """Take over what ``tensors`` returned."""
         load_module(self.module, under(tensors, "module."), where=where)
         for n, optimizer in enumerate(self.optimizers):
-            state: dict[int, dict[str, Any]] = {}
-            for key, value in under(tensors, f"optimizer{n}.").items():
-                index, name = key.split(".", 1)
-                state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            load_optimizer(optimizer, under(tensors, f"optimizer{n}."))

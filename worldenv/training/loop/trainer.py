@@ -16,12 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...base.checkpoint import EMA, load_tensors, save_tensors
+from ...base.checkpoint import EMA, load_tensors, save_tensors, under
 from ...base.config import difference
 from ...base.device import default_dtype, resolve_device
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
-from .learner import Learner, LossFn, under
+from .learner import Learner, LossFn
 from .parallel import all_cores, finishing, from_main
 from .plots import plot_losses
 from .protocols import CriticStage, Stage, TargetStage

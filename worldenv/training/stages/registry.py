@@ -22,7 +22,7 @@ from ...models.heads import DepthConfig, DepthHead
 from ...models.refine import with_finer_tokens, with_render_input
 from ...models.types import DiTConfig
 from ...models.vae import VAEConfig
-from ...world.config import Provenance, WorldConfig
+from ...world.config import Provenance, Trained, WorldConfig
 from ...world.world import World, world_sha256
 from ..encode import encode_recording, recording_digest, recording_name
 from ..loop.parallel import process_state
@@ -144,7 +144,9 @@ def _start_world(stage: str, config: TrainConfig) -> World:
         world.starts = None  # they were of other mazes
     world.config = replace(world.config, name=config.name)
     if stage not in BESIDE:
-        world.config = replace(world.config, sampler=config.sampler, memory=config.memory)
+        singles = stage == "memory" and config.denoise.single > 0
+        further = Trained(chunk_latents=(1,)) if singles else Trained()
+        world.config = replace(world.config, sampler=config.sampler, memory=config.memory, trained=further)
     return world
 
 
