@@ -37,7 +37,7 @@ LIBRARIES = {
     "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.record_gym", "worldenv_agents"),
     "safetensors": ("worldenv.base.checkpoint",),
     "huggingface_hub": ("worldenv.engine.world",),
-    "imageio": ("worldenv.eval", "worldenv.training.plots", "worldenv.envs.wrappers"),
+    "imageio": ("worldenv.base.media", "worldenv.eval"),
     "matplotlib": ("worldenv.eval", "worldenv.training.plots"),
     "rich": ("worldenv.base.log", "worldenv.eval", "worldenv_agents.cli"),
     "skimage": ("worldenv.eval", "worldenv.sims.distance"),

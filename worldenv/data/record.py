@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ..base.checkpoint import save_text
 from ..base.config import from_dict, to_dict
 from ..base.dynamics import WorldSpec
+from ..base.files import save_text
 from ..base.log import console, git_revision, progress_bar
 from ..sims.objects import CLASSES
 from .record_gym import GymSource

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device, threads_sleep
 from ..base.dynamics import Actions
+from ..base.files import save_text
 from ..base.log import console, git_revision, hardware, track
 from ..engine.engine import Engine
 from ..engine.world import shared_world
@@ -67,8 +68,7 @@ def bench_engine(
 
 def write_bench(out: Path, **figures: Any) -> None:
     """Write what was measured, on what and with which code, as JSON."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
+    save_text(out, json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
     console.print(f"wrote {out}")
 
 
