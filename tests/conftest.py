@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,23 @@ def rendered_world(tiny_world: World) -> World:
     head.eval().requires_grad_(False)
     config = replace(tiny_world.config, heads=HeadConfigs(depth=head.config))
     return World(config, vae=tiny_world.vae, dit=tiny_world.dit, heads={"depth": head}, starts=tiny_world.starts)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """What lets files grow no further than so many bytes, as on a disk that is full; here and in new processes."""
+    resource = pytest.importorskip("resource", reason="this system limits no file sizes")
+
+    @contextmanager
+    def full(room: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return full
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,7 @@ def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path |
     from rich.console import Console
     from rich.table import Table
 
+    from worldenv.base.files import save_text
     from worldenv.base.log import progress_bar
 
     from .environments import check_env
@@ -111,8 +112,7 @@ def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path |
                 table.add_row(name, dynamics_of(place), *cells(rows[-1]))
     Console(width=110 if not sys.stdout.isatty() else None).print(table)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"env": config.env, **how, "rows": rows}, indent=1, allow_nan=False) + "\n")
+        save_text(out, json.dumps({"env": config.env, **how, "rows": rows}, indent=1, allow_nan=False) + "\n")
 
 
 def advance(bar: Any, task: Any, count: int) -> None:

@@ -18,8 +18,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
 
-from worldenv.base.checkpoint import load_module, load_tensors, save_tensors, save_text
+from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import from_dict, to_dict
+from worldenv.base.files import save_text
 from worldenv.base.log import JsonlLog
 from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import SB3VecEnv

@@ -14,6 +14,7 @@ from rendering import rendering_table, summary_table
 from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
+from worldenv.base.files import save_text
 from worldenv.world.world import world_sha256
 
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
@@ -74,7 +75,7 @@ def main() -> None:
     written = {README: readme(), PAGE: page(), WORLD / "report.json": world_report()}
     for path, text in written.items():
         if "--check" not in sys.argv:
-            path.write_text(text)
+            save_text(path, text)
         elif not path.exists() or path.read_text() != text:
             sys.exit(f"{path.relative_to(ROOT)} differs; run python docs/tables")
 

@@ -202,9 +202,7 @@ class Bench:
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Bench]:
     """Threads instead of processes."""
-    monkeypatch.setattr(
-        ablation_training, "ProcessPoolExecutor", lambda count, *_, initializer, initargs: ThreadPoolExecutor(count)
-    )
+    monkeypatch.setattr(ablation_training, "worker_pool", lambda count, *, threads: ThreadPoolExecutor(count))
     return Bench
 
 

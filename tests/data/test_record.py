@@ -1,6 +1,6 @@
 import dataclasses
 import json
-import types
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -60,22 +60,13 @@ gym.register(
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Record in this process: environments registered by a test are unknown in a spawned one."""
 
-    class Pool:
-        def __init__(self, *arguments: Any) -> None: ...
+    class Here(Executor):
+        def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+            done: Future[Any] = Future()
+            done.set_result(function(*arguments, **options))
+            return done
 
-        def __enter__(self) -> "Pool":
-            return self
-
-        def __exit__(self, *arguments: Any) -> None: ...
-
-        def imap_unordered(self, function: Any, jobs: Any) -> Any:
-            return map(function, jobs)
-
-        def close(self) -> None: ...
-
-        def join(self) -> None: ...
-
-    monkeypatch.setattr(recording.multiprocessing, "get_context", lambda kind: types.SimpleNamespace(Pool=Pool))
+    monkeypatch.setattr(recording, "worker_pool", lambda count: Here())
     monkeypatch.setattr(recording, "_source", None)
 
 
@@ -214,6 +205,57 @@ def test_a_recording_killed_as_it_begins_can_be_taken_up(
         with pytest.raises(SystemExit):
             record(GYM, tmp_path)
     assert record(GYM, tmp_path) > 0
+
+
+NOISY = """
+import os, signal, gymnasium as gym, numpy as np
+
+class Noise(gym.Env):
+    metadata = {"render_modes": ["rgb_array"]}
+    action_space, observation_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode=None, fatal=False):
+        self.render_mode, self.fatal = render_mode, fatal
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        if self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0, 0.0, False, False, {}
+
+    def render(self):
+        return self.np_random.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+gym.register("Noise-v0", Noise)
+gym.register("Fatal-v0", Noise, kwargs={"fatal": True})
+"""
+
+
+@pytest.fixture
+def noisy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordConfig:
+    """Incompressible pictures, of an environment that other processes know too."""
+    (tmp_path / "noisy_envs.py").write_text(NOISY)
+    monkeypatch.syspath_prepend(tmp_path)
+    return RecordConfig(env="noisy_envs:Noise-v0", clips=6, num_latents=8, clips_per_shard=1)
+
+
+def test_a_full_disk_ends_a_recording_with_an_error(noisy: RecordConfig, tmp_path: Path, full_disk: Any) -> None:
+    """HDF5 crashes when its file cannot grow, and a pool that does not see its workers die waits for ever."""
+    out = tmp_path / "out"
+    with full_disk(100_000), pytest.raises(OSError, match=r"shard-0000\d\.h5: could not be written .*is the disk full"):
+        record(noisy, out, workers=2)
+    assert [path.name for path in out.iterdir()] == ["recording.json"]
+    record(dataclasses.replace(noisy, clips=1), out, workers=1)
+    assert len(clips_of(out)) == 1
+
+
+def test_a_worker_that_is_killed_ends_a_recording_with_an_error(noisy: RecordConfig, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"a worker process died .*the same command goes on"):
+        record(dataclasses.replace(noisy, env="noisy_envs:Fatal-v0"), tmp_path / "out", workers=2)
+    assert not list((tmp_path / "out").glob("*.h5"))
 
 
 def test_another_configuration_is_refused(in_process: None, tmp_path: Path) -> None:

@@ -214,6 +214,12 @@ def test_a_rollout_pads_to_whole_chunks(tiny_world_dir: Path, tmp_path: Path) ->
     assert len(iio.imread(tmp_path / "walk.mp4")) == 1 + 8 * 4
 
 
+def test_a_rollout_on_a_full_disk_is_an_error(tiny_world_dir: Path, tmp_path: Path, full_disk: Any) -> None:
+    with full_disk(2000), pytest.raises(OSError, match=r"walk\.mp4: could not be written .*; is the disk full"):
+        run_rollout(str(tiny_world_dir), "w-8", tmp_path / "walk.mp4", start=0, seed=0, memory="auto")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bad_pose_string_writes_nothing(tiny_world_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fly"):
         run_rollout(str(tiny_world_dir), "fly-3", tmp_path / "walk.mp4", start=0, seed=0, memory="auto")

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from ..base.checkpoint import file_sha256
 from ..base.config import from_dict, merge, read_layers, to_dict
+from ..base.files import file_sha256
 from ..data.record import RecordConfig
 from ..eval.report.claims import Question
 from ..eval.suites.registry import RUNS

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 
 from ..base.config import read_toml, to_dict
 from ..base.log import console
+from ..base.workers import worker_pool
 from ..data.record import record
 from ..models.presets import PRESETS
 from ..training.encode import encode_recording
@@ -125,37 +124,19 @@ def _trained(shop: Workshop, runs: Sequence[Run], processes: int) -> Iterator[Ru
             yield run
         return
     threads = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // processes)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(threads,)) as pool:
+    with worker_pool(processes, threads=threads) as pool:
         running: dict[Future[None], Run] = {}
         waiting = list(runs)
-        try:
-            while waiting or running:
-                ready = [run for run in waiting if all(map(shop.is_done, run.before))]
-                for run in ready[: processes - len(running)]:
-                    _announce(run)
-                    waiting.remove(run)
-                    running[pool.submit(shop.train, run)] = run
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    future.result()
-                    yield running.pop(future)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        while waiting or running:
+            ready = [run for run in waiting if all(map(shop.is_done, run.before))]
+            for run in ready[: processes - len(running)]:
+                _announce(run)
+                waiting.remove(run)
+                running[pool.submit(shop.train, run)] = run
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                future.result()
+                yield running.pop(future)
 
 
 def _announce(run: Run) -> None:
     console.print(f"training {run.name}, seed {run.seed}: {run.key}/console.log")
-
-
-def _start_worker(threads: int) -> None:
-    """Compute on so many threads, and end when the parent does, even if it was killed."""
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,12 +1,9 @@
-"""Files written whole or not at all; checkpoints: safetensors plus a JSON header, read strictly."""
+"""Checkpoints: safetensors plus a JSON header, read strictly."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +12,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield where to write what then takes the place of ``path``: whole or not at all, also if killed meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write text to ``path``; the file appears whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+from .files import replacing
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, header: Mapping[str, Any] | None = None) -> None:
     """Write tensors and a JSON header to ``path``; the file appears whole or not at all."""
     flat = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
     with replacing(path) as partial:
-        save_file(flat, str(partial), metadata={"header": json.dumps(header or {}, sort_keys=True)})
+        try:
+            save_file(flat, str(partial), metadata={"header": json.dumps(header or {}, sort_keys=True)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         partial.chmod(0o644)  # safetensors makes private files
 
 
@@ -117,15 +100,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 def _some(items: list[str]) -> str:
     return ", ".join(items[:8]) + (f" and {len(items) - 8} more" if len(items) > 8 else "") if items else "none"
-
-
-def file_sha256(paths: Iterable[Path]) -> str:
-    """Hash files' names and contents, in order of name."""
-    digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda p: p.name):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class EMA:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -55,9 +56,22 @@ def resolve_device(name: str) -> torch.device:
 def stateful(function: Function) -> Function:
     """Let a function that keeps tensors compute without gradients, and outside of the caller's ``inference_mode``.
 
-    What is made in that mode could not be written to after it.
+    What is made in that mode could not be written to after it. Processes that are forked later compute on one thread.
     """
-    return torch.inference_mode(False)(torch.no_grad()(function))
+    compute = torch.inference_mode(False)(torch.no_grad()(function))
+
+    @functools.wraps(function)
+    def noted(*arguments: Any, **options: Any) -> Any:
+        _fork_to_one_thread()
+        return compute(*arguments, **options)
+
+    return cast(Function, noted)
+
+
+@functools.cache
+def _fork_to_one_thread() -> None:
+    """Let forks of this process compute on one thread: OpenMP waits for its others, which a fork does not have."""
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def threads_sleep() -> bool:

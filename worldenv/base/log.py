@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .files import save_text
+
 T = TypeVar("T")
 console = Console(stderr=True, soft_wrap=True)
 
@@ -36,11 +38,8 @@ class JsonlLog:
     """Append records to a JSONL file; on resuming, records past the resumed step are dropped."""
 
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self.read(path) if line.get("step", 0) <= resume_step] if resume_step else []
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(path)  # at once: a run that is killed here keeps its log
+        save_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a")
 
     def write(self, record: Mapping[str, Any]) -> None:

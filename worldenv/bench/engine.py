@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device, threads_sleep
+from ..base.files import save_text
 from ..base.log import console, git_revision, hardware, track
 from ..dynamics.protocol import Actions
 from ..engine.engine import Engine
@@ -67,8 +68,7 @@ def bench_engine(
 
 def write_bench(out: Path, **figures: Any) -> None:
     """Write what was measured, on what and with which code, as JSON."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
+    save_text(out, json.dumps({"hardware": hardware(), "git": git_revision(), **figures}, indent=1))
     console.print(f"wrote {out}")
 
 

@@ -6,19 +6,17 @@ Clip i of a recording depends on (seed, i) alone, so workers, interruptions and 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import multiprocessing.util
-import signal
-import sys
 from collections.abc import Callable
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..base.checkpoint import save_text
 from ..base.config import from_dict, to_dict
+from ..base.files import save_text
 from ..base.log import console, git_revision, progress_bar
 from ..base.objects import import_object
+from ..base.workers import when_worker_ends, worker_pool
 from ..dynamics.spec import WorldSpec
 from ..sims.doom.objects import CLASSES
 from .schema import Clip, write_shard
@@ -84,7 +82,7 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
     Raises:
         ValueError: if ``out`` holds a recording of another configuration, the source does not exist, or no stage could
             train on a recording of it.
-        OSError: if the disk is full; finished shards stay, and the same command goes on from there.
+        OSError: if the disk is full, or a worker dies; finished shards stay, and the same command goes on from there.
     """
     config = _as_shown(config)
     out.mkdir(parents=True, exist_ok=True)
@@ -97,14 +95,11 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
         return 0
     make_source(config).close()  # fail here, with a clear message, rather than in every worker
     frames = 0
-    context = multiprocessing.get_context("spawn")
-    with progress_bar() as bar, context.Pool(min(workers, len(jobs)), _close_on_terminate) as pool:
+    with progress_bar() as bar, worker_pool(min(workers, len(jobs))) as pool:
         task = bar.add_task(f"recording {config.env} (shards of {size} clips)", total=len(jobs))
-        for count in pool.imap_unordered(_record_shard, jobs):
-            frames += count
+        for done in as_completed([pool.submit(_record_shard, *job) for job in jobs]):
+            frames += done.result()
             bar.advance(task)
-        pool.close()
-        pool.join()  # lets the workers close their engines
     return frames
 
 
@@ -169,25 +164,15 @@ def _check_manifest(config: RecordConfig, out: Path) -> None:
     save_text(manifest, json.dumps(_settings(config), indent=1))
 
 
-def _close_on_terminate() -> None:
-    """Let a terminated worker run its finalizers, which stop its engine, and leave Ctrl-C to the parent."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 _source: tuple[RecordConfig, Source] | None = None
 
 
-def _record_shard(job: tuple[RecordConfig, Path, int]) -> int:
+def _record_shard(config: RecordConfig, out: Path, k: int) -> int:
     """Record one shard in a worker; the source is kept for the worker's next shard."""
     global _source
-    config, out, k = job
-    import torch
-
-    torch.set_num_threads(1)
     if _source is None or _source[0] != config:
         _source = (config, make_source(config))
-        multiprocessing.util.Finalize(None, _source[1].close, exitpriority=1)
+        when_worker_ends(_source[1].close)
     first = k * config.clips_per_shard
     clips = [_source[1].clip(i) for i in range(first, first + _expected(config, k))]
     attributes = {"config": json.dumps(to_dict(config)), "git": git_revision(), "fps": config.spec.fps,

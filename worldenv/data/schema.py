@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..base.checkpoint import replacing
+from ..base.files import replacing
 from ..dynamics.spec import FRAMES_PER_LATENT, frames_of
 
 FORMAT = 1
@@ -72,10 +72,14 @@ def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any])
     Raises:
         OSError: if the disk is full or the folder not writable; nothing already written is lost.
     """
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:  # in memory: a full disk crashes HDF5
         file.attrs.update({"format": FORMAT, "conventions": CONVENTIONS, **attributes})
         for i, clip in enumerate(clips):
             _write_clip(file.create_group(f"clip_{i:05d}"), clip)
+        file.flush()
+        image = file.id.get_file_image()
+    with replacing(path) as partial:
+        partial.write_bytes(image)
 
 
 def _write_clip(group: h5py.Group, clip: Clip) -> None:

@@ -6,21 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import imageio.v2 as imageio
 import numpy as np
 
-
-class _ChunkWriter:
-    """One mp4 that frames are appended to."""
-
-    def __init__(self, path: Path, fps: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.writer = imageio.get_writer(path, fps=fps, macro_block_size=1, quality=9)
-
-    def append(self, frames: Any) -> None:
-        for frame in frames:
-            self.writer.append_data(np.ascontiguousarray(frame))
+from ..base.media import VideoWriter
 
 
 def chunk_rows(env: Any) -> Any:
@@ -46,7 +34,7 @@ class SingleChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any], folder: str | Path, *, prefix: str = "episode") -> None:
         super().__init__(env)
         self.folder, self.prefix, self.episode = Path(folder), prefix, -1
-        self.writer: _ChunkWriter | None = None
+        self.writer: VideoWriter | None = None
 
     def reset(self, **kwargs: Any) -> Any:
         """Reset and begin a new file with the start view."""
@@ -54,7 +42,8 @@ class SingleChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
         self._finish()
         self.episode += 1
         path = self.folder / f"{self.prefix}-{self.episode:04d}.mp4"
-        self.writer = _ChunkWriter(path, self.env.unwrapped.core.spec.fps)  # type: ignore[attr-defined]
+        fps = self.env.unwrapped.core.spec.fps  # type: ignore[attr-defined]
+        self.writer = VideoWriter(path, fps=fps, quality=9)
         self.writer.append(chunk_rows(self.env)[0, -1:])
         return result
 
@@ -72,7 +61,7 @@ class SingleChunkVideo(gym.Wrapper[Any, Any, Any, Any]):
 
     def _finish(self) -> None:
         if self.writer is not None:
-            self.writer.writer.close()
+            self.writer.close()
             self.writer = None
 
 
@@ -84,7 +73,8 @@ class VectorChunkVideo(gym.vector.VectorWrapper):
     ) -> None:
         super().__init__(env)
         self.path, self.columns = Path(folder) / f"{prefix}.mp4", columns
-        self.writer = _ChunkWriter(self.path, env.unwrapped.core.spec.fps)  # type: ignore[attr-defined]
+        fps = env.unwrapped.core.spec.fps  # type: ignore[attr-defined]
+        self.writer = VideoWriter(self.path, fps=fps, quality=9)
 
     def reset(self, **kwargs: Any) -> Any:
         """Reset and append the start views."""
@@ -100,7 +90,7 @@ class VectorChunkVideo(gym.vector.VectorWrapper):
 
     def close(self, **kwargs: Any) -> None:
         """Finish the file and close the environment."""
-        self.writer.writer.close()
+        self.writer.close()
         self.env.close(**kwargs)
 
 

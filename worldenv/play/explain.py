@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.media import save_figure
 from ..engine.engine import Engine
 
 
@@ -69,6 +70,5 @@ class MemoryTrace:
         time.set(
             xlabel="chunk generated", ylabel="entry attended to", title="in context (grey), retrieved (red, by score)"
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        save_figure(path, figure, dpi=110)
         plt.close(figure)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..base.device import default_dtype, resolve_device
 from ..base.log import Stopwatch, console, track
+from ..base.media import save_video
 from ..dynamics.protocol import Actions
 from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
@@ -54,9 +55,8 @@ def run_rollout(
         frames.append(chunk.frames[0, -new:])
         count += new
     video = torch.cat(frames if images is not None or world.starts is not None else frames[1:]).numpy()
-    out.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, 256 // world.spec.width)
-    iio.imwrite(out, video.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps, macro_block_size=1, quality=8)
+    save_video(out, video.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps)
     console.print(f"{len(video)} frames, {count / watch.seconds():.0f} frames/s; wrote {out}")
     if explain:
         picture = out.with_suffix(".memory.png")

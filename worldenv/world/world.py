@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base.checkpoint import file_sha256, load_module, load_tensors, save_tensors, save_text
+from ..base.checkpoint import load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
+from ..base.files import file_sha256, save_text
 from ..dynamics.spec import WorldSpec
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend

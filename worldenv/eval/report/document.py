@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...base.files import replacing, save_text
 from ...base.log import console, git_revision, hardware
 from ..image import Array
 from .statistics import DESCRIPTION, Estimate, paired, summarise
@@ -62,9 +63,9 @@ def write_report(
         "skipped": dict(skipped or {}),
         **more,
     }
-    path.write_text(json.dumps(report, indent=1, allow_nan=False))
+    save_text(path, json.dumps(report, indent=1, allow_nan=False))
     _write_trajectories(path.with_name("trajectories.csv"), seeds, list(kinds), arms)
-    path.with_name("report.md").write_text(as_page(report))
+    save_text(path.with_name("report.md"), as_page(report))
     return report
 
 
@@ -73,7 +74,7 @@ def _write_trajectories(
 ) -> None:
     """Write one row per trajectory and arm; a metric that a trajectory lacks stays empty."""
     names = list(dict.fromkeys(name for metrics in arms.values() for name in metrics))
-    with path.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["arm", "seed", *(["path"] if kinds else []), *names])
         writer.writeheader()
         for arm, metrics in arms.items():

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...base.media import save_figure, save_picture, save_video
 from ...engine.engine import Engine
 from ...envs.wrappers import tile
 from ...play.explain import MemoryTrace
@@ -33,7 +33,7 @@ CONTROLS = ("frozen", "last_frame", "blur", "vae", "swapped", "shuffled_actions"
 def write_video(path: Path, rows: Mapping[str, Tensor], *, fps: int, count: int = 6) -> None:
     """Write clips side by side: a column per case, a row per arm, twice as large."""
     parts = [tile(clips[:count].numpy(), count) for clips in rows.values()]
-    iio.imwrite(path, np.concatenate(parts, 1).repeat(2, 1).repeat(2, 2), fps=fps, macro_block_size=1, quality=8)
+    save_video(path, np.concatenate(parts, 1).repeat(2, 1).repeat(2, 2), fps=fps)
 
 
 def write_contact(path: Path, rows: Mapping[str, Tensor], cases: Cases, *, count: int = 3, columns: int = 9) -> None:
@@ -51,7 +51,7 @@ def write_contact(path: Path, rows: Mapping[str, Tensor], cases: Cases, *, count
             strips += [np.concatenate(list(clips[case, index].numpy()), 1) for index in (shown, again)]
             strips.append(np.full((2, strips[0].shape[1], 3), 255, np.uint8))
         strips.append(np.zeros((6, strips[0].shape[1], 3), np.uint8))
-    iio.imwrite(path, np.concatenate(strips).repeat(2, 0).repeat(2, 1))
+    save_picture(path, np.concatenate(strips).repeat(2, 0).repeat(2, 1))
 
 
 def sheet(truth: Tensor, made: Tensor, *, scale: int = 2) -> npt.NDArray[np.uint8]:
@@ -71,7 +71,7 @@ def _figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
 
     figure, axes = plt.subplots(*shape, layout="constrained", **options)
     yield axes
-    figure.savefig(path, dpi=100)
+    save_figure(path, figure)
     plt.close(figure)
 
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ...base.config import to_dict
+from ...base.files import save_arrays, save_text
 from ...base.log import console
+from ...base.media import save_picture
 from ...base.objects import import_object
 from ...base.rng import derive_seed
 from ...dynamics.protocol import Dynamics, Resumable
@@ -36,17 +38,14 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
     listed = []
     for i, (seed, kind) in enumerate(zip(cases.seeds, cases.kinds, strict=True)):
         folder = out / f"{seed}-{kind}"
-        folder.mkdir(parents=True, exist_ok=True)
-        iio.imwrite(folder / "start.png", cases.frames[i, 0].numpy())
-        np.savez(
-            folder / "path.npz", keys=cases.keys[i].numpy(), c2w=cases.c2w[i].numpy(),
-            c2w_start=cases.start_c2w[i].numpy(), K=spec.K.numpy(),
-        )  # fmt: skip
-        np.savez_compressed(folder / "truth.npz", frames=cases.frames[i].numpy())
+        save_picture(folder / "start.png", cases.frames[i, 0].numpy())
+        path = {"keys": cases.keys[i], "c2w": cases.c2w[i], "c2w_start": cases.start_c2w[i], "K": spec.K}
+        save_arrays(folder / "path.npz", {name: part.numpy() for name, part in path.items()})
+        save_arrays(folder / "truth.npz", {"frames": cases.frames[i].numpy()}, compressed=True)
         listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
     manifest = {"format": 1, "suite": name, "protocol": protocol_of(spec), "chunks": suite.chunks,
                 "spec": to_dict(spec), "cases": listed}  # fmt: skip
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    save_text(out / "manifest.json", json.dumps(manifest, indent=1))
     console.print(
         f"wrote {len(listed)} cases to {out}; make a clip of {listed[0]['num_frames']} frames for each, the start view "
         f"first, as <id>.npz (frames) or <id>.mp4, and score them with eval {name} --videos DIR --manifest "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...base.log import console, track
+from ...base.media import save_picture
 from ...base.psnr import psnr_of
 from ...dynamics.protocol import Actions
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
@@ -58,7 +58,7 @@ def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int
         out / "report.json", suite="geometry", protocol="geometry-v1", world={"name": "doom/maze", "sha256": ""},
         seeds=list(range(first_seed, first_seed + num_worlds)), arms=arms, timing={},
     )  # fmt: skip
-    iio.imwrite(out / "geometry.png", torch.cat(rows).numpy().repeat(3, 0).repeat(3, 1))
+    save_picture(out / "geometry.png", torch.cat(rows).numpy().repeat(3, 0).repeat(3, 1))
     console.print(
         f"warped frames agree at {np.median(values):.1f} dB (median of {len(values)}); lag {np.mean(lags):.2f} latents"
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 
 from ...base.log import Stopwatch, console, track
+from ...base.media import save_picture
 from ...sims.doom.sim import TEST_SEEDS
 from ...training.augment import round_trip
 from ...world.world import World
@@ -35,5 +35,5 @@ def run_reconstruction(world: World, out: Path, *, num_worlds: int | None, first
         world=world.identity(), seeds=cases.seeds, arms=arms,
         timing={"frames_per_s": made.shape[0] * made.shape[1] / watch.seconds()},
     )  # fmt: skip
-    iio.imwrite(out / "reconstruction.png", sheet(cases.frames[:6, ::16], made[:6, ::16]))
+    save_picture(out / "reconstruction.png", sheet(cases.frames[:6, ::16], made[:6, ::16]))
     console.print("  ".join(f"{key} {value.mean():.3f}" for key, value in arms["vae"].items()))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...base.files import save_arrays, save_text
 from ...base.log import console, progress_bar
 from ..image import Array
 from ..report.statistics import Estimate
@@ -78,7 +79,7 @@ def run_arms(
                 file, start = parts / f"{name}-{i}.npz", bar.tasks[0].completed
                 if not file.is_file():
                     shown = max(0, keep - piece.start)
-                    _save(file, _run(make, cases.rows(piece), scorer, lambda: bar.advance(task), shown))
+                    save_arrays(file, _run(make, cases.rows(piece), scorer, lambda: bar.advance(task), shown))
                 done.append(dict(np.load(file, allow_pickle=False)))
                 bar.update(task, completed=start + num_chunks)
             results[name] = _join(done)
@@ -97,8 +98,7 @@ def _claim(parts: Path, key: str) -> None:
         console.print(f"going on with the parts in {parts}")
         return
     shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    mark.write_text(key)
+    save_text(mark, key)
 
 
 def num_batches(count: int) -> int:
@@ -120,12 +120,6 @@ def _run(make: Make, cases: Cases, scorer: Scorer, advance: Callable[[], None], 
     arrays = {f"{field}/{key}": v for field in FIELDS for key, v in getattr(scores, field).items()}
     return {**arrays, "seconds": np.asarray(progress.seconds), "shown": frames[:shown].numpy(),
             "count": np.asarray(len(cases))}  # fmt: skip
-
-
-def _save(file: Path, arrays: Mapping[str, Array]) -> None:
-    partial = file.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    partial.rename(file)
 
 
 def _join(parts: list[dict[str, Array]]) -> ArmResult:

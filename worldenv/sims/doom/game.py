@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import math
+import os
+import shlex
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +18,7 @@ from ...dynamics.spec import WorldSpec
 from .maze import Array
 from .pwad import PLAYER_THRUST, UNITS, read_lump
 from .render import LevelView, Resampler
+from .scratch import inherited
 
 WARM_UP_TICS = 20
 """Tics after loading a map during which the engine ignores input."""
@@ -69,7 +74,7 @@ class Placement(NamedTuple):
 
 
 class DoomGame:
-    """One hidden engine, one map at a time: teleport, push, look."""
+    """One hidden engine, one map at a time: teleport, push, look. It works in a folder beside its map file."""
 
     def __init__(self, spec: WorldSpec, *, wad: Path, pwad: Path, view: LevelView | None = None) -> None:
         vizdoom = load_vizdoom()
@@ -77,8 +82,11 @@ class DoomGame:
         palette = np.frombuffer(read_lump(wad, "PLAYPAL")[:768], np.uint8).reshape(256, 3)
         K = spec.K.double().numpy()
         self._resampler = Resampler(self.view, K, width=spec.width, height=spec.height, palette=palette)
-        self._scratch = tempfile.TemporaryDirectory(prefix="worldenv-doom-")
-        self._game = game = vizdoom.DoomGame()
+        self._own: Any = vizdoom.DoomGame()
+        _games.add(self)
+        game = self._game
+        folder = Path(tempfile.mkdtemp(prefix="engine-", dir=pwad.resolve().parent))
+        game.set_vizdoom_path(str(_starter(Path(vizdoom.__file__).parent / "vizdoom", folder)))
         game.set_doom_game_path(str(wad.resolve()))
         game.set_doom_scenario_path(str(pwad.resolve()))
         game.set_window_visible(False)
@@ -103,17 +111,21 @@ class DoomGame:
         if self._game.is_running():
             self._game.new_episode()
         else:
-            # The engine drops files into its working directory, which it inherits from us when it starts.
-            with contextlib.chdir(self._scratch.name):
-                self._game.init()
+            self._game.init()
         self._game.send_game_command(f"fov {self.view.fov_deg}")
         self.pitch = 0.0
         self._act([0, 0, 0], WARM_UP_TICS)
 
     def close(self) -> None:
-        """Stop the engine."""
-        self._game.close()
-        self._scratch.cleanup()
+        """Stop the engine, unless it is the parent's of a forked process."""
+        if self._own is not None:
+            self._own.close()
+
+    @property
+    def _game(self) -> Any:
+        if self._own is None:
+            raise inherited()
+        return self._own
 
     @property
     def placement(self) -> Placement:
@@ -161,3 +173,32 @@ class DoomGame:
             raise RuntimeError("the Doom episode ended by itself; load the map again")
         self._screen = state.screen_buffer
         self._x, self._y, self._z, self._angle = (float(value) for value in state.game_variables)
+
+
+def _starter(engine: Path, folder: Path) -> Path:
+    """Write what starts an engine in this folder, where it drops files; it ends with us, also if we are killed.
+
+    Changing our own working directory meanwhile would change that of all threads.
+
+    Raises:
+        OSError: if nothing can be executed there.
+    """
+    path, bound = folder / "start", "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
+    path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(folder))} && exec {bound}{shlex.quote(str(engine))} "$@"\n')
+    path.chmod(0o700)
+    if not os.access(path, os.X_OK):
+        raise OSError(f"{folder} is on a disk that nothing can be executed from; point TMPDIR to another one")
+    return path
+
+
+_games: weakref.WeakSet[DoomGame] = weakref.WeakSet()
+
+
+def _disown() -> None:
+    """Leave engines to the process that forked this one: closing them here, or deleting what does, would stop them."""
+    for game in _games:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(game._own))  # never deleted
+        game._own = None
+
+
+os.register_at_fork(after_in_child=_disown)

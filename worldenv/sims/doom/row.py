@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from .generate import generate_maze
 from .maze import EYE_HEIGHT, Array, Maze, MazeConfig, clearance, describe
 from .pwad import UNITS, player_lumps, write_lumps, write_slot
 from .raycast import cast_classes, cast_depth, cast_rays
+from .scratch import Scratch
 
 FREEDOOM_MAPS = (
     *((1, f"E{episode}M{mission}") for episode in range(1, 5) for mission in range(1, 10)),
@@ -48,20 +48,23 @@ Shot = tuple[Placement, Array]
 
 
 class Row(abc.ABC):
-    """One engine with its own temporary folder; the engine starts with the first episode."""
+    """One engine in a folder of its own; the engine starts with the first episode."""
 
     def __init__(self, spec: WorldSpec, *, depth: bool) -> None:
         self.spec, self.text, self._with_depth = spec, "", depth
         self.maze: Maze | None = None
         self._with_objects = False
-        self._folder = tempfile.TemporaryDirectory(prefix="worldenv-map-")
-        self._pwad = Path(self._folder.name) / "map.wad"
+        self._scratch = Scratch()
         self._engine: DoomGame | None = None
         self._last: View | None = None
 
     @abc.abstractmethod
     def start(self, index: int, rng: np.random.Generator) -> None:
         """Begin an episode on the map with this index; everything random comes from ``rng``."""
+
+    @property
+    def _pwad(self) -> Path:
+        return self._scratch.path / "map.wad"
 
     @property
     def game(self) -> DoomGame:
@@ -112,7 +115,7 @@ class Row(abc.ABC):
         """Stop the engine and remove the folder."""
         if self._engine is not None:
             self._engine.close()
-        self._folder.cleanup()
+        self._scratch.close()
         self._engine = None
 
     def _walk(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...base.log import JsonlLog
+from ...base.media import save_figure, save_picture
 
 
 def plot_losses(log: Path, path: Path) -> None:
@@ -31,7 +31,7 @@ def plot_losses(log: Path, path: Path) -> None:
         axis.set_title(name)
         axis.set_xlabel("step")
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    save_figure(path, figure, dpi=80)
     plt.close(figure)
 
 
@@ -44,8 +44,7 @@ def save_sheet(
     """Write rows of frames as one PNG, enlarged by nearest neighbour."""
     lines = [torch.cat(list(row), 1) for row in rows]
     sheet = torch.cat(lines, 0).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(path, np.asarray(sheet))
+    save_picture(path, np.asarray(sheet))
 
 
 def plot_tracks(
@@ -69,6 +68,5 @@ def plot_tracks(
         axis.set_aspect("equal")
     axes[0, 0].legend(fontsize=6)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save_figure(path, figure, dpi=80)
     plt.close(figure)

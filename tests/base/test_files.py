@@ -1,0 +1,92 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from worldenv.base import files
+from worldenv.base.files import file_sha256, replacing, save_arrays, save_text
+
+
+def test_text_takes_the_place_of_the_old_only_when_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "x.toml"
+    save_text(path, "name = 'é'\n")
+    assert path.read_bytes() == "name = 'é'\n".encode()
+    write = Path.write_text
+
+    def killed(self: Path, text: str, **options: Any) -> None:
+        write(self, text[:4], **options)
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(SystemExit):
+        save_text(path, "name = 'other'\n")
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == "name = 'é'\n"
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_file_whole(tmp_path: Path, full_disk: Any) -> None:
+    path = tmp_path / "x.txt"
+    save_text(path, "old")
+    with full_disk(1000), pytest.raises(OSError, match=r"x\.txt: could not be written .*; is the disk full\?") as error:
+        save_text(path, "x" * 2000)
+    assert "\n" not in str(error.value)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_whatever_goes_wrong_leaves_no_part(tmp_path: Path) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "x") as partial:
+            partial.write_text("half")
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is there after a power cut has its contents."""
+    done: list[str] = []
+
+    def sync(descriptor: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+
+    def rename(source: Path, target: Path) -> None:
+        done.append(f"rename {source.name} {target.name}")
+        source.rename(target)
+
+    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(files.os, "replace", rename)
+    save_text(tmp_path / "x.txt", "x")
+    assert done == ["sync partial-x.txt", "rename partial-x.txt x.txt", f"sync {tmp_path.name}"]
+
+
+def test_pipes_and_devices_stay_what_they_are(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    save_text(pipe, "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_arrays_survive(tmp_path: Path) -> None:
+    arrays = {"a/b": np.arange(6).reshape(2, 3), "c": np.array("x")}
+    for compressed in (False, True):
+        save_arrays(tmp_path / "x.npz", arrays, compressed=compressed)
+        read = np.load(tmp_path / "x.npz")
+        assert all((read[name] == arrays[name]).all() for name in arrays)
+
+
+def test_hashes_depend_on_names_and_contents_not_on_order(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_text("1")
+    b.write_text("2")
+    before = file_sha256([a, b])
+    assert before == file_sha256([b, a])
+    b.write_text("3")
+    assert file_sha256([a, b]) != before

@@ -1,0 +1,70 @@
+"""Files written whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write what then takes the place of ``path``: whole or not at all, also if killed meanwhile.
+
+    Its name has the same suffix. It takes that place once it is on the disk; devices and pipes are written to directly.
+
+    Raises:
+        OSError: if it cannot be written; what was there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    partial = path if special else path.with_name(f"partial-{path.name}")
+    try:
+        yield partial
+        if not special:
+            _flush(partial)
+            os.replace(partial, path)
+    except BaseException as error:
+        if not special:
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
+        raise
+    with suppress(OSError):  # not every file system does this for folders
+        _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write text to ``path``; the file appears whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, compressed: bool = False) -> None:
+    """Write named arrays to ``path`` (.npz); the file appears whole or not at all."""
+    with replacing(path) as partial:
+        (np.savez_compressed if compressed else np.savez)(partial, **arrays)  # type: ignore[arg-type]
+
+
+def file_sha256(paths: Iterable[Path]) -> str:
+    """Hash files' names and contents, in order of name."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda p: p.name):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

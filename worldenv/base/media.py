@@ -1,0 +1,116 @@
+"""Pictures, figures and videos as files: whole or not at all."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import imageio.v3 as iio
+import imageio_ffmpeg
+import numpy as np
+import numpy.typing as npt
+
+from .files import replacing
+
+Picture = npt.NDArray[np.uint8]
+
+
+def save_picture(
+    path: Path,
+    picture: Picture,  # (H, W, 3)
+) -> None:
+    """Write a picture in the format of the file's suffix."""
+    with replacing(path) as partial:
+        iio.imwrite(partial, picture)
+
+
+def save_figure(path: Path, figure: Any, *, dpi: int = 100) -> None:
+    """Write a figure of matplotlib in the format of the file's suffix."""
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=dpi)
+
+
+def save_video(
+    path: Path,
+    frames: Iterable[Picture],  # (H, W, 3) each
+    *,
+    fps: int,
+    quality: int = 8,
+) -> None:
+    """Write a video."""
+    with VideoWriter(path, fps=fps, quality=quality) as writer:
+        writer.append(frames)
+
+
+class VideoWriter:
+    """A video that frames are appended to. The file is there when the writer is closed, or forgotten."""
+
+    def __init__(self, path: Path, *, fps: int, quality: int = 8) -> None:
+        self.path, self.fps, self.quality = path, fps, quality
+        self._video: _Video | None = None
+        self._files = ExitStack()
+        self._close = weakref.finalize(self, self._files.close)
+
+    def append(
+        self,
+        frames: Iterable[Picture],  # (H, W, 3) each
+    ) -> None:
+        """Append frames.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        for frame in frames:
+            if self._video is None:
+                partial = self._files.enter_context(replacing(self.path))
+                self._video = self._files.enter_context(_Video(partial, self.fps, self.quality))
+            self._video.append(frame)
+
+    def close(self) -> None:
+        """Finish the file; there is none without frames.
+
+        Raises:
+            OSError: if the file is not whole; then there is none.
+        """
+        self._close()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._close.detach()
+        self._files.__exit__(*error)
+
+
+class _Video:
+    """What ffmpeg is writing. It says nothing of a full disk, so the frames are read back and counted."""
+
+    def __init__(self, path: Path, fps: int, quality: int) -> None:
+        self.path, self.count = path, 0
+        self.writer = imageio.get_writer(path, fps=fps, macro_block_size=1, quality=quality)
+
+    def append(self, frame: Picture) -> None:
+        try:
+            self.writer.append_data(np.ascontiguousarray(frame))
+        except OSError as error:
+            raise OSError(f"{self.path.name}: {str(error).partition(chr(10))[0]}") from None
+        self.count += 1
+
+    def __enter__(self) -> _Video:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        self.writer.close()
+        if kind is None and _count_frames(self.path) != self.count:
+            raise OSError(f"its {self.count} frames cannot be read back")
+
+
+def _count_frames(path: Path) -> int:
+    try:
+        return int(imageio_ffmpeg.count_frames_and_secs(str(path))[0])
+    except RuntimeError:
+        return 0

@@ -1,0 +1,81 @@
+"""Worker processes: one pool for whatever is shared among several. A worker that dies ends the work with an error."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from types import FrameType
+
+import torch
+
+GRACE = 10.0
+"""Seconds that a worker that has to end may take for what it closes."""
+
+_closing: list[Callable[[], None]] = []
+
+
+@contextmanager
+def worker_pool(count: int, *, threads: int = 1) -> Iterator[ProcessPoolExecutor]:
+    """Open a pool of fresh processes that compute on so many threads each.
+
+    They end with the block, at once if it fails or is interrupted, and with this process, also if it is killed.
+
+    Raises:
+        ChildProcessError: if one of them dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    watched, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(watched, threads))
+    try:
+        yield pool
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "a worker process died (killed, or out of memory?); what is finished stays, and the same command goes on"
+        ) from None
+    finally:
+        held.close()
+        pool.shutdown(cancel_futures=True)
+        watched.close()
+
+
+def when_worker_ends(close: Callable[[], None]) -> None:
+    """Let this worker close something when it ends, whatever ends it but SIGKILL."""
+    _closing.append(close)
+
+
+def _start(watched: Connection, threads: int) -> None:
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends its workers
+    signal.signal(signal.SIGTERM, _leave)
+    atexit.register(_close)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def watch() -> None:
+        watched.poll(None)  # until the parent lets go of the other end
+        signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _close() -> None:
+    while _closing:
+        _closing.pop()()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End now: an exception would only end the job."""
+    _close()
+    os._exit(1)
