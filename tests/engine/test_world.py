@@ -2,12 +2,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import worldenv
+from worldenv.base.config import dump_toml, merge, read_toml
 from worldenv.engine.info import describe_world
 from worldenv.engine.world import Provenance, World, find_world, packaged_worlds, shared_world, world_sha256
 from worldenv.memory.config import MemoryConfig
@@ -164,6 +166,76 @@ def test_starts_without_goals_are_refused(folder: Path) -> None:
 def test_starts_that_do_not_fit_together_are_refused(folder: Path, key: str, value: torch.Tensor) -> None:
     edit(folder / "starts.safetensors", **{key: value})
     with pytest.raises(ValueError, match=key):
+        World.load(folder)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("file", "key"), [("dit", "proj_out.bias"), ("vae", "latent_mean"), ("starts", "c2w"), ("starts", "goals")]
+)
+def test_numbers_that_are_not_finite_are_refused(folder: Path, file: str, key: str, number: float) -> None:
+    path = folder / f"{file}.safetensors"
+    tensor = load_file(path)[key]
+    tensor.view(-1)[-1] = number
+    edit(path, **{key: tensor})
+    with pytest.raises(ValueError, match=rf"{file}\.safetensors: {key} not finite"):
+        World.load(folder)
+
+
+def test_starts_that_are_no_poses_or_none_are_refused(folder: Path) -> None:
+    path = folder / "starts.safetensors"
+    poses = torch.eye(4, dtype=torch.float64).repeat(64, 1, 1)
+    mirrored, skewed = poses.clone(), poses.clone()
+    mirrored[3, 0, 0], skewed[3, 0, 1] = -1, 0.5
+    for wrong in (mirrored, skewed):
+        edit(path, goals=wrong)
+        with pytest.raises(ValueError, match="goals holds poses that are no rigid motions"):
+            World.load(folder)
+    edit(path, **{key: tensor[:0] for key, tensor in load_file(path).items()})
+    with pytest.raises(ValueError, match="holds no start views"):
+        World.load(folder)
+
+
+def test_weights_that_are_whole_numbers_or_not_there_are_refused(folder: Path) -> None:
+    path = folder / "dit.safetensors"
+    weights = load_file(path)
+    save_file({key: weight.to(torch.int8) for key, weight in weights.items()}, path)
+    with pytest.raises(
+        ValueError, match=r"dit\.safetensors does not fit.*wrong dtype .*: torch\.int8 for torch\.float32"
+    ):
+        World.load(folder)
+    save_file({}, path)
+    with pytest.raises(ValueError, match=r"dit\.safetensors does not fit.*missing action_embedder"):
+        World.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("spec.fps", 0, "fps=0 must be 1 or more"), ("spec.width", -64, "width=-64 must be 1 or more"),
+        ("spec.fov_deg", 180.0, "fov_deg=180.0 must be an angle"), ("spec.unit", 0.0, "unit=0.0 must be positive"),
+        ("spec.focal", [0.5, float("nan")], "expected a finite number, got nan"),
+        ("spec.focal", [0.5, -1.0], "focal=.* must be positive"),
+        ("spec.steps.turn_deg", float("nan"), "steps.turn_deg: expected a finite number, got nan"),
+        ("spec.steps.pitch_deg", float("inf"), "steps.pitch_deg: expected a finite number, got inf"),
+        ("spec.steps.move", 0.0, "steps: move=0.0 must be positive"),
+        ("sampler.num_steps", 0, "sampler: num_steps=0 must be 1 or more"),
+        ("sampler.shift", float("nan"), "sampler.shift: expected a finite number, got nan"),
+        ("sampler.shift", 0.0, "sampler: shift=0.0 must be positive"),
+        ("dit.rope_theta", float("inf"), "dit.rope_theta: expected a finite number, got inf"),
+        ("dit.num_heads", 0, "dit: num_heads=0 must be 1 or more"),
+        ("vae.encoder_widths", [8, 0, 8], "vae: encoder_widths=.* must be 1 or more"),
+        ("memory.radius", float("inf"), "memory.radius: expected a finite number, got inf"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(folder: Path, key: str, value: Any, message: str) -> None:
+    path = folder / "world.toml"
+    *tables, name = key.split(".")
+    values: dict[str, Any] = {name: value}
+    for table in reversed(tables):
+        values = {table: values}
+    path.write_text(dump_toml(merge(read_toml(path), values)))
+    with pytest.raises(ValueError, match=rf"world\.toml.*{message}"):
         World.load(folder)
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..base.config import check_numbers
+
 CONTEXT_TIMESTEP = 14.0
 """The label that clean context carries: WorldPlay's stabilisation level 15, minus 1, of 1000."""
 
@@ -39,6 +41,7 @@ class SamplerConfig:
     """
 
     def __post_init__(self) -> None:
+        check_numbers(self, counts=("num_steps",), positive=("shift",), natural=("noise_horizon",))
         if self.order not in (1, 2):
             raise ValueError(f"order={self.order}; choose 1 (Euler) or 2 (Adams-Bashforth)")
         if self.stochastic and self.order != 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..base.checkpoint import load_module, load_tensors, save_tensors
+from ..base.checkpoint import Expected, check_tensors, load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.dynamics import WorldSpec
 from ..base.files import file_sha256, save_text
 from ..diffusion.schedule import SamplerConfig
+from ..geometry.pose import is_rigid
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
@@ -263,8 +264,7 @@ class World:
         for module, name in zip(world.modules(), PARTS, strict=False):
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
-            module.to(next(iter(tensors.values())).dtype)
-            load_module(module, tensors, where=str(file))
+            load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file))
             module.eval().requires_grad_(False)
         world.starts = _load_starts(path / "starts.safetensors", world.spec)
         world.sha256 = world_sha256(path)
@@ -281,21 +281,24 @@ def _load_starts(path: Path, spec: WorldSpec) -> Starts | None:
     if not path.exists():
         return None
     tensors, _ = load_tensors(path)
-    missing = set(Starts.__dataclass_fields__) - set(tensors)
-    if missing:
-        raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file was edited or is of another version")
-    count = len(tensors["frames"])
-    wanted = {
-        "frames": (torch.uint8, (count, spec.height, spec.width, 3)),
-        "c2w": (torch.float64, (count, 4, 4)),
-        "goals": (torch.float64, (count, 4, 4)),
-        "map_seeds": (torch.int64, (count,)),
+    expected: dict[str, Expected] = {
+        "frames": (torch.uint8, ("N", spec.height, spec.width, 3)),
+        "c2w": (torch.float64, ("N", 4, 4)),
+        "goals": (torch.float64, ("N", 4, 4)),
+        "map_seeds": (torch.int64, ("N",)),
     }
-    for key, (dtype, shape) in wanted.items():
-        found = tensors[key]
-        if found.dtype != dtype or tuple(found.shape) != shape:
-            raise ValueError(f"{path}: {key} is {found.dtype} {tuple(found.shape)}, expected {dtype} {shape}")
-    return Starts(**{key: tensors[key] for key in wanted})
+    check_tensors(tensors, expected, where=str(path))
+    for key in ("c2w", "goals"):
+        if not is_rigid(tensors[key]):
+            raise ValueError(f"{path}: {key} holds poses that are no rigid motions; the file was edited")
+    if not len(tensors["frames"]):
+        raise ValueError(f"{path} holds no start views; delete it, and the world has none")
+    return Starts(**tensors)
+
+
+def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """Return the dtype of the first weights; what holds none fits no model anyway."""
+    return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32)
 
 
 def packaged_worlds() -> list[str]:
