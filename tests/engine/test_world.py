@@ -277,6 +277,44 @@ def test_unknown_worlds_list_the_packaged_ones() -> None:
     assert all(name in str(error.value) for name in packaged_worlds())
 
 
+@pytest.mark.parametrize("name", ["runs/memry", "org/name", "./runs/memry", "hub/org/name"])
+def test_a_mistyped_directory_reaches_no_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: pytest.fail("somebody else's world was fetched"))
+    with pytest.raises(ValueError, match=rf"unknown world '{name}': no such directory; .*hub:org/name"):
+        World.from_pretrained(name)
+
+
+def test_the_hub_is_asked_by_its_prefix_for_a_revision(tiny_world_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, asked = pytest.importorskip("huggingface_hub"), []
+
+    def fetch(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        if name != "org/name":
+            raise OSError("404 not found\nrequest id 123")
+        return str(tiny_world_dir)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    world = World.from_pretrained("hub:org/name", revision="v2", sha256=world_sha256(tiny_world_dir))
+    assert world.sha256 == world_sha256(tiny_world_dir)
+    assert find_world("hub:org/name") == tiny_world_dir
+    only = ["*.toml", "*.safetensors"]
+    assert asked == [("org/name", "v2", only), ("org/name", None, only)]
+    with pytest.raises(ValueError, match=r"unknown world 'hub:org/nam': the hub said 404 not found$"):
+        World.from_pretrained("hub:org/nam")
+    for name in ("hub:name", "hub:a/b/c", "hub:", "hub:/a"):
+        with pytest.raises(ValueError, match=f"unknown world '{name}'; worlds on the Hugging Face hub are named"):
+            find_world(name)
+    assert len(asked) == 3
+
+
+def test_another_version_than_was_asked_for_is_refused(tiny_world_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"has sha256 .*, asked for 0123; it is another version"):
+        World.from_pretrained(tiny_world_dir, sha256="0123")
+    with pytest.raises(ValueError, match="revision='v2' is for worlds on the hub"):
+        World.from_pretrained(tiny_world_dir, revision="v2")
+
+
 def test_a_directory_without_world_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no world\.toml"):
         World.from_pretrained(tmp_path)

@@ -8,6 +8,7 @@ one: a run of stages is a chain of worlds.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ from ..models.vae import VAE, Codec, VAEConfig
 FORMAT = 1
 PARTS = ("vae", "dit", "heads.depth")
 """Files with weights, the last of which not every world has."""
+HUB = "hub:"
+"""What names of worlds on the Hugging Face hub begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +205,9 @@ class World:
     @classmethod
     def from_pretrained(
         cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto",
-        quantize: str = "none",
+        quantize: str = "none", revision: str | None = None, sha256: str = "",
     ) -> World:  # fmt: skip
-        """Load a packaged world by name, a directory, or (online) ``org/name`` on the Hugging Face hub.
+        """Load a packaged world by name, a directory, or (online) ``hub:org/name`` on the Hugging Face hub.
 
         Args:
             name: the world.
@@ -213,11 +216,16 @@ class World:
                 fastest, ``float32`` or ``bfloat16``.
             backend: see ``compute_with``.
             quantize: see ``compute_with``.
+            revision: branch, tag or commit of a world on the hub; by default the newest.
+            sha256: what the world's files must hash to (``worldenv info`` shows it); empty is anything.
 
         Raises:
-            ValueError: if there is no such world, or its files are missing, truncated or do not fit together.
+            ValueError: if there is no such world, or its files are missing, truncated, do not fit together or are not
+                those that were asked for.
         """
-        where, path = resolve_device(device), find_world(name)
+        where, path = resolve_device(device), find_world(name, revision=revision)
+        if sha256 and world_sha256(path) != sha256:
+            raise ValueError(f"{name} has sha256 {world_sha256(path)}, asked for {sha256}; it is another version")
         kind = None if dtype == "stored" else resolve_dtype(dtype, where)
         if is_release(path):
             world = cls.from_worldplay(path, device=where, dtype=kind)
@@ -307,12 +315,16 @@ def packaged_worlds() -> list[str]:
     return sorted(p.name for p in folder.iterdir() if (p / "world.toml").is_file()) if folder.is_dir() else []
 
 
-def find_world(name: str | Path) -> Path:
-    """Resolve a packaged name, a directory or a hub id to a directory.
+def find_world(name: str | Path, *, revision: str | None = None) -> Path:
+    """Resolve a packaged name, a directory or ``hub:org/name`` to a directory. Nothing else reaches a hub.
 
     Raises:
         ValueError: if it is none of these; the message lists the packaged worlds.
     """
+    if str(name).startswith(HUB):
+        return _download(str(name).removeprefix(HUB), revision)
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} is for worlds on the hub, {HUB}org/name; got {str(name)!r}")
     if str(name) in packaged_worlds():
         return Path(str(resources.files("worldenv") / "worlds" / str(name)))
     path = Path(name)
@@ -320,17 +332,22 @@ def find_world(name: str | Path) -> Path:
         return path
     if path.is_dir():
         raise ValueError(f"{path}: no world.toml in this directory, so it is not a world")
-    known = f"packaged worlds: {', '.join(packaged_worlds()) or 'none'}"
-    if str(name).count("/") == 1 and not path.is_absolute():
-        try:
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(str(name), allow_patterns=["*.toml", "*.safetensors"]))
-        except Exception as error:
-            raise ValueError(
-                f"unknown world {str(name)!r}: no such directory, and the hub said {error}; {known}"
-            ) from None
+    known = f"packaged worlds: {', '.join(packaged_worlds()) or 'none'}; worlds on the Hugging Face hub: {HUB}org/name"
     raise ValueError(f"unknown world {str(name)!r}: no such directory; {known}")
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    """Fetch what a world is made of from the hub, unless it is there."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"unknown world {HUB + repository!r}; worlds on the Hugging Face hub are named {HUB}org/name")
+    try:
+        from huggingface_hub import snapshot_download
+
+        files = ["*.toml", "*.safetensors"]
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(f"unknown world {HUB + repository!r}: the hub said {said}") from None
 
 
 def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:

@@ -49,7 +49,7 @@ def make_core(
     Args:
         num_envs: batch size B.
         task: key of ``tasks.registry.TASKS``.
-        world: packaged name, directory, hub id, or a ``World``.
+        world: packaged name, directory, ``hub:org/name``, or a ``World``.
         dynamics: ``world`` (generated) or ``sim`` (the simulator twin: same size, K, steps, starts).
         device: ``auto``, ``cpu``, ``cuda`` ...
         dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend and quantisation.
