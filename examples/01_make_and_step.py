@@ -21,7 +21,7 @@ def main(world: str = "maze", out: Path = Path("frames.png"), seed: int = 0) -> 
     """Walk a little and look around.
 
     Args:
-        world: packaged name, directory or hub id.
+        world: packaged name, directory or hub:org/name.
         out: picture to write: the start view and the view after each step, side by side.
         seed: chooses the start view and the noise; the same seed and actions give the same pictures.
     """

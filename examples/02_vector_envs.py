@@ -16,7 +16,7 @@ def main(world: str = "maze", num_envs: int = 4) -> None:
     """Step a batch of episodes.
 
     Args:
-        world: packaged name, directory or hub id.
+        world: packaged name, directory or hub:org/name.
         num_envs: episodes side by side; at least 2.
     """
     autoreset(world, num_envs)

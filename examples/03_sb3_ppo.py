@@ -20,7 +20,7 @@ def main(world: str = "maze", steps: int = 256, num_envs: int = 8, pictures: boo
     """Train for a moment and show what SB3 reports; a real run needs --steps 20000 or more.
 
     Args:
-        world: packaged name, directory or hub id.
+        world: packaged name, directory or hub:org/name.
         steps: env steps altogether.
         num_envs: episodes stepped together, one model call per step.
         pictures: observe the image besides the goal.

@@ -22,7 +22,7 @@ class Args:
     """PPO on a generated world."""
 
     world: str = "maze"
-    """packaged name, directory or hub id"""
+    """packaged name, directory or hub:org/name"""
     total_steps: int = 256
     """env steps altogether; 20000 and more for a real run"""
     num_envs: int = 8

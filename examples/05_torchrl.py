@@ -18,7 +18,7 @@ def main(world: str = "maze", num_envs: int = 4, steps: int = 8) -> None:
     """Take random steps and print the batch that TorchRL makes of them.
 
     Args:
-        world: packaged name, directory or hub id.
+        world: packaged name, directory or hub:org/name.
         num_envs: episodes stepped together, one model call per step.
         steps: env steps.
     """

@@ -20,7 +20,7 @@ class EnvConfig:
     env: str = "worldenv/Navigate-v0"
     """Environment id."""
     world: str = "maze"
-    """Packaged name, directory or hub id."""
+    """Packaged name, directory or hub:org/name."""
     dynamics: Literal["world", "sim"] | None = None
     """``world`` generates, ``sim`` is the simulator twin; by default what the id says."""
     action_mode: (

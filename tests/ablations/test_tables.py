@@ -225,9 +225,10 @@ def test_what_fails_in_a_process_is_said(threads: Callable[[str], Bench]) -> Non
 def test_arms_may_be_stepped_in_another_way(tiny_world: World) -> None:
     settings = ["sampler.num_steps=9", "memory.policy=none", "memory.rendering.until=0.7"]
     world = stepped(tiny_world, parse_settings(settings))
-    assert world.config.memory.rendering.until == 0.7
+    own = tiny_world.config.memory
+    assert world.config.memory.rendering == replace(own.rendering, until=0.7)
     assert world.config.sampler == replace(tiny_world.config.sampler, num_steps=9)
-    assert world.config.memory == replace(tiny_world.config.memory, policy="none")
+    assert replace(world.config.memory, rendering=own.rendering) == replace(own, policy="none")
     assert world.dit is tiny_world.dit
     assert stepped(tiny_world, {}).config == tiny_world.config
 

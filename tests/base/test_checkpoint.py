@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldenv.base.checkpoint import EMA, load_module, load_tensors, save_tensors
+from worldenv.base.checkpoint import EMA, Expected, check_tensors, load_module, load_tensors, save_tensors
 
 
 def test_tensors_and_header_survive(tmp_path: Path) -> None:
@@ -51,6 +51,25 @@ def test_loading_is_strict_and_names_what_does_not_fit() -> None:
         load_module(module, {"weight": torch.zeros(3, 3), "extra": torch.zeros(1)}, where="here")
     load_module(module, {"weight": torch.zeros(3, 2), "bias": torch.ones(3)}, where="here")
     assert module.bias.tolist() == [1, 1, 1]
+
+
+def test_tensors_are_what_is_expected() -> None:
+    expected: dict[str, Expected] = {"a": (torch.float32, ("N", 2)), "b": (torch.int64, ("N",))}
+    good = {"a": torch.zeros(3, 2), "b": torch.zeros(3, dtype=torch.long)}
+    check_tensors(good, expected, where="here", N=3)
+    for wrong, message in (
+        ({"a": torch.zeros(3, 2)}, "here: b missing"),
+        ({**good, "c": torch.zeros(1)}, "here: c unknown"),
+        (
+            {**good, "b": torch.zeros(2, dtype=torch.long)},
+            r"here: b is torch.int64 \(2,\), expected torch.int64 \(3,\)",
+        ),
+        ({**good, "a": torch.zeros(3, 2, 1)}, r"here: a is .*\(3, 2, 1\), expected torch.float32 \(N, 2\)"),
+        ({**good, "a": torch.zeros(3, 2).double()}, r"here: a is torch.float64 \(3, 2\), expected torch.float32"),
+        ({**good, "a": torch.tensor([[0, 0], [0, torch.nan], [0, 0]])}, "here: a not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_tensors(wrong, expected, where="here")
 
 
 def test_ema_warms_up_then_averages() -> None:

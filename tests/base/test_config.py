@@ -1,13 +1,15 @@
+import math
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldenv.base.config import difference, dump_toml, from_dict, load_toml, read_layers, to_dict
+from worldenv.base.config import check_numbers, difference, dump_toml, from_dict, load_toml, read_layers, to_dict
 from worldenv.data.record import RecordConfig
 from worldenv.training.stages.motion import PoseTrainConfig
 from worldenv.training.stages.registry import TrainConfig
@@ -20,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Inner:
     size: int = 3
     names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_numbers(self, natural=("size",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +61,30 @@ def test_nested_values_are_converted() -> None:
         ({"pair": [1]}, r"config\.pair: expected 2 values"),
         ({"pair": 1}, r"config\.pair: expected a list"),
         ({"inner": {"names": [1]}}, r"config\.inner\.names: expected str"),
+        ({"rate": float("nan")}, r"config\.rate: expected a finite number, got nan"),
+        ({"pair": [1, float("-inf")]}, r"config\.pair: expected a finite number, got -inf"),
+        ({"inner": {"size": -1}}, r"config\.inner: size=-1 must be 0 or more"),
     ],
 )
 def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_dict(Outer, values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "wrong", "says"),
+    [
+        ("counts", (1, 7), (0, -1, math.inf, math.nan), "1 or more"),
+        ("positive", (0.1, 3), (0, -0.1, math.inf, math.nan), "positive"),
+        ("natural", (0, 0.5), (-1, math.inf, math.nan), "0 or more"),
+    ],
+)  # fmt: skip
+def test_numbers_are_what_they_must_be(kind: str, good: tuple[float, ...], wrong: tuple[float, ...], says: str) -> None:
+    for value in (*good, good):
+        check_numbers(SimpleNamespace(size=value), **{kind: ("size",)})
+    for value in (*wrong, (*good, wrong[0])):
+        with pytest.raises(ValueError, match=f"size=.* must be {says}"):
+            check_numbers(SimpleNamespace(size=value), **{kind: ("size",)})
 
 
 @pytest.mark.parametrize("config", [WorldConfig(), TrainConfig(), RecordConfig()])

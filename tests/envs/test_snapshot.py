@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,54 @@ def test_states_of_other_worlds_and_settings_are_refused(
         envs.load_state(path)
     with pytest.raises(ValueError, match="no such file"):
         envs.load_state(tmp_path / "nothing.safetensors")
+
+
+def damages(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """Damage a state tensor by tensor."""
+    for name, tensor in state.items():
+        yield f"without {name}", {k: v for k, v in state.items() if k != name}
+        kind = torch.int16 if tensor.dtype == torch.float32 else torch.float32
+        for made, other in {
+            "of another dtype": tensor.to(kind), "with one row": tensor[:1], "wider": tensor[..., None].expand(
+                *tensor.shape, 2), "of no rows": tensor[:0], "a number": tensor.flatten()[0],
+        }.items():  # fmt: skip
+            yield f"{name} {made}", {**state, name: other.contiguous()}
+        if tensor.is_floating_point():
+            for number in (torch.nan, torch.inf):
+                broken = tensor.clone()
+                broken[0] = number
+                yield f"{name} of {number}", {**state, name: broken}
+        if name.endswith(("c2w", "origin")):
+            yield f"{name} mirrored", {**state, name: -tensor}
+    for name in ("length", "labels", "views.given", "store.entry"):
+        if (key := f"engine.{name}") in state:
+            for number in (-2, 10_000):
+                yield f"{name} of {number}", {**state, key: torch.full_like(state[key], number)}
+    yield "generators of nonsense", {**state, "engine.generators": torch.full_like(state["engine.generators"], 255)}
+    yield "something unknown", {**state, "engine.surprise": torch.zeros(2)}
+
+
+@pytest.mark.parametrize("memory", ["worldplay", "worldscape", "rendered"])
+def test_a_refused_state_changes_nothing(tiny_world: World, rendered_world: World, tmp_path: Path, memory: str) -> None:
+    world, policy = (rendered_world, "worldplay") if memory == "rendered" else (tiny_world, memory)
+    envs, plain, fresh = (make(world, memory=policy) for _ in range(3))
+    for one in (envs, plain):
+        one.reset(seed=3)
+        walk(one, 3)
+    path = tmp_path / "state.safetensors"
+    envs.save_state(path)
+    state, header = load_tensors(path)
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    walk(envs, 1)
+    walk(plain, 1)
+    for _what, damaged in damages(state):
+        save_tensors(path, damaged, header=header)
+        for one in (envs, fresh):
+            with pytest.raises(ValueError, match=r"state\.safetensors: [^\n]*$"):
+                one.load_state(path)
+    assert (walk(envs, 2) == walk(plain, 2)).all()
+    with pytest.raises(gym.error.ResetNeeded):
+        fresh.step(np.zeros(2, int))
 
 
 def test_rows_that_do_not_exist_are_refused_before_anything_changes(tiny_world_dir: Path, tmp_path: Path) -> None:

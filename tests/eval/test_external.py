@@ -109,7 +109,7 @@ def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=r"pass package.module:Class"):
         import_object("worldenv.sims.doom.sim:Nothing", what="dynamics")
     with pytest.raises(ValueError, match=r"pass package.module:Class"):
-        external.load_dynamics("nothing")
+        import_object("nothing", what="dynamics")
 
 
 def test_reports_of_other_suites_are_not_compared(tmp_path: Path) -> None:

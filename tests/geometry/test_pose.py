@@ -10,6 +10,7 @@ from worldenv.geometry.pose import (
     compose,
     interpolate,
     invert_se3,
+    is_rigid,
     look,
     relative,
     rotation_angle,
@@ -112,3 +113,15 @@ def test_chained_motions_are_the_track_they_were_taken_from(track: list[torch.Te
     c2w = torch.stack(track)
     motions = relative(c2w[:-1], c2w[1:])
     torch.testing.assert_close(chain(c2w[0], motions), c2w, atol=1e-9, rtol=0)
+
+
+def test_rigid_motions_are_told_from_others() -> None:
+    good = look(torch.randn(5, 3).double(), torch.randn(5).double(), torch.randn(5).double() / 3)
+    assert is_rigid(good)
+    assert is_rigid(good[:0])
+    assert is_rigid(good.float())
+    for row, column, value in ((0, 3, torch.nan), (1, 1, torch.inf), (3, 0, 0.5), (3, 3, 2.0), (0, 0, 1.5)):
+        wrong = good.clone()
+        wrong[2, row, column] = value
+        assert not is_rigid(wrong)
+    assert not is_rigid(good * torch.tensor([-1.0, 1, 1, 1]).double()), "mirrored"

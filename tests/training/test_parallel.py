@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from worldenv.training.parallel import average_gradients, from_main, leave, process_state
+from worldenv.training.loop.parallel import average_gradients, from_main, leave, process_state
 
 state = process_state()
 layer = nn.Linear(2, 1)

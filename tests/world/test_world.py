@@ -2,12 +2,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import worldenv
+from worldenv.base.config import dump_toml, merge, read_toml
 from worldenv.memory.config import MemoryConfig
 from worldenv.world.config import Provenance
 from worldenv.world.info import describe_world
@@ -168,6 +170,76 @@ def test_starts_that_do_not_fit_together_are_refused(folder: Path, key: str, val
         World.load(folder)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("file", "key"), [("dit", "proj_out.bias"), ("vae", "latent_mean"), ("starts", "c2w"), ("starts", "goals")]
+)
+def test_numbers_that_are_not_finite_are_refused(folder: Path, file: str, key: str, number: float) -> None:
+    path = folder / f"{file}.safetensors"
+    tensor = load_file(path)[key]
+    tensor.view(-1)[-1] = number
+    edit(path, **{key: tensor})
+    with pytest.raises(ValueError, match=rf"{file}\.safetensors: {key} not finite"):
+        World.load(folder)
+
+
+def test_starts_that_are_no_poses_or_none_are_refused(folder: Path) -> None:
+    path = folder / "starts.safetensors"
+    poses = torch.eye(4, dtype=torch.float64).repeat(64, 1, 1)
+    mirrored, skewed = poses.clone(), poses.clone()
+    mirrored[3, 0, 0], skewed[3, 0, 1] = -1, 0.5
+    for wrong in (mirrored, skewed):
+        edit(path, goals=wrong)
+        with pytest.raises(ValueError, match="goals holds poses that are no rigid motions"):
+            World.load(folder)
+    edit(path, **{key: tensor[:0] for key, tensor in load_file(path).items()})
+    with pytest.raises(ValueError, match="holds no start views"):
+        World.load(folder)
+
+
+def test_weights_that_are_whole_numbers_or_not_there_are_refused(folder: Path) -> None:
+    path = folder / "dit.safetensors"
+    weights = load_file(path)
+    save_file({key: weight.to(torch.int8) for key, weight in weights.items()}, path)
+    with pytest.raises(
+        ValueError, match=r"dit\.safetensors does not fit.*wrong dtype .*: torch\.int8 for torch\.float32"
+    ):
+        World.load(folder)
+    save_file({}, path)
+    with pytest.raises(ValueError, match=r"dit\.safetensors does not fit.*missing action_embedder"):
+        World.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("spec.fps", 0, "fps=0 must be 1 or more"), ("spec.width", -64, "width=-64 must be 1 or more"),
+        ("spec.fov_deg", 180.0, "fov_deg=180.0 must be an angle"), ("spec.unit", 0.0, "unit=0.0 must be positive"),
+        ("spec.focal", [0.5, float("nan")], "expected a finite number, got nan"),
+        ("spec.focal", [0.5, -1.0], "focal=.* must be positive"),
+        ("spec.steps.turn_deg", float("nan"), "steps.turn_deg: expected a finite number, got nan"),
+        ("spec.steps.pitch_deg", float("inf"), "steps.pitch_deg: expected a finite number, got inf"),
+        ("spec.steps.move", 0.0, "steps: move=0.0 must be positive"),
+        ("sampler.num_steps", 0, "sampler: num_steps=0 must be 1 or more"),
+        ("sampler.shift", float("nan"), "sampler.shift: expected a finite number, got nan"),
+        ("sampler.shift", 0.0, "sampler: shift=0.0 must be positive"),
+        ("dit.rope_theta", float("inf"), "dit.rope_theta: expected a finite number, got inf"),
+        ("dit.num_heads", 0, "dit: num_heads=0 must be 1 or more"),
+        ("vae.encoder_widths", [8, 0, 8], "vae: encoder_widths=.* must be 1 or more"),
+        ("memory.radius", float("inf"), "memory.radius: expected a finite number, got inf"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(folder: Path, key: str, value: Any, message: str) -> None:
+    path = folder / "world.toml"
+    *tables, name = key.split(".")
+    values: dict[str, Any] = {name: value}
+    for table in reversed(tables):
+        values = {table: values}
+    path.write_text(dump_toml(merge(read_toml(path), values)))
+    with pytest.raises(ValueError, match=rf"world\.toml.*{message}"):
+        World.load(folder)
+
+
 def test_a_world_may_have_no_starts(folder: Path) -> None:
     (folder / "starts.safetensors").unlink()
     world = World.load(folder)
@@ -204,6 +276,44 @@ def test_unknown_worlds_list_the_packaged_ones() -> None:
     with pytest.raises(ValueError, match="packaged worlds") as error:
         World.from_pretrained("no_such_world")
     assert all(name in str(error.value) for name in packaged_worlds())
+
+
+@pytest.mark.parametrize("name", ["runs/memry", "org/name", "./runs/memry", "hub/org/name"])
+def test_a_mistyped_directory_reaches_no_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: pytest.fail("somebody else's world was fetched"))
+    with pytest.raises(ValueError, match=rf"unknown world '{name}': no such directory; .*hub:org/name"):
+        World.from_pretrained(name)
+
+
+def test_the_hub_is_asked_by_its_prefix_for_a_revision(tiny_world_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, asked = pytest.importorskip("huggingface_hub"), []
+
+    def fetch(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        if name != "org/name":
+            raise OSError("404 not found\nrequest id 123")
+        return str(tiny_world_dir)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    world = World.from_pretrained("hub:org/name", revision="v2", sha256=world_sha256(tiny_world_dir))
+    assert world.sha256 == world_sha256(tiny_world_dir)
+    assert find_world("hub:org/name") == tiny_world_dir
+    only = ["*.toml", "*.safetensors"]
+    assert asked == [("org/name", "v2", only), ("org/name", None, only)]
+    with pytest.raises(ValueError, match=r"unknown world 'hub:org/nam': the hub said 404 not found$"):
+        World.from_pretrained("hub:org/nam")
+    for name in ("hub:name", "hub:a/b/c", "hub:", "hub:/a"):
+        with pytest.raises(ValueError, match=f"unknown world '{name}'; worlds on the Hugging Face hub are named"):
+            find_world(name)
+    assert len(asked) == 3
+
+
+def test_another_version_than_was_asked_for_is_refused(tiny_world_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"has sha256 .*, asked for 0123; it is another version"):
+        World.from_pretrained(tiny_world_dir, sha256="0123")
+    with pytest.raises(ValueError, match="revision='v2' is for worlds on the hub"):
+        World.from_pretrained(tiny_world_dir, revision="v2")
 
 
 def test_a_directory_without_world_is_said_to_be_none(tmp_path: Path) -> None:

@@ -61,20 +61,62 @@ def stream_tensors(path: Path, device: torch.device | str) -> Iterator[tuple[str
         yield from ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
 
 
+Expected = tuple[torch.dtype, tuple[int | str, ...]]
+"""What a tensor is to be: its dtype, and its shape, in which a letter is any size, the same wherever it stands."""
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Expected], *, where: str, **sizes: int
+) -> None:  # fmt: skip
+    """Refuse tensors that are missing, unknown, of another dtype or shape, or not finite; ``sizes`` are of letters.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    missing, unknown = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    if missing or unknown:
+        wrong = f"{_some(missing)} missing" if missing else f"{_some(unknown)} unknown"
+        raise ValueError(f"{where}: {wrong}; the file was edited or is of another version")
+    for name, (dtype, letters) in expected.items():
+        found = tensors[name]
+        if found.ndim == len(letters):
+            for letter, size in zip(letters, found.shape, strict=True):
+                if isinstance(letter, str):
+                    sizes.setdefault(letter, size)
+        shape = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in letters)
+        if found.dtype != dtype or tuple(found.shape) != shape:
+            wanted = str(shape).replace("'", "")
+            raise ValueError(f"{where}: {name} is {found.dtype} {tuple(found.shape)}, expected {dtype} {wanted}")
+    broken = not_finite({name: tensors[name] for name in expected})
+    if broken:
+        raise ValueError(f"{where}: {_some(broken)} not finite; the file was damaged or edited")
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Name the tensors that hold NaN or infinities."""
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Load a state dict strictly; a mismatch is a ValueError that lists what is missing, extra or of another shape."""
+    """Load a state dict strictly.
+
+    Raises:
+        ValueError: listing what is missing, extra, of another shape, no floating-point number, or not finite.
+    """
     own = module.state_dict()
     missing, extra = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
-    shapes = [
-        f"{k}: {tuple(tensors[k].shape)} for {tuple(own[k].shape)}"
-        for k in own
-        if k in tensors and tensors[k].shape != own[k].shape
-    ]
-    if missing or extra or shapes:
+    both = [(k, tensors[k], own[k]) for k in own if k in tensors]
+    shapes = [f"{k}: {tuple(new.shape)} for {tuple(old.shape)}" for k, new, old in both if new.shape != old.shape]
+    kinds = [f"{k}: {new.dtype} for {old.dtype}" for k, new, old in both
+             if new.is_floating_point() != old.is_floating_point()]  # fmt: skip
+    if missing or extra or shapes or kinds:
         raise ValueError(
             f"{where} does not fit the model: missing {_some(missing)}; unexpected {_some(extra)}; "
-            f"wrong shape {_some(shapes)}"
+            f"wrong shape {_some(shapes)}; wrong dtype {_some(kinds)}"
         )
+    broken = not_finite(tensors)
+    if broken:
+        raise ValueError(f"{where}: {_some(broken)} not finite; training has failed, or the file was damaged")
     module.load_state_dict(dict(tensors))
 
 

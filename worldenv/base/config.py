@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +35,28 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config")
         raise ValueError(f"{where}: key {missing[0]!r} is missing; known keys are {', '.join(sorted(fields))}")
     hints = typing.get_type_hints(cls)
     arguments = {k: _convert(hints[k], v, where=f"{where}.{k}") for k, v in values.items()}
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def check_numbers(
+    config: Any, *, counts: Sequence[str] = (), positive: Sequence[str] = (), natural: Sequence[str] = ()
+) -> None:
+    """Refuse fields, or members of fields, that are not whole numbers from 1 on, finite ones above 0, or from 0 on.
+
+    Raises:
+        ValueError: naming the field and its value.
+    """
+    for names, least, above, says in (
+        (counts, 1, False, "1 or more"), (positive, 0, True, "positive"), (natural, 0, False, "0 or more")
+    ):  # fmt: skip
+        for name in names:
+            value = getattr(config, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if not (math.isfinite(number) and number >= least) or (above and number == least):
+                    raise ValueError(f"{name}={value!r} must be {says}")
 
 
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
@@ -70,6 +92,8 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         return Path(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, got {value!r}")
     return value
 
 

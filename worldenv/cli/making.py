@@ -104,7 +104,7 @@ def export(arguments: list[str]) -> None:
         """Write a world to another directory with its weights in another precision.
 
         Args:
-            world: packaged name, directory or hub id.
+            world: packaged name, directory or hub:org/name.
             weights: directory to write.
             dtype: precision of the weights; bfloat16 halves the size and is what CPUs and GPUs here compute in.
             name: a new name for it; empty keeps the old one.

@@ -36,7 +36,7 @@ def evaluate(arguments: list[str]) -> None:
 
         Args:
             out: folder to write to.
-            world: packaged name, directory or hub id.
+            world: packaged name, directory or hub:org/name.
             worlds: number of held-out mazes, or of start views for action; by default all that are published.
             first_seed: draw other cases, from this map seed on (or start view, for action).
             videos: folder of clips made elsewhere, to score instead of a world.

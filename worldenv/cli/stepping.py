@@ -21,7 +21,7 @@ def demo(arguments: list[str]) -> None:
 
         Args:
             out: folder to write to.
-            world: packaged name, directory or hub id.
+            world: packaged name, directory or hub:org/name.
             worlds: number of mazes.
             first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
             chunks: chunks of a path, half of them on the way out.
@@ -47,7 +47,7 @@ def rollout(arguments: list[str]) -> None:
                 for N latents of 4 frames; or a file: WorldPlay's JSON, nerfstudio's transforms.json (.json) or
                 RealEstate10K's lines (.txt), one pose per latent.
             out: video file to write (.mp4).
-            world: packaged name, directory or hub id.
+            world: packaged name, directory or hub:org/name.
             start: start view of the world.
             image: a picture to start from instead.
             prompt: text, or the path of its embedding (.safetensors), in worlds that take one.
@@ -71,7 +71,7 @@ def info(arguments: list[str]) -> None:
         """Show what a world is: picture, sizes, memory, and every training stage it went through.
 
         Args:
-            world: packaged name, directory or hub id.
+            world: packaged name, directory or hub:org/name.
         """
         from ..world.info import describe_world
         from ..world.world import World

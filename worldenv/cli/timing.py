@@ -28,8 +28,8 @@ def bench(arguments: list[str]) -> None:
                 window against chunk after chunk and a joint teacher), training (a step under either backend, paired,
                 on random weights and data), or worldplay (the released sizes on random weights, by part).
             out: JSON file to write.
-            world: packaged name, directory or hub id; by default maze, for memory the tiny preset (random weights);
-                training: a preset.
+            world: packaged name, directory or hub:org/name; by default maze, for memory the tiny preset (random
+                weights); training: a preset.
             envs: engine, backends, rendering: batch sizes; rolling: the first of them; training: samples per step.
             steps: steps counted for each.
             decode: engine: make frames of the latents, as environments with pictures do.

@@ -6,6 +6,7 @@ writes the opposite sign). ``timesteps = 1000 sigma``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,13 @@ class SamplerConfig:
     """
 
     def __post_init__(self) -> None:
+        for name, fits, says in (
+            ("num_steps", self.num_steps >= 1, "1 or more"),
+            ("shift", 0 < self.shift < math.inf, "positive"),
+            ("noise_horizon", self.noise_horizon >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be {says}")
         if self.order not in (1, 2):
             raise ValueError(f"order={self.order}; choose 1 (Euler) or 2 (Adams-Bashforth)")
         if self.stochastic and self.order != 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..base.config import check_numbers
 from ..geometry.action import ActionSteps, c2w_to_keys
 from ..geometry.camera import intrinsics
 from ..geometry.pose import interpolate
@@ -43,6 +44,13 @@ class WorldSpec:
     """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
     maze: str = "classic"
     """Mazes that the world was recorded in: a name in ``sims.doom.presets.MAZES``."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, counts=("width", "height", "fps", "chunk_latents"), positive=("unit",))
+        if not 0 < self.fov_deg < 180:
+            raise ValueError(f"fov_deg={self.fov_deg} must be an angle between 0 and 180 degrees")
+        if self.focal is not None:
+            check_numbers(self, positive=("focal",))
 
     @property
     def K(self) -> Tensor:

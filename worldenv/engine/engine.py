@@ -22,6 +22,7 @@ from ..models.types import KeysValues
 from ..models.vae import to_pixels
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
+from .check_state import check_state
 from .history import History
 from .rollout import Known, Staged, generate_chunk
 from .screen import Screen
@@ -399,8 +400,13 @@ class Engine:
 
     @stateful
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
-        """Continue cloned episodes in these rows, exactly as they would have gone on."""
+        """Continue cloned episodes in these rows, exactly as they would have gone on.
+
+        Raises:
+            ValueError: if it is no state of this engine; then nothing has changed.
+        """
         self.check_rows(rows)
+        check_state(self._state, tensors, len(rows))
         self._state.restore(tensors, rows, device=self.device)
 
     def check_rows(self, rows: Sequence[int]) -> None:

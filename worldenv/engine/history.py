@@ -193,15 +193,7 @@ class History:
         }  # fmt: skip
 
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
-        """Remember in these rows what ``clone`` copied.
-
-        Raises:
-            ValueError: if it was copied under another kind of memory.
-        """
-        if ("store.entry" in tensors) != (self.store is not None):
-            raise ValueError("the state is of another memory policy: one keeps keys and values, the other does not")
-        if ("views.frames" in tensors) != (self.renderer is not None):
-            raise ValueError("of the state's memory and this one only one is rendered; set memory.render alike")
+        """Remember in these rows what ``clone`` copied."""
         self.bank.clear(rows)
         self.bank.append(rows, tensors["latents"], tensors["c2w"], tensors["labels"])
         if self.renderer is not None:

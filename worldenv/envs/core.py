@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from ..base.checkpoint import Expected, check_tensors
 from ..base.rng import draw_start
 from ..dynamics.protocol import (
     Actions,
@@ -24,6 +25,7 @@ from ..dynamics.protocol import (
     require,
 )
 from ..dynamics.spec import WorldSpec
+from ..geometry.pose import is_rigid
 from ..tasks.base import Start, Task, TaskState
 from ..world.world import Starts
 from .spaces import action_space, command, observation_space
@@ -212,23 +214,37 @@ class EnvCore:
             setattr(self, name, value.index_copy(0, b, value[a]))
         self.state = {name: value.index_copy(0, b, value[a]) for name, value in self.state.items()}
 
-    def restore_state(self, state: Mapping[str, Tensor], rows: Sequence[int]) -> None:
+    def restore_state(
+        self, state: Mapping[str, Tensor], rows: Sequence[int], *, shell: Mapping[str, Expected] | None = None
+    ) -> None:
         """Continue cloned episodes in these rows, exactly as they would have gone on.
 
+        Args:
+            state: what was cloned.
+            rows: as many rows.
+            shell: what the caller has put into the state, and will read, itself.
+
         Raises:
-            ValueError: if the state is of another task or observation mode, or of another number of rows.
+            ValueError: if the state is of another task or observation mode, or of another number of rows, or damaged;
+                then nothing has changed.
         """
         dynamics, parts = require(self.dynamics, Branchable, "a cloned state"), self._parts()
         index = torch.tensor(list(rows))
-        wanted = {f"core.{k}" for k in parts} | {f"task.{k}" for k in self.state}
-        found = {k for k in state if k.startswith(("core.", "task."))}
-        if wanted != found:
-            raise ValueError(f"the state is of another environment: {', '.join(sorted(wanted ^ found))} do not match")
-        if any(len(value) != len(rows) for value in state.values()):
+        own = {f"core.{k}": v for k, v in parts.items()} | {f"task.{k}": v for k, v in self.state.items()}
+        expected: dict[str, Expected] = {k: (v.dtype, ("R", *v.shape[1:])) for k, v in own.items()} | dict(shell or {})
+        found = {k: v for k, v in state.items() if not k.startswith("engine.")}
+        if expected.keys() != found.keys():
+            wrong = ", ".join(sorted(expected.keys() ^ found.keys()))
+            raise ValueError(f"the state is of another environment: {wrong} do not match")
+        if state["core.elapsed"].ndim and len(state["core.elapsed"]) != len(rows):
             raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
         self.check_rows(rows)
-        own = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
-        dynamics.restore_state(own, rows)
+        check_tensors(found, expected, where="the state", R=len(rows))
+        for name, value in found.items():
+            if value.shape[-2:] == (4, 4) and not is_rigid(value):
+                raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")
+        inner = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
+        dynamics.restore_state(inner, rows)
         for name, value in parts.items():
             changed = value.clone()  # what was handed out is never written again
             changed[index] = state[f"core.{name}"]

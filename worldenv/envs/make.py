@@ -54,7 +54,7 @@ def make_core(
     Args:
         num_envs: batch size B.
         task: key of ``tasks.registry.TASKS``, ``package.module:Class``, or a ``Task``.
-        world: packaged name, directory, hub id, or a ``World``.
+        world: packaged name, directory, ``hub:org/name``, or a ``World``.
         dynamics: ``world`` (generated), ``sim`` (the simulator twin: same size, K, steps, starts), a ``Dynamics``, or
             ``package.module:Class`` of one, called with ``num_envs`` and ``spec=``.
         device: ``auto``, ``cpu``, ``cuda`` ...

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
+from ..geometry.pose import is_rigid
 
 OPTIONS = ("start", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 
@@ -105,8 +106,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
     c2w = np.asarray(options["c2w"], np.float64)
     if c2w.shape[-2:] != (4, 4) or c2w.ndim not in (3, 4):
         raise ValueError(f"options['c2w'] has shape {c2w.shape}, expected (T, 4, 4), or one per env")
-    turn = c2w[..., :3, :3]
-    if not np.isfinite(c2w).all() or not np.allclose(turn @ turn.swapaxes(-1, -2), np.eye(3), atol=1e-3):
+    if not is_rigid(torch.from_numpy(c2w)):
         raise ValueError("options['c2w'] holds poses that are no rigid motions (NaN, or a rotation that is none)")
     if options.get("K") is not None and not np.allclose(np.asarray(options["K"]), spec.K.numpy(), rtol=0.02, atol=0.5):
         raise ValueError(

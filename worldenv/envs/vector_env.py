@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from ..base.checkpoint import Expected
 from ..base.rng import derive_seed
 from .core import EnvCore
 from .make import check_keywords, make_core
@@ -24,6 +25,9 @@ from .spaces import check_actions
 
 KEYWORDS = ("autoreset_mode", "render_mode", "output")
 """What the class takes beside the arguments of ``make_core``."""
+_ROW: dict[str, Expected] = {
+    "row.seed": (torch.int64, ("R",)), "row.episode": (torch.int64, ("R",)), "row.done": (torch.bool, ("R",))
+}  # fmt: skip
 
 
 class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -138,10 +142,11 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Continue cloned episodes in these rows: given the same actions they repeat what the clones' rows do.
 
         Raises:
-            ValueError: if the state does not fit this environment, or another number of rows is named.
+            ValueError: if the state does not fit this environment, or another number of rows is named; then nothing
+                has changed.
         """
         seeds = self._check_begun("restore_state")
-        self.core.restore_state(state, rows)
+        self.core.restore_state(state, rows, shell=_ROW)
         for i, row in enumerate(rows):
             seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
             self._done[row] = bool(state["row.done"][i])
@@ -174,13 +179,19 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Continue saved episodes in these rows (by default the first ones), bit by bit as they would have gone on.
 
         Raises:
-            ValueError: if the file is broken, or of another world, format or environment.
+            ValueError: if the file is broken, or of another world, format or environment; then nothing has changed.
         """
         self.check_open("load_state")
-        state = load_snapshot(Path(path), self.core)
-        if self._seeds is None:
+        state, begun = load_snapshot(Path(path), self.core), self._seeds is not None
+        if not begun:
             self.reset(seed=0)
-        self.restore_state(state, range(len(state["row.seed"])) if rows is None else rows)
+        try:
+            saved = state["row.seed"].numel() if "row.seed" in state else 0
+            self.restore_state(state, range(saved) if rows is None else rows)
+        except ValueError as error:
+            if not begun:
+                self._seeds = None
+            raise ValueError(f"{path}: {error}") from None
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""

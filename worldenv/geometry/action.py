@@ -49,6 +49,11 @@ class ActionSteps:
     pitch_limit_deg: float = 15.0
     """Pitch stays within +- this angle (``walk`` only)."""
 
+    def __post_init__(self) -> None:
+        for name in ("move", "turn_deg", "pitch_deg", "pitch_limit_deg"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
+
     def units(self) -> Tensor:
         """Return the size of each ``camera`` axis (5,): forward, right, up in metres, yaw, pitch in radians."""
         turn, pitch = math.radians(self.turn_deg), math.radians(self.pitch_deg)

@@ -23,6 +23,16 @@ def invert_se3(
     return inverse
 
 
+def is_rigid(
+    c2w: Tensor,  # (..., 4, 4)
+) -> bool:
+    """Tell whether all of these are rigid motions: finite, rotations without reflection, the last row (0, 0, 0, 1)."""
+    turn, last = c2w[..., :3, :3].double(), c2w[..., 3, :].double()
+    square = ((turn @ turn.mT - torch.eye(3, dtype=torch.float64)).abs() < 1e-3).all()
+    row = ((last - last.new_tensor([0, 0, 0, 1])).abs() < 1e-3).all()
+    return bool(square & row & c2w.isfinite().all() & (torch.linalg.det(turn) > 0).all())
+
+
 def relative(
     c2w_from: Tensor,  # (..., 4, 4)
     c2w_to: Tensor,  # (..., 4, 4)

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..base.config import check_numbers
 from ..dynamics.spec import WorldSpec
 
 POLICIES = ("worldplay", "worldscape", "recent", "random", "none", "oracle")
@@ -49,9 +50,7 @@ class RenderConfig:
     def __post_init__(self) -> None:
         if self.sources < 1:
             raise ValueError(f"sources={self.sources} must be 1 or more; set render=false to render nothing")
-        for name in ("until", "slack", "sharpen"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be 0 or more")
+        check_numbers(self, natural=("until", "slack", "sharpen"))
         if not 0 <= self.known[0] < self.known[1]:
             raise ValueError(f"known={self.known} must be two shares, the smaller first")
 
@@ -109,12 +108,10 @@ class MemoryConfig:
             raise ValueError("reframe=false: worldscape memory places what it recorded anew; choose another policy")
         if self.combine not in ("geo", "add"):
             raise ValueError(f"combine={self.combine!r}; choose 'geo' or 'add'")
-        positive = ("temporal_latents", "radius", "num_points", "scale_deg")
-        natural = ("retrieved_chunks", "bank_bytes", "pool_entries", "pool_bytes", "scale", "distance_weight")
-        for names, least, says in ((positive, 1e-9, "positive"), (natural, 0, "0 or more")):
-            for name in names:
-                if not getattr(self, name) >= least:
-                    raise ValueError(f"{name}={getattr(self, name)!r} must be {says}")
+        check_numbers(
+            self, positive=("temporal_latents", "radius", "num_points", "scale_deg"),
+            natural=("retrieved_chunks", "bank_bytes", "pool_entries", "pool_bytes", "scale", "distance_weight"),
+        )  # fmt: skip
         if not all(0 < angle < 180 for angle in self.fov_deg):
             raise ValueError(f"fov_deg={self.fov_deg} must be two angles between 0 and 180 degrees")
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..base.config import check_numbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiTConfig:
@@ -47,6 +49,8 @@ class DiTConfig:
     """``reference`` rounds cameras and modulation as WorldPlay's release does in bfloat16; in float32 they agree."""
 
     def __post_init__(self) -> None:
+        sizes = ("latent_channels", "patch", "width", "num_layers", "num_heads", "ffn_dim", "freq_dim")
+        check_numbers(self, counts=sizes, positive=("rope_theta",), natural=("text_dim",))
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
                 f"width={self.width} with num_heads={self.num_heads} gives heads of {self.width / self.num_heads:g} "

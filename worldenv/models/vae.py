@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.config import check_numbers
 from ..dynamics.spec import FRAMES_PER_LATENT
 
 
@@ -37,6 +38,8 @@ class VAEConfig:
     """Pixels per latent cell, each way: 8 or 16."""
 
     def __post_init__(self) -> None:
+        counts = ("latent_channels", "encoder_widths", "decoder_widths")
+        check_numbers(self, counts=counts, natural=("num_blocks",))
         if self.stride not in (8, 16):
             raise ValueError(f"[vae] stride={self.stride} must be 8 or 16")
 

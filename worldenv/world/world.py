@@ -8,6 +8,7 @@ one: a run of stages is a chain of worlds.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base.checkpoint import load_module, load_tensors, save_tensors
+from ..base.checkpoint import Expected, check_tensors, load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.files import file_sha256, save_text
 from ..dynamics.spec import WorldSpec
+from ..geometry.pose import is_rigid
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.dit import WorldDiT
@@ -31,6 +33,9 @@ from ..models.pretrained.release import is_release
 from ..models.vae import VAE, Codec
 from .config import FORMAT, Provenance, WorldConfig
 from .worldplay import load_release
+
+HUB = "hub:"
+"""What names of worlds on the Hugging Face hub begin with."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +174,10 @@ class World:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto"
-    ) -> World:
-        """Load a packaged world by name, a directory, or (online) ``org/name`` on the Hugging Face hub.
+        cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto",
+        revision: str | None = None, sha256: str = "",
+    ) -> World:  # fmt: skip
+        """Load a packaged world by name, a directory, or (online) ``hub:org/name`` on the Hugging Face hub.
 
         Args:
             name: the world.
@@ -179,11 +185,16 @@ class World:
             dtype: ``stored`` as the files have it (a release: see ``load_release``), ``auto`` as the device is
                 fastest, ``float32`` or ``bfloat16``.
             backend: see ``compute_with``.
+            revision: branch, tag or commit of a world on the hub; by default the newest.
+            sha256: what the world's files must hash to (``worldenv info`` shows it); empty is anything.
 
         Raises:
-            ValueError: if there is no such world, or its files are missing, truncated or do not fit together.
+            ValueError: if there is no such world, or its files are missing, truncated, do not fit together or are not
+                those that were asked for.
         """
-        where, path = resolve_device(device), find_world(name)
+        where, path = resolve_device(device), find_world(name, revision=revision)
+        if sha256 and world_sha256(path) != sha256:
+            raise ValueError(f"{name} has sha256 {world_sha256(path)}, asked for {sha256}; it is another version")
         kind = None if dtype == "stored" else resolve_dtype(dtype, where)
         if is_release(path):
             world = cls.from_worldplay(path, device=where, dtype=kind)
@@ -231,8 +242,7 @@ class World:
         for name, module in world.parts().items():
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
-            module.to(next(iter(tensors.values())).dtype)
-            load_module(module, tensors, where=str(file))
+            load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file))
             module.eval().requires_grad_(False)
         world.starts = _load_starts(path / "starts.safetensors", world.spec)
         world.sha256 = world_sha256(path)
@@ -253,21 +263,24 @@ def _load_starts(path: Path, spec: WorldSpec) -> Starts | None:
     if not path.exists():
         return None
     tensors, _ = load_tensors(path)
-    missing = set(Starts.__dataclass_fields__) - set(tensors)
-    if missing:
-        raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file was edited or is of another version")
-    count = len(tensors["frames"])
-    wanted = {
-        "frames": (torch.uint8, (count, spec.height, spec.width, 3)),
-        "c2w": (torch.float64, (count, 4, 4)),
-        "goals": (torch.float64, (count, 4, 4)),
-        "map_seeds": (torch.int64, (count,)),
+    expected: dict[str, Expected] = {
+        "frames": (torch.uint8, ("N", spec.height, spec.width, 3)),
+        "c2w": (torch.float64, ("N", 4, 4)),
+        "goals": (torch.float64, ("N", 4, 4)),
+        "map_seeds": (torch.int64, ("N",)),
     }
-    for key, (dtype, shape) in wanted.items():
-        found = tensors[key]
-        if found.dtype != dtype or tuple(found.shape) != shape:
-            raise ValueError(f"{path}: {key} is {found.dtype} {tuple(found.shape)}, expected {dtype} {shape}")
-    return Starts(**{key: tensors[key] for key in wanted})
+    check_tensors(tensors, expected, where=str(path))
+    for key in ("c2w", "goals"):
+        if not is_rigid(tensors[key]):
+            raise ValueError(f"{path}: {key} holds poses that are no rigid motions; the file was edited")
+    if not len(tensors["frames"]):
+        raise ValueError(f"{path} holds no start views; delete it, and the world has none")
+    return Starts(**tensors)
+
+
+def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """Return the dtype of the first weights; what holds none fits no model anyway."""
+    return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32)
 
 
 def packaged_worlds() -> list[str]:
@@ -276,12 +289,16 @@ def packaged_worlds() -> list[str]:
     return sorted(p.name for p in folder.iterdir() if (p / "world.toml").is_file()) if folder.is_dir() else []
 
 
-def find_world(name: str | Path) -> Path:
-    """Resolve a packaged name, a directory or a hub id to a directory.
+def find_world(name: str | Path, *, revision: str | None = None) -> Path:
+    """Resolve a packaged name, a directory or ``hub:org/name`` to a directory. Nothing else reaches a hub.
 
     Raises:
         ValueError: if it is none of these; the message lists the packaged worlds.
     """
+    if str(name).startswith(HUB):
+        return _download(str(name).removeprefix(HUB), revision)
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} is for worlds on the hub, {HUB}org/name; got {str(name)!r}")
     if str(name) in packaged_worlds():
         return Path(str(resources.files("worldenv") / "worlds" / str(name)))
     path = Path(name)
@@ -289,17 +306,22 @@ def find_world(name: str | Path) -> Path:
         return path
     if path.is_dir():
         raise ValueError(f"{path}: no world.toml in this directory, so it is not a world")
-    known = f"packaged worlds: {', '.join(packaged_worlds()) or 'none'}"
-    if str(name).count("/") == 1 and not path.is_absolute():
-        try:
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(str(name), allow_patterns=["*.toml", "*.safetensors"]))
-        except Exception as error:
-            raise ValueError(
-                f"unknown world {str(name)!r}: no such directory, and the hub said {error}; {known}"
-            ) from None
+    known = f"packaged worlds: {', '.join(packaged_worlds()) or 'none'}; worlds on the Hugging Face hub: {HUB}org/name"
     raise ValueError(f"unknown world {str(name)!r}: no such directory; {known}")
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    """Fetch what a world is made of from the hub, unless it is there."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"unknown world {HUB + repository!r}; worlds on the Hugging Face hub are named {HUB}org/name")
+    try:
+        from huggingface_hub import snapshot_download
+
+        files = ["*.toml", "*.safetensors"]
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(f"unknown world {HUB + repository!r}: the hub said {said}") from None
 
 
 def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:

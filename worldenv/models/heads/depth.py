@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...base.config import check_numbers
+
 FACTOR = 8
 """Frame sizes must be multiples of this."""
 
@@ -23,6 +25,9 @@ class DepthConfig:
     """Channels at 1/2, 1/4 and 1/8 resolution."""
     num_blocks: int = 2
     """Residual blocks at each of the two coarser resolutions, on the way down."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, counts=("widths",), natural=("num_blocks",))
 
 
 class ConvBlock(nn.Module):

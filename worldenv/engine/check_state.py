@@ -1,0 +1,120 @@
+"""What a cloned state has to hold: checked as a whole before any episode goes on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..base.checkpoint import Expected, check_tensors
+from ..geometry.action import NUM_LABELS
+from ..geometry.pose import is_rigid
+from .history import History
+from .state import EngineState
+
+WHERE = "the state"
+
+
+def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int) -> None:
+    """Refuse a state that ``EngineState.restore`` could not go on from, or only into nonsense.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    history = state.history
+    if ("store.entry" in tensors) != (history.store is not None):
+        raise ValueError(f"{WHERE} is of another memory policy: one keeps keys and values, the other does not")
+    if ("views.frames" in tensors) != (history.renderer is not None):
+        raise ValueError(f"of {WHERE}'s memory and this one only one is rendered; set memory.render alike")
+    check_tensors(tensors, _expected(state, tensors), where=WHERE, R=num_rows)
+    _check_history(history, tensors)
+    if history.store is not None:
+        _check_store(history, tensors)
+    _require(is_rigid(tensors["origin"]), "origin")
+    _require(
+        "prompt" not in tensors or _within(tensors["prompt_length"], 1, tensors["prompt"].shape[1]), "prompt_length"
+    )
+    for generator in tensors["generators"]:
+        try:
+            torch.Generator().set_state(generator.clone())
+        except RuntimeError:
+            _require(False, "generators")
+
+
+def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Expected]:
+    """Return what a clone of these episodes holds: R rows of M latents, V views, P entries, prompts of T tokens."""
+    history, bank, screen, latent = state.history, state.bank, state.screen, state.history.latent_shape
+    numbers, flags = (torch.int64, ("R",)), (torch.bool, ("R",))
+    expected: dict[str, Expected] = {
+        "latents": (torch.float32, ("R", "M", *latent)), "c2w": (torch.float64, ("R", "M", 4, 4)),
+        "labels": (torch.int64, ("R", "M")), "length": numbers, "seeds": numbers,
+        "origin": (torch.float64, ("R", 4, 4)),
+        "generators": (torch.uint8, ("R", len(torch.Generator().get_state()))), "stale": flags,
+        "frames": (torch.uint8, ("R", *screen.frames.shape[1:])),
+    }  # fmt: skip
+    past = {f"decoder.{i:02d}": part for i, part in enumerate(screen.past.tensors)}
+    past = past or {name: part for name, part in tensors.items() if name.startswith("decoder.")}
+    expected |= {name: (_precision(tensors, name), ("R", *part.shape[1:])) for name, part in past.items()}
+    if history.renderer is not None:
+        views = {f"views.{name}": part for name, part in bank.views().items()}
+        expected |= {name: (part.dtype, ("R", "V", *part.shape[2:])) for name, part in views.items()}
+        expected["views.given"] = numbers
+    if history.store is not None:
+        pool, chunk = history.store.pool, history.layout.chunk_latents
+        assert pool is not None
+        pages = ("R", len(pool.keys), "Q", *pool.keys.shape[2:])
+        expected |= {
+            "store.entry": (torch.int64, ("R", "P")), "store.c2w": (torch.float64, ("R", "P", 4, 4)),
+            "store.filled": (torch.bool, ("R", "P", chunk)), "store.made": numbers,
+            "store.radius": (torch.float64, ("R",)),
+            "store.keys": (_precision(tensors, "store.keys"), pages),
+            "store.values": (_precision(tensors, "store.values"), pages),
+        }  # fmt: skip
+    if state.window is not None:
+        window = state.window.latents
+        expected |= {"window.latents": (window.dtype, ("R", *window.shape[1:])), "window.begun": flags}
+    if "noise" in tensors:
+        expected["noise"] = (torch.float32, ("R", "H", *latent))
+    if "prompt" in tensors and history.dit.config.text_dim:
+        prompt = (_precision(tensors, "prompt"), ("R", "T", history.dit.config.text_dim))
+        expected |= {"prompt": prompt, "prompt_length": numbers}
+    return expected
+
+
+def _precision(tensors: Mapping[str, Tensor], name: str) -> torch.dtype:
+    """Return the dtype of what is computed: whatever floating-point numbers a world computed in."""
+    dtype = tensors[name].dtype if name in tensors else torch.float32
+    return dtype if dtype.is_floating_point else torch.float32
+
+
+def _check_history(history: History, tensors: Mapping[str, Tensor]) -> None:
+    length, num_latents = tensors["length"], tensors["latents"].shape[1]
+    _require(_within(length, 0, num_latents), "length")
+    there = torch.arange(num_latents) < length[:, None]
+    _require(is_rigid(tensors["c2w"][there]), "c2w")
+    _require(_within(tensors["labels"][there], 0, NUM_LABELS - 1), "labels")
+    if history.renderer is not None:
+        _require(tensors["views.frames"].shape[1] == history.bank.slots_of(num_latents), "views.frames")
+        _require(_within(tensors["views.given"], 0, length), "views.given")
+
+
+def _check_store(history: History, tensors: Mapping[str, Tensor]) -> None:
+    entry, filled = tensors["store.entry"], tensors["store.filled"]
+    there = entry >= 0
+    members = history.layout.members(entry)
+    _require(_within(entry, -1, tensors["store.made"][:, None] - 1), "store.entry")
+    _require(bool((members < tensors["length"][:, None, None]).all()), "store.entry")
+    _require(bool((there[:, 1:] <= there[:, :-1]).all()), "store.entry")
+    _require(bool((filled == (members >= 0)).all()), "store.filled")
+    _require(is_rigid(tensors["store.c2w"][there]), "store.c2w")
+    _require(tensors["store.keys"].shape[2] == filled[0].numel(), "store.keys")
+
+
+def _within(numbers: Tensor, low: int, high: int | Tensor) -> bool:
+    return bool(((numbers >= low) & (numbers <= high)).all())
+
+
+def _require(fits: bool, name: str) -> None:
+    if not fits:
+        raise ValueError(f"{WHERE}: {name} holds what no episode has; the file was damaged or edited")
