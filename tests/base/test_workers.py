@@ -1,5 +1,5 @@
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -41,11 +41,23 @@ def test_workers_compute_on_their_threads_and_close_when_they_end(tmp_path: Path
     assert (tmp_path / "closed").is_dir()
 
 
-def test_a_worker_that_dies_is_an_error() -> None:
+def test_a_worker_that_dies_is_an_error_and_the_others_close_what_they_named(tmp_path: Path) -> None:
+    def die() -> None:
+        before = set(multiprocessing.active_children())
+        with worker_pool(2) as pool:
+            busy = pool.submit(time.sleep, 1000)
+            for close in (partial(os.mkdir, tmp_path / "closed"), partial(time.sleep, 1)):  # the last one first
+                pool.submit(when_worker_ends, close).result()
+            other = pool.submit(os.getpid).result()
+            (dying,) = (w for w in {*multiprocessing.active_children()} - before if w.pid != other)
+            dying.kill()
+            busy.result()
+
     began = time.monotonic()
-    with pytest.raises(ChildProcessError, match="a worker process died"), worker_pool(1) as pool:
-        pool.submit(signal.raise_signal, signal.SIGKILL).result()
+    with pytest.raises(ChildProcessError, match="a worker process died"):
+        die()
     assert time.monotonic() - began < 60
+    assert (tmp_path / "closed").is_dir()
 
 
 def test_workers_end_at_once_with_a_block_that_fails(tmp_path: Path) -> None:

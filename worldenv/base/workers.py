@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Semaphore
 from types import FrameType
 
 import torch
@@ -33,9 +34,15 @@ def worker_pool(count: int, *, threads: int = 1) -> Iterator[ProcessPoolExecutor
         ChildProcessError: if one of them dies.
     """
     context = multiprocessing.get_context("spawn")
-    watched, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(watched, threads))
+    (watched, held), gate = context.Pipe(duplex=False), context.Semaphore(0)
+    pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(watched, gate, threads))
     try:
+        # All start before the first job: the executor would not see one die that it has started meanwhile.
+        started = [pool.submit(int) for _ in range(count + 1)]
+        for _ in range(count):
+            gate.release()
+        for future in started:
+            future.result()
         yield pool
         pool.shutdown()
     except BrokenProcessPool:
@@ -53,7 +60,7 @@ def when_worker_ends(close: Callable[[], None]) -> None:
     _closing.append(close)
 
 
-def _start(watched: Connection, threads: int) -> None:
+def _start(watched: Connection, gate: Semaphore, threads: int) -> None:
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends its workers
     signal.signal(signal.SIGTERM, _leave)
@@ -68,6 +75,7 @@ def _start(watched: Connection, threads: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    gate.acquire()
 
 
 def _close() -> None:
@@ -77,5 +85,6 @@ def _close() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """End now: an exception would only end the job."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever ends a worker may do so twice
     _close()
     os._exit(1)
