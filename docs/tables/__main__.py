@@ -10,7 +10,7 @@ import sys
 
 from cells import ROOT, load
 from distilled import distilled_table, teacher_table
-from rendering import rendering_table, summary_table
+from rendering import input_table, rendering_table, summary_table
 from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
@@ -39,8 +39,8 @@ lies beside its weights too (`worldenv/worlds/maze/report.json`).
 def page() -> str:
     """Return all tables, as ``docs/results.md``."""
     parts = [
-        revisit_table(), rendering_table(), distilled_table(), teacher_table(), short_term_table(), drift_table(),
-        memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
+        revisit_table(), rendering_table(), input_table(), distilled_table(), teacher_table(), short_term_table(),
+        drift_table(), memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
     ]  # fmt: skip
     return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 

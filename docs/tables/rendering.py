@@ -26,6 +26,19 @@ def rendering_table() -> list[str]:
     return [*lines, "", *_depth_lines(), "", *_cost_lines()]
 
 
+def input_table() -> list[str]:
+    """The same weights with rendered memory as an input too, distilled with it; if measured."""
+    if not (RESULTS / "rendering-input.json").is_file():
+        return []
+    first = min(load("rendering-input")["seeds"])
+    command = (
+        "worldenv eval ablations --arms both=DIR guided=maze input=DIR,memory.rendering.until=2.0 undistilled=DIR "
+        f"learned=maze,memory.render=false --worlds 16 --first-seed {first} --out DIR"
+    )
+    title = "Rendered memory as an input of the transformer, trained for 25 minutes and distilled"
+    return arms_table("rendering-input", COLUMNS, title, command=command)
+
+
 def summary_table() -> list[str]:
     """What memory is worth, in five rows; if measured."""
     if not (RESULTS / "rendering.json").is_file():
