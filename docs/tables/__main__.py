@@ -32,7 +32,8 @@ BEGIN, END = "<!-- summary: written by docs/tables from docs/results -->", "<!--
 HEAD = """# Results
 
 Written by `python docs/tables` from the committed reports in `docs/results/`; what was measured of the packaged world
-lies beside its weights too (`worldenv/worlds/maze/report.json`).
+lies beside its weights too (`worldenv/worlds/maze/report.json`). Tables without an arm `worldplay_rendered` were measured
+before the world had a depth head, and hold for `{"render": False}`.
 """
 
 
@@ -40,7 +41,8 @@ def page() -> str:
     """Return all tables, as ``docs/results.md``."""
     parts = [
         revisit_table(), rendering_table(), input_table(), distilled_table(), teacher_table(), short_term_table(),
-        drift_table(), memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(), rolling_table(),
+        drift_table(), memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(),
+        rolling_table(),
     ]  # fmt: skip
     return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
