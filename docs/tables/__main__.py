@@ -32,8 +32,8 @@ BEGIN, END = "<!-- summary: written by docs/tables from docs/results -->", "<!--
 HEAD = """# Results
 
 Written by `python docs/tables` from the committed reports in `docs/results/`; what was measured of the packaged world
-lies beside its weights too (`worldenv/worlds/maze/report.json`). Tables without an arm `worldplay_rendered` were measured
-before the world had a depth head, and hold for `{"render": False}`.
+lies beside its weights too (`worldenv/worlds/maze/report.json`). Tables without an arm `worldplay_rendered` were
+measured before the world had a depth head, and hold for `{"render": False}`.
 """
 
 
