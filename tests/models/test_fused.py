@@ -17,7 +17,7 @@ from worldenv.models import fused
 from worldenv.models.backend import OneDNNBackend, TorchBackend
 from worldenv.models.rope import apply_rope
 from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.world.world import World
 
@@ -100,7 +100,7 @@ def test_training_takes_the_same_course(dtype: torch.dtype, tolerance: float) ->
         world = World(replace(tiny.config, memory=MEMORY), vae=tiny.vae, dit=tiny.dit.requires_grad_(True))
         world.dit.backend = backend
         optim = OptimConfig(batch=2)
-        stage = MemoryStage(world, DenoiseConfig(draws=3, cached=0.2), optim, data=walks(world), heldout=None)
+        stage = MemoryStage(Material(world, DenoiseConfig(draws=3, cached=0.2), optim.batch, data=walks(world)))
         optimizer = torch.optim.AdamW(world.dit.parameters(), lr=1e-3)
         losses[backend] = []
         for step in range(30):

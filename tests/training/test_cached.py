@@ -10,8 +10,7 @@ from tests.training.test_segments import walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import MemoryConfig
-from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.recorded import RecordedPast
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.world.world import World
@@ -29,7 +28,7 @@ def world(tiny_world: World) -> World:
 def make_stage(world: World, data: LatentDataset, **changes: object) -> MemoryStage:
     settings = {"forcing": 0.0, "cached": 1.0, "clean_context": 1.0, "label_dropout": 0.0, **changes}
     config = DenoiseConfig(**settings)  # type: ignore[arg-type]
-    return MemoryStage(world, config, OptimConfig(batch=8, mixed_precision="no"), data=data, heldout=None)
+    return MemoryStage(Material(world, config, 8, data=data))
 
 
 @torch.no_grad()

@@ -8,8 +8,7 @@ from tests.training.test_segments import MEMORY, walks
 from worldenv.diffusion.schedule import SamplerConfig, inference_sigmas
 from worldenv.engine.rollout import Prepared
 from worldenv.models.dit import WorldDiT
-from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
 from worldenv.world.world import World
 
@@ -22,10 +21,8 @@ def make_stage(tiny_world: World) -> ConsistencyStage:
     for parameter in dit.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     world = World(replace(tiny_world.config, memory=MEMORY, sampler=SAMPLER), vae=tiny_world.vae, dit=dit)
-    return ConsistencyStage(
-        world, DenoiseConfig(draws=3), OptimConfig(batch=4), ConsistencyConfig(num_levels=12), data=walks(world),
-        heldout=None,
-    )  # fmt: skip
+    material = Material(world, DenoiseConfig(draws=3), 4, data=walks(world))
+    return ConsistencyStage(material, ConsistencyConfig(num_levels=12))
 
 
 def test_the_worlds_levels_are_among_the_trained_ones(tiny_world: World) -> None:

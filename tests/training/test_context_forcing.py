@@ -12,8 +12,7 @@ from worldenv.engine.rollout import Prepared, prepare
 from worldenv.memory.context import Context
 from worldenv.models.dit import WorldDiT
 from worldenv.training import segments as joint
-from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.world.world import World
 
@@ -30,10 +29,8 @@ def make_stage(tiny_world: World, **changes: Any) -> ContextForcingStage:
         for parameter in dits[-1].parameters():
             torch.nn.init.normal_(parameter, std=0.1)
     world = World(replace(tiny_world.config, memory=MEMORY, sampler=sampler), vae=tiny_world.vae, dit=dits[0])
-    stage = ContextForcingStage(
-        world, DenoiseConfig(num_chunks=CHUNKS), OptimConfig(batch=4), ContextForcingConfig(**changes),
-        teacher=dits[1], data=walks(world), heldout=None,
-    )  # fmt: skip
+    material = Material(world, DenoiseConfig(num_chunks=CHUNKS), 4, data=walks(world))
+    stage = ContextForcingStage(material, ContextForcingConfig(**changes), teacher=dits[1])
     assert all(torch.equal(a, b) for a, b in zip(stage.fake.parameters(), dits[1].parameters(), strict=True))
     stage.fake.load_state_dict(dits[2].state_dict())
     stage.begin(10**6)

@@ -10,10 +10,9 @@ from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.types import Conditioning
-from worldenv.training.loop.trainer import OptimConfig
 from worldenv.training.material import DenoiseConfig, Material
-from worldenv.training.stages.causal import CausalStage
 from worldenv.training.stages.memory import MemoryStage
+from worldenv.training.stages.window import WindowStage
 from worldenv.training.windows import draw_windows, window_loss
 from worldenv.world.world import World
 
@@ -31,7 +30,7 @@ def dataset(world: World, need: float = 0.5) -> LatentDataset:
 
 
 def stage_of(world: World, **config: object) -> MemoryStage:
-    return MemoryStage(world, DenoiseConfig(**config), OptimConfig(batch=3), data=dataset(world), heldout=None)  # type: ignore[arg-type]
+    return MemoryStage(Material(world, DenoiseConfig(**config), 3, data=dataset(world)))  # type: ignore[arg-type]
 
 
 def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
@@ -60,7 +59,7 @@ def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
 def test_losses_follow_from_the_generator(tiny_world: World) -> None:
     for stage in (
         stage_of(tiny_world),
-        CausalStage(tiny_world, DenoiseConfig(), OptimConfig(batch=3), data=dataset(tiny_world), heldout=None),
+        WindowStage(Material(tiny_world, DenoiseConfig(), 3, data=dataset(tiny_world)), causal=True),
     ):
         values = [float(stage.loss(torch.Generator().manual_seed(s))[0]) for s in (4, 4, 5)]
         assert values[0] == values[1] != values[2]
@@ -107,7 +106,7 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
     data = dataset(tiny_world)
     data.need[:] = 0
     data.need[1, 17:21] = 1.0  # clip 1, entry 5
-    stage = MemoryStage(tiny_world, DenoiseConfig(necessary=1.0), OptimConfig(batch=8), data=data, heldout=None)
+    stage = MemoryStage(Material(tiny_world, DenoiseConfig(necessary=1.0), 8, data=data))
     assert stage.chunks.needed.tolist() == [[1, 5]]
     bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
     assert torch.equal(target.latents, data.latents[1, 17:21].float().expand(8, -1, -1, -1, -1))
@@ -181,7 +180,7 @@ def test_positions_stay_absolute_in_training_without_reframing(
     data = dataset(world, need=0.0)
     data.need[1, 17:21] = 1.0
     config = DenoiseConfig(necessary=1.0, forcing=0.0, draws=2, policies=(("worldplay", 1.0),))
-    stage = MemoryStage(world, config, OptimConfig(batch=2), data=data, heldout=None)
+    stage = MemoryStage(Material(world, config, 2, data=data))
     seen = note_positions(monkeypatch)
     stage.loss(torch.Generator().manual_seed(0))
     context, chunk = seen

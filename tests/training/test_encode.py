@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tests.training.test_stages import SPEC, record
 from worldenv.data.schema import shard_paths
+from worldenv.memory.config import MemoryConfig
+from worldenv.models.heads import DepthConfig, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.training.encode import encode_recording, recording_digest, recording_name
+from worldenv.training.renders import RendersConfig
 from worldenv.world.config import WorldConfig
 from worldenv.world.world import World
 
@@ -38,3 +42,33 @@ def test_only_what_is_needed_is_encoded(tmp_path: Path) -> None:
         record(tmp_path / "data" / name, 2)
     encode_recording(world, tmp_path / "data", tmp_path / "latents", max_clips=2)
     assert [path.name for path in tmp_path.glob("latents/*/*")] == ["latents-a-shard-00000.safetensors"]
+
+
+def test_renders_alone_are_made_anew_where_they_alone_change(tmp_path: Path) -> None:
+    """Stages that roll out need what latents show, and no renders: after a stage that has both nothing is made."""
+    torch.manual_seed(0)
+    config = WorldConfig(
+        spec=SPEC, vae=PRESETS["tiny"].vae, dit=replace(PRESETS["tiny"].dit, render_input=True),
+        heads=HeadConfigs(depth=DepthConfig(widths=(8, 8, 8), num_blocks=1)),
+        memory=MemoryConfig(temporal_latents=8, num_points=512),
+    )  # fmt: skip
+    world, recording, cache = World(config), record(tmp_path / "data", 2), tmp_path / "latents"
+
+    def files() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in cache.glob("*/*")}
+
+    whole = encode_recording(world, recording, cache, renders=RendersConfig())
+    assert whole.renders is not None
+    before = files()
+    assert len(before) == 2
+    shown = encode_recording(world, recording, cache)
+    assert files() == before
+    assert shown.renders is None
+    assert shown.frames is not None
+    assert whole.frames is not None
+    assert torch.equal(shown.frames, whole.frames)
+    again = encode_recording(world, recording, cache, renders=RendersConfig(generated=1.0))
+    assert before.items() < files().items(), "one more file, of renders"
+    assert again.renders is not None
+    assert torch.equal(again.renders[:, 0], whole.renders[:, 0])
+    assert not torch.equal(again.renders[:, 1], whole.renders[:, 1])

@@ -9,6 +9,7 @@ import json
 import tempfile
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,7 @@ from worldenv.models.presets import PRESETS
 from worldenv.models.refine import with_render_input
 from worldenv.training.loop.protocols import Stage
 from worldenv.training.loop.trainer import OptimConfig, Trainer
-from worldenv.training.material import DenoiseConfig
-from worldenv.training.stages.bidirectional import BidirectionalStage
-from worldenv.training.stages.causal import CausalStage
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.stages.heads import HeadsConfig, HeadsStage
@@ -36,15 +35,18 @@ from worldenv.training.stages.motion import PoseStage
 from worldenv.training.stages.registry import STAGES
 from worldenv.training.stages.rolling import RollingConfig, rolling_stage
 from worldenv.training.stages.teacher import TeacherStage
-from worldenv.training.stages.vae import DecoderStage, VAELossConfig, VAEStage
+from worldenv.training.stages.vae import DecoderStage, Frames, VAELossConfig, VAEStage
+from worldenv.training.stages.window import WindowStage
 from worldenv.world.config import WorldConfig
 from worldenv.world.world import World
 
 PATH = Path(__file__).with_name("golden.json")
 OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,
                     preview_every=100, mixed_precision="no")  # fmt: skip
-DENOISING = {"bidirectional": BidirectionalStage, "causal": CausalStage, "memory": MemoryStage,
-             "memory_cached": MemoryStage, "memory_render": MemoryStage, "teacher": TeacherStage}  # fmt: skip
+DENOISING = {
+    "bidirectional": partial(WindowStage, causal=False), "causal": partial(WindowStage, causal=True),
+    "memory": MemoryStage, "memory_cached": MemoryStage, "memory_render": MemoryStage, "teacher": TeacherStage,
+}  # fmt: skip
 RECORDED = ("vae", "decoder", "pose", "heads")
 NAMES = (*RECORDED, *DENOISING, "consistency_distill", "context_forcing", "rolling")
 
@@ -64,9 +66,10 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
         small = DepthConfig(widths=(8, 8, 8), num_blocks=1)
         world = World(replace(world.config, heads=HeadConfigs(depth=small)), vae=world.vae, dit=world.dit)
         return HeadsStage(world, HeadsConfig(decoded=0.0), OPTIM, data=data, heldout=None, max_clips=None)
+    frames = Frames(world, config, OPTIM.batch, data=data, heldout=None, max_clips=None)
     if name == "vae":
-        return VAEStage(world, config, OPTIM, data=data, heldout=None, max_clips=None, fresh=True)
-    return DecoderStage(world, config, OPTIM, data=data, heldout=None, max_clips=None)
+        return VAEStage(frames, fresh=OPTIM.seed)
+    return DecoderStage(frames)
 
 
 def make_stage(name: str, folder: Path) -> Stage:
@@ -84,15 +87,14 @@ def make_stage(name: str, folder: Path) -> Stage:
         data = replace(data, renders=torch.rand(shape, generator=torch.Generator().manual_seed(1)).half())
     if name in DENOISING:
         denoise = replace(denoise, cached=0.6 if name == "memory_cached" else 0.0)
-        return DENOISING[name](world, denoise, OPTIM, data=data, heldout=None)
+        return DENOISING[name](Material(world, denoise, OPTIM.batch, data=data))
+    material = Material(world, denoise, OPTIM.batch, data=data)
     if name == "consistency_distill":
-        return ConsistencyStage(world, denoise, OPTIM, ConsistencyConfig(), data=data, heldout=None)
+        return ConsistencyStage(material, ConsistencyConfig())
     forcing = ContextForcingConfig(critic_updates=2, history_steps=5)
     if name == "rolling":
-        return rolling_stage(
-            world, denoise, OPTIM, forcing, RollingConfig(), teacher=teacher, data=data, heldout=None
-        )  # fmt: skip
-    return ContextForcingStage(world, denoise, OPTIM, forcing, teacher=teacher, data=data, heldout=None)
+        return rolling_stage(material, forcing, RollingConfig(), teacher=teacher)
+    return ContextForcingStage(material, forcing, teacher=teacher)
 
 
 def run(name: str, folder: Path) -> dict[str, list[float]]:

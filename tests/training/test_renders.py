@@ -14,9 +14,8 @@ from worldenv.engine.engine import Engine
 from worldenv.memory.config import NEVER, MemoryConfig, RenderConfig
 from worldenv.models.refine import with_render_input
 from worldenv.models.vae import to_frames
-from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
-from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, drawn
+from worldenv.training.material import DenoiseConfig, Material
+from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, decoded_views, drawn
 from worldenv.training.segments import Segment
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.stages.rolling import RollingConfig, rolling_stage
@@ -49,10 +48,8 @@ def shown(world: World) -> LatentDataset:
 
 
 def make_stage(world: World, data: LatentDataset, **forcing: object) -> ContextForcingStage:
-    return ContextForcingStage(
-        world, DenoiseConfig(num_chunks=3, render_dropout=0.0), OptimConfig(batch=4),
-        ContextForcingConfig(**forcing), teacher=world.dit, data=data, heldout=None,  # type: ignore[arg-type]
-    )  # fmt: skip
+    material = Material(world, DenoiseConfig(num_chunks=3, render_dropout=0.0), 4, data=data)
+    return ContextForcingStage(material, ContextForcingConfig(**forcing), teacher=world.dit)  # type: ignore[arg-type]
 
 
 def cut(stage: ContextForcingStage) -> Segment:
@@ -125,22 +122,24 @@ def test_clips_are_rendered_from_what_lies_before_each_chunk(world: World) -> No
     latents, c2w, labels = data.latents[0].float(), data.c2w[0], data.labels[0]
     start = torch.randint(0, 256, (world.spec.height, world.spec.width, 3), dtype=torch.uint8)
 
-    def made(config: RendersConfig, latents: torch.Tensor = latents) -> dict[str, torch.Tensor]:
+    def made(config: RendersConfig, latents: torch.Tensor = latents) -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
-        return ClipRenderer(world, config)(start, latents, c2w, labels, generator)
+        renderer = ClipRenderer(world, config)
+        views = decoded_views(world, renderer.renderer, start, latents)
+        assert torch.equal(views[0][0], start)
+        assert len(views[0]) == len(views[1]) == 12
+        return renderer(latents, c2w, labels, views, generator)
 
     plain = made(RendersConfig())
-    assert plain["renders"].shape == (2, LATENTS, world.latent_shape[0] + 1, *world.latent_shape[1:])
-    assert torch.equal(plain["frames"][0], start)
-    assert plain["frames"].shape[0] == plain["depth"].shape[0] == 12
+    assert plain.shape == (2, LATENTS, world.latent_shape[0] + 1, *world.latent_shape[1:])
     changed = latents.clone()
     changed[FIRST:] *= -1
-    later = made(RendersConfig(), changed)["renders"]
-    assert torch.equal(later[:, : FIRST + 4], plain["renders"][:, : FIRST + 4]), "nothing of itself"
-    assert not torch.equal(later[:, FIRST + 4 :], plain["renders"][:, FIRST + 4 :])
-    generated = made(RendersConfig(generated=1.0))["renders"]
-    assert torch.equal(generated[0], plain["renders"][0]), "one variant shows what was recorded"
-    assert not torch.equal(generated[1], plain["renders"][1])
+    later = made(RendersConfig(), changed)
+    assert torch.equal(later[:, : FIRST + 4], plain[:, : FIRST + 4]), "nothing of itself"
+    assert not torch.equal(later[:, FIRST + 4 :], plain[:, FIRST + 4 :])
+    generated = made(RendersConfig(generated=1.0))
+    assert torch.equal(generated[0], plain[0]), "one variant shows what was recorded"
+    assert not torch.equal(generated[1], plain[1])
     with pytest.raises(ValueError, match=r"\[renders\] generated=1.5 is a share"):
         RendersConfig(generated=1.5)
 
@@ -154,8 +153,6 @@ def test_renders_are_left_out_at_the_rate_asked_for() -> None:
 
 
 def test_rolling_windows_are_not_distilled_with_renders(world: World) -> None:
+    material = Material(world, DenoiseConfig(), 4, data=shown(world))
     with pytest.raises(ValueError, match="a rolling window is not rendered"):
-        rolling_stage(
-            world, DenoiseConfig(), OptimConfig(), ContextForcingConfig(), RollingConfig(), teacher=world.dit,
-            data=shown(world), heldout=None,
-        )  # fmt: skip
+        rolling_stage(material, ContextForcingConfig(), RollingConfig(), teacher=world.dit)

@@ -17,8 +17,7 @@ from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import label_to_keys
 from worldenv.models.dit import WorldDiT
-from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
 from worldenv.training.stages.rolling import RollingConfig, rolling_stage
 from worldenv.world.world import World
@@ -37,10 +36,8 @@ def make_stage(tiny_world: World, *, batch: int = 4, chunks: int = CHUNKS, **rol
             torch.nn.init.normal_(parameter, std=0.1)
     world = World(replace(tiny_world.config, memory=MEMORY, sampler=sampler), vae=tiny_world.vae, dit=dits[0])
     denoise = DenoiseConfig(num_chunks=chunks, policies=(("recent", 1.0),))
-    stage = rolling_stage(
-        world, denoise, OptimConfig(batch=batch), ContextForcingConfig(), RollingConfig(**rolling), teacher=dits[1],
-        data=walks(world), heldout=None,
-    )  # fmt: skip
+    material = Material(world, denoise, batch, data=walks(world))
+    stage = rolling_stage(material, ContextForcingConfig(), RollingConfig(**rolling), teacher=dits[1])
     stage.fake.load_state_dict(dits[2].state_dict())
     stage.begin(10**6)
     return stage

@@ -10,8 +10,7 @@ from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
 from worldenv.memory.config import MemoryConfig
-from worldenv.training.loop.trainer import OptimConfig
-from worldenv.training.material import DenoiseConfig
+from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.segments import assert_aligned, joint_index
 from worldenv.training.stages.teacher import TeacherStage
 from worldenv.world.world import World
@@ -40,7 +39,7 @@ def world(tiny_world: World) -> World:
 
 def make_stage(world: World, **config: object) -> TeacherStage:
     denoise = DenoiseConfig(**{"num_chunks": 3, **config})  # type: ignore[arg-type]
-    return TeacherStage(world, denoise, OptimConfig(batch=4), data=walks(world), heldout=None)
+    return TeacherStage(Material(world, denoise, 4, data=walks(world)))
 
 
 def test_the_union_leaves_out_the_segment_and_keeps_the_order_of_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,9 @@ from ..models.presets import PRESETS
 from ..training.loop.learner import Learner
 from ..training.loop.protocols import Stage
 from ..training.loop.trainer import OptimConfig, make_optimizers, precision
-from ..training.material import DenoiseConfig
-from ..training.stages.causal import CausalStage
+from ..training.material import DenoiseConfig, Material
 from ..training.stages.memory import MemoryStage
+from ..training.stages.window import WindowStage
 from ..world.config import WorldConfig
 from ..world.world import World
 from .engine import write_bench
@@ -28,10 +29,10 @@ from .engine import write_bench
 REFERENCE = "torch"
 """What ratios compare with: the same step with PyTorch's attention and GELU."""
 BACKENDS = (REFERENCE, "auto")
-STEPS: dict[str, tuple[Callable[..., Stage], DenoiseConfig]] = {
+STEPS: dict[str, tuple[Callable[[Material], Stage], DenoiseConfig]] = {
     "memory": (MemoryStage, DenoiseConfig(forcing=0.0)),
     "cached": (MemoryStage, DenoiseConfig(forcing=0.0, cached=1.0)),
-    "causal": (CausalStage, DenoiseConfig()),
+    "causal": (partial(WindowStage, causal=True), DenoiseConfig()),
 }
 """Kinds of steps: the stage that takes them and what makes it take no other."""
 CLIPS, LATENTS = 32, 65
@@ -97,8 +98,8 @@ def _learner(name: str, kind: str, batch: int, backend: str, accelerator: Accele
     world.dit.backend = backend
     stage, denoise = STEPS[kind]
     optim = OptimConfig(batch=batch, optimizer="muon")
-    module = stage(world, denoise, optim, data=_walks(world), heldout=None)
-    return Learner(module.module, module.loss, make_optimizers(module.module, optim), optim.grad_clip)
+    made = stage(Material(world, denoise, batch, data=_walks(world)))
+    return Learner(made.module, made.loss, make_optimizers(made.module, optim), optim.grad_clip)
 
 
 def _walks(world: World) -> LatentDataset:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +14,16 @@ import torch
 from ..base.checkpoint import load_tensors, save_tensors
 from ..base.device import default_dtype, resolve_device
 from ..base.log import track
+from ..base.rng import derive_seed
 from ..data.dataset import LatentDataset, clip_pose_arrays
 from ..data.schema import Clip, read_shard, shard_config, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..dynamics.spec import FRAMES_PER_LATENT
+from ..engine.render import Renderer
 from ..models.vae import to_pixels
 from ..world.world import World
 from .loop.parallel import process_state
-from .renders import ClipRenderer, RendersConfig
+from .renders import ClipRenderer, RendersConfig, decoded_views
 
 
 def recording_name(folder: Path) -> str:
@@ -54,84 +59,110 @@ def encode_recording(
     """Encode every shard that is not encoded yet by this VAE, each process its share of them, and load the result.
 
     The cache folder is keyed by the encoder, the sizes of chunk and window, and the recording's first shard, so that a
-    change of any of them encodes anew, and a copy of the recording does not. A transformer that takes renders in gets
-    them, by ``renders``.
+    change of any of them encodes anew, and a copy of the recording does not. For a transformer that takes renders in,
+    what the latents show is kept too; with ``renders`` so are renders of every chunk, which alone are made anew where
+    they are to be degraded, or chosen, otherwise.
     """
     paths = shard_paths(data)
-    if not world.config.dit.render_input:
-        renders = None
-    elif renders is None:
-        renders = RendersConfig()
-    folder = cache / f"{data.name}-{_fingerprint(world, paths, renders)}"
+    folder = cache / f"{data.name}-{_latents_key(world, paths)}"
     folder.mkdir(parents=True, exist_ok=True)
-    before = world.vae.latent_mean.device
-    modules = [world.vae, *([world.require_depth_head()] if renders else [])]
-    if renders and renders.generated:
-        modules.append(world.dit)
-    for module in modules:
-        module.to(resolve_device("auto"))
-    targets = {
-        path: folder / f"latents-{'-'.join(path.relative_to(data).with_suffix('').parts)}.safetensors"
-        for path in shard_paths(data, max_clips=max_clips)
-    }
+    chosen = {path: "-".join(path.relative_to(data).with_suffix("").parts)
+              for path in shard_paths(data, max_clips=max_clips)}  # fmt: skip
+    files = [folder / f"latents-{name}.safetensors" for name in chosen.values()]
+    _make_missing(world, dict(zip(files, chosen, strict=True)), f"encoding {data.name}", partial(_encode_shard, world))
+    shards = [load_tensors(file)[0] for file in files]
+    if renders is not None and world.config.dit.render_input:
+        key = _renders_key(world, renders)
+        made = {folder / f"renders-{key}-{name}.safetensors": file for name, file in zip(chosen.values(), files)}
+        _make_missing(world, made, f"rendering {data.name}", partial(_render_shard, world, renders))
+        shards = [shard | load_tensors(file)[0] for shard, file in zip(shards, made, strict=True)]
+    return LatentDataset.join(shards).head(max_clips)
+
+
+def _make_missing(
+    world: World, wanted: Mapping[Path, Path], description: str, make: Callable[[Path], dict[str, torch.Tensor]]
+) -> None:
+    """Make the files that are not there, each from another one; every process its share, on the device."""
+    parts = [*world.parts().values()]
+    before = [next(part.parameters()).device for part in parts]
+    for part in parts:
+        part.to(resolve_device("auto"))
     processes = process_state()
-    share = list(targets)[processes.process_index :: processes.num_processes]
-    for path in track(share, f"encoding {data.name}", total=len(share)):
-        if not targets[path].exists():
-            save_tensors(targets[path], _encode_shard(world, path, renders))
+    share = list(wanted.items())[processes.process_index :: processes.num_processes]
+    for target, source in track(share, description, total=len(share)):
+        if not target.exists():
+            save_tensors(target, make(source))
     processes.wait_for_everyone()
-    for module in modules:
-        module.to(before)
-    return LatentDataset.join([load_tensors(target)[0] for target in targets.values()]).head(max_clips)
+    for part, device in zip(parts, before, strict=True):
+        part.to(device)
 
 
-def _fingerprint(world: World, paths: list[Path], renders: RendersConfig | None) -> str:
-    """Hash what the encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording; where they
-    hold renders also depth head, decoder and how memory is rendered, and the transformer where it made some of that.
+def _latents_key(world: World, paths: list[Path]) -> str:
+    """Hash what encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording; where what
+    they show is kept also decoder and depth head.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(world.vae.state_dict().items()):
-        if name.startswith("decoder."):
-            continue
-        digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    shown, state = world.config.dit.render_input, world.vae.state_dict()
+    _add(digest, {name: state[name] for name in state if shown or not name.startswith("decoder.")})
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
-    if renders is not None:
-        parts = [*world.require_depth_head().state_dict().items()]
-        parts += world.dit.state_dict().items() if renders.generated else []
-        for name, tensor in sorted(parts):
-            digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
-        decoder = world.vae.state_dict()["decoder.linear.conv.weight"]
-        digest.update(f"{world.config.memory.rendering}{renders}".encode() + decoder.float().cpu().numpy().tobytes())
+    if shown:
+        _add(digest, world.require_depth_head().state_dict())
     for path in _firsts(paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _encode_shard(world: World, path: Path, renders: RendersConfig | None) -> dict[str, torch.Tensor]:
+def _renders_key(world: World, renders: RendersConfig) -> str:
+    """Hash what renders depend on beside what latents show: how memory is rendered, and who made some of it."""
+    digest = hashlib.blake2b(f"{world.config.memory.rendering}{renders}".encode(), digest_size=8)
+    if renders.generated:
+        _add(digest, world.dit.state_dict())
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, state: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+
+
+def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
+    """Encode a shard of a recording."""
     vae = world.vae.eval()
     device = vae.latent_mean.device
-    rows: dict[str, list[torch.Tensor]] = {"latents": [], "c2w": [], "labels": [], "need": []}
+    rows: dict[str, list[torch.Tensor]] = defaultdict(list)
     bf16 = default_dtype(device) == torch.bfloat16
-    renderer = None if renders is None else ClipRenderer(world, renders)
+    renderer = Renderer(world, world.spec, world.config.memory) if world.config.dit.render_input else None
     for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
                 f"{path}: frames {clip.frames.shape[1:3]}, the world has {world.spec.height}, {world.spec.width}"
             )
         c2w, labels = clip_pose_arrays(clip)
-        pixels = to_pixels(torch.from_numpy(clip.frames)).to(device)
+        frames = torch.from_numpy(clip.frames)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            latents = vae.encode(pixels[None])[0]
+            latents = vae.encode(to_pixels(frames).to(device)[None])[0]
             if renderer is not None:
-                generator = torch.Generator().manual_seed(int(clip.attributes.get("map_seed", 0)))
-                start, poses = torch.from_numpy(clip.frames[0]), torch.from_numpy(c2w)
-                for name, part in renderer(start, latents.float(), poses, torch.from_numpy(labels), generator).items():
-                    rows.setdefault(name, []).append(part)
+                shown, depth = decoded_views(world, renderer, frames[0], latents.float())
+                rows["frames"].append(shown)
+                rows["depth"].append(depth)
         rows["latents"].append(latents.cpu().half())
         rows["c2w"].append(torch.from_numpy(c2w))
         rows["labels"].append(torch.from_numpy(labels))
         rows["need"].append(_need(clip, world))
     return {key: torch.stack(values) for key, values in rows.items()}
+
+
+def _render_shard(world: World, renders: RendersConfig, path: Path) -> dict[str, torch.Tensor]:
+    """Render the clips of an encoded shard."""
+    renderer, shard = ClipRenderer(world, renders), load_tensors(path)[0]
+    device = world.vae.latent_mean.device
+    made = []
+    with torch.autocast(device.type, torch.bfloat16, enabled=default_dtype(device) == torch.bfloat16):
+        for i, latents in enumerate(shard["latents"]):
+            generator = torch.Generator().manual_seed(derive_seed(0, path.stem, i))
+            views = shard["frames"][i], shard["depth"][i]
+            made.append(renderer(latents.float(), shard["c2w"][i], shard["labels"][i], views, generator))
+    return {"renders": torch.stack(made)}
 
 
 def _need(clip: Clip, world: World) -> torch.Tensor:

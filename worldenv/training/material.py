@@ -15,6 +15,7 @@ from ..memory.bank import MemoryBank
 from ..memory.config import Layout
 from ..models.dit import WorldDiT
 from ..world.world import World
+from .renders import RendersConfig
 from .renders import drawn as draw_renders
 
 
@@ -58,9 +59,17 @@ class Material:
     """A world's transformer, and encoded recordings to train it on."""
 
     def __init__(
-        self, world: World, config: DenoiseConfig, batch: int, *, data: LatentDataset, heldout: LatentDataset | None
+        self,
+        world: World,
+        config: DenoiseConfig,
+        batch: int,
+        *,
+        data: LatentDataset,
+        heldout: LatentDataset | None = None,
+        degrade: RendersConfig | None = None,  # what renders of segments bear
     ) -> None:
         self.world, self.config, self.batch = world, config, batch
+        self.degrade = RendersConfig() if degrade is None else degrade
         self.data, self.heldout = data, data if heldout is None else heldout
         spec = world.spec
         self.chunk = spec.chunk_latents
@@ -83,6 +92,7 @@ class Material:
 
     @staticmethod
     def bank(data: LatentDataset, clips: Tensor, index: Tensor) -> MemoryBank:
+        """Return the latents ``index`` (B, F) of some clips (B,) as what episodes remember."""
         rows = clips[:, None]
         length = torch.full((len(clips),), index.shape[1])
         return MemoryBank(data.latents[rows, index].float(), data.c2w[rows, index], data.labels[rows, index], length)
@@ -99,5 +109,6 @@ class Material:
         return draw_renders(renders, dropout=self.config.render_dropout, generator=generator).to(self.device)
 
     def drop_labels(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Replace the key labels (B, F) of a share of the samples by 0."""
         keep = torch.rand(len(labels), 1, generator=generator) >= self.config.label_dropout
         return labels * keep

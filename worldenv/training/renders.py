@@ -56,6 +56,22 @@ class RendersConfig:
                 raise ValueError(f"[renders] {name}={getattr(self, name)} is a share, from 0 to 1")
 
 
+@torch.no_grad()
+def decoded_views(
+    world: World,
+    head: Renderer,
+    start: Tensor,  # (H, W, 3) uint8
+    latents: Tensor,  # (F, C, h, w)
+) -> tuple[Tensor, Tensor]:
+    """Return what each entry of a clip ends with, (E, H, W, 3) uint8, as the VAE decodes it but for the start view, and
+    the depth that the head sees in it, (E, H, W) float16.
+    """
+    every = FRAMES_PER_LATENT * world.spec.chunk_latents
+    frames = to_frames(world.vae.decode(latents[None].to(world.vae.latent_mean.device)))[:, ::every].cpu()
+    frames[0, 0] = start
+    return frames[0], head.depth(frames)[0].cpu().half()
+
+
 class ClipRenderer:
     """Renders every chunk of a clip from what lies before it."""
 
@@ -68,56 +84,43 @@ class ClipRenderer:
     @torch.no_grad()
     def __call__(
         self,
-        start: Tensor,  # (H, W, 3) uint8
         latents: Tensor,  # (F, C, h, w)
         c2w: Tensor,  # (F, 4, 4)
         labels: Tensor,  # (F,)
+        views: tuple[Tensor, Tensor],  # frames (E, H, W, 3) and depth (E, H, W) of ``decoded_views``
         generator: torch.Generator,
-    ) -> dict[str, Tensor]:
-        """Return a clip's ``renders``, ``frames`` and ``depth``, as ``LatentDataset`` has them.
+    ) -> Tensor:
+        """Return renders of all latents, (VARIANTS, F, C + 1, h, w) float16: known latents, and shares known.
 
-        Renders of the start view are 0, and those of a rest that is no whole chunk.
+        The start view's are 0, and those of a rest that is no whole chunk.
         """
         parts = [part for part in self.layout.parts(len(latents)) if part.start]
         first, coming = torch.tensor([part.start for part in parts]), torch.stack([c2w[part] for part in parts])
-        bank = self._bank(start, latents, c2w, labels, first)
+        bank = self._bank(latents, c2w, labels, views, first)
         index = select(bank, Query(coming), self.memory, self.layout).index
         places = self.renderer.sources(bank, index, coming)
         made = self.renderer(bank, places, coming)
         worse = bank
         if float(torch.rand(1, generator=generator)) < self.config.generated:
-            whole = self._generated(bank, index, made, coming, generator)
-            worse = self._bank(start, torch.cat([latents[:1], whole.flatten(0, 1)]), c2w, labels, first)
+            whole = torch.cat([latents[:1], self._generated(bank, index, made, coming, generator).flatten(0, 1)])
+            worse = self._bank(whole, c2w, labels, decoded_views(self.world, self.renderer, views[0][0], whole), first)
         missing = torch.rand(places.shape, generator=generator) < self.config.missing
         again = self.renderer(degraded(worse, self.config, generator), torch.where(missing, -1, places), coming)
         result = torch.zeros(VARIANTS, len(latents), latents.shape[1] + 1, *latents.shape[2:], dtype=torch.float16)
         for variant, rendered in enumerate((made, again)):
             known = torch.cat([rendered.latents * (rendered.known > 0), rendered.known], 2).cpu().half()
             result[variant, 1 : 1 + known.shape[0] * known.shape[1]] = known.flatten(0, 1)
-        assert bank.frames is not None
-        assert bank.depth is not None
-        return {"renders": result, "frames": bank.frames[0].clone(), "depth": bank.depth[0].clone()}
+        return result
 
-    def _bank(self, start: Tensor, latents: Tensor, c2w: Tensor, labels: Tensor, first: Tensor) -> MemoryBank:
+    def _bank(
+        self, latents: Tensor, c2w: Tensor, labels: Tensor, views: tuple[Tensor, Tensor], first: Tensor
+    ) -> MemoryBank:
         """Return a row for every chunk: the clip, as the world would have shown it, up to there (``first`` latents)."""
-        vae, chunk = self.world.vae, self.layout.chunk_latents
-        frames = to_frames(vae.decode(latents[None].to(vae.latent_mean.device)))[:, :: FRAMES_PER_LATENT * chunk].cpu()
-        frames[0, 0] = start
-        depth = self.renderer.depth(frames).cpu().half()
-        count = len(latents)
-
-        def rows(part: Tensor) -> Tensor:
-            return part.expand(len(first), *part.shape)
-
+        whole = (latents.float(), c2w[: len(latents)], labels[: len(latents)], *views)
+        latents, c2w, labels, frames, depth = (part.expand(len(first), *part.shape) for part in whole)
+        given = torch.ones_like(first)
         return MemoryBank(
-            rows(latents.float()),
-            rows(c2w[:count]),
-            rows(labels[:count]),
-            first,
-            frames=rows(frames[0]),
-            depth=rows(depth[0]),
-            every=chunk,
-            given=torch.ones_like(first),
+            latents, c2w, labels, first, frames=frames, depth=depth, every=self.layout.chunk_latents, given=given
         )
 
     def _generated(
@@ -147,7 +150,8 @@ class ClipRenderer:
 class SegmentRenderer:
     """Renders the coming chunks of B clips from banks that hold what their latents show."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, config: RendersConfig) -> None:
+        self.config = config
         for module in (world.vae, world.require_depth_head()):
             module.to(resolve_device("auto"))
         self.world, self.renderer = world, Renderer(world, world.spec, world.config.memory)
@@ -168,7 +172,7 @@ class SegmentRenderer:
         )
         if generator is None:
             return bank
-        worse = degraded(bank, RendersConfig(), generator)
+        worse = degraded(bank, self.config, generator)
         some = torch.rand(len(clips), generator=generator) < 0.5
         for name, part in worse.views().items():
             bank.views()[name][some] = part[some]

@@ -85,7 +85,8 @@ class Segments:
     def __init__(self, material: Material) -> None:
         self.material, self.chunks, self.chunk = material, Chunks(material), material.chunk
         self.num_latents = material.config.num_chunks * material.chunk
-        self.renderer = SegmentRenderer(material.world) if material.module.config.render_input else None
+        rendered = material.module.config.render_input
+        self.renderer = SegmentRenderer(material.world, material.degrade) if rendered else None
         for part in (material.data, material.heldout):
             if (found := part.latents.shape[1]) < 1 + self.num_latents:
                 raise ValueError(
@@ -216,6 +217,7 @@ class Segments:
         return generate_chunk(prepared, noise(), self.material.world.config.sampler, renoise=noise)
 
     def noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Draw noise where the transformer is."""
         return torch.randn(shape, generator=generator).to(self.material.device)
 
     def preview(

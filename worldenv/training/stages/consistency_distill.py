@@ -14,12 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...data.dataset import LatentDataset
 from ...diffusion.schedule import add_noise, inference_sigmas, predict_x0
-from ...world.world import World
 from ..chunks import Chunks, preview_policies
-from ..loop.trainer import OptimConfig
-from ..material import DenoiseConfig, Material
+from ..material import Material
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +30,9 @@ class ConsistencyConfig:
 class ConsistencyStage:
     """Causal consistency distillation with clean, recorded contexts."""
 
-    def __init__(
-        self,
-        world: World,
-        config: DenoiseConfig,
-        optim: OptimConfig,
-        consistency: ConsistencyConfig,
-        *,
-        data: LatentDataset,
-        heldout: LatentDataset | None,
-    ) -> None:
-        self.material, self.module = Material(world, config, optim.batch, data=data, heldout=heldout), world.dit
-        self.chunks = Chunks(self.material)
-        sampler, num_levels = world.config.sampler, consistency.num_levels
+    def __init__(self, material: Material, consistency: ConsistencyConfig) -> None:
+        self.material, self.module, self.chunks = material, material.module, Chunks(material)
+        sampler, num_levels = material.world.config.sampler, consistency.num_levels
         if num_levels % sampler.num_steps:
             near = sampler.num_steps * (num_levels // sampler.num_steps + 1)
             raise ValueError(

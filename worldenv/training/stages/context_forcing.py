@@ -17,16 +17,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...data.dataset import LatentDataset
 from ...diffusion.dmd import dmd_gradient, dmd_loss, score_sigmas
 from ...diffusion.schedule import add_noise, predict_x0
 from ...engine.rollout import Prepared
 from ...models.dit import WorldDiT
-from ...world.world import World
 from ..chunks import chunk_error, preview_policies
 from ..loop.protocols import Critic
-from ..loop.trainer import OptimConfig
-from ..material import DenoiseConfig, Material
+from ..material import Material
 from ..rollouts import ChunkRollouts, Rollouts
 from ..segments import Segment, Segments
 from ..symptoms import warn
@@ -74,18 +71,14 @@ class ContextForcingStage:
 
     def __init__(
         self,
-        world: World,
-        config: DenoiseConfig,
-        optim: OptimConfig,
+        material: Material,
         forcing: ContextForcingConfig,
         *,
         teacher: WorldDiT,
-        data: LatentDataset,
-        heldout: LatentDataset | None,
         roll: Callable[[ChunkRollouts], Rollouts] = lambda chunks: chunks,
     ) -> None:
-        self.material, self.module = Material(world, config, optim.batch, data=data, heldout=heldout), world.dit
-        self.segments, self.forcing = Segments(self.material), forcing
+        self.material, self.module = material, material.module
+        self.segments, self.forcing = Segments(material), forcing
         self.chunkwise = ChunkRollouts(self.segments, exit_per_chunk=forcing.exit_per_chunk, source=forcing.source)
         self.rollouts = roll(self.chunkwise)
         if teacher.config != self.module.config:

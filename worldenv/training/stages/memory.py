@@ -7,11 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...data.dataset import LatentDataset
-from ...world.world import World
 from ..chunks import Chunks, preview_policies
-from ..loop.trainer import OptimConfig
-from ..material import DenoiseConfig, Material
+from ..material import Material
 from ..recorded import cached_loss, single_loss
 from ..windows import window_loss
 
@@ -19,17 +16,8 @@ from ..windows import window_loss
 class MemoryStage:
     """Denoises one chunk per sample against its context; now and then takes another kind of step."""
 
-    def __init__(
-        self,
-        world: World,
-        config: DenoiseConfig,
-        optim: OptimConfig,
-        *,
-        data: LatentDataset,
-        heldout: LatentDataset | None,
-    ) -> None:
-        self.material, self.module = Material(world, config, optim.batch, data=data, heldout=heldout), world.dit
-        self.chunks = Chunks(self.material)
+    def __init__(self, material: Material) -> None:
+        self.material, self.module, self.chunks = material, material.module, Chunks(material)
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Denoise a chunk ``draws`` times against one encoding of its context, or take another kind of step."""

@@ -13,7 +13,6 @@ import torch
 from ...base.config import difference, to_dict
 from ...base.log import console, git_revision, hardware
 from ...base.rng import derive_seed
-from ...data.dataset import LatentDataset
 from ...diffusion.schedule import SamplerConfig
 from ...dynamics.spec import WorldSpec
 from ...memory.config import MemoryConfig
@@ -28,17 +27,16 @@ from ..encode import encode_recording, recording_digest, recording_name
 from ..loop.parallel import process_state
 from ..loop.protocols import Stage
 from ..loop.trainer import OptimConfig, Trainer
-from ..material import DenoiseConfig
+from ..material import DenoiseConfig, Material
 from ..renders import RendersConfig
-from .bidirectional import BidirectionalStage
-from .causal import CausalStage
 from .consistency_distill import ConsistencyConfig, ConsistencyStage
 from .context_forcing import ContextForcingConfig, ContextForcingStage
 from .heads import HeadsConfig, HeadsStage
 from .memory import MemoryStage
 from .rolling import RollingConfig, rolling_stage
 from .teacher import TeacherStage
-from .vae import DecoderStage, VAELossConfig, VAEStage
+from .vae import DecoderStage, Frames, VAELossConfig, VAEStage
+from .window import WindowStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,22 +153,18 @@ def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> 
     return World(replace(world.config, dit=config), vae=world.vae, dit=dit, heads=world.heads, starts=world.starts)
 
 
-def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
-    return VAEStage(
-        world,
-        config.vae_loss,
-        config.optim,
-        data=config.data,
-        heldout=config.heldout,
-        max_clips=config.max_clips,
-        fresh=config.init is None,
+def _frames(world: World, config: TrainConfig) -> Frames:
+    return Frames(
+        world, config.vae_loss, config.optim.batch, data=config.data, heldout=config.heldout, max_clips=config.max_clips
     )
+
+
+def _vae_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    return VAEStage(_frames(world, config), fresh=config.optim.seed if config.init is None else None)
 
 
 def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
-    return DecoderStage(
-        world, config.vae_loss, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
-    )
+    return DecoderStage(_frames(world, config))
 
 
 def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
@@ -186,21 +180,20 @@ def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     )
 
 
-def _latents(world: World, config: TrainConfig, out: Path) -> tuple[LatentDataset, LatentDataset | None]:
-    """Encode the recordings; return the training set and the held-out one."""
+def _material(world: World, config: TrainConfig, out: Path, *, rendered: bool) -> Material:
+    """Encode the recordings; ``rendered`` makes renders of every chunk, which stages that roll out make themselves."""
     encode = partial(encode_recording, world, cache=out.parent / "latents")
-    data = encode(config.data, max_clips=config.max_clips, renders=config.renders)
-    if config.heldout is None:
-        return data, None
-    return data, encode(config.heldout, max_clips=64, renders=replace(config.renders, generated=0.0))
+    renders = config.renders if rendered else None
+    data, heldout = encode(config.data, max_clips=config.max_clips, renders=renders), None
+    if config.heldout is not None:
+        heldout = encode(config.heldout, max_clips=64)
+    return Material(world, config.denoise, config.optim.batch, data=data, heldout=heldout, degrade=config.renders)
 
 
-def _denoise_stage(kind: Callable[..., Stage]) -> Callable[[World, TrainConfig, Path], Stage]:
-    def make(world: World, config: TrainConfig, out: Path) -> Stage:
-        data, heldout = _latents(world, config, out)
-        return kind(world, config.denoise, config.optim, data=data, heldout=heldout)
-
-    return make
+def _denoise_stage(
+    kind: Callable[[Material], Stage], *, rendered: bool = True
+) -> Callable[[World, TrainConfig, Path], Stage]:
+    return lambda world, config, out: kind(_material(world, config, out, rendered=rendered))
 
 
 def _same_latents(a: World, b: World) -> bool:
@@ -220,8 +213,7 @@ def _require_renoising(stage: str, config: TrainConfig) -> None:
 
 def _consistency_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     _require_renoising("consistency_distill", config)
-    data, heldout = _latents(world, config, out)
-    return ConsistencyStage(world, config.denoise, config.optim, config.consistency, data=data, heldout=heldout)
+    return ConsistencyStage(_material(world, config, out, rendered=True), config.consistency)
 
 
 def _teacher(stage: str, world: World, config: TrainConfig) -> WorldDiT:
@@ -240,36 +232,24 @@ def _teacher(stage: str, world: World, config: TrainConfig) -> WorldDiT:
 
 def _context_forcing_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     teacher = _teacher("context_forcing", world, config)
-    data, heldout = _latents(world, config, out)
-    return ContextForcingStage(
-        world, config.denoise, config.optim, config.context_forcing, teacher=teacher, data=data, heldout=heldout
-    )
+    return ContextForcingStage(_material(world, config, out, rendered=False), config.context_forcing, teacher=teacher)
 
 
 def _rolling_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     if not config.sampler.rolling:
         raise ValueError("stage 'rolling' trains for a rolling window; set [sampler] rolling = true")
     teacher = _teacher("rolling", world, config)
-    data, heldout = _latents(world, config, out)
-    return rolling_stage(
-        world,
-        config.denoise,
-        config.optim,
-        config.context_forcing,
-        config.rolling,
-        teacher=teacher,
-        data=data,
-        heldout=heldout,
-    )
+    material = _material(world, config, out, rendered=False)
+    return rolling_stage(material, config.context_forcing, config.rolling, teacher=teacher)
 
 
 STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "vae": _vae_stage,
     "decoder": _decoder_stage,
-    "bidirectional": _denoise_stage(BidirectionalStage),
-    "causal": _denoise_stage(CausalStage),
+    "bidirectional": _denoise_stage(partial(WindowStage, causal=False)),
+    "causal": _denoise_stage(partial(WindowStage, causal=True)),
     "memory": _denoise_stage(MemoryStage),
-    "teacher": _denoise_stage(TeacherStage),
+    "teacher": _denoise_stage(TeacherStage, rendered=False),
     "consistency_distill": _consistency_stage,
     "context_forcing": _context_forcing_stage,
     "rolling": _rolling_stage,

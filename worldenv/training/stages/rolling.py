@@ -11,14 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...data.dataset import LatentDataset
 from ...diffusion.sampler import roll_window
 from ...engine.rollout import Prepared
 from ...engine.window import hold_action
 from ...models.dit import WorldDiT
-from ...world.world import World
-from ..loop.trainer import OptimConfig
-from ..material import DenoiseConfig
+from ..material import Material
 from ..rollouts import ChunkRollouts
 from ..segments import Segment
 from .context_forcing import ContextForcingConfig, ContextForcingStage
@@ -99,30 +96,13 @@ class RollingRollouts:
 
 
 def rolling_stage(
-    world: World,
-    config: DenoiseConfig,
-    optim: OptimConfig,
-    forcing: ContextForcingConfig,
-    rolling: RollingConfig,
-    *,
-    teacher: WorldDiT,
-    data: LatentDataset,
-    heldout: LatentDataset | None,
+    material: Material, forcing: ContextForcingConfig, rolling: RollingConfig, *, teacher: WorldDiT
 ) -> ContextForcingStage:
     """Make the stage: distribution matching of segments that a rolling window made after true histories.
 
     Raises:
         ValueError: for a transformer that takes renders in.
     """
-    if world.config.dit.render_input:
+    if material.module.config.render_input:
         raise ValueError("[dit] render_input: a rolling window is not rendered; distil a transformer without it")
-    return ContextForcingStage(
-        world,
-        config,
-        optim,
-        forcing,
-        teacher=teacher,
-        data=data,
-        heldout=heldout,
-        roll=lambda chunks: RollingRollouts(chunks, rolling),
-    )
+    return ContextForcingStage(material, forcing, teacher=teacher, roll=lambda chunks: RollingRollouts(chunks, rolling))

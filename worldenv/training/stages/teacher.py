@@ -12,29 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...data.dataset import LatentDataset
 from ...diffusion.schedule import sample_sigmas
-from ...world.world import World
 from ..chunks import chunk_error
-from ..loop.trainer import OptimConfig
-from ..material import DenoiseConfig, Material
+from ..material import Material
 from ..segments import Segments
 
 
 class TeacherStage:
     """Flow matching on segments against C^tea."""
 
-    def __init__(
-        self,
-        world: World,
-        config: DenoiseConfig,
-        optim: OptimConfig,
-        *,
-        data: LatentDataset,
-        heldout: LatentDataset | None,
-    ) -> None:
-        self.material, self.module = Material(world, config, optim.batch, data=data, heldout=heldout), world.dit
-        self.segments = Segments(self.material)
+    def __init__(self, material: Material) -> None:
+        self.material, self.module, self.segments = material, material.module, Segments(material)
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Denoise one segment per sample, ``draws`` times, against one encoding of its context."""

@@ -20,7 +20,6 @@ from ...data.dataset import PixelDataset
 from ...models.vae import VAE, to_frames, to_pixels
 from ...world.world import World
 from ..loop.plots import save_sheet
-from ..loop.trainer import OptimConfig
 
 PREVIEW_FRAMES = 17
 """Frames per window of previews and of the principal components."""
@@ -61,14 +60,14 @@ class Frames:
         self,
         world: World,
         config: VAELossConfig,
-        optim: OptimConfig,
+        batch: int,
         *,
         data: Path,
         heldout: Path | None,
         max_clips: int | None,
     ) -> None:
         assert isinstance(world.vae, VAE)
-        self.vae, self.config, self.batch = world.vae, config, optim.batch
+        self.vae, self.config, self.batch = world.vae, config, batch
         self.data = PixelDataset(data, max_clips=max_clips)
         self.heldout = PixelDataset(heldout, max_clips=64) if heldout else self.data
         for part in (self.data, self.heldout):
@@ -97,25 +96,17 @@ class Frames:
 
 
 class VAEStage:
-    """Trains encoder and decoder on random windows."""
+    """Trains encoder and decoder on random windows.
 
-    def __init__(
-        self,
-        world: World,
-        config: VAELossConfig,
-        optim: OptimConfig,
-        *,
-        data: Path,
-        heldout: Path | None,
-        max_clips: int | None,
-        fresh: bool,
-    ) -> None:
-        self.frames = Frames(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
-        self.vae, self.config = self.frames.vae, config
-        self.module = self.vae
-        if fresh:
-            frames = self.frames.data.sample(256, PREVIEW_FRAMES, torch.Generator().manual_seed(optim.seed))
-            self.vae.init_linear(to_pixels(frames))
+    With a seed ``fresh`` the linear maps begin as the principal components of frames drawn by it.
+    """
+
+    def __init__(self, frames: Frames, *, fresh: int | None = None) -> None:
+        self.frames, self.vae, self.config = frames, frames.vae, frames.config
+        self.module, self.preview = self.vae, frames.preview
+        if fresh is not None:
+            some = frames.data.sample(256, PREVIEW_FRAMES, torch.Generator().manual_seed(fresh))
+            self.vae.init_linear(to_pixels(some))
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Reconstruct a batch through a sampled posterior."""
@@ -128,10 +119,6 @@ class VAEStage:
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         loss = mse + self.config.gradient * gradient_loss(output, pixels) + self.config.kl * kl
         return loss, {"psnr": float(psnr_of(mse.detach(), peak=2)), "kl": float(kl.detach())}
-
-    def preview(self, folder: Path, step: int) -> dict[str, float]:
-        """Reconstruct held-out windows; report PSNR, contrast and motion, save truth above reconstruction."""
-        return self.frames.preview(folder, step)
 
     @torch.no_grad()
     def measure_latents(self) -> None:
@@ -182,20 +169,13 @@ class Discriminator(nn.Module):
 class DecoderStage:
     """Trains the decoder alone, against a discriminator that learns along."""
 
-    def __init__(
-        self,
-        world: World,
-        config: VAELossConfig,
-        optim: OptimConfig,
-        *,
-        data: Path,
-        heldout: Path | None,
-        max_clips: int | None,
-    ) -> None:
-        self.frames = Frames(world, config, optim, data=data, heldout=heldout, max_clips=max_clips)
-        self.vae, self.config = self.frames.vae, config
-        if config.num_frames < 9:
-            raise ValueError(f"vae_loss.num_frames={config.num_frames}; the discriminator needs windows of 9 or more")
+    def __init__(self, frames: Frames) -> None:
+        self.frames, self.vae, self.config = frames, frames.vae, frames.config
+        self.preview = frames.preview
+        if self.config.num_frames < 9:
+            raise ValueError(
+                f"vae_loss.num_frames={self.config.num_frames}; the discriminator needs windows of 9 or more"
+            )
         self.discriminator = Discriminator()
         self.module = nn.ModuleDict({"decoder": self.vae.decoder, "discriminator": self.discriminator})
 
@@ -222,10 +202,6 @@ class DecoderStage:
             "weight": float(weight),
         }
         return reconstruction + weight * deceit + detection, figures
-
-    def preview(self, folder: Path, step: int) -> dict[str, float]:
-        """Reconstruct held-out windows; report PSNR, contrast and motion, save truth above reconstruction."""
-        return self.frames.preview(folder, step)
 
     def _balance(self, reconstruction: Tensor, deceit: Tensor) -> Tensor:
         """Return the ratio of both gradients' norms at the decoder's last layer, at most MAX_BALANCE."""
