@@ -5,19 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from worldenv.models.vae import (
-    VAE,
-    VAECache,
-    VAEConfig,
-    channel_to_space,
-    channel_to_time,
-    fold,
-    space_to_channel,
-    time_to_channel,
-    to_frames,
-    to_pixels,
-    unfold,
-)
+from worldenv.models.causal_conv import VAECache
+from worldenv.models.codec import to_frames, to_pixels
+from worldenv.models.patches import channel_to_space, channel_to_time, fold, space_to_channel, time_to_channel, unfold
+from worldenv.models.vae import VAE, VAEConfig
 
 CONFIG = VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8))
 HEIGHT, WIDTH = 16, 24

@@ -12,8 +12,8 @@ from worldenv.data.dataset import LatentDataset
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import NEVER, MemoryConfig, RenderConfig
+from worldenv.models.codec import to_frames
 from worldenv.models.refine import with_render_input
-from worldenv.models.vae import to_frames
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, decoded_views, drawn
 from worldenv.training.segments import Segment

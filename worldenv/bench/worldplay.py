@@ -15,7 +15,7 @@ from ..engine.engine import Engine
 from ..engine.rollout import Prepared, Staged
 from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from ..memory.config import with_policy
-from ..models.vae import VAECache
+from ..models.causal_conv import VAECache
 from ..world.world import World
 from ..world.worldplay import random_release
 from .engine import write_bench

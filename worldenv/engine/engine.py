@@ -18,8 +18,8 @@ from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ..geometry.action import keys_to_label
 from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
+from ..models.codec import to_pixels
 from ..models.types import KeysValues
-from ..models.vae import to_pixels
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state

@@ -17,7 +17,7 @@ from ..geometry.splat import splat
 from ..memory.bank import MemoryBank
 from ..memory.config import MemoryConfig
 from ..memory.views import choose_views
-from ..models.vae import to_pixels
+from ..models.codec import to_pixels
 from ..world.world import World
 from .rollout import Rendered
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..base.device import threads_for
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
-from ..models.vae import Codec, VAECache, to_frames
+from ..models.causal_conv import VAECache
+from ..models.codec import Codec, to_frames
 from .capture import run_eagerly
 
 THREADS_FROM = 2**14

@@ -17,8 +17,8 @@ from torch import Tensor
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.action import ActionSteps
 from ..geometry.pose import chain, compose, invert_se3, relative, rotation_angle
+from ..models.codec import Codec, to_pixels
 from ..models.motion import PoseNet, load_pose
-from ..models.vae import Codec, to_pixels
 from ..training.augment import round_trip
 from .image import Array
 

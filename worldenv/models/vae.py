@@ -11,8 +11,7 @@ at, so that decoding latent by latent equals decoding the whole clip (WorldPlay 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,9 @@ from torch.nn import functional as F
 
 from ..base.config import check_numbers
 from ..dynamics.spec import FRAMES_PER_LATENT
+from .causal_conv import CausalConv3d, ChannelNorm, ResBlock, VAECache
+from .codec import Codec
+from .patches import channel_to_space, channel_to_time, fold, space_to_channel, time_to_channel, unfold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,180 +54,6 @@ class VAEConfig:
     def patch_dim(self) -> int:
         """Numbers of a patch: of four frames, the pixels of one latent cell."""
         return 3 * FRAMES_PER_LATENT * self.stride**2
-
-
-@dataclass
-class VAECache:
-    """The last inputs of every causal convolution, in call order: tensors (B, C, k - 1, h, w)."""
-
-    tensors: list[Tensor] = field(default_factory=list)
-    cursor: int = 0
-    flat: bool = False
-    """Whether convolutions that do not look back run frame by frame: faster on CPUs, equal but for rounding."""
-
-    def take(self, x: Tensor, size: int) -> Tensor:
-        """Return ``x`` (B, C, T, h, w) with its past in front, and remember the end of it for the next call."""
-        if self.cursor == len(self.tensors):
-            self.tensors.append(x[:, :, :1].expand(-1, -1, size, -1, -1))
-        x = torch.cat([self.tensors[self.cursor].to(x.dtype), x], 2)
-        self.tensors[self.cursor] = x[:, :, -size:].clone()
-        self.cursor += 1
-        return x
-
-    def select(self, rows: Tensor) -> VAECache:
-        """Copy the cache of some rows (indices)."""
-        return VAECache([tensor.index_select(0, rows) for tensor in self.tensors])
-
-    def write(self, rows: Tensor, other: VAECache) -> None:
-        """Overwrite rows (indices) by those of ``other``, which holds just these rows."""
-        if not self.tensors:
-            raise ValueError("cannot write rows into an empty cache; decode all rows once first")
-        for i, tensor in enumerate(other.tensors):
-            self.tensors[i].index_copy_(0, rows, tensor.to(self.tensors[i].dtype))
-
-
-class CausalConv3d(nn.Module):
-    """A 3-D convolution that sees the past only; the clip's first slot is repeated before it."""
-
-    def __init__(self, channels_in: int, channels_out: int, *, kernel: tuple[int, int, int] = (1, 3, 3)) -> None:
-        super().__init__()
-        self.past = kernel[0] - 1
-        padding = (0, kernel[1] // 2, kernel[2] // 2)
-        self.conv = nn.Conv3d(channels_in, channels_out, kernel, padding=padding)
-
-    def zero_init(self) -> None:
-        """Make the output 0, so that a residual around it starts as the identity."""
-        for parameter in self.conv.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(
-        self,
-        x: Tensor,  # (B, C, T, h, w)
-        cache: VAECache,
-    ) -> Tensor:
-        if self.past:
-            x = cache.take(x, self.past)
-        elif cache.flat:
-            return self._flat(x, self.conv.weight[:, :, 0], stride=1)
-        out: Tensor = self.conv(x)
-        return out
-
-    def halve(
-        self,
-        x: Tensor,  # (B, C, T, 2h, 2w)
-        cache: VAECache,
-    ) -> Tensor:
-        """Convolve ``space_to_channel(x)``; frame by frame it is not made, but its pixels are strode over."""
-        if self.past or not cache.flat:
-            return self.forward(space_to_channel(x), cache)
-        weight = self.conv.weight[:, :, 0].unflatten(1, (-1, 2, 2))  # (out, C, 2, 2, k, k)
-        return self._flat(x, weight.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3), stride=2)
-
-    def _flat(
-        self,
-        x: Tensor,  # (B, C, T, h, w)
-        weight: Tensor,  # (out, C, k, k)
-        *,
-        stride: int,
-    ) -> Tensor:
-        frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        padding = stride * int(self.conv.padding[1])
-        shown = F.conv2d(frames, weight, self.conv.bias, stride=stride, padding=padding)
-        return shown.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
-
-
-class ChannelNorm(nn.Module):
-    """RMS norm over channels at each position, so that nothing mixes over time."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-
-    def forward(
-        self,
-        x: Tensor,  # (B, C, T, h, w)
-    ) -> Tensor:
-        if x.stride(1) == 1 and not torch.is_grad_enabled():  # channels lie side by side
-            mean = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).square_().div_(x.shape[1])
-        else:
-            mean = x.float().square().mean(1, keepdim=True)
-        return x * torch.rsqrt(mean + 1e-6).to(x.dtype) * self.weight.to(x.dtype)[:, None, None, None]
-
-
-class ResBlock(nn.Module):
-    """Norm, SiLU, causal 3-D convolution, norm, SiLU, spatial convolution, residual."""
-
-    def __init__(self, channels: int, *, time_kernel: int) -> None:
-        super().__init__()
-        self.norm1 = ChannelNorm(channels)
-        self.conv1 = CausalConv3d(channels, channels, kernel=(time_kernel, 3, 3))
-        self.norm2 = ChannelNorm(channels)
-        self.conv2 = CausalConv3d(channels, channels)
-        nn.init.zeros_(self.conv2.conv.weight)
-
-    def forward(
-        self,
-        x: Tensor,  # (B, C, T, h, w)
-        cache: VAECache,
-    ) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)), cache)
-        out: Tensor = x + self.conv2(F.silu(self.norm2(hidden)), cache)
-        return out
-
-
-def space_to_channel(
-    x: Tensor,  # (B, C, T, 2h, 2w)
-) -> Tensor:
-    """Fold 2x2 pixels into channels; shape (B, 4C, T, h, w)."""
-    batch, channels, time, height, width = x.shape
-    x = x.reshape(batch, channels, time, height // 2, 2, width // 2, 2)
-    return x.permute(0, 1, 4, 6, 2, 3, 5).reshape(batch, 4 * channels, time, height // 2, width // 2)
-
-
-def channel_to_space(
-    x: Tensor,  # (B, 4C, T, h, w)
-) -> Tensor:
-    """Unfold channels into 2x2 pixels; shape (B, C, T, 2h, 2w)."""
-    batch, channels, time, height, width = x.shape
-    x = x.reshape(batch, channels // 4, 2, 2, time, height, width).permute(0, 1, 4, 5, 2, 6, 3)
-    return x.reshape(batch, channels // 4, time, 2 * height, 2 * width)
-
-
-def time_to_channel(
-    x: Tensor,  # (B, C, 4F, h, w)
-) -> Tensor:
-    """Fold groups of four frames into channels; shape (B, 4C, F, h, w)."""
-    x = x.unflatten(2, (-1, FRAMES_PER_LATENT))
-    return x.permute(0, 1, 3, 2, 4, 5).flatten(1, 2)
-
-
-def channel_to_time(
-    x: Tensor,  # (B, 4C, F, h, w)
-) -> Tensor:
-    """Unfold channels into groups of four frames; shape (B, C, 4F, h, w)."""
-    x = x.unflatten(1, (-1, FRAMES_PER_LATENT))
-    return x.permute(0, 1, 3, 2, 4, 5).flatten(2, 3)
-
-
-def fold(
-    x: Tensor,  # (B, 3, 4F, 2^k h, 2^k w)
-    halvings: int = 3,
-) -> Tensor:
-    """Fold patches of 4 x 2^k x 2^k into channels; (B, 12 4^k, F, h, w)."""
-    for _ in range(halvings):
-        x = space_to_channel(x)
-    return time_to_channel(x)
-
-
-def unfold(
-    x: Tensor,  # (B, 12 4^k, F, h, w)
-    halvings: int = 3,
-) -> Tensor:
-    """Unfold channels into patches of 4 x 2^k x 2^k; (B, 3, 4F, 2^k h, 2^k w)."""
-    x = channel_to_time(x)
-    for _ in range(halvings):
-        x = channel_to_space(x)
-    return x
 
 
 class Encoder(nn.Module):
@@ -312,63 +140,6 @@ class Decoder(nn.Module):
         return linear + x
 
 
-class Codec(nn.Module, ABC):
-    """Pixels to normalised latents and back, causally: what the engine needs of a VAE."""
-
-    latent_mean: Tensor  # (C,)
-    latent_scale: Tensor  # (C,)
-    spatial_factor: int
-    """Pixels per latent cell, each way."""
-
-    @abstractmethod
-    def encode(
-        self,
-        pixels: Tensor,  # (B, 4F - 3, 3, H, W) in [-1, 1]
-    ) -> Tensor:
-        """Return normalised latents (the posterior's mean), (B, F, C, h, w)."""
-
-    def encode_chunk(
-        self,
-        pixels: Tensor,  # (B, 4F, 3, H, W) in [-1, 1]
-    ) -> Tensor:
-        """Encode frames that go on from others, as if these had been like the first four; (B, F, C, h, w).
-
-        Raises:
-            ValueError: if this codec cannot.
-        """
-        raise ValueError(f"{type(self).__name__} encodes whole clips only")
-
-    @abstractmethod
-    def decode(
-        self,
-        latents: Tensor,  # (B, F, C, h, w) normalised
-        cache: VAECache | None = None,
-    ) -> Tensor:
-        """Decode to pixels (B, 4F, 3, H, W) in [-1, 1]; the cache, if given, carries the past and is updated.
-
-        Without a past (no cache, or a fresh one) the first latent is the lone first frame: (B, 4F - 3, 3, H, W).
-        """
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The dtype that the decoder computes in."""
-
-    def normalise(
-        self,
-        latents: Tensor,  # (B, F, C, h, w)
-    ) -> Tensor:
-        """Bring channels to zero mean and their common scale."""
-        return (latents - self.latent_mean[:, None, None]) / self.latent_scale[:, None, None]
-
-    def denormalise(
-        self,
-        latents: Tensor,  # (B, F, C, h, w)
-    ) -> Tensor:
-        """Undo ``normalise``."""
-        return latents * self.latent_scale[:, None, None] + self.latent_mean[:, None, None]
-
-
 class VAE(Codec):
     """Encoder, decoder and the latents' normalisation (buffers ``latent_mean`` and ``latent_scale``)."""
 
@@ -443,17 +214,3 @@ class VAE(Codec):
     def dtype(self) -> torch.dtype:
         """The dtype that the decoder computes in."""
         return self.decoder.stem.conv.weight.dtype
-
-
-def to_pixels(
-    frames: Tensor,  # (..., H, W, 3) uint8
-) -> Tensor:
-    """Map frames to pixels in [-1, 1], channels first: (..., 3, H, W) float32."""
-    return frames.movedim(-1, -3).float() / 127.5 - 1
-
-
-def to_frames(
-    pixels: Tensor,  # (..., 3, H, W) in [-1, 1]
-) -> Tensor:
-    """Map pixels to frames (..., H, W, 3) uint8, rounding."""
-    return pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..base.device import default_dtype
-from ..models.vae import Codec, to_frames, to_pixels
+from ..models.codec import Codec, to_frames, to_pixels
 
 
 @dataclass(frozen=True, kw_only=True)

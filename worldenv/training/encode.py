@@ -20,7 +20,7 @@ from ..data.schema import Clip, read_shard, shard_config, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.render import Renderer
-from ..models.vae import to_pixels
+from ..models.codec import to_pixels
 from ..world.world import World
 from .loop.parallel import process_state
 from .renders import ClipRenderer, RendersConfig, decoded_views

@@ -15,7 +15,7 @@ from ..dynamics.spec import frames_of
 from ..engine.engine import Engine
 from ..geometry.action import label_to_keys
 from ..memory.config import with_policy
-from ..models.vae import to_frames
+from ..models.codec import to_frames
 from ..world.world import World
 from .loop.plots import save_sheet
 

@@ -24,7 +24,7 @@ from ..memory.bank import MemoryBank
 from ..memory.config import Layout, with_policy
 from ..memory.context import gather
 from ..memory.select import Query, select
-from ..models.vae import to_frames
+from ..models.codec import to_frames
 from ..world.world import World
 
 VARIANTS = 2

@@ -27,10 +27,11 @@ from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
+from ..models.codec import Codec
 from ..models.dit import WorldDiT
 from ..models.heads import HEADS, DepthHead, make_heads
 from ..models.pretrained.release import is_release
-from ..models.vae import VAE, Codec
+from ..models.vae import VAE
 from .config import FORMAT, Provenance, WorldConfig
 from .worldplay import load_release
 

@@ -15,13 +15,13 @@ from ..diffusion.schedule import SamplerConfig
 from ..dynamics.spec import WorldSpec
 from ..geometry.action import ActionSteps
 from ..memory.config import MemoryConfig
+from ..models.codec import Codec
 from ..models.dit import WorldDiT
 from ..models.pretrained.release import find_release
 from ..models.pretrained.text import PromptEncoder
 from ..models.pretrained.tiny_decoder import load_tiny_vae
 from ..models.pretrained.wan_vae import WAN22, WanVAE, load_wan_vae
 from ..models.pretrained.worldplay import WORLDPLAY_5B, config_from_diffusers, load_transformer
-from ..models.vae import Codec
 from .config import WorldConfig
 
 LICENCE = "Tencent HY-WorldPlay Community License"

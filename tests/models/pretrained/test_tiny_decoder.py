@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from worldenv.base.checkpoint import save_tensors
 from worldenv.dynamics.protocol import Actions
 from worldenv.engine.engine import Engine
+from worldenv.models.causal_conv import VAECache
 from worldenv.models.pretrained.tiny_decoder import load_tiny_vae
-from worldenv.models.vae import VAE, VAECache, VAEConfig
+from worldenv.models.vae import VAE, VAEConfig
 from worldenv.world.world import World
 
 CHANNELS, WIDTHS = 4, (16, 12, 8, 8)

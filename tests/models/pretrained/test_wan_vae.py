@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.models.vae import VAECache
+from worldenv.models.causal_conv import VAECache
 from worldenv.world.world import World
 
 

@@ -18,7 +18,7 @@ from ...engine.render import Renderer
 from ...geometry.splat import splat
 from ...memory.config import MemoryConfig, with_policy
 from ...memory.context import Context
-from ...models.vae import to_frames, to_pixels
+from ...models.codec import to_frames, to_pixels
 from ...training.augment import round_trip
 from ...world.world import World
 from .cases import PROTOCOL, Cases

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...base.log import Stopwatch, console, track
-from ...models.vae import to_pixels
+from ...models.codec import to_pixels
 from ...sims.doom.generate import generate_maze
 from ...sims.doom.presets import MAZES
 from ...sims.doom.raycast import cast_depth

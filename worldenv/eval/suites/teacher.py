@@ -15,7 +15,7 @@ from torch import Tensor
 from ...base.rng import derive_seed
 from ...data.dataset import LatentDataset
 from ...geometry.action import keys_to_label
-from ...models.vae import to_frames, to_pixels
+from ...models.codec import to_frames, to_pixels
 from ...training.material import DenoiseConfig, Material
 from ...training.segments import Segments
 from ...world.world import World

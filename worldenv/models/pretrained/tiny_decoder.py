@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ...base.checkpoint import load_module
 from ...dynamics.spec import FRAMES_PER_LATENT
-from ..vae import Codec, VAECache
+from ..causal_conv import VAECache
+from ..codec import Codec
 from .archive import read_archive
 
 _STAGES = ((3, 1), (9, 2), (15, 2))

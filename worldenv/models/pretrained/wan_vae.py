@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vae import Codec, VAECache
+from ..causal_conv import VAECache
+from ..codec import Codec
 
 WAN22: Mapping[str, Any] = {
     "z_dim": 48, "base_dim": 160, "decoder_base_dim": 256, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...base.rng import derive_seed
 from ...data.dataset import DepthDataset
+from ...models.codec import to_pixels
 from ...models.heads import DepthHead
-from ...models.vae import to_pixels
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.plots import save_sheet

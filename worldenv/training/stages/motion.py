@@ -22,8 +22,8 @@ from ...data.dataset import MotionDataset
 from ...geometry.action import ActionSteps
 from ...geometry.fit import project_points
 from ...geometry.pose import chain, invert_se3, relative
+from ...models.codec import Codec, to_pixels
 from ...models.motion import CELL, Measurement, PoseConfig, PoseNet, save_pose
-from ...models.vae import Codec, to_pixels
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.parallel import process_state

@@ -17,7 +17,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ...base.psnr import psnr_of
 from ...data.dataset import PixelDataset
-from ...models.vae import VAE, to_frames, to_pixels
+from ...models.codec import to_frames, to_pixels
+from ...models.vae import VAE
 from ...world.world import World
 from ..loop.plots import save_sheet
 
