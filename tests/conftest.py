@@ -23,7 +23,8 @@ from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning
 from worldenv.world.config import Trained, WorldConfig
-from worldenv.world.world import Starts, World
+from worldenv.world.starts import Starts
+from worldenv.world.world import World
 
 torch.set_num_threads(1)
 

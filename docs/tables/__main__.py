@@ -15,7 +15,7 @@ from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
 from worldenv.base.files import save_text
-from worldenv.world.world import world_sha256
+from worldenv.world.files import world_sha256
 
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"

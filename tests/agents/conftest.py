@@ -16,7 +16,7 @@ from worldenv.envs.core import CoreConfig, EnvCore, Episodes
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate
-from worldenv.world.world import Starts
+from worldenv.world.starts import Starts
 
 
 class BlankDynamics:

@@ -15,7 +15,8 @@ import torch
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.pose import look
 from worldenv.geometry.pose_string import parse_pose_string
-from worldenv.world.world import Starts, World
+from worldenv.world.starts import Starts
+from worldenv.world.world import World
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate, evaluate_named
 from worldenv_agents.random_agent import RandomPolicy

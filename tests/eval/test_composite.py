@@ -8,7 +8,8 @@ import torch
 from worldenv.base.rng import derive_seed
 from worldenv.eval.suites import composite as module
 from worldenv.eval.suites.composite import MAY_LOSE, UNITS, composite
-from worldenv.world.world import World, find_world
+from worldenv.world.files import find_world
+from worldenv.world.world import World
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
+from worldenv.world.files import world_sha256
 from worldenv.world.info import describe_world
-from worldenv.world.world import World, world_sha256
+from worldenv.world.world import World
 
 SMALL = DepthConfig(widths=(8, 8, 8), num_blocks=1)
 

@@ -6,7 +6,7 @@ from worldenv.models.dit import WorldDiT
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAE, VAEConfig
-from worldenv.world.world import find_world
+from worldenv.world.files import find_world
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -18,7 +18,8 @@ from worldenv.base.checkpoint import load_tensors
 from worldenv.base.log import JsonlLog
 from worldenv.training.loop.trainer import Trainer
 from worldenv.training.stages.registry import STAGES, TrainConfig, train
-from worldenv.world.world import World, find_world
+from worldenv.world.files import find_world
+from worldenv.world.world import World
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__, "torch._dynamo", "matplotlib.pyplot"])  # what training imports as it goes

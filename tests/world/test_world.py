@@ -12,8 +12,9 @@ import worldenv
 from worldenv.base.config import dump_toml, merge, read_toml
 from worldenv.memory.config import MemoryConfig
 from worldenv.world.config import Provenance
+from worldenv.world.files import find_world, packaged_worlds, world_sha256
 from worldenv.world.info import describe_world
-from worldenv.world.world import World, find_world, packaged_worlds, shared_world, world_sha256
+from worldenv.world.world import World, shared_world
 
 
 @pytest.fixture

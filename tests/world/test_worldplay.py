@@ -9,8 +9,9 @@ import torch
 from worldenv.dynamics.protocol import Actions, Chunk
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.world.files import find_world
 from worldenv.world.info import describe_world
-from worldenv.world.world import World, find_world, shared_world
+from worldenv.world.world import World, shared_world
 
 
 @pytest.fixture(scope="module")

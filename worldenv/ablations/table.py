@@ -22,7 +22,7 @@ from ..data.record import RecordConfig
 from ..eval.report.claims import Question
 from ..eval.suites.registry import RUNS
 from ..training.stages.registry import STAGES, TrainConfig
-from ..world.world import find_world
+from ..world.files import find_world
 
 Settings = dict[str, Any]
 

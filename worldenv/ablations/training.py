@@ -18,7 +18,8 @@ from ..data.record import record
 from ..models.presets import PRESETS
 from ..training.encode import encode_recording
 from ..training.stages.registry import train
-from ..world.world import World, find_world
+from ..world.files import find_world
+from ..world.world import World
 from .table import AblationTable, Run, digest, ordered, origin_of, run_of
 
 

@@ -24,7 +24,8 @@ from ..memory.select import Query, select
 from ..models.heads import DepthConfig, HeadConfigs
 from ..models.presets import PRESETS
 from ..world.config import WorldConfig
-from ..world.world import Starts, World, shared_world
+from ..world.starts import Starts
+from ..world.world import World, shared_world
 from .engine import command, write_bench
 
 RENDERED = "_rendered"

@@ -27,7 +27,7 @@ from ..dynamics.protocol import (
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 from ..tasks.base import Start, Task, TaskState
-from ..world.world import Starts
+from ..world.starts import Starts
 from .spaces import action_space, command, observation_space
 
 

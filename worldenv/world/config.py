@@ -72,6 +72,8 @@ class WorldConfig:
     """The world's own memory policy and budgets."""
     trained: Trained = field(default_factory=Trained)
     """What else it may be stepped with."""
+    provenance: tuple[Provenance, ...] = ()
+    """Training stages, oldest first."""
 
     def check_trained(self, *, chunk_latents: int | None, num_steps: int | None) -> None:
         """Refuse chunks and numbers of steps that the world was not trained for; None is its own.
@@ -93,6 +95,3 @@ class WorldConfig:
                 f"{name}={value}: world {self.name!r} was trained for {trained}, and others show a smear; leave it "
                 "out, or name what it was trained for under [trained] in its world.toml"
             )
-
-    provenance: tuple[Provenance, ...] = ()
-    """Training stages, oldest first."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..base.checkpoint import Expected, check_tensors, load_tensors
 from ..base.log import track
 from ..base.rng import derive_seed
 from ..dynamics.spec import WorldSpec
 from ..geometry.path import FreeSpace
-from ..geometry.pose import look
-from ..sims.doom.maze import EYE_HEIGHT
-from ..sims.doom.sim import DoomDynamics
-from .world import Starts
+from ..geometry.pose import is_rigid, look
 
 FIRST_SEED = 910_000
 """Held-out maze of start view 0; view i is on maze FIRST_SEED + i."""
@@ -24,8 +25,47 @@ GOAL_DISTANCE = (2.5, 7.0)
 """Metres of walking between a start and its goal."""
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Start views that an episode can begin from, all on held-out maps."""
+
+    frames: Tensor  # (N, H, W, 3) uint8
+    c2w: Tensor  # (N, 4, 4) float64
+    goals: Tensor  # (N, 4, 4) float64: a reachable goal pose on the same map
+    map_seeds: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
+    """Read start views, or None if there is no such file.
+
+    Raises:
+        ValueError: if the file holds none, or others than ``spec`` says.
+    """
+    if not path.exists():
+        return None
+    tensors, _ = load_tensors(path)
+    expected: dict[str, Expected] = {
+        "frames": (torch.uint8, ("N", spec.height, spec.width, 3)),
+        "c2w": (torch.float64, ("N", 4, 4)),
+        "goals": (torch.float64, ("N", 4, 4)),
+        "map_seeds": (torch.int64, ("N",)),
+    }
+    check_tensors(tensors, expected, where=str(path))
+    for key in ("c2w", "goals"):
+        if not is_rigid(tensors[key]):
+            raise ValueError(f"{path}: {key} holds poses that are no rigid motions; the file was edited")
+    if not len(tensors["frames"]):
+        raise ValueError(f"{path} holds no start views; delete it, and the world has none")
+    return Starts(**tensors)
+
+
 def make_starts(spec: WorldSpec, count: int) -> Starts:
     """Render ``count`` start views, each on its own maze, with a goal that can be walked to."""
+    from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
+
     dynamics = DoomDynamics(1, spec=spec, depth=False)
     frames, poses, goals, seeds = [], [], [], []
     for seed in track(range(FIRST_SEED, FIRST_SEED + count), "start views", total=count):
@@ -41,7 +81,7 @@ def make_starts(spec: WorldSpec, count: int) -> Starts:
     return Starts(torch.stack(frames), torch.stack(poses), torch.stack(goals), torch.tensor(seeds))
 
 
-def _goal(space: FreeSpace, c2w: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _goal(space: FreeSpace, c2w: Tensor, rng: np.random.Generator) -> Tensor:
     """Draw a pose at a walking distance within GOAL_DISTANCE (the nearest miss if none is found)."""
     here = (float(c2w[0, 3]), float(c2w[2, 3]))
     best, error = here, math.inf
@@ -56,5 +96,5 @@ def _goal(space: FreeSpace, c2w: torch.Tensor, rng: np.random.Generator) -> torc
             best, error = point, miss
         if error == 0:
             break
-    position = torch.tensor([best[0], -EYE_HEIGHT, best[1]], dtype=torch.float64)
+    position = torch.tensor([best[0], float(c2w[1, 3]), best[1]], dtype=torch.float64)
     return look(position, torch.tensor(float(rng.uniform(-math.pi, math.pi)), dtype=torch.float64))

@@ -8,48 +8,31 @@ one: a run of stages is a chain of worlds.
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import resources
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..base.checkpoint import Expected, check_tensors, load_module, load_tensors, save_tensors
+from ..base.checkpoint import load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
-from ..base.files import file_sha256, save_text
+from ..base.files import save_text
 from ..dynamics.spec import WorldSpec
-from ..geometry.pose import is_rigid
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.codec import Codec
 from ..models.dit import WorldDiT
-from ..models.heads import HEADS, DepthHead, make_heads
+from ..models.heads import DepthHead, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE
 from .config import FORMAT, Provenance, WorldConfig
+from .files import find_world, world_sha256
+from .starts import Starts, load_starts
 from .worldplay import load_release
-
-HUB = "hub:"
-"""What names of worlds on the Hugging Face hub begin with."""
-
-
-@dataclass(frozen=True)
-class Starts:
-    """Start views that an episode can begin from, all on held-out maps."""
-
-    frames: Tensor  # (N, H, W, 3) uint8
-    c2w: Tensor  # (N, 4, 4) float64
-    goals: Tensor  # (N, 4, 4) float64: a reachable goal pose on the same map
-    map_seeds: Tensor  # (N,) int64
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
 
 class World:
@@ -245,84 +228,14 @@ class World:
             tensors, _ = load_tensors(file)
             load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file))
             module.eval().requires_grad_(False)
-        world.starts = _load_starts(path / "starts.safetensors", world.spec)
+        world.starts = load_starts(path / "starts.safetensors", world.spec)
         world.sha256 = world_sha256(path)
         return world
-
-
-PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts")
-"""Names of the files that a world may be made of."""
-
-
-def world_sha256(folder: Path, parts: Sequence[str] = PARTS) -> str:
-    """Hash the files that a world is made of, or some of them; a checkpoint that lies beside them is none of it."""
-    files = [folder / f"{name}.safetensors" for name in parts]
-    return file_sha256(file for file in files if file.is_file())
-
-
-def _load_starts(path: Path, spec: WorldSpec) -> Starts | None:
-    if not path.exists():
-        return None
-    tensors, _ = load_tensors(path)
-    expected: dict[str, Expected] = {
-        "frames": (torch.uint8, ("N", spec.height, spec.width, 3)),
-        "c2w": (torch.float64, ("N", 4, 4)),
-        "goals": (torch.float64, ("N", 4, 4)),
-        "map_seeds": (torch.int64, ("N",)),
-    }
-    check_tensors(tensors, expected, where=str(path))
-    for key in ("c2w", "goals"):
-        if not is_rigid(tensors[key]):
-            raise ValueError(f"{path}: {key} holds poses that are no rigid motions; the file was edited")
-    if not len(tensors["frames"]):
-        raise ValueError(f"{path} holds no start views; delete it, and the world has none")
-    return Starts(**tensors)
 
 
 def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     """Return the dtype of the first weights; what holds none fits no model anyway."""
     return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32)
-
-
-def packaged_worlds() -> list[str]:
-    """List the names of the worlds that come with the package."""
-    folder = resources.files("worldenv") / "worlds"
-    return sorted(p.name for p in folder.iterdir() if (p / "world.toml").is_file()) if folder.is_dir() else []
-
-
-def find_world(name: str | Path, *, revision: str | None = None) -> Path:
-    """Resolve a packaged name, a directory or ``hub:org/name`` to a directory. Nothing else reaches a hub.
-
-    Raises:
-        ValueError: if it is none of these; the message lists the packaged worlds.
-    """
-    if str(name).startswith(HUB):
-        return _download(str(name).removeprefix(HUB), revision)
-    if revision is not None:
-        raise ValueError(f"revision={revision!r} is for worlds on the hub, {HUB}org/name; got {str(name)!r}")
-    if str(name) in packaged_worlds():
-        return Path(str(resources.files("worldenv") / "worlds" / str(name)))
-    path = Path(name)
-    if (path / "world.toml").is_file() or is_release(path):
-        return path
-    if path.is_dir():
-        raise ValueError(f"{path}: no world.toml in this directory, so it is not a world")
-    known = f"packaged worlds: {', '.join(packaged_worlds()) or 'none'}; worlds on the Hugging Face hub: {HUB}org/name"
-    raise ValueError(f"unknown world {str(name)!r}: no such directory; {known}")
-
-
-def _download(repository: str, revision: str | None) -> Path:
-    """Fetch what a world is made of from the hub, unless it is there."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise ValueError(f"unknown world {HUB + repository!r}; worlds on the Hugging Face hub are named {HUB}org/name")
-    try:
-        from huggingface_hub import snapshot_download
-
-        files = ["*.toml", "*.safetensors"]
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except Exception as error:
-        said = str(error).partition("\n")[0]
-        raise ValueError(f"unknown world {HUB + repository!r}: the hub said {said}") from None
 
 
 def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:

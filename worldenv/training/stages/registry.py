@@ -22,7 +22,9 @@ from ...models.refine import with_finer_tokens, with_render_input
 from ...models.types import DiTConfig
 from ...models.vae import VAEConfig
 from ...world.config import Provenance, Trained, WorldConfig
-from ...world.world import World, world_sha256
+from ...world.files import world_sha256
+from ...world.starts import make_starts
+from ...world.world import World
 from ..encode import encode_recording, recording_digest, recording_name
 from ..loop.parallel import process_state
 from ..loop.protocols import Stage
@@ -334,8 +336,6 @@ def train(
         raise ValueError("[sampler] rolling = true belongs to stage 'rolling' and to no other")
     world = _start_world(stage, config)
     if world.starts is None and config.num_starts:
-        from ...world.starts import make_starts  # the simulator is an extra
-
         world.starts = make_starts(world.spec, config.num_starts)
     task, done = run_stage(
         stage,
