@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from worldenv.base.config import check_numbers, difference, dump_toml, from_dict, load_toml, read_layers, to_dict
 from worldenv.data.record import RecordConfig
+from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.motion import PoseTrainConfig
-from worldenv.training.stages.registry import TrainConfig
 from worldenv.world.config import WorldConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,8 @@ import pytest
 from worldenv.base.config import load_toml
 from worldenv.data.record import RecordConfig
 from worldenv.models.types import DiTConfig
-from worldenv.training.stages.registry import STAGES, TrainConfig
+from worldenv.training.stages.config import TrainConfig
+from worldenv.training.stages.registry import STAGES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = {"maze": "runs", "maze128": "runs/maze128"}

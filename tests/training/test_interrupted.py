@@ -17,7 +17,8 @@ from tests.training.test_stages import config_of, losses
 from worldenv.base.checkpoint import load_tensors
 from worldenv.base.log import JsonlLog
 from worldenv.training.loop.trainer import Trainer
-from worldenv.training.stages.registry import STAGES, TrainConfig, train
+from worldenv.training.stages.config import TrainConfig
+from worldenv.training.stages.registry import STAGES, train
 from worldenv.world.files import find_world
 from worldenv.world.world import World
 

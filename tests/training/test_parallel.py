@@ -94,6 +94,6 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path, monkeypatch: py
     class Three:
         num_processes, is_main_process = 3, True
 
-    monkeypatch.setattr("worldenv.training.stages.registry.process_state", Three)
+    monkeypatch.setattr("worldenv.training.stages.run.process_state", Three)
     with pytest.raises(ValueError, match="batch=2 does not divide among 3 processes"):
         train("vae", config_for(record(tmp_path / "train")), tmp_path / "vae")

@@ -19,8 +19,10 @@ from worldenv.models.vae import VAEConfig
 from worldenv.training.loop.trainer import OptimConfig
 from worldenv.training.material import DenoiseConfig
 from worldenv.training.renders import RendersConfig
+from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.context_forcing import ContextForcingConfig
-from worldenv.training.stages.registry import STAGES, TrainConfig, _start_world, train
+from worldenv.training.stages.registry import STAGES, train
+from worldenv.training.stages.start import start_world
 from worldenv.training.stages.vae import VAELossConfig
 from worldenv.world.config import Provenance, Trained
 from worldenv.world.world import World
@@ -141,7 +143,7 @@ def test_a_trained_world_can_go_on_with_rendered_memory_as_input(
         config, dit=dataclasses.replace(config.dit, render_input=True), renders=RendersConfig(generated=0.5)
     )
     assert torch.equal(
-        _start_world("memory", config).dit.proj_out.weight, World.load(chain["heads"]).dit.proj_out.weight
+        start_world("memory", config).dit.proj_out.weight, World.load(chain["heads"]).dit.proj_out.weight
     )
     train("memory", config, tmp_path / "run")
     world = World.load(tmp_path / "run")
@@ -167,7 +169,7 @@ def test_a_transformer_may_learn_other_mazes_than_the_vae_until_it_is_trained(
     plain = dataclasses.replace(SPEC, maze="plain-objects")
     for stage, maze in (("decoder", "plain-objects"), ("memory", "classic")):
         config = dataclasses.replace(config_for(recording, chain[stage]), spec=plain)
-        assert _start_world("memory", config).config.spec.maze == maze
+        assert start_world("memory", config).config.spec.maze == maze
 
 
 def test_previews_report_held_out_figures(chain: dict[str, Path]) -> None:
@@ -190,20 +192,20 @@ def test_what_any_stage_trained_keeps_its_sizes(tiny_world: World, recording: Pa
     World(tiny_world.with_stage(done), vae=tiny_world.vae, dit=tiny_world.dit).save_pretrained(tmp_path)
     config = config_for(recording, tmp_path)
     for same in (DiTConfig(), dataclasses.replace(tiny_world.config.dit, latent_channels=16)):
-        world = _start_world("memory", dataclasses.replace(config, dit=same))
+        world = start_world("memory", dataclasses.replace(config, dit=same))
         assert all(torch.equal(v, world.dit.state_dict()[k]) for k, v in tiny_world.dit.state_dict().items())
     with pytest.raises(ValueError, match=r"width=24, num_layers=1.* leave \[dit\] out"):
-        _start_world("memory", config)
+        start_world("memory", config)
     coarser = dataclasses.replace(tiny_world.config.dit, patch=4)
     with pytest.raises(ValueError, match=r"patch=4: .* a smaller patch"):
-        _start_world("memory", dataclasses.replace(config, dit=coarser))
+        start_world("memory", dataclasses.replace(config, dit=coarser))
 
 
 def test_a_world_that_is_a_vae_takes_the_sizes_asked_for(tiny_world: World, recording: Path, tmp_path: Path) -> None:
     done = Provenance(stage="decoder", steps=1, data="", hardware="", hours=0.0, git="")
     World(tiny_world.with_stage(done), vae=tiny_world.vae, dit=tiny_world.dit).save_pretrained(tmp_path)
     config = config_for(recording, tmp_path)
-    assert _start_world("teacher", config).dit.config == config.dit
+    assert start_world("teacher", config).dit.config == config.dit
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_world_says_whether_it_was_trained_latent_by_latent(
     tiny_world.save_pretrained(tmp_path)
     config = config_for(recording, tmp_path)
     denoise = dataclasses.replace(config.denoise, single=single)
-    world = _start_world(stage, dataclasses.replace(config, denoise=denoise, dit=tiny_world.config.dit))
+    world = start_world(stage, dataclasses.replace(config, denoise=denoise, dit=tiny_world.config.dit))
     assert world.config.trained == Trained(chunk_latents=further)
 
 

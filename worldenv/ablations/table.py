@@ -21,7 +21,8 @@ from ..base.files import file_sha256
 from ..data.record import RecordConfig
 from ..eval.report.claims import Question
 from ..eval.suites.registry import RUNS
-from ..training.stages.registry import STAGES, TrainConfig
+from ..training.stages.config import TrainConfig
+from ..training.stages.registry import STAGES
 from ..world.files import find_world
 
 Settings = dict[str, Any]

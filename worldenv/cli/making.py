@@ -41,7 +41,8 @@ def train(arguments: list[str]) -> None:
     from ..base.config import load_toml
     from ..eval.suites.composite import composite
     from ..training.loop.parallel import is_launched, launch, leave
-    from ..training.stages.registry import STAGES, TrainConfig
+    from ..training.stages.config import TrainConfig
+    from ..training.stages.registry import STAGES
     from ..training.stages.registry import train as train_stage
 
     stage = arguments[0] if arguments and not arguments[0].startswith("-") else ""

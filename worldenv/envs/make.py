@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..models.backend import resolve_backend
-from ..tasks.base import Task
+from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore, Episodes
@@ -83,49 +83,61 @@ def make_core(
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
             without the world.
     """
-    made = make_task(task, task_options)
-    defaults, make_dynamics = made.defaults, find_object(dynamics, DYNAMICS, what="dynamics")
+    made, opens = make_task(task, task_options), _opens(dynamics)
     _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
-    if max_episode_steps is not None and max_episode_steps < -1:
-        raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
-    config = CoreConfig(
-        action_mode=action_mode or defaults.action_mode,
-        obs_mode=obs_mode or defaults.obs_mode,
-        obs_keys=tuple(defaults.obs_keys if obs_keys is None else obs_keys),
-        stack=4 if stack is None else stack,
-        clip_actions=clip_actions,
-        report_memory=report_memory,
-        prompt=prompt,
-    )
-    _check_modes(config, obs_keys=obs_keys, stack=stack)
+    config = _settings(
+        made.defaults, action_mode=action_mode, obs_mode=obs_mode, obs_keys=obs_keys, stack=stack,
+        max_episode_steps=max_episode_steps, clip_actions=clip_actions, report_memory=report_memory, prompt=prompt,
+    )  # fmt: skip
     generated = isinstance(dynamics, str) and dynamics == "world"
     if not generated:
         _check_ungenerated(num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None)
     loaded = _load(world, device, dtype, backend)
     if generated:
         loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
-    if loaded.starts is None and (defaults.needs_goal or dynamics == "sim"):
+    if loaded.starts is None and (made.defaults.needs_goal or dynamics == "sim"):
         raise ValueError(
             f"world {loaded.config.name!r} has no start views, and goals and the simulator's maps come with them; "
             "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
         )
-    limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
-    config = replace(config, max_episode_steps=None if limit in (None, -1) else limit)
     wanted = Wanted(
         memory_config(memory, loaded.config.memory),
         sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
         replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
         capture,
     )
-    if isinstance(dynamics, str) and dynamics in DYNAMICS:
-        stepped = make_dynamics(loaded, num_envs, wanted)
-    else:
-        stepped = make_dynamics(num_envs, spec=wanted.spec) if isinstance(make_dynamics, type) else make_dynamics
+    stepped = opens(loaded, num_envs, wanted)
     if stepped.num_envs != num_envs:
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
     if chunk_latents not in (None, stepped.spec.chunk_latents):
         raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {stepped.spec.chunk_latents}; leave it out")
     return EnvCore(stepped, made, Episodes(loaded.starts), config)
+
+
+def _settings(
+    defaults: Defaults,
+    *,
+    action_mode: str | None,
+    obs_mode: str | None,
+    obs_keys: Sequence[str] | None,
+    stack: int | None,
+    max_episode_steps: int | None,
+    **given: Any,
+) -> CoreConfig:
+    """Resolve what was asked of the core over the task's defaults."""
+    if max_episode_steps is not None and max_episode_steps < -1:
+        raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
+    limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
+    config = CoreConfig(
+        action_mode=action_mode or defaults.action_mode,
+        obs_mode=obs_mode or defaults.obs_mode,
+        obs_keys=tuple(defaults.obs_keys if obs_keys is None else obs_keys),
+        stack=4 if stack is None else stack,
+        max_episode_steps=None if limit == -1 else limit,
+        **given,
+    )
+    _check_modes(config, obs_keys=obs_keys, stack=stack)
+    return config
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -214,8 +226,19 @@ def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     )  # fmt: skip
 
 
-DYNAMICS = {"world": _generated, "sim": _simulated}
+Opens = Callable[[World, int, Wanted], Dynamics]
+
+DYNAMICS: dict[str, Opens] = {"world": _generated, "sim": _simulated}
 """What ``dynamics=`` may name."""
+
+
+def _opens(dynamics: str | Dynamics) -> Opens:
+    """Return what opens what ``dynamics=`` stands for."""
+    found = find_object(dynamics, DYNAMICS, what="dynamics")
+    if found in DYNAMICS.values():
+        opens: Opens = found
+        return opens
+    return lambda _, num_envs, wanted: found(num_envs, spec=wanted.spec) if callable(found) else found
 
 
 def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: str | None) -> SamplerConfig:

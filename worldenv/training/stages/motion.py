@@ -28,7 +28,7 @@ from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.parallel import process_state
 from ..loop.plots import plot_tracks
-from .registry import RunConfig, run_stage
+from .run import RunConfig, run_stage
 
 WINDOW = 3
 """Latents per window: two motions, learned forwards and backwards."""

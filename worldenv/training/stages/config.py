@@ -1,0 +1,59 @@
+"""What the stages that train a world read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...diffusion.schedule import SamplerConfig
+from ...dynamics.spec import WorldSpec
+from ...memory.config import MemoryConfig
+from ...models.heads import DepthConfig
+from ...models.types import DiTConfig
+from ...models.vae import VAEConfig
+from ..material import DenoiseConfig
+from ..renders import RendersConfig
+from .consistency_distill import ConsistencyConfig
+from .context_forcing import ContextForcingConfig
+from .heads import HeadsConfig
+from .rolling import RollingConfig
+from .run import RunConfig
+from .vae import VAELossConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """Everything a world's stage reads; a TOML file of ``configs/`` holds the same names."""
+
+    name: str = "world"
+    """Name of the world."""
+    teacher: Path | None = None
+    """World that stages ``context_forcing`` and ``rolling`` distil: the output of stage ``teacher``."""
+    num_starts: int = 0
+    """Start views to make on held-out mazes, if the world has none yet (needs the sims extra)."""
+    spec: WorldSpec = field(default_factory=WorldSpec)
+    """Picture, camera, clock, steps (first stage only; later stages take the world's)."""
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    """Sizes of the VAE (stage ``vae``)."""
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    """Sizes of the transformer (first transformer stage)."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """How chunks are denoised in previews and in the world."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """The world's memory."""
+    vae_loss: VAELossConfig = field(default_factory=VAELossConfig)
+    """Losses and windows of stages ``vae`` and ``decoder``."""
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    """Windows and noise of the transformer stages."""
+    renders: RendersConfig = field(default_factory=RendersConfig)
+    """What degraded renders bear, where the transformer takes renders in (``[dit] render_input``)."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """Noise levels of stage ``consistency_distill``."""
+    context_forcing: ContextForcingConfig = field(default_factory=ContextForcingConfig)
+    """Self-rollout and scores of stages ``context_forcing`` and ``rolling``."""
+    rolling: RollingConfig = field(default_factory=RollingConfig)
+    """Windows of stage ``rolling``."""
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    """Sizes of the depth head (stage ``heads``)."""
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    """Data and losses of stage ``heads``."""

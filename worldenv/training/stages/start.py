@@ -1,0 +1,74 @@
+"""The world that a stage starts from: the one of the stage before, grown where it may be, or the first one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ...base.config import to_dict
+from ...base.rng import derive_seed
+from ...dynamics.spec import WorldSpec
+from ...models.dit import WorldDiT
+from ...models.refine import with_finer_tokens, with_render_input
+from ...models.types import DiTConfig
+from ...world.config import Trained, WorldConfig
+from ...world.world import World
+from .config import TrainConfig
+
+BESIDE = ("vae", "decoder", "heads")
+"""Stages that train something other than the transformer."""
+
+
+def start_world(stage: str, config: TrainConfig) -> World:
+    """Load the world of the stage before, or make the first one, with reproducible initial weights.
+
+    A transformer trained before keeps its sizes, which need not be given again, except for ``patch``, a smaller one
+    of which gives it finer tokens, and ``render_input``, which it may get. Until it is trained ``spec.maze`` may say
+    that it is to learn other mazes than the VAE's.
+    """
+    torch.manual_seed(derive_seed(config.optim.seed, "init"))
+    if stage == "vae" and config.init is None:
+        return World(
+            WorldConfig(
+                name=config.name,
+                spec=config.spec,
+                vae=config.vae,
+                dit=replace(config.dit, latent_channels=config.vae.latent_channels),
+                sampler=config.sampler,
+                memory=config.memory,
+            )
+        )
+    if config.init is None:
+        raise ValueError(f"stage {stage!r} starts from a world; pass --init DIR, the output of the stage before it")
+    world = World.load(config.init)
+    own, trained = world.config.dit, any(p.stage not in BESIDE for p in world.config.provenance)
+    asked = replace(config.dit, latent_channels=world.config.vae.latent_channels)
+    if trained and config.dit == DiTConfig():  # nothing was asked for
+        asked = own
+    if not trained and asked != own:
+        world = _with_transformer(world, asked, None)
+    elif asked.patch < own.patch and asked == replace(own, patch=asked.patch):
+        world = _with_transformer(world, asked, with_finer_tokens(world.dit, asked.patch))
+    elif asked == replace(own, render_input=True):
+        world = _with_transformer(world, asked, with_render_input(world.dit))
+    elif asked != own:
+        changed = ", ".join(f"{k}={v!r}" for k, v in to_dict(asked).items() if v != getattr(own, k))
+        raise ValueError(
+            f"[dit] {changed}: the transformer of {config.init} was trained with other sizes; leave [dit] out, or "
+            "repeat them with a smaller patch or with render_input = true"
+        )
+    if not trained and config.spec.maze not in (WorldSpec().maze, world.spec.maze):
+        world.config = replace(world.config, spec=replace(world.spec, maze=config.spec.maze))
+        world.starts = None  # they were of other mazes
+    world.config = replace(world.config, name=config.name)
+    if stage not in BESIDE:
+        singles = stage == "memory" and config.denoise.single > 0
+        further = Trained(chunk_latents=(1,)) if singles else Trained()
+        world.config = replace(world.config, sampler=config.sampler, memory=config.memory, trained=further)
+    return world
+
+
+def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> World:
+    """Return the same world with another transformer, a fresh one if none is given."""
+    return World(replace(world.config, dit=config), vae=world.vae, dit=dit, heads=world.heads, starts=world.starts)
