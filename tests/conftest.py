@@ -116,7 +116,7 @@ def maze_world(sims: None) -> World:
     dynamics = DoomDynamics(1, map_seeds=seeds, depth=False)
     views = [dynamics.reset(seeds=[seed], starts=[seed]) for seed in seeds]
     dynamics.close()
-    c2w = torch.cat([view.c2w[:, -1] for view in views])
+    c2w = torch.cat([view.signals["c2w"][:, -1] for view in views])
     goals = c2w.clone()
     goals[:, :3, 3] += 1.5 * c2w[:, :3, 2]
     world = make_tiny_world()

@@ -16,6 +16,7 @@ LAYERS = {
     "worldenv_kernels": -1,
     "base": 0, "geometry": 0, "diffusion": 0,
     "dynamics": 1,
+    "bodies": 2,
     "tasks": 3, "sims": 3, "models": 3,
     "data": 4, "memory": 4,
     "world": 5,
@@ -34,7 +35,9 @@ LIBRARIES = {
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
-    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.data.sources.gym", "worldenv_agents"),
+    "gymnasium": (
+        "worldenv.ids", "worldenv.envs", "worldenv.bodies", "worldenv.data.sources.gym", "worldenv_agents"
+    ),
     "safetensors": ("worldenv.base.checkpoint",),
     "huggingface_hub": ("worldenv.world",),
     "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-# id name -> task; each also has a twin on ground truth, ``<name>Sim``.
-ENVIRONMENTS = {"Navigate": "navigate", "Revisit": "revisit"}
+from .tasks.registry import id_names
+
 VERSION = 0
+
+
+def environment_ids() -> dict[str, dict[str, str]]:
+    """Return the arguments of each id: every task's, and its twin's on ground truth, ``<name>Sim``."""
+    return {
+        f"worldenv/{name}{suffix}-v{VERSION}": {"task": task, "dynamics": dynamics}
+        for name, task in id_names().items()
+        for suffix, dynamics in (("", "world"), ("Sim", "sim"))
+    }
 
 
 def register_all() -> None:
     """Register every id with Gymnasium, once."""
-    for name, task in ENVIRONMENTS.items():
-        for suffix, dynamics in (("", "world"), ("Sim", "sim")):
-            env_id = f"worldenv/{name}{suffix}-v{VERSION}"
-            if env_id in gym.registry:
-                continue
-            gym.register(
-                env_id,
-                entry_point="worldenv.envs.env:WorldEnv",
-                vector_entry_point="worldenv.envs.vector_env:WorldVectorEnv",
-                kwargs={"task": task, "dynamics": dynamics},
-                disable_env_checker=True,
-            )
+    for env_id, arguments in environment_ids().items():
+        if env_id in gym.registry:
+            continue
+        gym.register(
+            env_id,
+            entry_point="worldenv.envs.env:WorldEnv",
+            vector_entry_point="worldenv.envs.vector_env:WorldVectorEnv",
+            kwargs=arguments,
+            disable_env_checker=True,
+        )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from cells import ROOT, load
 from distilled import distilled_table, teacher_table
+from environments import environments_table
 from rendering import input_table, rendering_table, summary_table
 from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
@@ -17,7 +19,7 @@ from worlds import ablations_table, drift_table, figures_table, memory_table, re
 from worldenv.base.files import save_text
 from worldenv.world.files import world_sha256
 
-README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
+README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
@@ -28,7 +30,6 @@ SCORED = {
 """Reports on the packaged world, and what it is called in those that compare worlds."""
 KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
 """What the world's own report takes over from each: all but timings and details."""
-BEGIN, END = "<!-- summary: written by docs/tables from docs/results -->", "<!-- /summary -->"
 HEAD = """# Results
 
 Written by `python docs/tables` from the committed reports in `docs/results/`; what was measured of the packaged world
@@ -47,12 +48,11 @@ def page() -> str:
     return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def readme() -> str:
-    """Return the README with its table made anew."""
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    return head + BEGIN + "\n" + "\n".join(summary_table()) + "\n" + END + tail
+def with_table(path: Path, name: str, source: str, table: list[str]) -> str:
+    """Return a page with the table between its marks made anew."""
+    begin, end = f"<!-- {name}: written by docs/tables from {source} -->", f"<!-- /{name} -->"
+    head, rest = path.read_text().split(begin)
+    return head + begin + "\n" + "\n".join(table) + "\n" + end + rest.split(end)[1]
 
 
 def world_report() -> str:
@@ -74,7 +74,12 @@ def world_report() -> str:
 
 def main() -> None:
     """Write the files, or compare them."""
-    written = {README: readme(), PAGE: page(), WORLD / "report.json": world_report()}
+    written = {
+        README: with_table(README, "summary", "docs/results", summary_table()),
+        IDS: with_table(IDS, "environments", "the tasks", environments_table()),
+        PAGE: page(),
+        WORLD / "report.json": world_report(),
+    }
     for path, text in written.items():
         if "--check" not in sys.argv:
             save_text(path, text)

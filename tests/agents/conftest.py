@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldenv.dynamics.protocol import Actions, Chunk
+from worldenv.bodies.camera import Camera
+from worldenv.dynamics.protocol import Chunk
+from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.envs import vector_env
 from worldenv.envs.core import CoreConfig, EnvCore, Episodes
@@ -26,18 +28,23 @@ class BlankDynamics:
         self.num_envs, self.spec = num_envs, WorldSpec(width=8, height=8)
         self.c2w = torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1)
 
+    @property
+    def present(self) -> dict[str, Tensor]:
+        return {"c2w": self.c2w}
+
     def reset(self, *, seeds: Sequence[int], starts: Sequence[int | None], mask: Tensor | None = None) -> Chunk:
         rows = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else mask
         self.c2w[rows] = torch.eye(4, dtype=torch.float64)
-        return Chunk(torch.zeros(self.num_envs, 1, 8, 8, 3, dtype=torch.uint8), self.c2w[:, None].clone())
+        return Chunk(torch.zeros(self.num_envs, 1, 8, 8, 3, dtype=torch.uint8), {"c2w": self.c2w[:, None].clone()})
 
-    def step(self, actions: Actions) -> Chunk:
-        return self.follow(actions.c2w)
+    def step(self, commands: Track, rows: Sequence[int] | None = None) -> Chunk:
+        assert rows is None
+        return self.follow(commands["c2w"])
 
     def follow(self, c2w: Tensor) -> Chunk:
         self.c2w = c2w[:, -1].clone()
         frames = torch.zeros(self.num_envs, self.spec.chunk_frames, 8, 8, 3, dtype=torch.uint8)
-        return Chunk(frames, c2w)
+        return Chunk(frames, {"c2w": c2w})
 
 
 def goals_around(count: int, *, nearest: float, farthest: float) -> Tensor:
@@ -59,7 +66,7 @@ def make_blank(monkeypatch: pytest.MonkeyPatch) -> Callable[..., WorldVectorEnv]
         origin = torch.eye(4, dtype=torch.float64).expand(len(goals), 4, 4)
         blank = torch.zeros(len(goals), 8, 8, 3, dtype=torch.uint8)
         episodes = Episodes(Starts(blank, origin, goals, torch.arange(len(goals))))
-        core = EnvCore(BlankDynamics(num_envs), Navigate(), episodes, config)
+        core = EnvCore(BlankDynamics(num_envs), Camera(), Navigate(), episodes, config)
         monkeypatch.setattr(vector_env, "make_core", lambda **_: core)
         return WorldVectorEnv(num_envs, **kwargs)
 

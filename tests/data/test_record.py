@@ -84,10 +84,9 @@ def test_a_gym_env_with_poses(in_process: None, tmp_path: Path) -> None:
     assert [len(list(read_shard(p))) for p in shard_paths(tmp_path)] == [2, 2, 1]
     for index, clip in enumerate(clips):
         assert clip.frames.shape == (17, 16, 24, 3)
-        assert clip.c2w is not None
-        assert clip.K is not None
-        assert clip.c2w.shape == (5, 4, 4)
-        assert clip.c2w[:3, 2, 3].tolist() == [0, 4, 8]
+        assert {"c2w", "K"} <= clip.signals.keys()
+        assert clip.signals["c2w"].shape == (5, 4, 4)
+        assert clip.signals["c2w"][:3, 2, 3].tolist() == [0, 4, 8]
         assert clip.attributes["seed"] == 30 + index
         assert clip.attributes["poses"] == "info"
         assert (np.diff(clip.frames[:9, 0, 0, 0].astype(int)) == 1).all()
@@ -97,8 +96,7 @@ def test_a_gym_env_with_poses(in_process: None, tmp_path: Path) -> None:
 def test_a_gym_env_without_poses(in_process: None, tmp_path: Path) -> None:
     record(dataclasses.replace(GYM, env="test/TurntableBlind-v0", clips=1), tmp_path)
     (clip,) = clips_of(tmp_path)
-    assert clip.c2w is None
-    assert clip.K is None
+    assert not {"c2w", "K"} & clip.signals.keys()
     assert clip.attributes["poses"] == "absent"
     assert clip.frames.shape == (17, 16, 24, 3)
 
@@ -107,12 +105,9 @@ def test_episodes_that_end_are_marked_and_restarted(in_process: None, tmp_path: 
     """The env ends at step 10, in latent 3: no stepping past the end, the next latent is a fresh episode."""
     record(dataclasses.replace(GYM, clips=1), tmp_path)
     (clip,) = clips_of(tmp_path)
-    assert clip.terminated is not None
-    assert clip.terminated.tolist() == [False, False, False, True, False]
-    assert clip.reward is not None
-    assert clip.reward.tolist() == [0, 4, 4, 2, 4]
-    assert clip.c2w is not None
-    assert clip.c2w[:, 2, 3].tolist() == [0, 4, 8, 10, 4]
+    assert clip.signals["terminated"].tolist() == [False, False, False, True, False]
+    assert clip.signals["reward"].tolist() == [0, 4, 4, 2, 4]
+    assert clip.signals["c2w"][:, 2, 3].tolist() == [0, 4, 8, 10, 4]
 
 
 def test_unknown_environments_list_the_simulators() -> None:
@@ -276,18 +271,14 @@ def test_the_simulator_is_recorded_alike_by_any_number_of_workers(sims: None, tm
     assert len(two) == 2
     np.testing.assert_array_equal(two[0].frames, one[0].frames)
     clip = two[0]
+    c2w, commanded = clip.signals["c2w"], clip.signals["c2w_commanded"]
     assert clip.frames.shape == (33, 48, 64, 3)
-    assert clip.depth is not None
-    assert clip.depth.shape == (33, 48, 64)
-    assert clip.c2w is not None
-    assert clip.c2w_commanded is not None
-    assert clip.c2w.shape == clip.c2w_commanded.shape == (9, 4, 4)
-    assert clip.keys is not None
-    assert clip.keys[0].tolist() == [0, 0]
-    assert clip.K is not None
-    np.testing.assert_allclose(clip.K, WorldSpec().K.numpy())
+    assert clip.signals["depth"].shape == (33, 48, 64)
+    assert c2w.shape == commanded.shape == (9, 4, 4)
+    assert clip.signals["keys"][0].tolist() == [0, 0]
+    np.testing.assert_allclose(clip.signals["K"], WorldSpec().K.numpy())
     if clip.attributes["kind"] != "acted":
-        np.testing.assert_allclose(clip.c2w[:, :3, 3], clip.c2w_commanded[:, :3, 3], atol=0.01)
+        np.testing.assert_allclose(c2w[:, :3, 3], commanded[:, :3, 3], atol=0.01)
 
 
 OBJECTS = RecordConfig(
@@ -312,38 +303,34 @@ def test_mazes_with_objects_are_recorded_with_their_classes_and_distances(
 ) -> None:
     write_shard(tmp_path / "shard-00000.h5", with_objects, attributes={})
     for clip, read in zip(with_objects, read_shard(tmp_path / "shard-00000.h5"), strict=True):
-        assert read.segmentation is not None
-        assert read.distances is not None
-        assert clip.c2w is not None
-        assert read.segmentation.shape == clip.frames.shape[:3] == (97, 48, 64)
+        seen, distances = read.signals["segmentation"], read.signals["distances"]
+        assert seen.shape == clip.frames.shape[:3] == (97, 48, 64)
         objects = json.loads(read.attributes["objects"])
         names = {CLASSES.index(f"{one['colour']} {one['shape']}") for one in objects}
-        assert {int(k) - 1 for k in np.unique(read.segmentation) if k} <= names
-        assert read.distances.shape == (25, len(CLASSES))
-        assert {int(k) for k in np.isfinite(read.distances[0]).nonzero()[0]} == names
-        steps = np.linalg.norm(np.diff(clip.c2w[:, :3, 3], axis=0), axis=1)
-        change = np.abs(np.diff(read.distances[:, sorted(names)], axis=0)).max(1)
+        assert {int(k) - 1 for k in np.unique(seen) if k} <= names
+        assert distances.shape == (25, len(CLASSES))
+        assert {int(k) for k in np.isfinite(distances[0]).nonzero()[0]} == names
+        steps = np.linalg.norm(np.diff(clip.signals["c2w"][:, :3, 3], axis=0), axis=1)
+        change = np.abs(np.diff(distances[:, sorted(names)], axis=0)).max(1)
         assert (change <= 1.1 * steps + 0.08).all()
-    assert sum(clip.segmentation.any() for clip in with_objects if clip.segmentation is not None) >= 3
+    assert sum(clip.signals["segmentation"].any() for clip in with_objects) >= 3
 
 
 @pytest.mark.sim
 def test_driven_clips_stay_on_free_ground_and_end_elsewhere_than_commanded(with_objects: list[Clip]) -> None:
     blocked = []
     for clip in with_objects:
-        assert clip.c2w is not None
-        assert clip.c2w_commanded is not None
+        c2w, commanded = clip.signals["c2w"], clip.signals["c2w_commanded"]
         maze = generate_maze(clip.attributes["map_seed"], MAZES["plain-objects"])
-        assert clearance(maze, clip.c2w[:, [0, 2], 3]).min() > 0.49
-        told, went = (np.linalg.norm(np.diff(c[:, :3, 3], axis=0), axis=1) for c in (clip.c2w_commanded, clip.c2w))
+        assert clearance(maze, c2w[:, [0, 2], 3]).min() > 0.49
+        told, went = (np.linalg.norm(np.diff(c[:, :3, 3], axis=0), axis=1) for c in (commanded, c2w))
         assert (went <= told + 0.05).all(), "nobody goes further than told"
         if clip.attributes["kind"] == "walls":
             blocked.append((went < 0.9 * told)[told > 0].mean())
         elif clip.attributes["kind"] == "goals":
-            np.testing.assert_allclose(clip.c2w[:, :3, 3], clip.c2w_commanded[:, :3, 3], atol=0.01)
+            np.testing.assert_allclose(c2w[:, :3, 3], commanded[:, :3, 3], atol=0.01)
         else:
-            assert clip.camera is not None
-            assert (np.abs(np.diff(clip.camera[1:], axis=0)).sum(1) > 0).all()
+            assert (np.abs(np.diff(clip.signals["camera"][1:], axis=0)).sum(1) > 0).all()
     assert {clip.attributes["kind"] for clip in with_objects} == {"walls", "goals", "restless"}
     assert np.mean(blocked) > 0.15
 
@@ -355,10 +342,8 @@ def test_a_larger_recording_shows_the_same_paths(with_objects: list[Clip]) -> No
     for index, small in enumerate(with_objects[:1]):
         large = source.clip(index)
         assert large.frames.shape == (97, 192, 256, 3)
-        assert large.segmentation is None
-        assert large.c2w is not None
-        assert small.c2w is not None
-        np.testing.assert_array_equal(large.c2w, small.c2w)
+        assert "segmentation" not in large.signals
+        np.testing.assert_array_equal(large.signals["c2w"], small.signals["c2w"])
         shrunk = large.frames.reshape(97, 48, 4, 64, 4, 3).mean((2, 4))
         assert np.abs(shrunk - small.frames).mean() < 5
         assert np.abs(shrunk - np.roll(small.frames, 8, 2)).mean() > 2 * np.abs(shrunk - small.frames).mean()

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.dynamics.protocol import Actions
+from worldenv.bodies.camera import press
 from worldenv.engine.engine import Engine
 from worldenv.eval.image import psnr
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.world.world import World, shared_world
 
 CPU = torch.device("cpu")
@@ -22,8 +21,7 @@ def packaged(**options: str) -> World:
 def walk(engine: Engine, steps: int) -> torch.Tensor:
     keys = torch.tensor([1, 1]).expand(engine.num_envs, engine.spec.chunk_latents, 2)
     for _ in range(steps):
-        c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
-        frames = engine.step(Actions(keys, c2w)).frames
+        frames = engine.step(press(keys, engine.c2w, engine.spec.steps)).frames
     return frames
 
 

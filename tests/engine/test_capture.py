@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from worldenv.bodies.camera import press
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.signals import Track
 from worldenv.engine.capture import Recorder, Run, leaves, map_tensors
 from worldenv.engine.engine import Engine
 from worldenv.engine.history import History
 from worldenv.engine.rollout import Known
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.kv_cache import KVCache
 from worldenv.models.paged_cache import PagedCache
@@ -71,14 +71,13 @@ def record_tape(run: Run) -> Run:
 
 def recording(engine: Engine) -> Recorder:
     recorder = Recorder(record_tape)
-    engine._call = engine._state.screen._call = recorder
+    engine._stepper.call = engine._state.screen._call = recorder
     return recorder
 
 
 def forward(engine: Engine, *, turn: int) -> Tensor:
     keys = torch.tensor([1, turn]).expand(engine.num_envs, engine.spec.chunk_latents, 2)
-    c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
-    return engine.step(Actions(keys, c2w)).frames
+    return engine.step(press(keys, engine.c2w, engine.spec.steps)).frames
 
 
 STOCHASTIC = {"sampler": SamplerConfig(num_steps=3, stochastic=True)}
@@ -257,7 +256,7 @@ def test_nothing_is_fetched_from_the_host(
         calls.append((function, inputs))
         return function(*inputs)
 
-    engine._call = spy
+    engine._stepper.call = spy
     forward(engine, turn=1)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which knows no meta device
     ((chunk, inputs),) = calls
@@ -280,12 +279,14 @@ def test_capture_is_refused_where_nothing_can_be_recorded(tiny_world: World) -> 
 
 def test_inputs_keep_their_structure() -> None:
     known = Known(torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, 3, 4, 5))
-    value = (known, [torch.zeros(2), None], 3)
+    value = (known, [torch.zeros(2), None], 3, Track(keys=torch.ones(6)))
     doubled = map_tensors(lambda x: x + x, value)
     assert isinstance(doubled[0], Known)
     assert doubled[1][1] is None
     assert doubled[2] == 3
-    assert [x.shape for x in leaves(doubled) if isinstance(x, Tensor)] == [(1, 2), (1, 2, 3, 4, 5), (2,)]
+    assert isinstance(doubled[3], Track)
+    assert float(doubled[3]["keys"][0]) == 2
+    assert [x.shape for x in leaves(doubled) if isinstance(x, Tensor)] == [(1, 2), (1, 2, 3, 4, 5), (2,), (6,)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to record a graph on")

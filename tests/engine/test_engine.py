@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldenv.dynamics.protocol import Actions
+from worldenv.bodies.camera import press
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import with_policy
@@ -14,10 +15,10 @@ CHUNK = 4
 HEIGHT, WIDTH = 48, 64
 
 
-def commands(engine: Engine, keys: list[tuple[int, int]]) -> Actions:
+def commands(engine: Engine, keys: list[tuple[int, int]]) -> Track:
     """Hold one pair of key codes per env for a chunk."""
     codes = torch.tensor(keys)[:, None].expand(-1, engine.spec.chunk_latents, -1)
-    return Actions(codes, camera_to_c2w(keys_to_camera(codes), engine.c2w, engine.spec.steps))
+    return press(codes, engine.c2w, engine.spec.steps)
 
 
 def begun(world: World, seeds: list[int], **kwargs: object) -> Engine:
@@ -35,7 +36,7 @@ def test_shapes_of_reset_and_step(tiny_world: World) -> None:
     first = engine.reset(seeds=[0, 1, 2], starts=[5, None, 7])
     assert first.frames.shape == (3, 1, HEIGHT, WIDTH, 3)
     assert first.frames.dtype == torch.uint8
-    assert first.c2w.shape == (3, 1, 4, 4)
+    assert first.signals["c2w"].shape == (3, 1, 4, 4)
     assert tiny_world.starts is not None
     assert torch.equal(first.frames[0, 0], tiny_world.starts.frames[5])
     assert torch.equal(first.frames[2, 0], tiny_world.starts.frames[7])
@@ -43,8 +44,8 @@ def test_shapes_of_reset_and_step(tiny_world: World) -> None:
     chunk = engine.step(actions)
     assert chunk.frames.shape == (3, 16, HEIGHT, WIDTH, 3)
     assert chunk.frames.dtype == torch.uint8
-    assert torch.equal(chunk.c2w, actions.c2w)
-    assert torch.equal(engine.c2w, actions.c2w[:, -1])
+    assert torch.equal(chunk.signals["c2w"], actions["c2w"])
+    assert torch.equal(engine.c2w, actions["c2w"][:, -1])
     assert engine.memory_chunks.tolist() == [2, 2, 2]
 
 
@@ -177,7 +178,7 @@ def test_memory_policies_agree_while_everything_fits_and_differ_later(tiny_world
 def test_starting_from_a_picture(tiny_world: World) -> None:
     engine = Engine(tiny_world, 2)
     images = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    chunk = engine.reset(seeds=[1, 2], starts=[None, None], images=images)
+    chunk = engine.resume(images[:, None], {}, seeds=[1, 2])
     assert torch.equal(chunk.frames[:, 0], images)
     assert torch.equal(engine.c2w, torch.eye(4, dtype=torch.float64).expand(2, 4, 4))
     assert walk(engine, 1).shape == (1, 2, 16, HEIGHT, WIDTH, 3)
@@ -203,7 +204,7 @@ def test_follow_equals_stepping_along_the_path(tiny_world: World) -> None:
     path = camera_to_c2w(keys_to_camera(keys), one.c2w, one.spec.steps)
     assert torch.equal(one.path_keys(path), keys)
     followed = one.follow(path)
-    stepped = [two.step(Actions(k, p)).frames for k, p in zip(keys.split(4, 1), path.split(4, 1), strict=True)]
+    stepped = [two.step(part).frames for part in Track(keys=keys, c2w=path).split(4)]
     assert torch.equal(followed.frames, torch.cat(stepped, 1))
     with pytest.raises(ValueError, match="multiple of chunk_latents"):
         one.follow(path[:, :3])

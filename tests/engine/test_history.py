@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from tests.conftest import note_positions
-from worldenv.dynamics.protocol import Actions
+from worldenv.bodies.camera import press
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
 from worldenv.world.world import World
@@ -33,8 +34,7 @@ def walk(engine: Engine, num_chunks: int, *, seed: int = 0, same: bool = True) -
         keys = torch.from_numpy(rng.integers(0, 5, (1 if same else engine.num_envs, 4, 2))).expand(
             engine.num_envs, 4, 2
         )
-        c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
-        made.append(engine.generate(Actions(keys, c2w)))
+        made.append(engine.generate(press(keys, engine.c2w, engine.spec.steps)))
     return torch.cat(made, 1)
 
 
@@ -56,8 +56,7 @@ def test_kept_keys_and_values_equal_those_recomputed_from_the_whole_episode(tiny
     walk(engine, 9, seed=seed, same=False)
     bank, again = engine.history.bank, begun(tiny_world, [1, 2], decode=False)
     length = int(bank.length[0])
-    latents, c2w, labels = (part[:, :length] for part in bank.parts())
-    again.history.begin(torch.arange(2), latents, c2w, labels, K=again.K)
+    again.history.begin(torch.arange(2), bank.latents[:, :length], bank.track.part(slice(length)), K=again.K)
     assert engine.history.store is not None
     assert again.history.store is not None
     assert torch.equal(engine.history.store.entry, again.history.store.entry)
@@ -210,19 +209,19 @@ def test_a_clip_is_remembered_and_continued(tiny_world: World) -> None:
         keys = torch.ones(2, 8, 2, dtype=torch.long)
         start = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
         path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, engine.spec.steps)], 1)
-        chunk = engine.resume(frames, path, seeds=[0, 1])
+        chunk = engine.resume(frames, {"c2w": path}, seeds=[0, 1])
         assert torch.equal(chunk.frames[:, 0], frames[:, -1])
         torch.testing.assert_close(engine.c2w, path[:, -1])
         assert engine.history.bank.length.tolist() == [9, 9]
-        assert engine.history.bank.labels[0, :9].tolist() == [0] + [10] * 8
+        assert keys_to_label(engine.history.bank.track["keys"][0, :9]).tolist() == [0] + [10] * 8
         assert engine.step(_ahead(engine)).frames.shape == (2, 16, 48, 64, 3)
         with pytest.raises(ValueError, match=r"1 \+ 16 N frames"):
-            engine.resume(frames[:, :29], path[:, :8], seeds=[0, 1])
+            engine.resume(frames[:, :29], {"c2w": path[:, :8]}, seeds=[0, 1])
 
 
-def _ahead(engine: Engine) -> Actions:
+def _ahead(engine: Engine) -> Track:
     keys = torch.ones(engine.num_envs, 4, 2, dtype=torch.long)
-    return Actions(keys, camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps))
+    return press(keys, engine.c2w, engine.spec.steps)
 
 
 @pytest.fixture

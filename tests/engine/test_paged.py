@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from worldenv.bodies.camera import press
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.engine.rollout import Prepared
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
 from worldenv.models.kv_cache import PagePool
@@ -64,8 +64,7 @@ def walk(engine: Engine, num_chunks: int, *, seed: int = 0) -> Tensor:
     for i in range(num_chunks):
         rng = np.random.default_rng([seed, i])
         keys = torch.from_numpy(rng.integers(0, 5, (engine.num_envs, 4, 2)))
-        c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, engine.spec.steps)
-        made.append(engine.generate(Actions(keys, c2w)))
+        made.append(engine.generate(press(keys, engine.c2w, engine.spec.steps)))
     return torch.cat(made, 1)
 
 
@@ -107,9 +106,9 @@ def test_a_start_view_inside_the_first_chunk(begun: Make) -> None:
 
 
 def prepare(engine: Engine) -> Prepared:
-    c2w = engine.c2w[:, None].expand(-1, 4, -1, -1)
-    labels = torch.zeros(engine.num_envs, 4, dtype=torch.long)
-    return engine.history.encode(engine.history.stage(c2w, labels, K=engine.K, seeds=[0, 1]))
+    rows, keys = torch.arange(engine.num_envs), torch.zeros(engine.num_envs, 4, 2, dtype=torch.long)
+    still = Track(keys=keys, c2w=engine.c2w[:, None].expand(-1, 4, -1, -1))
+    return engine.history.encode(engine.history.stage(rows, still, K=engine.K, seeds=[0, 1]))
 
 
 @pytest.mark.parametrize(

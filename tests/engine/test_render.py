@@ -11,6 +11,8 @@ from torch import Tensor
 from tests.engine.test_capture import recording
 from tests.engine.test_engine import begun, commands, walk
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.signals import Track
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.engine.render import Renderer, fill_holes
 from worldenv.engine.rollout import Rendered, generate_chunk
@@ -116,7 +118,7 @@ def test_frames_that_were_given_are_kept_as_they_are(rendered_world: World) -> N
     assert bank.given.tolist() == [1, 1]
     clip = torch.randint(0, 256, (2, 33, 48, 64, 3), dtype=torch.uint8)
     path = torch.eye(4, dtype=torch.float64).repeat(2, 9, 1, 1)
-    engine.resume(clip, path, seeds=[0, 1])
+    engine.resume(clip, {"c2w": path}, seeds=[0, 1])
     assert bank.given.tolist() == [9, 9]
     assert torch.equal(bank.shown(torch.tensor([[0, 4, 8]] * 2))[0], clip[:, [0, 16, 32]])
     frames = engine.step(commands(engine, [(1, 0)] * 2)).frames
@@ -172,8 +174,9 @@ def seen_from(*yaws_deg: float) -> MemoryBank:
     count = len(yaws_deg)
     yaw = torch.deg2rad(torch.tensor(yaws_deg, dtype=torch.float64))
     c2w = look(torch.zeros(count, 3, dtype=torch.float64), yaw)[None]
-    bank = MemoryBank.empty(1, (4, 6, 8), capacity=count, frame_size=(48, 64))
-    bank.append(torch.tensor([0]), torch.zeros(1, count, 4, 6, 8), c2w, torch.zeros(1, count, dtype=torch.long))
+    bank = MemoryBank.empty((4, 6, 8), WorldSpec().still(1), capacity=count, frame_size=(48, 64))
+    track = Track(keys=torch.zeros(1, count, 2, dtype=torch.long), c2w=c2w)
+    bank.append(torch.tensor([0]), torch.zeros(1, count, 4, 6, 8), track)
     frames, depth = torch.zeros(1, count, 48, 64, 3, dtype=torch.uint8), torch.full((1, count, 48, 64), 3.0)
     bank.show(torch.tensor([0]), torch.arange(count)[None], frames, depth)
     return bank

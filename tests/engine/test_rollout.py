@@ -4,6 +4,7 @@ from typing import Any
 import torch
 
 from worldenv.diffusion.schedule import SamplerConfig
+from worldenv.dynamics.signals import Track
 from worldenv.engine.rollout import generate_chunk, new_cache, prepare
 from worldenv.geometry.camera import normalise_intrinsics
 from worldenv.memory.context import Context
@@ -14,11 +15,13 @@ def inputs(world: World) -> tuple[Context, torch.Tensor, dict[str, Any]]:
     generator = torch.Generator().manual_seed(0)
     shape = world.latent_shape
     c2w = torch.eye(4, dtype=torch.float64).repeat(2, 4, 1, 1)
-    context = Context(torch.randn(2, 6, *shape, generator=generator), c2w[:, :1].expand(-1, 6, 4, 4),
-                      torch.zeros(2, 6).long(), torch.tensor([[-1, 0, 1, 1, 1, 1]] * 2))  # fmt: skip
+    past = Track(keys=torch.zeros(2, 6, 2).long(), c2w=c2w[:, :1].expand(-1, 6, 4, 4))
+    entry = torch.tensor([[-1, 0, 1, 1, 1, 1]] * 2)
+    context = Context(torch.randn(2, 6, *shape, generator=generator), past, entry)
     K = normalise_intrinsics(world.spec.K, width=world.spec.width, height=world.spec.height)
     noise = torch.randn(2, 4, *shape, generator=generator)
-    rest = {"c2w": c2w, "labels": torch.full((2, 4), 9), "K": K, "unit": 1.0, "latent_shape": shape}
+    ahead = Track(keys=torch.tensor([1, 0]).expand(2, 4, 2), c2w=c2w)
+    rest = {"track": ahead, "K": K, "unit": 1.0, "latent_shape": shape}
     return context, noise, rest
 
 

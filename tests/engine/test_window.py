@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tests.engine.test_engine import begun, commands, walk
+from worldenv.bodies.camera import press
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.engine.window import hold_action
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import with_policy
 from worldenv.models.dit import WorldDiT
 from worldenv.world.world import World
@@ -89,12 +89,12 @@ def test_levels_and_assumed_actions_of_the_window(tiny_world: World, monkeypatch
 def test_a_held_action_is_what_the_environment_would_command(tiny_world: World) -> None:
     codes = torch.tensor([[3, 1], [5, 0], [1, 2], [0, 3]])[:, None].expand(-1, 12, -1)
     start = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
-    path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(codes), start, tiny_world.spec.steps)], 1)
-    c2w, labels = hold_action(path[:, :4], keys_to_label(codes)[:, :3], 1)
-    torch.testing.assert_close(c2w, path[:, 1:5])
-    c2w, labels = hold_action(path[:3, :4], keys_to_label(codes)[:3, :3], 9)
-    torch.testing.assert_close(c2w, path[:3, 1:])
-    assert torch.equal(labels, keys_to_label(codes)[:3])
+    whole = Track.join([tiny_world.spec.still(4), press(codes, start, tiny_world.spec.steps)])
+    held = hold_action(whole.part(slice(4)), 1)
+    torch.testing.assert_close(held["c2w"], whole["c2w"][:, 1:5])
+    held = hold_action(whole.at((slice(3), slice(4))), 9)
+    torch.testing.assert_close(held["c2w"], whole["c2w"][:3, 1:])
+    assert torch.equal(held["keys"], codes[:3])
 
 
 def test_chunks_see_each_other_both_ways(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,9 +203,9 @@ def test_clones_and_forks_go_on_exactly(tiny_world: World, policy: Literal["hold
 def test_following_a_path_equals_stepping_along_it(tiny_world: World) -> None:
     one, two = make(tiny_world, [1]), make(tiny_world, [1])
     codes = torch.tensor([AHEAD] * 8 + [TURN] * 8)[None]
-    c2w = camera_to_c2w(keys_to_camera(codes), one.c2w, one.spec.steps)
-    frames = one.follow(c2w).frames
-    parts = [two.step(Actions(codes[:, i : i + 4], c2w[:, i : i + 4])).frames for i in range(0, 16, 4)]
+    track = press(codes, one.c2w, one.spec.steps)
+    frames = one.follow(track["c2w"]).frames
+    parts = [two.step(part).frames for part in track.split(4)]
     assert torch.equal(frames, torch.cat(parts, 1))
 
 

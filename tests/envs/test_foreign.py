@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldenv.dynamics.protocol import Actions, Branchable, Chunk, require
-from worldenv.dynamics.signals import Signal
+from worldenv.dynamics.protocol import Branchable, Chunk, require
+from worldenv.dynamics.signals import Signal, Signals, Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.tasks.base import Defaults, Outcome, Start, TaskState
@@ -27,19 +27,23 @@ class Painted:
         self.num_envs, self.spec = num_envs, spec
         self.c2w = torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1)
 
+    @property
+    def present(self) -> dict[str, Tensor]:
+        return {"c2w": self.c2w}
+
     def _chunk(self, c2w: Tensor, num_frames: int) -> Chunk:
         far = (20 * c2w[:, -1, :3, 3].norm(dim=-1)).round().to(torch.uint8)
-        shape = (self.num_envs, num_frames, self.spec.height, self.spec.width, 3)
-        return Chunk(far.view(-1, 1, 1, 1, 1).expand(shape).contiguous(), c2w)
+        shape = (len(c2w), num_frames, self.spec.height, self.spec.width, 3)
+        return Chunk(far.view(-1, 1, 1, 1, 1).expand(shape).contiguous(), {"c2w": c2w})
 
     def reset(self, *, seeds: Sequence[int], starts: Sequence[int | None], mask: Tensor | None = None) -> Chunk:
         rows = slice(None) if mask is None else mask
         self.c2w[rows] = torch.eye(4, dtype=torch.float64)
         return self._chunk(self.c2w[:, None].clone(), 1)
 
-    def step(self, actions: Actions) -> Chunk:
-        self.c2w = actions.c2w[:, -1].clone()
-        return self._chunk(actions.c2w, self.spec.chunk_frames)
+    def step(self, commands: Track, rows: Sequence[int] | None = None) -> Chunk:
+        self.c2w[list(range(self.num_envs) if rows is None else rows)] = commands["c2w"][:, -1]
+        return self._chunk(commands["c2w"], self.spec.chunk_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +56,15 @@ class Wander:
     scale: float = 1.0
 
     def reset(self, start: Start) -> TaskState:
-        return {"start": start.c2w[:, :3, 3].clone()}
+        return {"start": start.present["c2w"][:, :3, 3].clone()}
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
-        away = self.scale * (chunk.c2w[:, -1, :3, 3] - state["start"]).norm(dim=-1)
+        away = self.scale * (chunk.signals["c2w"][:, -1, :3, 3] - state["start"]).norm(dim=-1)
         never = torch.zeros(len(away), dtype=torch.bool)
         return Outcome(away, never, never, state)
 
-    def observe(self, state: TaskState, c2w: Tensor) -> dict[str, Tensor]:
-        return {"away": (c2w[:, :3, 3] - state["start"]).norm(dim=-1, keepdim=True).float()}
+    def observe(self, state: TaskState, present: Signals) -> dict[str, Tensor]:
+        return {"away": (present["c2w"][:, :3, 3] - state["start"]).norm(dim=-1, keepdim=True).float()}
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -98,9 +98,9 @@ def damages(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, tor
                 broken = tensor.clone()
                 broken[0] = number
                 yield f"{name} of {number}", {**state, name: broken}
-        if name.endswith(("c2w", "origin")):
+        if name.endswith("c2w"):
             yield f"{name} mirrored", {**state, name: -tensor}
-    for name in ("length", "labels", "views.given", "store.entry"):
+    for name in ("length", "track.keys", "origin.keys", "views.given", "store.entry"):
         if (key := f"engine.{name}") in state:
             for number in (-2, 10_000):
                 yield f"{name} of {number}", {**state, key: torch.full_like(state[key], number)}

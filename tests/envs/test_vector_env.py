@@ -150,7 +150,7 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
         ({"max_episode_steps": -5}, "max_episode_steps"), ({"num_envs": 2.5}, "num_envs=2.5; pass a whole number"),
         ({"stack": True, "obs_mode": "stack"}, "stack=True; pass a whole"), ({"obs_keys": []}, "offers image, c2w"),
         ({"obs_keys": ["image"], "obs_mode": "image"}, r"obs_keys=\['image'\] is for obs_mode='dict', and this one is"),
-        ({"stack": 2}, "stack=2 is for obs_mode='stack'"), ({"clip_actions": True}, "clip_actions=True is for camera"),
+        ({"stack": 2}, "stack=2 is for obs_mode='stack'"), ({"clip_actions": True}, "clip_actions=True is for cont"),
         ({"prompt": "a maze"}, "takes no prompt"), ({"dynamics": "sim", "num_steps": 4}, "num_steps=4 is for gen"),
         ({"dynamics": "sim", "capture": True}, "capture=True is for generated"),
         ({"dynamics": "tests.envs.test_foreign:Painted", "report_memory": True}, "has a memory to explain; Painted"),
@@ -219,7 +219,7 @@ def test_the_packaged_world_is_trained_for_its_own_chunks_alone() -> None:
 def test_a_world_without_start_views_says_which_task_it_has(tiny_world: World) -> None:
     world = World(tiny_world.config, vae=tiny_world.vae, dit=tiny_world.dit)
     for given in ({"task": "navigate"}, {"task": "revisit", "dynamics": "sim"}):
-        with pytest.raises(ValueError, match=r"no start views, and goals .* task='revisit' in the generated world"):
+        with pytest.raises(ValueError, match=r"no start views with goals, .* task='revisit' in the generated world"):
             make(world, 1, **given)
     envs = make(world, 1, "revisit")
     assert envs.reset(seed=0, options={"image": np.full((H, W, 3), 9, np.uint8)})[0].shape == (1, H, W, 3)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.suites.arms import (
     Progress,
@@ -103,8 +104,9 @@ def test_an_oracle_needs_depth(noise_cases, tiny_world: World) -> None:  # type:
 def test_swapping_memory_changes_only_the_pictures_in_the_retrieved_slots() -> None:
     latents = torch.arange(3 * 6.0).view(3, 6, 1, 1, 1)
     poses = torch.eye(4, dtype=torch.float64).expand(3, 6, 4, 4)
-    context = Context(latents, poses, torch.zeros(3, 6, dtype=torch.long), torch.arange(6).expand(3, 6))
+    track = Track(keys=torch.zeros(3, 6, 2, dtype=torch.long), c2w=poses)
+    context = Context(latents, track, torch.arange(6).expand(3, 6))
     swapped = swap_memory(MemoryConfig(temporal_latents=4))(context)
     assert swapped.latents[:, :2, 0, 0, 0].tolist() == [[12, 13], [0, 1], [6, 7]]
     assert torch.equal(swapped.latents[:, 2:], latents[:, 2:])
-    assert torch.equal(swapped.c2w, poses)
+    assert torch.equal(swapped.track["c2w"], poses)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.dynamics.protocol import Actions
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.eval.image import frame_psnr
@@ -131,9 +130,9 @@ def test_an_oracle_retrieves_what_the_simulator_says_was_seen(sims: None, tiny_w
     engine = Engine(tiny_world, 1, memory=with_policy(tiny_world.config.memory, "oracle"), decode=False)
     engine.history.oracle = lambda length: cases.overlap[:, (int(length[0]) - 1) // 4]  # type: ignore[index]
     chosen = []
-    engine.reset(seeds=[0], starts=[None], images=cases.frames[:, 0], c2w=cases.start_c2w)
-    for keys, c2w in zip(cases.keys.split(4, 1), cases.c2w.split(4, 1), strict=True):
-        engine.generate(Actions(keys, c2w))
+    engine.resume(cases.frames[:, :1], {"c2w": cases.start_c2w[:, None]}, seeds=[0])
+    for commands in cases.actions(4):
+        engine.generate(commands)
         assert engine.history.selection is not None
         chosen.append(engine.history.selection.retrieved[0].tolist())
     for chunk in range(5, 10):

@@ -12,6 +12,7 @@ import torch
 from tests.eval.test_commands import run
 from worldenv.bench import rendering as bench
 from worldenv.cli import main
+from worldenv.dynamics.signals import Track
 from worldenv.eval.suites.arms import Progress, WorldArm, disturbed, memory_arms, newest_only, rendering_arms, splat_arm
 from worldenv.eval.suites.cases import make_cases
 from worldenv.eval.suites.depth import run_depth, true_depth
@@ -65,7 +66,8 @@ def test_a_splat_shows_the_start_view_from_where_it_was_taken(rendered_world: Wo
 
 def test_hiding_and_disturbing() -> None:
     entry = torch.tensor([[-1, 1, 2, 3]])
-    context = Context(torch.zeros(1, 4, 1, 1, 1), torch.zeros(1, 4, 4, 4), entry, entry)
+    track = Track(keys=torch.zeros(1, 4, 2, dtype=torch.long), c2w=torch.zeros(1, 4, 4, 4))
+    context = Context(torch.zeros(1, 4, 1, 1, 1), track, entry)
     assert newest_only(context, count=2).entry.tolist() == [[-1, -1, 2, 3]]
     depth, error = torch.full((2, 16, 24), 3.0), torch.full((2, 16, 24), 0.1)
     spread = []
@@ -117,7 +119,6 @@ def test_true_depth_is_that_of_the_recorded_views(rendered_world: World) -> None
     dynamics = DoomDynamics(1, spec=rendered_world.spec)
     dynamics.reset(seeds=[0], starts=[950_100])
     dynamics.follow(cases.start_c2w[:, None])
-    seen = dynamics.follow(cases.c2w).depth
+    seen = dynamics.follow(cases.c2w).signals["depth"]
     dynamics.close()
-    assert seen is not None
     torch.testing.assert_close(truth, seen[:, 3::4].float(), atol=0.02, rtol=0.02)

@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 import torch
 
+from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
+from worldenv.geometry.action import keys_to_label, label_to_keys
 from worldenv.geometry.camera import intrinsics, normalise_intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
@@ -25,12 +27,12 @@ def heading(yaw_deg: float) -> torch.Tensor:
 
 def make_bank(yaws: list[list[float]]) -> MemoryBank:
     """A bank of cameras at the origin that look along these yaws, one list of latents per env."""
-    bank = MemoryBank.empty(len(yaws), SHAPE)
+    bank = MemoryBank.empty(SHAPE, WorldSpec().still(len(yaws)))
     for row, row_yaws in enumerate(yaws):
         count = len(row_yaws)
         latents = torch.arange(count, dtype=torch.float32).view(1, count, 1, 1, 1)
         c2w = torch.stack([heading(y) for y in row_yaws])[None]
-        bank.append(torch.tensor([row]), latents, c2w, torch.arange(count)[None])
+        bank.append(torch.tensor([row]), latents, Track(keys=label_to_keys(torch.arange(count))[None], c2w=c2w))
     return bank
 
 
@@ -38,8 +40,13 @@ def query(*yaws: float) -> torch.Tensor:
     return torch.stack([heading(y) for y in yaws])[:, None].expand(-1, CHUNK, 4, 4)
 
 
+def track_of(c2w: torch.Tensor, label: int = 0) -> Track:
+    """Latents with these poses (B, F, 4, 4), all under one label."""
+    return Track(keys=label_to_keys(torch.full(c2w.shape[:2], label)), c2w=c2w)
+
+
 def pick(bank: MemoryBank, q: torch.Tensor, policy: str = "worldplay", seeds: tuple[int, ...] = ()) -> torch.Tensor:
-    return select(bank, Query(q, seeds), with_policy(CONFIG, policy), LAYOUT).index
+    return select(bank, Query(Track(c2w=q), seeds), with_policy(CONFIG, policy), LAYOUT).index
 
 
 def members(row: torch.Tensor) -> list[int]:
@@ -71,7 +78,7 @@ def test_everything_is_in_context_while_it_fits(policy: str, num_chunks: int) ->
 def test_a_revisited_view_is_retrieved(special: int) -> None:
     bank = make_bank([sweep(9, special=special)])
     length = 1 + 9 * CHUNK
-    found = select(bank, Query(query(0)), CONFIG, LAYOUT)
+    found = select(bank, Query(Track(c2w=query(0))), CONFIG, LAYOUT)
     chunk = list(range(CHUNK * special - 3, CHUNK * special + 1))
     assert members(found.index[0]) == chunk + list(range(length - 12, length))
     assert found.retrieved.tolist() == [[special]]
@@ -87,7 +94,7 @@ def test_entry_zero_can_be_retrieved_and_takes_one_slot() -> None:
 
 
 def test_equal_scores_take_the_earliest_entry() -> None:
-    found = select(make_bank([sweep(8)]), Query(query(180)), CONFIG, LAYOUT)
+    found = select(make_bank([sweep(8)]), Query(Track(c2w=query(180))), CONFIG, LAYOUT)
     assert found.retrieved.tolist() == [[0]]
 
 
@@ -140,14 +147,14 @@ def test_several_chunks_can_be_retrieved() -> None:
     yaws = sweep(9)
     for chunk in (2, 5):
         yaws[CHUNK * chunk - 3 : CHUNK * chunk + 1] = [0.0] * CHUNK
-    index = select(make_bank([yaws]), Query(query(0)), config, LAYOUT).index
+    index = select(make_bank([yaws]), Query(Track(c2w=query(0))), config, LAYOUT).index
     assert members(index[0]) == [5, 6, 7, 8, 17, 18, 19, 20, *range(29, 37)]
 
 
 def test_chunks_of_one_latent_work() -> None:
     config = MemoryConfig(num_points=512, temporal_latents=3, retrieved_chunks=2)
     yaws = [180.0, 180.0, 0.0, 180.0, 0.0, 180.0, 180.0, 180.0, 180.0]
-    index = select(make_bank([yaws]), Query(query(0)[:, :1]), config, Layout(1)).index
+    index = select(make_bank([yaws]), Query(Track(c2w=query(0)[:, :1])), config, Layout(1)).index
     assert members(index[0]) == [2, 4, 6, 7, 8]
 
 
@@ -188,8 +195,8 @@ def test_gather_fetches_the_selected_latents() -> None:
     for row in range(2):
         keep = context.valid[row]
         assert context.latents[row, keep, 0, 0, 0].tolist() == index[row, keep].tolist()
-        assert torch.equal(context.labels[row, keep], index[row, keep])
-        assert torch.equal(context.c2w[row, keep], bank.c2w[row, index[row, keep]])
+        assert torch.equal(keys_to_label(context.track["keys"])[row, keep], index[row, keep])
+        assert torch.equal(context.track["c2w"][row, keep], bank.c2w[row, index[row, keep]])
     assert context.entry[1].tolist() == [-1] * 11 + [0, 1, 1, 1, 1]
 
 
@@ -220,9 +227,12 @@ def test_conditioning_is_reframed() -> None:
     c2w = query(30).clone()
     c2w[..., 2, 3] = torch.arange(CHUNK).double()
     K = normalise_intrinsics(intrinsics(64, 48, fov_deg=90), width=64, height=48)
-    cond = condition(context, c2w, torch.full((1, CHUNK), 7), K=K, unit=unit)
+    cond = condition(context, track_of(c2w, 7), K=K, unit=unit)
     total = SLOTS + CHUNK
     assert cond.positions.tolist() == [list(range(total))]
+    assert cond.labels is not None
+    assert cond.projection is not None
+    assert cond.unprojection is not None
     assert cond.labels[0, SLOTS:].tolist() == [7] * CHUNK
     assert cond.timesteps[0, :SLOTS].tolist() == [14.0] * SLOTS
     lift = torch.diag(torch.tensor([K[0, 0], K[1, 1], 1, 1]))
@@ -238,7 +248,7 @@ def test_without_reframing_positions_are_the_latents_own() -> None:
     """A place seen 33 latents ago stays 33 positions away, and an empty slot, which is masked, is anywhere."""
     bank = make_bank([sweep(9, special=2), sweep(1)])
     context = gather(bank, pick(bank, query(0, 0)), LAYOUT, first=bank.length)
-    cond = condition(context, query(0, 0), torch.zeros(2, CHUNK).long(), K=torch.eye(3), unit=1.0)
+    cond = condition(context, track_of(query(0, 0)), K=torch.eye(3), unit=1.0)
     assert cond.positions[0].tolist() == [*range(5, 9), *range(25, 37), *range(37, 41)]
     assert cond.positions[1, 11:].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
     with pytest.raises(ValueError, match="choose another policy"):
@@ -247,8 +257,6 @@ def test_without_reframing_positions_are_the_latents_own() -> None:
 
 def test_noised_context_keeps_its_own_timesteps() -> None:
     latents = torch.zeros(1, 2, *SHAPE)
-    context = Context(
-        latents, query(0)[:, :2], torch.zeros(1, 2).long(), torch.tensor([[0, 1]]), torch.tensor([[14.0, 250.0]])
-    )
-    cond = condition(context, query(0), torch.zeros(1, CHUNK).long(), K=torch.eye(3), unit=1.0)
+    context = Context(latents, track_of(query(0)[:, :2]), torch.tensor([[0, 1]]), torch.tensor([[14.0, 250.0]]))
+    cond = condition(context, track_of(query(0)), K=torch.eye(3), unit=1.0)
     assert cond.timesteps[0].tolist()[:2] == [14.0, 250.0]

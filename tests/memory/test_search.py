@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worldenv.dynamics.signals import Track
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
 from worldenv.memory.config import Layout, MemoryConfig
@@ -120,13 +121,11 @@ def test_selection_does_not_depend_on_how_it_was_found(length: int) -> None:
     """A bank just small enough to count everything and one that is searched, against plain overlaps."""
     rng = np.random.default_rng(length)
     poses = cameras(rng, length + 1, extent=6.0)
-    bank = MemoryBank.empty(1, (1, 1, 1))
-    bank.append(
-        torch.zeros(1).long(), torch.zeros(1, length + 1, 1, 1, 1), poses[None], torch.zeros(1, length + 1).long()
-    )
+    bank = MemoryBank.empty((1, 1, 1), Track(c2w=poses[None, :1]))
+    bank.append(torch.zeros(1).long(), torch.zeros(1, length + 1, 1, 1, 1), Track(c2w=poses[None]))
     config, layout = MemoryConfig(num_points=NUM, radius=RADIUS), Layout(4)
     query = cameras(rng, 1, 4, extent=1.0)
-    found = select(bank, Query(query), config, layout)
+    found = select(bank, Query(Track(c2w=query)), config, layout)
     count = (length + 1 - 12 + 3) // 4
     scores = []
     for entry in range(count):
@@ -142,9 +141,9 @@ def test_near_ones_can_be_preferred() -> None:
     poses = look(torch.tensor([[0, 0, -2.0], [0, 0, -0.1]]).double(), torch.tensor([0.0, math.radians(50)]).double())
     away = look(torch.tensor([50.0, 0, 0]).double().expand(17, 3), torch.full((17,), math.pi).double())
     path = torch.cat([away[:1], poses[:1].expand(4, 4, 4), poses[1:].expand(4, 4, 4), away[:16]])
-    bank = MemoryBank.empty(1, (1, 1, 1))
-    bank.append(torch.zeros(1).long(), torch.zeros(1, 25, 1, 1, 1), path[None], torch.zeros(1, 25).long())
-    query = Query(look(torch.zeros(1, 4, 3).double(), torch.zeros(1, 4).double()))
+    bank = MemoryBank.empty((1, 1, 1), Track(c2w=path[None, :1]))
+    bank.append(torch.zeros(1).long(), torch.zeros(1, 25, 1, 1, 1), Track(c2w=path[None]))
+    query = Query(Track(c2w=look(torch.zeros(1, 4, 3).double(), torch.zeros(1, 4).double())))
     plain = MemoryConfig(num_points=NUM)
     configs = (plain, replace(plain, distance_weight=5.0))
     assert [int(select(bank, query, config, Layout(4)).retrieved) for config in configs] == [1, 2]

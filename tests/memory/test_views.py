@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from worldenv.dynamics.signals import Track
 from worldenv.geometry.camera import intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.bank import MemoryBank
@@ -20,11 +21,10 @@ def looking(*degrees: float) -> torch.Tensor:
 
 
 def bank_of(*degrees: float, rows: int = 1) -> MemoryBank:
-    count = len(degrees)
-    bank = MemoryBank.empty(rows, (4, 6, 8), capacity=count, frame_size=(48, 64))
+    count, track = len(degrees), Track(c2w=looking(*degrees).expand(rows, -1, -1, -1))
+    bank = MemoryBank.empty((4, 6, 8), track.part(slice(1)), capacity=count, frame_size=(48, 64))
     every = torch.arange(rows)
-    c2w, labels = looking(*degrees).expand(rows, -1, -1, -1), torch.zeros(rows, count, dtype=torch.long)
-    bank.append(every, torch.zeros(rows, count, 4, 6, 8), c2w, labels)
+    bank.append(every, torch.zeros(rows, count, 4, 6, 8), track)
     frames = torch.zeros(rows, count, 48, 64, 3, dtype=torch.uint8)
     bank.show(every, torch.arange(count).expand(rows, -1), frames, torch.full((rows, count, 48, 64), 3.0))
     return bank

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from worldenv.dynamics.signals import Track
+from worldenv.geometry.action import label_to_keys
 from worldenv.geometry.camera import intrinsics, normalise_intrinsics
 from worldenv.geometry.pose import look
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
@@ -36,12 +38,25 @@ def poses(count: int, seed: int = 0) -> torch.Tensor:
 
 def cond_of(c2w: torch.Tensor, seed: int = 0) -> Conditioning:
     generator, count = torch.Generator().manual_seed(seed), c2w.shape[1]
+    projection, unprojection = camera_projection(c2w.float(), K)
     return Conditioning(
-        1000 * torch.rand(BATCH, count, generator=generator),
-        torch.randint(0, 81, (BATCH, count), generator=generator),
-        torch.arange(count).expand(BATCH, -1),
-        *camera_projection(c2w.float(), K),
+        timesteps=1000 * torch.rand(BATCH, count, generator=generator),
+        labels=torch.randint(0, 81, (BATCH, count), generator=generator),
+        positions=torch.arange(count).expand(BATCH, -1),
+        projection=projection,
+        unprojection=unprojection,
     )
+
+
+def other_keys(cond: Conditioning) -> Conditioning:
+    """The same under other labels."""
+    assert cond.labels is not None
+    return replace(cond, labels=80 - cond.labels)
+
+
+def track_of(c2w: torch.Tensor, label: int = 0) -> Track:
+    """Latents with these poses, all under one label."""
+    return Track(keys=label_to_keys(torch.full(c2w.shape[:2], label)), c2w=c2w)
 
 
 def noise(count: int, seed: int = 0) -> torch.Tensor:
@@ -71,7 +86,7 @@ def test_a_fresh_transformer_is_blind_to_cameras_and_keys() -> None:
     out = fresh(x, one)
     assert out.abs().max() > 0.1
     assert torch.equal(out, fresh(x, replace(one, projection=other.projection, unprojection=other.unprojection)))
-    assert torch.equal(out, fresh(x, replace(one, labels=80 - one.labels)))
+    assert torch.equal(out, fresh(x, other_keys(one)))
     assert not torch.equal(out, fresh(x, replace(one, timesteps=1000 - one.timesteps)))
 
 
@@ -94,22 +109,23 @@ def test_cameras_and_keys_matter_once_trained(dit: WorldDiT) -> None:
     out = dit(x, one)
     moved = dit(x, replace(one, projection=other.projection, unprojection=other.unprojection))
     assert (out - moved).abs().max() > 1e-3
-    assert (out - dit(x, replace(one, labels=80 - one.labels))).abs().max() > 1e-3
+    assert (out - dit(x, other_keys(one))).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("branch", ["camera_branch", "key_branch"])
 def test_branches_can_be_left_out(branch: str) -> None:
     dit = make(replace(CONFIG, **{branch: False}))
     x, one, other = noise(2), cond_of(poses(2)), cond_of(poses(2, 1))
-    changed = replace(one, labels=80 - one.labels) if branch == "key_branch" else replace(
-        one, projection=other.projection, unprojection=other.unprojection)  # fmt: skip
+    moved = replace(one, projection=other.projection, unprojection=other.unprojection)
+    changed = other_keys(one) if branch == "key_branch" else moved
     assert torch.equal(dit(x, one), dit(x, changed))
     assert dit(x, one).shape == x.shape
 
 
 def context_of(entry: list[list[int]]) -> Context:
     """A context of SLOTS latents with these entries."""
-    return Context(noise(SLOTS, 7), poses(SLOTS, 3), torch.arange(SLOTS).expand(BATCH, -1), torch.tensor(entry))
+    track = Track(keys=label_to_keys(torch.arange(SLOTS)).expand(BATCH, -1, -1), c2w=poses(SLOTS, 3))
+    return Context(noise(SLOTS, 7), track, torch.tensor(entry))
 
 
 def run_cached(dit: WorldDiT, context: Context, x: torch.Tensor, cond: Conditioning, cache: KVCache) -> torch.Tensor:
@@ -124,7 +140,7 @@ def new_cache(heads: int = 4) -> KVCache:
 @pytest.mark.parametrize("entry", [[[0, 1, 1, 2, 2], [3, 3, 7, 7, 7]], [[-1, -1, 0, 1, 1], [-1, -1, -1, -1, 0]]])
 def test_cached_forward_equals_one_full_forward(dit: WorldDiT, entry: list[list[int]]) -> None:
     context, x = context_of(entry), noise(CHUNK, 8)
-    cond = condition(context, poses(CHUNK, 4), torch.full((BATCH, CHUNK), 9), K=K, unit=1.0)
+    cond = condition(context, track_of(poses(CHUNK, 4), 9), K=K, unit=1.0)
     cond.timesteps[:, SLOTS:] = 700.0
     causal = torch.cat([context_mask(context.entry), torch.zeros(BATCH, SLOTS, CHUNK, dtype=torch.bool)], 2)
     mask = torch.cat([causal, chunk_mask(context.valid, CHUNK)], 1)
@@ -139,7 +155,7 @@ def test_cached_forward_equals_one_full_forward(dit: WorldDiT, entry: list[list[
 
 
 def test_prefill_forgets_the_context_before(dit: WorldDiT) -> None:
-    cond = condition(context_of([[0, 1, 1, 2, 2]] * 2), poses(CHUNK), torch.zeros(BATCH, CHUNK).long(), K=K, unit=1.0)
+    cond = condition(context_of([[0, 1, 1, 2, 2]] * 2), track_of(poses(CHUNK)), K=K, unit=1.0)
     context, x, cache = context_of([[0, 1, 1, 2, 2]] * 2), noise(CHUNK), new_cache()
     run_cached(dit, replace(context, latents=noise(SLOTS, 99)), x, cond, cache)
     assert torch.equal(run_cached(dit, context, x, cond, cache), run_cached(dit, context, x, cond, new_cache()))
@@ -147,7 +163,7 @@ def test_prefill_forgets_the_context_before(dit: WorldDiT) -> None:
 
 def test_empty_slots_have_no_influence(dit: WorldDiT) -> None:
     context, x = context_of([[-1, -1, 0, 1, 1], [-1, 0, 1, 1, 2]]), noise(CHUNK)
-    cond = condition(context, poses(CHUNK), torch.zeros(BATCH, CHUNK).long(), K=K, unit=1.0)
+    cond = condition(context, track_of(poses(CHUNK)), K=K, unit=1.0)
     out = run_cached(dit, context, x, cond, new_cache())
     empty = ~context.valid[:, :, None, None, None]
     stuffed = replace(context, latents=torch.where(empty, torch.full_like(context.latents, 50.0), context.latents))
@@ -186,7 +202,7 @@ def test_batch_rows_are_independent(dit: WorldDiT) -> None:
     other = x.clone()
     other[1] += 1
     assert torch.equal(dit(x, cond)[0], dit(other, cond)[0])
-    alone = Conditioning(*(getattr(cond, name)[1:] for name in cond.__dataclass_fields__))
+    alone = cond.map(lambda part: part[1:])
     torch.testing.assert_close(dit(x[1:], alone)[0], dit(x, cond)[1], atol=1e-5, rtol=1e-5)
 
 

@@ -174,10 +174,14 @@ def test_keys_and_values_of_the_first_layer_equal_the_reference() -> None:
     context = golden["forward.context"].transpose(1, 2)  # (1, 8, 8, 4, 6)
     num = context.shape[1]
     c2w = invert_se3(golden["forward.w2c"][:, :num])
+    projection, unprojection = camera_projection(c2w, golden["forward.K"][:, :num])
     cond = Conditioning(
-        torch.full((1, num), 14.0), golden["forward.action"].view(1, -1)[:, :num].long(), torch.arange(num)[None],
-        *camera_projection(c2w, golden["forward.K"][:, :num]),
-    )  # fmt: skip
+        timesteps=torch.full((1, num), 14.0),
+        labels=golden["forward.action"].view(1, -1)[:, :num].long(),
+        positions=torch.arange(num)[None],
+        projection=projection,
+        unprojection=unprojection,
+    )
     cache = KVCache(num_layers=1, batch=1, num_heads=4, num_tokens=6 * num, head_dim=24, dtype=torch.float32)
     dit.prefill(context, cond, mask=None, cache=cache)
     for i, name in enumerate("kv"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.dynamics.protocol import Actions, Chunk, Dynamics
+from worldenv.dynamics.protocol import Chunk
+from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.action import camera_to_c2w
 from worldenv.geometry.camera import pixel_rays, project, warp
@@ -36,10 +37,11 @@ def restart(world: DoomDynamics, seed: int = 0, start: int | None = None) -> Chu
     return world.reset(seeds=[seed], starts=[start])
 
 
-def command(world: Dynamics, camera: list[list[float]]) -> Actions:
+def command(world: DoomDynamics, camera: list[list[float]]) -> Track:
     """Camera actions (F, 5) in units of the step, the same for every env."""
     units = torch.tensor(camera, dtype=torch.float64).expand(world.num_envs, -1, -1)
-    return Actions(torch.zeros(*units.shape[:2], 2).long(), camera_to_c2w(units, world.c2w, SPEC.steps))
+    keys = torch.zeros(*units.shape[:2], 2).long()
+    return Track(keys=keys, c2w=camera_to_c2w(units, world.c2w, SPEC.steps))
 
 
 def random_poses(maze: Maze, count: int, seed: int) -> torch.Tensor:
@@ -109,7 +111,7 @@ def test_map_corners_appear_where_they_project(world: DoomDynamics, tmp_path: Pa
         restart(world)
         chunk = world.follow(random_poses(maze, 25, seed)[None])
         points = torch.from_numpy(corners(maze))
-        for c2w, frame in zip(chunk.c2w[0], chunk.frames[0, 3::4].double().numpy()):
+        for c2w, frame in zip(chunk.signals["c2w"][0], chunk.frames[0, 3::4].double().numpy()):
             poses += 1
             uv, z = project(points, invert_se3(c2w), K)
             inside = (z > 0.3) & (z < 8) & (uv > 7).all(-1) & (uv < torch.tensor([57, 41])).all(-1)
@@ -153,10 +155,9 @@ def test_warped_frames_agree(world: DoomDynamics) -> None:
             near[:3, :3] = look(torch.zeros(3).double(), torch.tensor(rng.uniform(-0.4, 0.4) + k))[:3, :3]
             c2w[:3, :3] = look(torch.zeros(3).double(), torch.tensor(float(k)), torch.tensor(0.1))[:3, :3]
             chunk = world.follow(torch.stack([c2w, near])[None])
-            (source, target), (far, close) = chunk.frames[0, 3::4].double(), chunk.depth[0, 3::4].double()
-            warped, seen = warp(
-                source, depth=close, source_depth=far, c2w=chunk.c2w[0, 1], source_c2w=chunk.c2w[0, 0], K=K
-            )
+            (source, target), (far, close) = chunk.frames[0, 3::4].double(), chunk.signals["depth"][0, 3::4].double()
+            from_there, from_here = chunk.signals["c2w"][0]
+            warped, seen = warp(source, depth=close, source_depth=far, c2w=from_here, source_c2w=from_there, K=K)
             if seen.sum() > 300:
                 values.append(psnr((warped - target)[seen]))
     assert len(values) >= 20
@@ -172,11 +173,11 @@ def test_free_motion_is_exact_and_without_lag() -> None:
         actions = command(world, camera.tolist())
         chunk = world.step(actions)
         for row in range(4):
-            places = actions.c2w[row, :, [0, 2], 3]
+            places = actions["c2w"][row, :, [0, 2], 3]
             if clearance(world.mazes[row], places.numpy()).min() > 0.55:
                 checked += 1
-                error = (chunk.c2w[row] - actions.c2w[row])[:, :3, 3].norm(dim=-1)
-                turn = rotation_angle(chunk.c2w[row, :, :3, :3].mT @ actions.c2w[row, :, :3, :3])
+                error = (chunk.signals["c2w"][row] - actions["c2w"][row])[:, :3, 3].norm(dim=-1)
+                turn = rotation_angle(chunk.signals["c2w"][row, :, :3, :3].mT @ actions["c2w"][row, :, :3, :3])
                 assert error.max() < 0.01
                 assert turn.max() < math.radians(0.1)
     assert checked >= 8
@@ -200,10 +201,10 @@ def test_walls_stop_the_player() -> None:
     for _ in range(25):
         actions = command(world, forward)
         chunk = world.step(actions)
-        blocked |= (chunk.c2w - actions.c2w)[:, -1, :3, 3].norm(dim=-1) > 0.1
-        for maze, c2w in zip(world.mazes, chunk.c2w):
+        blocked |= (chunk.signals["c2w"] - actions["c2w"])[:, -1, :3, 3].norm(dim=-1) > 0.1
+        for maze, c2w in zip(world.mazes, chunk.signals["c2w"]):
             assert clearance(maze, c2w[:, [0, 2], 3].numpy()).min() >= 0.5 - 1e-3
-        assert chunk.depth.min() > 0.1
+        assert chunk.signals["depth"].min() > 0.1
     assert blocked.all()
     world.close()
 
@@ -222,8 +223,9 @@ def test_rows_are_deterministic_and_independent(world: DoomDynamics) -> None:
     single = restart(world, 4)
     assert torch.equal(single.frames[0], first.frames[1])
     alone = world.step(command(world, camera))
-    for name in ("frames", "c2w", "depth"):
-        assert torch.equal(getattr(alone, name)[0], getattr(chunk, name)[1]), name
+    assert torch.equal(alone.frames[0], chunk.frames[1])
+    for name in ("c2w", "depth"):
+        assert torch.equal(alone.signals[name][0], chunk.signals[name][1]), name
 
 
 def test_a_revisit_shows_the_same_picture(world: DoomDynamics) -> None:
@@ -235,7 +237,7 @@ def test_a_revisit_shows_the_same_picture(world: DoomDynamics) -> None:
     back = world.follow(path.flip(0)[None])
     values = [psnr(a.double() - b) for a, b in zip(there.frames[0, 3::4], back.frames[0, 3::4].flip(0))]
     assert min(values) >= 33
-    assert (there.c2w[0] - path).abs().max() < 5e-3
+    assert (there.signals["c2w"][0] - path).abs().max() < 5e-3
 
 
 def test_starts_name_the_maze_and_have_a_view(world: DoomDynamics) -> None:
@@ -244,10 +246,10 @@ def test_starts_name_the_maze_and_have_a_view(world: DoomDynamics) -> None:
     assert maze is not None
     assert maze.seed == 1234
     assert chunk.frames.shape == (1, 1, 48, 64, 3)
-    assert chunk.depth.shape == (1, 1, 48, 64)
-    assert chunk.depth[0, 0, 24, 32] >= 1.9
-    expected = cast_depth(maze, chunk.c2w[0], SPEC.K, width=64, height=48)
-    assert torch.equal(chunk.depth[0], expected)
+    assert chunk.signals["depth"].shape == (1, 1, 48, 64)
+    assert chunk.signals["depth"][0, 0, 24, 32] >= 1.9
+    expected = cast_depth(maze, chunk.signals["c2w"][0], SPEC.K, width=64, height=48)
+    assert torch.equal(chunk.signals["depth"][0], expected)
     assert world.texts[0].startswith("A maze of")
 
 
@@ -270,7 +272,7 @@ def test_freedoom_maps_can_be_walked() -> None:
     world = DoomDynamics(1, maps="freedoom")
     for index in (0, 36):
         chunk = restart(world, 0, start=index)
-        assert chunk.depth is None
+        assert "depth" not in chunk.signals
         assert chunk.frames.float().std() > 5
         moved = world.step(command(world, [[1.0, 0, 0, 1, 0]] * 4))
         assert moved.frames.shape == (1, 16, 48, 64, 3)

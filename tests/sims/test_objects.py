@@ -237,8 +237,8 @@ def test_pictures_show_objects_where_the_segmentation_says(sims: None) -> None:
         maze = world.mazes[0]
         assert maze is not None
         chunk = world.follow(views(maze, 5, seed)[None])
-        assert chunk.segmentation is not None
-        frames, seen = chunk.frames[0].numpy(), chunk.segmentation[0].numpy()
+        assert "segmentation" in chunk.signals
+        frames, seen = chunk.frames[0].numpy(), chunk.signals["segmentation"][0].numpy()
         assert seen.shape == frames.shape[:3]
         for one in maze.objects:
             mine = seen == 1 + one.class_idx

@@ -17,11 +17,12 @@ def pose(x: float, z: float, yaw_deg: float = 0.0) -> torch.Tensor:
 
 
 def seen(c2w: torch.Tensor) -> Chunk:
-    return Chunk(torch.zeros(len(c2w), 1, 2, 2, 3, dtype=torch.uint8), c2w[:, None])
+    return Chunk(torch.zeros(len(c2w), 1, 2, 2, 3, dtype=torch.uint8), {"c2w": c2w[:, None]})
 
 
 def begin(task: Navigate, start: torch.Tensor, goal: torch.Tensor) -> dict[str, torch.Tensor]:
-    return task.reset(Start(torch.zeros(len(start), 2, 2, 3, dtype=torch.uint8), start, goal))
+    view = torch.zeros(len(start), 2, 2, 3, dtype=torch.uint8)
+    return task.reset(Start(view, {"c2w": start}, {"c2w": goal}))
 
 
 coordinates = st.tuples(st.floats(-9, 9), st.floats(-9, 9), st.floats(-180, 180))

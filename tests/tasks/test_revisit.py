@@ -19,9 +19,9 @@ def pose(z: float = 0.0, yaw_deg: float = 0.0) -> torch.Tensor:
 def play(*moves: tuple[float, float], frame: torch.Tensor = VIEW) -> list[Outcome]:
     """Visit (z, yaw) poses, each showing ``frame``."""
     task = Revisit()
-    state, outcomes = task.reset(Start(VIEW, pose(), pose())), []
+    state, outcomes = task.reset(Start(VIEW, {"c2w": pose()}, {})), []
     for z, yaw in moves:
-        outcomes.append(task.step(state, Chunk(frame[:, None], pose(z, yaw)[:, None])))
+        outcomes.append(task.step(state, Chunk(frame[:, None], {"c2w": pose(z, yaw)[:, None]})))
         state = outcomes[-1].state
     return outcomes
 
@@ -54,9 +54,9 @@ def test_another_view_pays_nothing_but_ends() -> None:
 def test_leaving_and_returning_in_one_step_of_poses_counts_the_last_pose() -> None:
     """Being away is judged at the end of a chunk, so a view cannot be left and found in the same step."""
     task = Revisit()
-    state = task.reset(Start(VIEW, pose(), pose()))
+    state = task.reset(Start(VIEW, {"c2w": pose()}, {}))
     path = torch.stack([pose(2.0)[0], pose(0.0)[0]])[None]
-    assert not bool(task.step(state, Chunk(VIEW[:, None], path)).terminated)
+    assert not bool(task.step(state, Chunk(VIEW[:, None], {"c2w": path})).terminated)
 
 
 def test_likeness_is_psnr_between_10_and_30_db() -> None:

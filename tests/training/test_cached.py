@@ -36,13 +36,12 @@ def make_stage(world: World, data: LatentDataset, **changes: object) -> MemorySt
 def test_training_holds_the_pages_that_the_engine_holds(world: World, chunk: int) -> None:
     data = walks(world, 2, length=LENGTH)
     engine = Engine(world, 2, decode=False, chunk_latents=chunk)
-    labels = data.labels[:2]
-    engine.history.begin(torch.arange(2), data.latents.float(), data.c2w, labels, K=engine.K)
+    engine.history.begin(torch.arange(2), data.latents.float(), data.track, K=engine.K)
     past = RecordedPast(world.dit, world, 2, chunk_latents=chunk)
     for part in engine.history.layout.parts(LENGTH):
-        prepared = past.prepare(data.c2w, labels, part, K=engine.K)
+        prepared = past.prepare(data.track, part, K=engine.K)
         clean = torch.full((2, part.stop - part.start), 14.0)
-        past.record(prepared, data.latents[:, part].float(), clean, data.c2w, part)
+        past.record(prepared, data.latents[:, part].float(), clean, data.track["c2w"], part)
     store = engine.history.store
     assert store is not None
     assert store.pool is not None

@@ -49,7 +49,7 @@ class Spy:
         self.noisy: dict[str, list[torch.Tensor]] = {name: [] for name in names.values()}
 
         def spying(dit: WorldDiT, context: Context, **rest: Any) -> Prepared:
-            self.contexts[names[id(dit)]].append((context, rest["c2w"]))
+            self.contexts[names[id(dit)]].append((context, rest["track"]["c2w"]))
             return prepare(dit, context, **rest)
 
         monkeypatch.setattr(joint, "prepare", spying)
@@ -75,8 +75,8 @@ Member = tuple[int, bytes, bytes, float]
 def members(context: Context, timesteps: torch.Tensor, row: int) -> list[Member]:
     """What enters a network in order of slots: (chunk, picture, pose, noise label) of every filled slot."""
     return [
-        (int(context.entry[row, s]), context.latents[row, s].numpy().tobytes(), context.c2w[row, s].numpy().tobytes(),
-         float(timesteps[row, s]))
+        (int(context.entry[row, s]), context.latents[row, s].numpy().tobytes(),
+         context.track["c2w"][row, s].numpy().tobytes(), float(timesteps[row, s]))
         for s in range(context.entry.shape[1]) if context.entry[row, s] >= 0
     ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_the_teachers_memory_is_the_students_without_the_segment(
                 slots = context.entry.shape[1]
                 assert positions[row].tolist() == list(range(slots)), "reframed: the newest right before the segment"
                 assert (context.entry[row, slots - len(given) :] >= 0).all()
-                assert torch.equal(c2w[row], segment.c2w[row]), "and it knows all poses of the segment"
+                assert torch.equal(c2w[row], segment.track["c2w"][row]), "and it knows all poses of the segment"
         grown += len(past)
     assert grown > 4 * 8, "somebody looked something up"
 

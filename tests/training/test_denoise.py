@@ -6,7 +6,8 @@ from torch import nn
 
 from tests.conftest import note_positions
 from worldenv.data.dataset import LatentDataset
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera
+from worldenv.dynamics.signals import Track
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import MemoryConfig
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.types import Conditioning
@@ -24,9 +25,9 @@ def dataset(world: World, need: float = 0.5) -> LatentDataset:
     keys = torch.randint(0, 9, (3, LATENTS - 1, 2), generator=generator)
     start = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
     c2w = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, world.spec.steps)], 1)
-    labels = torch.cat([torch.zeros(3, 1).long(), 9 * keys[..., 0] + keys[..., 1]], 1)
+    track = Track(keys=torch.cat([torch.zeros(3, 1, 2).long(), keys], 1), c2w=c2w)
     latents = torch.randn(3, LATENTS, *world.latent_shape, generator=generator).half()
-    return LatentDataset(latents, c2w, labels, torch.full((3, LATENTS), need))
+    return LatentDataset(latents, track, torch.full((3, LATENTS), need))
 
 
 def stage_of(world: World, **config: object) -> MemoryStage:
@@ -40,13 +41,14 @@ def test_draws_see_the_context_and_themselves(tiny_world: World) -> None:
     generator = torch.Generator().manual_seed(1)
     entry = torch.tensor([[-1, 0, 2, 2, 3], [0, 1, 1, 1, 1]])
     data = stage.material.data
-    context = Context(data.latents[:2, :slots].float(), data.c2w[:2, :slots], data.labels[:2, :slots], entry)
-    target = Context(data.latents[:2, 9:13].float(), data.c2w[:2, 9:13], data.labels[:2, 9:13], entry[:, :4])
+    track = data.track.at(slice(2))
+    context = Context(data.latents[:2, :slots].float(), track.part(slice(slots)), entry)
+    target = Context(data.latents[:2, 9:13].float(), track.part(slice(9, 13)), entry[:, :4])
     noisy = torch.randn(2 * draws, chunk, *tiny_world.latent_shape, generator=generator)
     timesteps = 1000 * torch.rand(2 * draws, 1, generator=generator).expand(-1, chunk)
     out = stage.chunks.encode(dit, context, target).velocity(noisy, timesteps)
 
-    cond = condition(context, target.c2w, target.labels, K=stage.material.K, unit=1.0)
+    cond = condition(context, target.track, K=stage.material.K, unit=1.0)
     top = torch.cat([context_mask(entry), torch.zeros(2, slots, chunk, dtype=torch.bool)], 2)
     mask = torch.cat([top, chunk_mask(context.valid, chunk)], 1)
     for draw in range(draws):
@@ -117,13 +119,12 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
 def test_history_ends_where_the_target_begins(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
     bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(3))
+    keys = stage.material.data.track["keys"]
     for row in range(3):
         first = stage.material.chunk * (int(target.entry[row, 0]) - 1) + 1
         assert int(bank.length[row]) == first
-        clip = next(
-            c for c in range(3) if torch.equal(stage.material.data.labels[c, first : first + 4], target.labels[row])
-        )
-        assert torch.equal(bank.c2w[row, :first], stage.material.data.c2w[clip, :first])
+        clip = next(c for c in range(3) if torch.equal(keys[c, first : first + 4], target.track["keys"][row]))
+        assert torch.equal(bank.c2w[row, :first], stage.material.data.track["c2w"][clip, :first])
         context = stage.chunks.context(bank, target, torch.Generator().manual_seed(0))
         assert int(context.entry[row].max()) < int(target.entry[row, 0]), "the target is not its own context"
 
@@ -131,7 +132,8 @@ def test_history_ends_where_the_target_begins(tiny_world: World) -> None:
 def test_context_noise_is_one_level_per_entry_within_the_range(tiny_world: World) -> None:
     stage = stage_of(tiny_world, clean_context=0.0, context_noise=(0.1, 0.3))
     entry = torch.tensor([[-1, 0, 2, 2, 2, 2, 5, 5]]).repeat(64, 1)
-    context = Context(torch.zeros(64, 8, *tiny_world.latent_shape), torch.eye(4).repeat(64, 8, 1, 1), entry, entry)
+    track = Track(c2w=torch.eye(4).repeat(64, 8, 1, 1))
+    context = Context(torch.zeros(64, 8, *tiny_world.latent_shape), track, entry)
     noised = stage.chunks.noised(context, torch.Generator().manual_seed(0))
     assert noised.timesteps is not None
     levels = noised.timesteps / 1000
@@ -149,7 +151,10 @@ def test_context_noise_is_one_level_per_entry_within_the_range(tiny_world: World
 
 def test_labels_are_dropped_for_whole_samples(tiny_world: World) -> None:
     stage = stage_of(tiny_world, label_dropout=0.5)
-    dropped = stage.material.drop_labels(torch.full((200, 6), 9), torch.Generator().manual_seed(0))
+    track = Track(keys=torch.tensor([1, 0]).expand(200, 6, 2), c2w=torch.eye(4).expand(200, 6, 4, 4))
+    left = stage.material.drop_labels(track, torch.Generator().manual_seed(0))
+    assert torch.equal(left["c2w"], track["c2w"]), "wherever their cameras go"
+    dropped = keys_to_label(left["keys"])
     assert set(dropped.sum(1).tolist()) == {0, 54}
     assert 60 < int((dropped[:, 0] == 0).sum()) < 140
 
@@ -165,7 +170,7 @@ def test_windows_are_chunk_aligned(tiny_world: World) -> None:
             (c, s)
             for c in range(3)
             for s in range(LATENTS - 8)
-            if torch.equal(bank.c2w[row, :9], stage.material.data.c2w[c, s : s + 9])
+            if torch.equal(bank.c2w[row, :9], stage.material.data.track["c2w"][c, s : s + 9])
         ]
         starts |= {s for _, s in match}
     assert starts == {0, 4, 8, 12, 16}

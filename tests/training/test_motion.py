@@ -57,7 +57,7 @@ def record(folder: Path, num_clips: int = 3) -> Path:
         c2w = camera_to_c2w(keys_to_camera(keys), start, SPEC.steps)
         frames, depth = floor_and_sky(torch.cat([start[None], frame_path(start, c2w)]))
         whole = torch.cat([start[None], c2w])
-        clips.append(Clip(frames=frames.numpy(), c2w=whole.numpy(), depth=depth.half().numpy()))
+        clips.append(Clip(frames.numpy(), {"c2w": whole.numpy(), "depth": depth.half().numpy()}))
     folder.mkdir(parents=True)
     config = json.dumps({"env": "test", "clips": num_clips, "first_seed": 0})
     write_shard(folder / "shard-00000.h5", clips, attributes={"config": config})

@@ -64,10 +64,10 @@ def test_a_chunk_is_shown_what_an_engine_would_render(world: World) -> None:
     assert data.depth is not None
     engine = Engine(world, 4)
     rows, ends = torch.arange(4), 4 * torch.arange(ENTRY)
-    engine.begin(rows, data.latents[:, :FIRST].float(), data.c2w[:, 0], [0] * 4, path=data.c2w[:, 1:FIRST])
+    engine.begin(rows, data.latents[:, :FIRST].float(), {"c2w": data.track["c2w"][:, :FIRST]}, [0] * 4)
     engine.history.bank.show(rows, ends.expand(4, -1), data.frames[:, :ENTRY], data.depth[:, :ENTRY])
     engine.history.bank.given[:] = 1
-    theirs = engine.history.stage(segment.c2w[:, part], segment.labels[:, part], K=engine.K).rendered
+    theirs = engine.history.stage(rows, segment.track.part(part), K=engine.K).rendered
     ours = stage.segments.render(segment, segment.chosen[0], part)
     assert theirs is not None
     assert ours is not None
@@ -119,7 +119,7 @@ def test_histories_that_the_student_made_are_rendered_as_it_made_them(world: Wor
 
 def test_clips_are_rendered_from_what_lies_before_each_chunk(world: World) -> None:
     data = walks(world, 1)
-    latents, c2w, labels = data.latents[0].float(), data.c2w[0], data.labels[0]
+    latents, track = data.latents[0].float(), data.track.at(0)
     start = torch.randint(0, 256, (world.spec.height, world.spec.width, 3), dtype=torch.uint8)
 
     def made(config: RendersConfig, latents: torch.Tensor = latents) -> torch.Tensor:
@@ -128,7 +128,7 @@ def test_clips_are_rendered_from_what_lies_before_each_chunk(world: World) -> No
         views = decoded_views(world, renderer.renderer, start, latents)
         assert torch.equal(views[0][0], start)
         assert len(views[0]) == len(views[1]) == 12
-        return renderer(latents, c2w, labels, views, generator)
+        return renderer(latents, track, views, generator)
 
     plain = made(RendersConfig())
     assert plain.shape == (2, LATENTS, world.latent_shape[0] + 1, *world.latent_shape[1:])

@@ -13,9 +13,9 @@ from tests.training.test_context_forcing import check_losses_reach_their_own_net
 from tests.training.test_segments import MEMORY, walks
 from worldenv.base.rng import derive_seed
 from worldenv.diffusion.schedule import SamplerConfig
-from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
-from worldenv.geometry.action import label_to_keys
+from worldenv.geometry.action import keys_to_label
 from worldenv.models.dit import WorldDiT
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
@@ -69,16 +69,17 @@ def test_windows_are_the_engines(tiny_world: World) -> None:
         stage.material.data, torch.tensor([2]), torch.tensor([3]), torch.zeros(1, dtype=torch.long), [0]
     )
     data, first = stage.material.data, int(segment.first[0])
-    segment = replace(segment, labels=segment.labels[:, 3:4].expand(-1, 16), c2w=_straight(segment.c2w))
-    segment.bank.labels[:, first : first + 16], segment.bank.c2w[:, first : first + 16] = segment.labels, segment.c2w
+    track = Track(keys=segment.track["keys"][:, 3:4].expand(-1, 16, -1), c2w=_straight(segment.track["c2w"]))
+    segment = replace(segment, track=track)
+    for name, signal in track.items():
+        segment.bank.track[name][:, first : first + 16] = signal
     with torch.no_grad():  # turn 2: windows 2 and 6 are scored, so that all are made
         stage.rollouts.roll(segment, torch.Generator().manual_seed(derive_seed(5, "noise")), turn=2, held=True)
     engine = Engine(stage.material.world, 1, memory=replace(MEMORY, policy="recent"), decode=False)
-    path = data.c2w[2:3, :first]
-    engine.begin(torch.tensor([0]), data.latents[2:3, :first].float(), path[:, 0], [5], path=path[:, 1:])
+    path = {"c2w": data.track["c2w"][2:3, :first]}
+    engine.begin(torch.tensor([0]), data.latents[2:3, :first].float(), path, [5])
     for i in range(CHUNKS):
-        part = slice(4 * i, 4 * i + 4)
-        engine.generate(Actions(label_to_keys(segment.labels[:, part]), segment.c2w[:, part]))
+        engine.generate(track.part(slice(4 * i, 4 * i + 4)))
         made = segment.bank.latents[:, first + 4 * i : first + 4 * i + 4]
         torch.testing.assert_close(made, engine.newest_latents())
 
@@ -125,7 +126,8 @@ def test_scored_windows_know_every_action_and_others_hold_the_front(
     stage = make_stage(tiny_world)
     spy = Spy(stage, monkeypatch)
     segment = stage.segments.draw(torch.Generator().manual_seed(7), ahead=STEPS)
-    said = torch.cat([segment.labels, segment.labels[:, -1:].expand(-1, 12)], 1)
+    own = keys_to_label(segment.track["keys"])
+    said = torch.cat([own, own[:, -1:].expand(-1, 12)], 1)
     for held in (False, True):
         spy.labels.clear()
         stage.rollouts.roll(segment, torch.Generator().manual_seed(0), turn=1, held=held)
@@ -158,9 +160,9 @@ def test_the_teacher_sees_what_the_windows_saw_of_the_past(tiny_world: World) ->
     asked: list[int] = []
     choose = stage.segments.chunks.choose
 
-    def noting(bank: Any, c2w: Tensor, pick: Tensor, seeds: list[int]) -> Tensor:
-        asked.append(c2w.shape[1])
-        return choose(bank, c2w, pick, seeds)
+    def noting(bank: Any, track: Track, pick: Tensor, seeds: list[int]) -> Tensor:
+        asked.append(track.num_latents)
+        return choose(bank, track, pick, seeds)
 
     stage.segments.chunks.choose = noting  # type: ignore[method-assign]
     stage.segments.draw(torch.Generator().manual_seed(0), ahead=STEPS)

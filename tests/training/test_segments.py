@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from worldenv.data.dataset import LatentDataset
-from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label, label_to_keys
+from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.segments import assert_aligned, joint_index
@@ -29,7 +29,8 @@ def walks(world: World, count: int = 4, *, length: int = LATENTS, memory_from: i
     latents = torch.randn(count, length, *world.latent_shape, generator=generator)
     need = torch.zeros(count, length)
     need[:, memory_from:] = 1.0
-    return LatentDataset(latents.half(), torch.cat([start[:, None], moved], 1), keys_to_label(keys), need)
+    track = Track(keys=keys, c2w=torch.cat([start[:, None], moved], 1))
+    return LatentDataset(latents.half(), track, need)
 
 
 @pytest.fixture
@@ -67,10 +68,10 @@ def test_every_chunk_sees_what_the_engine_would_show_it(world: World) -> None:
     assert first == 1 + 4 * (entry - 1)
     engine = Engine(world, 4, decode=False)
     data = stage.material.data
-    engine.begin(torch.arange(4), data.latents[:, :first].float(), data.c2w[:, 0], [0] * 4, path=data.c2w[:, 1:first])
+    path = {"c2w": data.track["c2w"][:, :first]}
+    engine.begin(torch.arange(4), data.latents[:, :first].float(), path, [0] * 4)
     for i, chosen in enumerate(segment.chosen):
-        part = slice(4 * i, 4 * i + 4)
-        engine.generate(Actions(label_to_keys(segment.labels[:, part]), segment.c2w[:, part]))
+        engine.generate(segment.track.part(slice(4 * i, 4 * i + 4)))
         assert engine.history.selection is not None
         assert torch.equal(engine.history.selection.index, chosen)
         assert int(chosen.max()) == first + 4 * i - 1
@@ -133,7 +134,8 @@ def test_a_misaligned_teacher_sees_single_latents(world: World) -> None:
     c2w[:, :25, [0, 2], [0, 2]] = -1  # all older ones look back
     alike = [2, 7, 8, 13]
     c2w[:, alike] = torch.eye(4, dtype=torch.float64)
-    data = replace(stage.material.data, c2w=c2w)
+    data = stage.material.data
+    data = replace(data, track=Track(keys=data.track["keys"], c2w=c2w))
     clips, zeros = torch.arange(4), torch.zeros(4, dtype=torch.long)
     segment = stage.segments.cut(data, clips, zeros + 9, zeros, [0] * 4)
     assert segment.joint.tolist() == [[*alike, *range(25, 33)]] * 4

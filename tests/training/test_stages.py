@@ -43,9 +43,8 @@ def record(folder: Path, num_clips: int = 4, *, spec: WorldSpec = SPEC) -> Path:
         c2w = torch.cat([start[None], camera_to_c2w(camera, start, spec.steps)])
         frames = rng.integers(0, 256, (4 * LATENTS - 3, spec.height, spec.width, 3), dtype=np.uint8)
         depth = np.full(frames.shape[:3], 5, np.float16)
-        clips.append(
-            Clip(frames=frames, K=spec.K.numpy(), c2w=c2w.numpy(), depth=depth, keys=keys, attributes={"seed": i})
-        )
+        signals = {"K": spec.K.numpy(), "c2w": c2w.numpy(), "depth": depth, "keys": keys}
+        clips.append(Clip(frames, signals, attributes={"seed": i}))
     folder.mkdir(parents=True)
     attributes = {"config": json.dumps({"env": "test", "clips": num_clips, "first_seed": 0})}
     write_shard(folder / "shard-00000.h5", clips, attributes=attributes)

@@ -16,22 +16,24 @@ def test_starts_are_held_out_views_with_goals_that_can_be_walked_to() -> None:
     from worldenv.world.starts import CLEARANCE, GOAL_DISTANCE, make_starts
 
     starts = make_starts(WorldSpec(), 4)
+    (seeds, c2w), goals = starts.require_maps(), starts.goals
+    assert goals is not None
     assert starts.frames.shape == (4, 48, 64, 3)
-    assert all(int(s) in TEST_SEEDS for s in starts.map_seeds)
-    assert len(set(starts.map_seeds.tolist())) == 4
-    for i, seed in enumerate(starts.map_seeds.tolist()):
+    assert all(int(s) in TEST_SEEDS for s in seeds)
+    assert len(set(seeds.tolist())) == 4
+    for i, seed in enumerate(seeds.tolist()):
         space = FreeSpace(generate_maze(seed).free, 1.0)
-        here, goal = ((float(p[0, 3]), float(p[2, 3])) for p in (starts.c2w[i], starts.goals[i]))
+        here, goal = ((float(p[0, 3]), float(p[2, 3])) for p in (c2w[i], goals[i]))
         route = space.route(here, goal, clearance=CLEARANCE)
         assert GOAL_DISTANCE[0] <= len(route) <= GOAL_DISTANCE[1]
         assert space.contains(*goal, clearance=0.6)
-        assert np.allclose(float(yaw_pitch(starts.goals[i])[1]), 0)
-    distance, _ = distance_and_angle(starts.c2w, starts.goals)
+        assert np.allclose(float(yaw_pitch(goals[i])[1]), 0)
+    distance, _ = distance_and_angle(c2w, goals)
     assert (distance > 0.6).all(), "no start is at its goal"
     # The simulator twin begins on exactly these views.
-    twin = DoomDynamics(1, map_seeds=starts.map_seeds.tolist(), start_c2w=starts.c2w, depth=False)
+    twin = DoomDynamics(1, map_seeds=seeds.tolist(), start_c2w=c2w, depth=False)
     for i in (2, 0):
         view = twin.reset(seeds=[5], starts=[i])
-        torch.testing.assert_close(view.c2w[0, -1], starts.c2w[i], atol=0.01, rtol=0)
+        torch.testing.assert_close(view.signals["c2w"][0, -1], c2w[i], atol=0.01, rtol=0)
         assert (view.frames[0, -1].int() - starts.frames[i].int()).abs().float().mean() < 1
     twin.close()

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.dynamics.protocol import Actions, Chunk
+from worldenv.bodies.camera import press
+from worldenv.dynamics.protocol import Chunk
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
-from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.world.files import find_world
 from worldenv.world.info import describe_world
 from worldenv.world.world import World, shared_world
@@ -29,18 +30,22 @@ def picture(batch: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def forward(engine: Engine, num: int = 4) -> Actions:
-    keys = torch.tensor([[[1, 1]] * num] * engine.num_envs)
-    c2w = torch.stack([
-        camera_to_c2w(keys_to_camera(k), start, engine.spec.steps) for k, start in zip(keys, engine.c2w, strict=True)
-    ])  # fmt: skip
-    return Actions(keys, c2w)
+def forward(engine: Engine, num: int = 4) -> Track:
+    return press(torch.tensor([[[1, 1]] * num] * engine.num_envs), engine.c2w, engine.spec.steps)
+
+
+def restart(engine: Engine, seeds: list[int], images: torch.Tensor | None, mask: torch.Tensor | None = None) -> None:
+    """Begin from pictures (B, H, W, 3), or from what the world invents."""
+    if images is None:
+        engine.reset(seeds=seeds, starts=[None] * len(seeds), mask=mask)
+    else:
+        engine.resume(images[:, None], {}, seeds=seeds, mask=mask)
 
 
 def begin(world: World, text: torch.Tensor, batch: int, *, images: torch.Tensor | None = None) -> Engine:
     engine = Engine(world, batch)
     engine.set_prompt(text)
-    engine.reset(seeds=list(range(batch)), starts=[None] * batch, images=images)
+    restart(engine, list(range(batch)), images)
     return engine
 
 
@@ -56,9 +61,10 @@ def test_the_first_chunk_contains_the_start_view(world: World, text: torch.Tenso
     assert first.n_frames.tolist() == [12, 12]
     assert torch.equal(first.frames[:, :4], picture(2)[:, None].expand(-1, 4, -1, -1, -1))
     # Latent 0 is the start; three commands follow, the fourth is dropped.
-    assert torch.equal(first.c2w[:, 0], torch.eye(4, dtype=torch.float64).expand(2, 4, 4))
-    assert torch.equal(first.c2w[:, 1:], command.c2w[:, :3])
-    assert torch.equal(engine.c2w, command.c2w[:, 2])
+    c2w = first.signals["c2w"]
+    assert torch.equal(c2w[:, 0], torch.eye(4, dtype=torch.float64).expand(2, 4, 4))
+    assert torch.equal(c2w[:, 1:], command["c2w"][:, :3])
+    assert torch.equal(engine.c2w, command["c2w"][:, 2])
     assert engine._state.bank.length.tolist() == [4, 4]
     second = step(engine)
     assert second.n_frames.tolist() == [16, 16]
@@ -100,13 +106,13 @@ def test_a_row_that_begins_anew_equals_one_that_is_alone(world: World, text: tor
     images = picture(2) if pictured else None
     engine = begin(world, text, 2, images=images)
     frames = [step(engine).frames]
-    engine.reset(seeds=[0, 7], starts=[None] * 2, mask=torch.tensor([False, True]), images=images)
+    restart(engine, [0, 7], images, torch.tensor([False, True]))
     frames += [step(engine).frames, step(engine).frames]
     old = begin(world, text, 1, images=None if images is None else images[:1])
     alone = torch.cat([step(old).frames for _ in range(3)], 1)
     new = Engine(world, 1)
     new.set_prompt(text)
-    new.reset(seeds=[7], starts=[None], images=None if images is None else images[1:])
+    restart(new, [7], None if images is None else images[1:])
     late = torch.cat([step(new).frames for _ in range(2)], 1)
     assert (torch.cat([f[:1] for f in frames], 1).int() - alone.int()).abs().max() <= 2
     assert (torch.cat([f[1:] for f in frames[1:]], 1).int() - late.int()).abs().max() <= 2
@@ -134,7 +140,7 @@ def test_prompts_are_refused_where_they_do_not_fit(world: World, tiny_world: Wor
         Engine(tiny_world, 1).set_prompt("a maze")
     with pytest.raises(ValueError, match="takes no text"):
         Engine(tiny_world, 1).set_prompt(text)
-    engine.reset(seeds=[0], starts=[None], images=picture(1))
+    restart(engine, [0], picture(1))
     with pytest.raises(ValueError, match="was trained with prompts"):
         step(engine)
 
@@ -142,24 +148,24 @@ def test_prompts_are_refused_where_they_do_not_fit(world: World, tiny_world: Wor
 def test_noise_drawn_ahead_is_one_draw_per_row(world: World, text: torch.Tensor) -> None:
     engine = Engine(world, 1, sampler=replace(world.config.sampler, noise_horizon=8))
     engine.set_prompt(text)
-    engine.reset(seeds=[3], starts=[None], images=picture(1))
+    restart(engine, [3], picture(1))
     noise = engine._state.noise.clone()
     assert noise.shape == (1, 8, 4, 2, 4)
     plain = begin(world, text, 1, images=picture(1))
-    plain.begin(torch.zeros(1, dtype=torch.long), plain._state.bank.latents[:1, :1].clone(),
-                torch.eye(4, dtype=torch.float64)[None], [3], noise=noise)  # fmt: skip
+    start = {"c2w": torch.eye(4, dtype=torch.float64)[None, None]}
+    plain.begin(torch.zeros(1, dtype=torch.long), plain._state.bank.latents[:1, :1].clone(), start, [3], noise=noise)
     for _ in range(2):
         assert torch.equal(step(engine).frames, step(plain).frames)
     step(engine)  # beyond the horizon noise comes chunk by chunk
     other = Engine(world, 1, sampler=replace(world.config.sampler, noise_horizon=8))
-    other.reset(seeds=[4], starts=[None], images=picture(1))
+    restart(other, [4], picture(1))
     assert not torch.equal(other._state.noise, noise)
 
 
 def test_an_episode_is_cloned_with_its_noise(world: World, text: torch.Tensor) -> None:
     engine = Engine(world, 2, sampler=replace(world.config.sampler, noise_horizon=8))
     engine.set_prompt(text)
-    engine.reset(seeds=[0, 1], starts=[None] * 2, images=picture(2))
+    restart(engine, [0, 1], picture(2))
     step(engine)
     engine.restore_state(engine.clone_state([0]), [1])
     frames = step(engine).frames

@@ -205,3 +205,16 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         elif present != value:
             return key
     return None
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are others now, nested as they are."""
+    told: dict[str, Any] = {}
+    for key, value in now.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            inner = changes(old, value)
+            told |= {key: inner} if inner else {}
+        elif value != old:
+            told[key] = value
+    return told

@@ -14,10 +14,10 @@ from torch import Tensor
 from ..base.device import default_dtype, resolve_device, threads_sleep
 from ..base.files import save_text
 from ..base.log import console, git_revision, hardware, track
-from ..dynamics.protocol import Actions
+from ..bodies.camera import press
+from ..dynamics.signals import Track
 from ..engine.engine import Engine
 from ..eval.report.latency import latency
-from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..world.world import shared_world
 
 WARM_UP = 6
@@ -78,10 +78,9 @@ def random_keys(num_envs: int, generator: torch.Generator) -> Tensor:
     return torch.stack([torch.ones_like(rotation), rotation], -1)
 
 
-def command(engine: Engine, keys: Tensor) -> Actions:
+def command(engine: Engine, keys: Tensor) -> Track:
     """Hold a pair of key codes per env, (B, 2), for a chunk."""
-    codes = keys[:, None].expand(-1, engine.spec.chunk_latents, -1)
-    return Actions(codes, camera_to_c2w(keys_to_camera(codes), engine.c2w, engine.spec.steps))
+    return press(keys[:, None].expand(-1, engine.spec.chunk_latents, -1), engine.c2w, engine.spec.steps)
 
 
 def timed_step(engine: Engine, keys: Tensor) -> tuple[float, float]:

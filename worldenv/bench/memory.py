@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base.log import console, track
+from ..dynamics.signals import Track
 from ..engine.engine import Engine
 from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..memory.bank import MemoryBank
@@ -139,7 +140,7 @@ def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]
     bank, query = _walked_bank(num_envs, num_chunks + config.temporal_latents // layout.chunk_latents - 1)
 
     def search() -> Tensor:
-        return select(bank, Query(query), config, layout).retrieved[:, 0]
+        return select(bank, Query(Track(c2w=query)), config, layout).retrieved[:, 0]
 
     found, threads = search(), torch.get_num_threads()
     if num_envs == 1:
@@ -167,8 +168,8 @@ def _walked_bank(num_envs: int, num_chunks: int) -> tuple[MemoryBank, Tensor]:
     keys = BASIC[rng.integers(len(BASIC), size=(num_envs, num_chunks + 1))].repeat_interleave(4, 1)
     path = torch.cat([start[:, None], camera_to_c2w(keys_to_camera(keys), start, World(WorldConfig()).spec.steps)], 1)
     past = path[:, :-4]
-    bank = MemoryBank.empty(num_envs, (1, 1, 1))
-    bank.append(torch.arange(num_envs), torch.zeros(*past.shape[:2], 1, 1, 1), past, torch.zeros(past.shape[:2]).long())
+    bank = MemoryBank.empty((1, 1, 1), Track(c2w=start[:, None]))
+    bank.append(torch.arange(num_envs), torch.zeros(*past.shape[:2], 1, 1, 1), Track(c2w=past))
     return bank, path[:, -4:]
 
 

@@ -13,8 +13,8 @@ import torch
 from accelerate import Accelerator
 
 from ..base.log import console, track
+from ..bodies.camera import press
 from ..data.dataset import LatentDataset
-from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from ..models.presets import PRESETS
 from ..training.loop.learner import Learner
 from ..training.loop.protocols import Stage
@@ -107,7 +107,7 @@ def _walks(world: World) -> LatentDataset:
     generator = torch.Generator().manual_seed(0)
     keys = torch.randint(0, 5, (CLIPS, LATENTS, 2), generator=generator)
     start = torch.eye(4, dtype=torch.float64).expand(CLIPS, 4, 4)
-    c2w = camera_to_c2w(keys_to_camera(keys), start, world.spec.steps)
+    track = press(keys, start, world.spec.steps)
     latents = torch.randn(CLIPS, LATENTS, *world.latent_shape, generator=generator)
     need = (torch.arange(LATENTS) >= LATENTS // 2).float().expand(CLIPS, -1)
-    return LatentDataset(latents.half(), c2w, keys_to_label(keys), need)
+    return LatentDataset(latents.half(), track, need)

@@ -11,9 +11,9 @@ import torch
 
 from ..base.device import default_dtype, resolve_device
 from ..base.log import console, track
+from ..bodies.camera import press
 from ..engine.engine import Engine
 from ..engine.rollout import Prepared, Staged
-from ..geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from ..memory.config import with_policy
 from ..models.causal_conv import VAECache
 from ..world.world import World
@@ -50,13 +50,13 @@ def _parts(world: World, policy: str) -> dict[str, Callable[[], object]]:
     history, spec, dit, device = engine.history, world.spec, world.dit, engine.device
     chunk, start = spec.chunk_latents, torch.eye(4, dtype=torch.float64)
     keys = torch.tensor([[1, 1]] * (HISTORY + chunk))
-    path, labels = camera_to_c2w(keys_to_camera(keys), start, spec.steps)[None], keys_to_label(keys)[None]
+    track = press(keys[None], start[None], spec.steps)
     text = dit.encode_text(torch.randn(1, 512, dit.config.text_dim, device=device))
-    before, latents = slice(0, HISTORY), torch.randn(1, HISTORY, *world.latent_shape)
-    history.begin(torch.zeros(1, dtype=torch.long), latents, path[:, before], labels[:, before], K=engine.K, text=text)
+    rows, latents = torch.zeros(1, dtype=torch.long), torch.randn(1, HISTORY, *world.latent_shape)
+    history.begin(rows, latents, track.part(slice(HISTORY)), K=engine.K, text=text)
 
     def choose() -> Staged:
-        return history.stage(path[:, HISTORY:], labels[:, HISTORY:], K=engine.K, text=text, seeds=[0])
+        return history.stage(rows, track.part(slice(HISTORY, None)), K=engine.K, text=text, seeds=[0])
 
     staged = choose()
     prepared, noise = history.encode(staged), torch.randn(1, chunk, *world.latent_shape, device=device)

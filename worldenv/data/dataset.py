@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..base.log import track
-from ..dynamics.spec import FRAMES_PER_LATENT
+from ..dynamics.signals import Track
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from .schema import Clip, read_shard, shard_paths
 
 
@@ -25,7 +25,7 @@ class PixelDataset:
         for path in track(paths, "reading frames", total=len(paths)):
             if max_clips is not None and len(self.clips) >= max_clips:
                 break
-            self.clips += [torch.from_numpy(clip.frames) for clip in read_shard(path, arrays=("frames",))]
+            self.clips += [torch.from_numpy(clip.frames) for clip in read_shard(path, only=("frames",))]
         self.clips = self.clips[:max_clips]
 
     def check_size(self, *, width: int, height: int, num_frames: int) -> None:
@@ -49,13 +49,16 @@ class PixelDataset:
         return torch.stack(rows)
 
 
+TRACK = "track."
+"""What names of a track's signals begin with in encoded shards."""
+
+
 @dataclass(frozen=True)
 class LatentDataset:
     """An encoded recording: latents and what conditions them, in memory."""
 
     latents: Tensor  # (N, F, C, h, w) float16
-    c2w: Tensor  # (N, F, 4, 4) float64
-    labels: Tensor  # (N, F) int64
+    track: Track  # each (N, F, ...): what led to each of them, and where it lies
     need: Tensor  # (N, F) float32: share of each latent's surface that only memory can know
     renders: Tensor | None = None  # (N, R, F, C + 1, h, w) float16: what rendered memory knows, and shares known
     frames: Tensor | None = None  # (N, E, H, W, 3) uint8: how the VAE shows the last latent of each entry, and
@@ -64,12 +67,15 @@ class LatentDataset:
     @classmethod
     def join(cls, shards: Sequence[Mapping[str, Tensor]]) -> LatentDataset:
         """Join encoded shards (see ``training.encode``)."""
-        return cls(**{name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
+        whole = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+        track = Track({name.removeprefix(TRACK): whole.pop(name) for name in list(whole) if name.startswith(TRACK)})
+        return cls(track=track, **whole)
 
     def head(self, count: int | None) -> LatentDataset:
         """Return the first clips, all by default."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return LatentDataset(**{name: part[:count] for name, part in parts.items() if part is not None})
+        parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "track"}
+        some = {name: part[:count] for name, part in parts.items() if part is not None}
+        return LatentDataset(track=self.track.at(slice(count)), **some)
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -153,28 +159,29 @@ class DepthDataset:
 
 def _depth_row(clip: Clip, through: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
     """Return one clip's frames (F, H, W, 3) and depth (F, H, W)."""
-    if clip.depth is None:
+    depth = clip.signals.get("depth")
+    if depth is None:
         raise ValueError("this recording has no depth; record one that has, with --depth")
     frames = torch.from_numpy(clip.frames)
     shown = frames if through is None else through(frames)
-    return shown[::FRAMES_PER_LATENT], torch.from_numpy(clip.depth[::FRAMES_PER_LATENT])
+    return shown[::FRAMES_PER_LATENT], torch.from_numpy(depth[::FRAMES_PER_LATENT])
 
 
 def _read_clips(folder: Path, arrays: tuple[str, ...], max_clips: int | None, description: str) -> Iterator[Clip]:
     """Yield the first clips of a recording, some arrays of each."""
     paths = shard_paths(folder)
-    clips = (clip for path in track(paths, description, total=len(paths)) for clip in read_shard(path, arrays=arrays))
+    clips = (clip for path in track(paths, description, total=len(paths)) for clip in read_shard(path, only=arrays))
     return islice(clips, max_clips)
 
 
 def _motion_row(clip: Clip, cell: int, through: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return one clip's frames (F, H, W, 3), c2w (F, 4, 4) and inverse depth (F, H / cell, W / cell)."""
-    if clip.c2w is None or clip.depth is None:
+    if not {"c2w", "depth"} <= clip.signals.keys():
         raise ValueError("this recording has no camera poses or no depth; motion is learned from both")
     frames = torch.from_numpy(clip.frames)
     shown = frames if through is None else through(frames)
-    depth = torch.from_numpy(clip.depth[::FRAMES_PER_LATENT]).float()
-    return shown[::FRAMES_PER_LATENT], torch.from_numpy(clip.c2w), _at_centres(1 / depth, cell)
+    depth = torch.from_numpy(clip.signals["depth"][::FRAMES_PER_LATENT]).float()
+    return shown[::FRAMES_PER_LATENT], torch.from_numpy(clip.signals["c2w"]), _at_centres(1 / depth, cell)
 
 
 def _at_centres(
@@ -187,12 +194,22 @@ def _at_centres(
     return cells[:, :, middle, :, middle].mean((2, 4))
 
 
-def clip_pose_arrays(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """Return realised poses (F, 4, 4) and labels (F,) of a clip.
+def clip_track(clip: Clip, spec: WorldSpec) -> Track:
+    """Return what a world of this spec takes of a clip, each (F, ...).
 
     Raises:
-        ValueError: if the clip has no poses; the model needs them.
+        ValueError: if the recording lacks some of it, or has it in another shape.
     """
-    if clip.c2w is None or clip.keys is None:
-        raise ValueError("this recording has no camera poses or keys; the transformer stages need both")
-    return clip.c2w, 9 * clip.keys[:, 0] + clip.keys[:, 1]
+    lacking = [name for name in spec.takes if name not in clip.signals]
+    if lacking:
+        raise ValueError(
+            f"this recording has no {' or '.join(lacking)}; the transformer's stages need what the world takes: "
+            f"{', '.join(spec.takes)}"
+        )
+    track = Track()
+    for name, signal in spec.takes.items():
+        found = clip.signals[name]
+        if found.shape != (clip.num_latents, *signal.shape):
+            raise ValueError(f"the recording's {name} has shape {found.shape}, expected (F, *{signal.shape})")
+        track[name] = torch.from_numpy(found).to(getattr(torch, signal.dtype))
+    return track

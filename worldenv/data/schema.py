@@ -10,6 +10,8 @@ One group per clip, ``clip_00000``, with the datasets
     K float32 (3, 3) pixels            keys int64 (F, 2), camera float32 (F, 5): the action into each latent
     reward float32 (F,)                terminated, truncated bool (F,)
 
+and whatever signals a body commands or a source shows, (F, ...), by name,
+
 where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes of a clip: ``seed``; from
 simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, ``objects`` (JSON: colour, shape, tiles, height);
 from Gymnasium environments ``env``, ``poses``, ``actions``. Of the file: ``format``, ``conventions``, ``config``,
@@ -31,10 +33,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..base.files import replacing
-from ..dynamics.spec import FRAMES_PER_LATENT, frames_of
+from ..dynamics.spec import FRAMES_PER_LATENT
 
 FORMAT = 1
 CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
+
+
+Array = npt.NDArray[Any]
 
 
 @dataclass
@@ -42,17 +47,8 @@ class Clip:
     """One recorded clip in memory."""
 
     frames: npt.NDArray[np.uint8]  # (T, H, W, 3)
-    K: npt.NDArray[np.float32] | None = None  # (3, 3)
-    c2w: npt.NDArray[np.float64] | None = None  # (F, 4, 4) realised
-    c2w_commanded: npt.NDArray[np.float64] | None = None  # (F, 4, 4)
-    depth: npt.NDArray[np.float16] | None = None  # (T, H, W)
-    segmentation: npt.NDArray[np.uint8] | None = None  # (T, H, W)
-    distances: npt.NDArray[np.float32] | None = None  # (F, classes)
-    keys: npt.NDArray[np.int64] | None = None  # (F, 2)
-    camera: npt.NDArray[np.float32] | None = None  # (F, 5)
-    reward: npt.NDArray[np.float32] | None = None  # (F,)
-    terminated: npt.NDArray[np.bool_] | None = None  # (F,)
-    truncated: npt.NDArray[np.bool_] | None = None  # (F,)
+    signals: dict[str, Array] = field(default_factory=dict)
+    """Everything else that was recorded, by the names above or those of a body's and a source's own signals."""
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -61,9 +57,8 @@ class Clip:
         return (len(self.frames) + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
 
 
-ARRAYS = tuple(
-    name for name in Clip.__dataclass_fields__ if name != "attributes"
-)  # the datasets of a clip, in this order
+PER_FRAME = ("frames", "depth", "segmentation")
+"""Datasets that are pictures, and are compressed."""
 
 
 def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any]) -> None:
@@ -83,11 +78,8 @@ def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any])
 
 
 def _write_clip(group: h5py.Group, clip: Clip) -> None:
-    for name in ARRAYS:
-        value = getattr(clip, name)
-        if value is None:
-            continue
-        if value.ndim >= 3 and len(value) > 1 and name in ("frames", "depth", "segmentation"):
+    for name, value in {"frames": clip.frames, **clip.signals}.items():
+        if value.ndim >= 3 and len(value) > 1 and name in PER_FRAME:
             chunks = (min(16, len(value)), *value.shape[1:])
             group.create_dataset(name, data=value, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
         else:
@@ -95,8 +87,8 @@ def _write_clip(group: h5py.Group, clip: Clip) -> None:
     group.attrs.update(clip.attributes)
 
 
-def read_shard(path: Path, *, arrays: tuple[str, ...] = ARRAYS) -> Iterator[Clip]:
-    """Read the clips of one shard, only the named arrays.
+def read_shard(path: Path, *, only: tuple[str, ...] | None = None) -> Iterator[Clip]:
+    """Read the clips of one shard, all of them or only these datasets (frames that are not read have no pixels).
 
     Raises:
         ValueError: if the file is truncated, not HDF5 or of another format.
@@ -104,10 +96,11 @@ def read_shard(path: Path, *, arrays: tuple[str, ...] = ARRAYS) -> Iterator[Clip
     with _opened(path) as file:
         for name in _clips(file):
             group = file[name]
-            values = {key: group[key][()] for key in arrays if key in group}
-            if "frames" not in values:
-                values["frames"] = np.zeros((frames_of(len(group["c2w"])), 0, 0, 3), np.uint8)
-            yield Clip(**values, attributes=dict(group.attrs))
+            values = {key: group[key][()] for key in group if only is None or key in only}
+            frames = values.pop("frames", None)
+            if frames is None:
+                frames = np.zeros((len(group["frames"]), 0, 0, 3), np.uint8)
+            yield Clip(frames, values, attributes=dict(group.attrs))
 
 
 @contextmanager

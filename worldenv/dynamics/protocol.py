@@ -8,20 +8,13 @@ generated world by swapping one argument. What only some can do are small protoc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from .signals import Signals, Track
 from .spec import WorldSpec
-
-
-@dataclass(frozen=True)
-class Actions:
-    """One chunk of commands for every env."""
-
-    keys: Tensor  # (B, F, 2) int64: translation and rotation code per latent
-    c2w: Tensor  # (B, F, 4, 4) float64: commanded pose at the end of each latent
 
 
 @dataclass(frozen=True)
@@ -29,21 +22,22 @@ class Chunk:
     """What a world shows in answer."""
 
     frames: Tensor  # (B, T, H, W, 3) uint8
-    c2w: Tensor  # (B, F, 4, 4) float64: realised pose at the end of each latent (commanded where unknown)
-    depth: Tensor | None = None  # (B, T, H, W) float32 metres along z, or None
+    signals: dict[str, Tensor] = field(default_factory=dict)
+    """What is known beside, by the names that ``WorldSpec.gives`` declares: ``c2w`` (B, F, 4, 4) float64, the realised
+    pose at the end of each latent (commanded where unknown); from simulators ``depth`` (B, T, H, W) float32, metres
+    along z, and ``segmentation`` (B, T, H, W) uint8, 0 or 1 + the class of the goal object that is seen."""
     n_frames: Tensor | None = None  # (B,) int64: frames that are new, the last ones; None is all
-    segmentation: Tensor | None = None  # (B, T, H, W) uint8: 0, or 1 + the class of the goal object that is seen
 
 
 class Dynamics(Protocol):
-    """A batch of B worlds that advance in lockstep."""
+    """A batch of B worlds that advance in lockstep, or by rows."""
 
     spec: WorldSpec
     num_envs: int
 
     @property
-    def c2w(self) -> Tensor:
-        """Current pose of each env, (B, 4, 4) float64."""
+    def present(self) -> dict[str, Tensor]:
+        """Signals of the present moment, each (B, ...): where a camera is as ``c2w`` (B, 4, 4) float64."""
         ...
 
     def reset(
@@ -56,8 +50,15 @@ class Dynamics(Protocol):
         """Begin new episodes; the chunk holds the start view alone, T = 1, F = 1 (rows not reset: their last view)."""
         ...
 
-    def step(self, actions: Actions) -> Chunk:
-        """Move as commanded: simulators apply collisions and report where the camera really went."""
+    def step(
+        self,
+        commands: Track,  # each (R, F, ...), what ``spec.takes`` declares
+        rows: Sequence[int] | None = None,
+    ) -> Chunk:
+        """Advance some rows (all by default) as commanded; the chunk has as many rows.
+
+        Simulators apply collisions and report where the camera really went.
+        """
         ...
 
 
@@ -80,7 +81,7 @@ class Resumable(Protocol):
     def check_clip(
         self,
         frames: Tensor,  # (B, T, H, W, 3) uint8
-        c2w: Tensor,  # (B, F, 4, 4)
+        track: Signals,  # each (B, F, ...)
     ) -> None:
         """Refuse clips that ``resume`` cannot go on from, by a ValueError."""
         ...
@@ -88,12 +89,21 @@ class Resumable(Protocol):
     def resume(
         self,
         frames: Tensor,  # (B, T, H, W, 3) uint8: a start view, or a clip
-        c2w: Tensor,  # (B, F, 4, 4): the pose at the end of each latent, the start view's first
+        track: Signals,  # each (B, F, ...): what led to each latent, the start view first; what is missing is read off
         *,
         seeds: Sequence[int],
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Begin episodes that remember these frames and go on from their end."""
+        ...
+
+    def observe(
+        self,
+        frames: Tensor,  # (R, T, H, W, 3) uint8: a real chunk
+        commands: Track,  # each (R, F, ...)
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        """Advance some rows by what really happened, in place of ``step``, which imagines it."""
         ...
 
 

@@ -11,6 +11,7 @@ from ..base.config import check_numbers
 from ..geometry.action import ActionSteps, c2w_to_keys
 from ..geometry.camera import intrinsics
 from ..geometry.pose import interpolate
+from .signals import C2W, KEYS, Signal, Signals, Track
 
 FRAMES_PER_LATENT = 4
 
@@ -44,6 +45,10 @@ class WorldSpec:
     """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
     maze: str = "classic"
     """Mazes that the world was recorded in: a name in ``sims.doom.presets.MAZES``."""
+    takes: dict[str, Signal] = field(default_factory=lambda: {"keys": KEYS, "c2w": C2W})
+    """Signals that command it and condition every latent; by default a camera's."""
+    gives: dict[str, Signal] = field(default_factory=lambda: {"c2w": C2W})
+    """Signals that it shows beside frames."""
 
     def __post_init__(self) -> None:
         check_numbers(self, counts=("width", "height", "fps", "chunk_latents"), positive=("unit",))
@@ -51,6 +56,11 @@ class WorldSpec:
             raise ValueError(f"fov_deg={self.fov_deg} must be an angle between 0 and 180 degrees")
         if self.focal is not None:
             check_numbers(self, positive=("focal",))
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether poses of a camera are among what it takes."""
+        return "c2w" in self.takes
 
     @property
     def K(self) -> Tensor:
@@ -64,6 +74,28 @@ class WorldSpec:
     def chunk_frames(self) -> int:
         """Frames in one chunk."""
         return FRAMES_PER_LATENT * self.chunk_latents
+
+    def still(self, num_envs: int) -> Track:
+        """Return what leads to a start view, (B, 1, ...): nothing commanded, the camera at the origin."""
+        track = Track()
+        for name, signal in self.takes.items():
+            track[name] = torch.zeros(num_envs, 1, *signal.shape, dtype=getattr(torch, signal.dtype))
+        if self.has_camera:
+            track["c2w"] = torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1, 1)
+        return track
+
+    def complete(
+        self,
+        given: Signals,  # each (B, F, ...), from the start view on
+    ) -> Track:
+        """Return a clip's track: what was given, keys read off the camera's way, and zeros for what is missing."""
+        num_envs, num_latents = next(iter(given.values())).shape[:2]
+        track = self.still(num_envs).map(lambda tensor: tensor.expand(-1, num_latents, *tensor.shape[2:]).clone())
+        for name in track.keys() & given.keys():
+            track[name] = given[name].to(track[name].dtype)
+        if "keys" in track and "keys" not in given and "c2w" in given:
+            track["keys"][:, 1:] = self.keys_along(track["c2w"])
+        return track
 
     def keys_along(
         self,

@@ -31,8 +31,8 @@ def run_eagerly(function: Callable[..., Any], *inputs: Any, key: Hashable = None
 class Recorder:
     """Calls functions of tensors by replaying recordings, one for each function and the shapes of its inputs.
 
-    Inputs are tensors in tuples, lists and dataclasses; their other contents are fixed in a recording. Whatever else a
-    function reads or writes must stay where it is: with another ``key``, recordings are made anew.
+    Inputs are tensors in tuples, lists, dictionaries and dataclasses; their other contents are fixed in a recording.
+    Whatever else a function reads or writes must stay where it is: with another ``key``, recordings are made anew.
     """
 
     def __init__(self, record: Record) -> None:
@@ -103,9 +103,9 @@ def graph_recorder(device: torch.device) -> Record:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Yield what tuples, lists and dataclasses hold, from left to right."""
-    if isinstance(value, tuple | list):
-        for part in value:
+    """Yield what tuples, lists, dictionaries and dataclasses hold, from left to right."""
+    if isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
             yield from leaves(part)
     elif is_dataclass(value) and not isinstance(value, type):
         for item in fields(value):
@@ -115,9 +115,11 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return the same tuples, lists and dataclasses with other tensors in them."""
+    """Return the same tuples, lists, dictionaries and dataclasses with other tensors in them."""
     if isinstance(value, Tensor):
         return function(value)
+    if isinstance(value, dict):
+        return type(value)({name: map_tensors(function, part) for name, part in value.items()})
     if isinstance(value, tuple | list):
         return type(value)(map_tensors(function, part) for part in value)
     if is_dataclass(value) and not isinstance(value, type):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
-from ..geometry.action import NUM_LABELS
 from ..geometry.pose import is_rigid
 from .history import History
 from .state import EngineState
@@ -31,7 +30,7 @@ def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int
     _check_history(history, tensors)
     if history.store is not None:
         _check_store(history, tensors)
-    _require(is_rigid(tensors["origin"]), "origin")
+    _check_signals(history, {name: tensors[f"origin.{name}"] for name in state.origin}, "origin")
     _require(
         "prompt" not in tensors or _within(tensors["prompt_length"], 1, tensors["prompt"].shape[1]), "prompt_length"
     )
@@ -47,9 +46,9 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
     history, bank, screen, latent = state.history, state.bank, state.screen, state.history.latent_shape
     numbers, flags = (torch.int64, ("R",)), (torch.bool, ("R",))
     expected: dict[str, Expected] = {
-        "latents": (torch.float32, ("R", "M", *latent)), "c2w": (torch.float64, ("R", "M", 4, 4)),
-        "labels": (torch.int64, ("R", "M")), "length": numbers, "seeds": numbers,
-        "origin": (torch.float64, ("R", 4, 4)),
+        "latents": (torch.float32, ("R", "M", *latent)), "length": numbers, "seeds": numbers,
+        **{f"track.{name}": (part.dtype, ("R", "M", *part.shape[2:])) for name, part in bank.track.items()},
+        **{f"origin.{name}": (part.dtype, ("R", *part.shape[1:])) for name, part in state.origin.items()},
         "generators": (torch.uint8, ("R", len(torch.Generator().get_state()))), "stale": flags,
         "frames": (torch.uint8, ("R", *screen.frames.shape[1:])),
     }  # fmt: skip
@@ -92,11 +91,18 @@ def _check_history(history: History, tensors: Mapping[str, Tensor]) -> None:
     length, num_latents = tensors["length"], tensors["latents"].shape[1]
     _require(_within(length, 0, num_latents), "length")
     there = torch.arange(num_latents) < length[:, None]
-    _require(is_rigid(tensors["c2w"][there]), "c2w")
-    _require(_within(tensors["labels"][there], 0, NUM_LABELS - 1), "labels")
+    _check_signals(history, {name: tensors[f"track.{name}"][there] for name in history.bank.track}, "track")
     if history.renderer is not None:
         _require(tensors["views.frames"].shape[1] == history.bank.slots_of(num_latents), "views.frames")
         _require(_within(tensors["views.given"], 0, length), "views.given")
+
+
+def _check_signals(history: History, signals: Mapping[str, Tensor], where: str) -> None:
+    """Refuse signals (N, ...) beyond what the world takes, and poses that are no rigid motions."""
+    for name, part in signals.items():
+        low, high = history.spec.takes[name].bounds
+        _require(_within(part, low, high) and bool(torch.isfinite(part).all()), f"{where}.{name}")
+        _require(name != "c2w" or is_rigid(part), f"{where}.{name}")
 
 
 def _check_store(history: History, tensors: Mapping[str, Tensor]) -> None:
@@ -111,7 +117,7 @@ def _check_store(history: History, tensors: Mapping[str, Tensor]) -> None:
     _require(tensors["store.keys"].shape[2] == filled[0].numel(), "store.keys")
 
 
-def _within(numbers: Tensor, low: int, high: int | Tensor) -> bool:
+def _within(numbers: Tensor, low: float, high: float | Tensor) -> bool:
     return bool(((numbers >= low) & (numbers <= high)).all())
 
 

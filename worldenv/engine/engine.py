@@ -10,27 +10,23 @@ import torch
 from torch import Tensor
 
 from ..base.config import to_dict
-from ..base.device import stateful, threads_for
+from ..base.device import stateful
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
-from ..dynamics.protocol import Actions, Chunk
+from ..dynamics.protocol import Chunk
+from ..dynamics.signals import Signals, Track, check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
-from ..geometry.action import keys_to_label
-from ..geometry.camera import normalise_intrinsics
 from ..memory.config import MemoryConfig
+from ..memory.select import Policy
 from ..models.codec import to_pixels
-from ..models.types import KeysValues
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
 from .history import History
-from .rollout import Known, Staged, generate_chunk
 from .screen import Screen
 from .state import EngineState
+from .stepper import Stepper
 from .window import RollingWindow
-
-THREADS_FROM = 2**17
-"""Numbers in a layer's activations of a chunk from which several CPU threads are worth waking; measured."""
 
 
 class Engine:
@@ -49,6 +45,7 @@ class Engine:
         chunk_latents: int | None = None,
         decode: bool = True,
         capture: bool = False,  # launch chunks as CUDA graphs
+        choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
@@ -57,12 +54,12 @@ class Engine:
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
-        self.K = normalise_intrinsics(self.spec.K, width=self.spec.width, height=self.spec.height)
-        self.history = History(world, self.spec, self.memory, num_envs)
-        self._shows = decode or self.history.renderer is not None
-        self._call = self._caller(capture)
-        screen = Screen(world.vae, num_envs, self.spec, self._call)
-        self._state = EngineState.empty(num_envs, self.history, screen)
+        self.history = History(world, self.spec, self.memory, num_envs, choose=choose)
+        self._choice = {} if choose is None else {"policy": f"{type(choose).__module__}:{type(choose).__qualname__}"}
+        call = self._caller(capture)
+        self._state = EngineState.empty(num_envs, self.history, Screen(world.vae, num_envs, self.spec, call))
+        shows = decode or self.history.renderer is not None
+        self._stepper = Stepper(world, self.spec, self.sampler, self._state, call=call, shows=shows)
         if self.sampler.rolling:
             self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
 
@@ -76,9 +73,24 @@ class Engine:
         return Recorder(graph_recorder(self.device))
 
     @property
+    def present(self) -> dict[str, Tensor]:
+        """What the world gives of each env's newest latent, each (B, ...)."""
+        now = self._state.present
+        return {name: now[name] for name in self.spec.gives if name in now}
+
+    @property
+    def K(self) -> Tensor:
+        """Normalised intrinsics, (3, 3), which a path of its own may change."""
+        return self._stepper.K
+
+    @K.setter
+    def K(self, K: Tensor) -> None:
+        self._stepper.K = K
+
+    @property
     def c2w(self) -> Tensor:
-        """Current pose of each env, (B, 4, 4) float64."""
-        return self._state.c2w
+        """Current pose of each env, (B, 4, 4) float64, in worlds with a camera."""
+        return self._state.present["c2w"]
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -97,9 +109,11 @@ class Engine:
     def identity(self) -> dict[str, object]:
         """Return weights, memory, sampler and precision, which states hold for."""
         return {
-            "world": self.world.fingerprint(), "memory": to_dict(self.memory), "sampler": to_dict(self.sampler),
+            "world": self.world.fingerprint(),
+            "memory": to_dict(self.memory) | self._choice,
+            "sampler": to_dict(self.sampler),
             "computation": self.world.identity()["computation"],
-        }  # fmt: skip
+        }
 
     def explain(self) -> dict[str, Tensor]:
         """Return how many ``chunks`` each env remembers, and what ``History.explain`` says of the newest one."""
@@ -119,35 +133,29 @@ class Engine:
         seeds: Sequence[int],
         starts: Sequence[int | None],
         mask: Tensor | None = None,  # (B,) bool
-        images: Tensor | None = None,  # (B, H, W, 3) uint8: start from these pictures instead
-        c2w: Tensor | None = None,  # (B, 4, 4): at these poses (default: the origin, looking ahead)
     ) -> Chunk:
-        """Begin episodes from start views of the world, or from pictures.
+        """Begin episodes from start views of the world; ``resume`` begins them from pictures.
 
         A world that has its start view in the first chunk and no start views of its own invents one from the prompt;
         until then the view is black.
         """
-        rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
-        origin = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1) if c2w is None else c2w[rows]
-        if images is not None:
-            frames, c2w = images[rows], origin
-        elif self.spec.start_in_chunk and self.world.starts is None:
+        rows = _masked(self.num_envs, mask)
+        chosen = [seeds[r] for r in rows.tolist()]
+        if self.spec.start_in_chunk and self.world.starts is None:
             self._state.screen.frames[rows] = 0
-            none = torch.zeros(len(rows), 0, *self.world.latent_shape)
-            self.begin(rows, none, origin, [seeds[r] for r in rows.tolist()])
-            return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
+            self.begin(rows, torch.zeros(len(rows), 0, *self.world.latent_shape), self.spec.still(len(rows)), chosen)
         else:
             views = self.world.require_starts()
-            index = torch.tensor([draw_start(len(views), seeds[r], starts[r]) for r in rows.tolist()], dtype=torch.long)
-            frames, c2w = views.frames[index], views.c2w[index]
-        self._begin(rows, frames[:, None], c2w[:, None], [seeds[r] for r in rows.tolist()])
-        return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
+            drawn = [draw_start(len(views), seeds[r], starts[r]) for r in rows.tolist()]
+            index = torch.tensor(drawn, dtype=torch.long)
+            self._begin(rows, views.frames[index, None], views.track(index), chosen)
+        return self._view()
 
     @stateful
     def resume(
         self,
         frames: Tensor,  # (B, 4 F - 3, H, W, 3) uint8
-        c2w: Tensor,  # (B, F, 4, 4): the pose of every fourth frame, from the first
+        track: Signals,  # each (B, F, ...): what led to every fourth frame, from the first; see ``WorldSpec.complete``
         *,
         seeds: Sequence[int],
         mask: Tensor | None = None,  # (B,) bool
@@ -157,63 +165,51 @@ class Engine:
         Raises:
             ValueError: if the clips are not a start view and whole chunks.
         """
-        self.check_clip(frames, c2w)
-        rows = torch.arange(self.num_envs) if mask is None else mask.nonzero()[:, 0]
-        self._begin(rows, frames[rows], c2w[rows].double(), [seeds[r] for r in rows.tolist()])
-        return Chunk(self._state.screen.frames[:, None].clone(), self.c2w[:, None])
+        self.check_clip(frames, track)
+        rows = _masked(self.num_envs, mask)
+        given = {name: part[rows] for name, part in track.items()}
+        self._begin(rows, frames[rows], given, [seeds[r] for r in rows.tolist()])
+        return self._view()
 
-    def check_clip(self, frames: Tensor, c2w: Tensor) -> None:
+    def _view(self) -> Chunk:
+        """Return the newest frame of every env."""
+        now = {name: part[:, None] for name, part in self.present.items()}
+        return Chunk(self._state.screen.frames[:, None].clone(), now)
+
+    def check_clip(self, frames: Tensor, track: Signals) -> None:
         """Refuse clips that ``resume`` cannot go on from."""
-        chunk, count = self.spec.chunk_latents, c2w.shape[1]
-        rest = (count - (0 if self.spec.start_in_chunk else 1)) % chunk
+        chunk, start_in_chunk = self.spec.chunk_latents, self.spec.start_in_chunk
+        count = next(iter(track.values())).shape[1] if track else 1
+        rest = (count - (0 if start_in_chunk else 1)) % chunk
         if (rest and count > 1) or frames.shape[1] != frames_of(count):
-            first = frames_of(chunk) if self.spec.start_in_chunk else 1
+            first = frames_of(chunk) if start_in_chunk else 1
             raise ValueError(
                 f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {FRAMES_PER_LATENT * chunk} N "
                 f"frames and one pose for every {FRAMES_PER_LATENT} of them, from the first"
             )
 
     @stateful
-    def _begin(self, rows: Tensor, frames: Tensor, c2w: Tensor, seeds: list[int]) -> None:
+    def _begin(self, rows: Tensor, frames: Tensor, track: Signals, seeds: list[int]) -> None:
         vae = self.world.vae
         pixels = to_pixels(frames).to(self.device, vae.dtype)
         latents = torch.cat([vae.encode(row[None]) for row in pixels])  # one by one: equal in any batch
         self._state.screen.frames[rows] = frames[:, -1]
-        self.begin(rows, latents, c2w[:, 0], seeds, path=c2w[:, 1:], frames=frames)
+        self.begin(rows, latents, track or self.spec.still(len(rows)), seeds, frames=frames)
 
-    @stateful
     def begin(
         self,
         rows: Tensor,  # (R,) int64
         latents: Tensor,  # (R, F, C, h, w): the start view's latent, none (the model invents it), or a clip's
-        c2w: Tensor,  # (R, 4, 4) where the episode begins
+        track: Signals,  # each (R, F, ...), or (R, 1, ...) where there are no latents: see ``WorldSpec.complete``
         seeds: list[int],
         *,
-        path: Tensor | None = None,  # (R, F - 1, 4, 4): the further poses of a clip
         noise: Tensor | None = None,  # (R, horizon, C, h, w) instead of drawing it, until any row begins anew
         frames: Tensor | None = None,  # (R, 4 F - 3, H, W, 3) uint8: what was encoded; decoded if it is needed
     ) -> None:
         """Begin episodes from encoded start views or clips."""
-        state, horizon = self._state, self.sampler.noise_horizon
         if not latents.shape[1] and not self.spec.start_in_chunk:
             raise ValueError(f"world {self.world.config.name!r} invents no start view; pass one")
-        state.begin(rows, c2w, seeds)
-        whole = c2w[:, None] if path is None else torch.cat([c2w[:, None], path], 1)
-        still = torch.zeros(len(rows), 1, 2, dtype=torch.long)
-        labels = keys_to_label(torch.cat([still, self.spec.keys_along(whole)], 1))
-        whole, labels = whole[:, : latents.shape[1]], labels[:, : latents.shape[1]]
-        text = state.text_batch(rows.tolist())
-        self.history.begin(rows, latents, whole, labels, K=self.K, text=text)
-        if noise is not None:
-            state.set_noise(rows, noise)
-        elif horizon:
-            state.draw_ahead(rows, self.world.latent_shape, horizon)
-        else:
-            state.noise = None
-        if self._shows and latents.shape[1]:
-            decoded = state.screen.begin(rows, latents)
-            shown = (decoded if frames is None else frames)[:, ::FRAMES_PER_LATENT]
-            self.history.show(rows, shown, given=frames is not None)
+        self._stepper.begin(rows, latents, self.spec.complete(track), seeds, noise=noise, frames=frames)
 
     @stateful
     def set_prompt(
@@ -229,117 +225,83 @@ class Engine:
             ValueError: if the world has no text, or the prompt cannot be encoded.
         """
         if isinstance(prompt, str):
-            prompt = self.world.require_prompts()(prompt)
+            prompt = self.encode_prompt(prompt)
         chosen = list(range(self.num_envs) if rows is None else rows)
         self._state.describe(chosen, prompt.to(self.device))
         self._state.stale |= set(chosen)
 
-    def step(self, actions: Actions) -> Chunk:
-        """Generate the next chunk of every env and decode it."""
-        spec, length = self.spec, self._state.bank.length.clone()
-        frames, first = list(self.stream(actions)), self._first(length)
-        n_frames = torch.full((self.num_envs,), spec.chunk_frames)
-        n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
-        c2w = self._placed(actions, first).c2w
-        if not self.decode:
-            return Chunk(self._state.screen.frames[:, None].clone(), c2w)
-        return Chunk(torch.cat(frames, 1), c2w, n_frames=n_frames)
+    def step(self, commands: Signals, rows: Sequence[int] | None = None) -> Chunk:
+        """Generate the next chunk of some envs, by default all, and decode it.
 
-    @stateful
-    def stream(self, actions: Actions) -> Iterator[Tensor]:
-        """Generate the next chunk and yield its frames as they are decoded, (B, 4, H, W, 3) uint8 per latent.
+        Args:
+            commands: what ``spec.takes`` declares, each (R, F, ...), one row for each of ``rows``.
+            rows: envs that advance; the others stay as they are, to the last bit.
+
+        Raises:
+            ValueError: on commands that the world does not take, or rows that do not exist; then nothing has changed.
+        """
+        index, track = self._rows(rows), self._commands(commands, rows)
+        spec, length = self.spec, self._state.bank.length[index]
+        frames, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
+        n_frames = torch.full((len(index),), spec.chunk_frames)
+        n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
+        placed = self._stepper.placed(track, index, first)
+        given = {name: placed[name] for name in spec.gives if name in placed}
+        if not self.decode:
+            return Chunk(self._state.screen.frames[index, None], given)
+        return Chunk(torch.cat(frames, 1), given, n_frames)
+
+    def _rows(self, rows: Sequence[int] | None) -> Tensor:
+        """Return the envs that advance, (R,) int64."""
+        if rows is None:
+            return torch.arange(self.num_envs)
+        self.check_rows(rows)
+        if len(rows) < self.num_envs and self._state.window is not None:
+            raise ValueError("rows of a rolling window advance together; leave rows out")
+        return torch.tensor(list(rows), dtype=torch.long)
+
+    def _commands(self, commands: Signals, rows: Sequence[int] | None) -> Track:
+        """Check commands, each (R, F, ...), and give them the types that memory has."""
+        count = self.num_envs if rows is None else len(rows)
+        check_signals(commands, self.spec.takes, what="commands", lead=(count, self.spec.chunk_latents))
+        return Track({name: commands[name].to(getattr(torch, s.dtype)) for name, s in self.spec.takes.items()})
+
+    def stream(self, commands: Signals) -> Iterator[Tensor]:
+        """Generate every env's next chunk and yield its frames as they are decoded, (B, 4, H, W, 3) uint8 per latent.
 
         The iterator must be exhausted before the next call. Where a first chunk contains the start view, that view
         fills the four frames of its latent.
         """
-        length = self._state.bank.length.clone()
-        first, latents = self._first(length), self._generate(actions)
-        if not self._shows:
-            return
-        for i, latent in enumerate(latents.split(1, dim=1)):
-            starting = first & (i == 0)
-            frames = self._state.screen.show(latent, begun=~starting, invented=starting & (length == 0))
-            yield frames
-        self.history.show(torch.arange(self.num_envs), frames[:, -1:])
+        return self._stepper.stream(self._commands(commands, None), self._rows(None))
 
-    def _first(self, length: Tensor) -> Tensor:
-        """Tell which rows come to their first chunk and have the start view in it; (B,) bool."""
-        return (length <= 1) & self.spec.start_in_chunk
-
-    def _placed(self, actions: Actions, first: Tensor) -> Actions:
-        """Put the start pose in front of first chunks that contain it; their last command is dropped."""
-        if not first.any():
-            return actions
-        state, rows = self._state, first[:, None, None]
-        still = torch.zeros_like(actions.keys[:, :1])
-        late_keys = torch.cat([still, actions.keys[:, :-1]], 1)
-        late_c2w = torch.cat([state.origin[:, None], actions.c2w[:, :-1]], 1)
-        return Actions(torch.where(rows, late_keys, actions.keys), torch.where(rows[..., None], late_c2w, actions.c2w))
-
-    def generate(self, actions: Actions) -> Tensor:
+    def generate(self, commands: Signals) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w); decoded only if memory is rendered."""
         if self.history.renderer is None:
-            return self._generate(actions)
-        for _ in self.stream(actions):
+            return self._stepper.generate(self._commands(commands, None), self._rows(None))
+        for _ in self.stream(commands):
             pass
         return self.newest_latents()
 
-    @stateful
-    def _generate(self, actions: Actions) -> Tensor:
-        """Generate and remember the next chunk's latents, (B, F, C, h, w)."""
-        state, window = self._state, self._state.window
-        first = self._first(state.bank.length)
-        given = first & (state.bank.length > 0)
-        placed = self._placed(actions, first)
-        labels = keys_to_label(placed.keys)
-        for row in sorted(state.stale):
-            self.history.recache(row, K=self.K, text=state.text_batch([row]))
-        state.stale.clear()
-        path = (placed.c2w, labels) if window is None else window.look_ahead(state.bank, placed.c2w, labels)
-        staged = self.history.stage(*path, K=self.K, text=state.text_batch(), seeds=state.seeds, hidden=first)
-        size = placed.keys.shape[0] * placed.keys.shape[1] * self.world.dit.latent_size(self.world.latent_shape)
-        with threads_for(size, enough=THREADS_FROM, device=self.device):
-            if window is None:
-                latents, recorded = self._denoise(staged, first, given)
-            else:
-                prepared = self.history.encode(staged)
-                latents = window.advance(prepared, self._draw)
-                recorded = prepared.record(latents) if self.history.records else None
-        for rows, new in ((given, slice(1, None)), (~given, slice(None))):
-            index = rows.nonzero()[:, 0]
-            state.bank.append(index, latents[index.to(self.device), new], placed.c2w[index, new], labels[index, new])
-        self.history.record(torch.arange(self.num_envs), recorded, placed.c2w)
-        return latents
+    def observe(
+        self,
+        frames: Tensor,  # (R, T, H, W, 3) uint8: a real chunk
+        commands: Signals,  # each (R, F, ...)
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        """Remember what really happened as the next chunk of some envs, in place of ``step``, which imagines it.
 
-    def _denoise(self, staged: Staged, first: Tensor, given: Tensor) -> tuple[Tensor, KeysValues | None]:
-        """Denoise one chunk by itself; ``given`` rows (B,) have their start view in it."""
-        state, chunk = self._state, self.spec.chunk_latents
-        noise = state.take_noise(state.bank.length.masked_fill(first, 0), (chunk, *self.world.latent_shape)).to(
-            self.device
-        )
-        known = None
-        if given.any():
-            mask = given[:, None] & (torch.arange(chunk) == 0)
-            known = Known(mask.to(self.device), state.bank.latents[:, :1].expand(-1, chunk, -1, -1, -1).to(self.device))
-        every, fresh = torch.ones_like(first), self.sampler.num_steps - 1 if self.sampler.stochastic else 0
-        later = [self._draw(every, 1) for _ in range(fresh)]
-        made: tuple[Tensor, KeysValues | None] = self._call(
-            self._chunk, staged, noise, later, known, key=self.history.address
-        )
-        return made
+        Its latents are encoded behind what the last ones show, as the VAE looks back.
 
-    def _chunk(
-        self, staged: Staged, noise: Tensor, later: list[Tensor], known: Known | None
-    ) -> tuple[Tensor, KeysValues | None]:
-        """Encode, denoise and record: latents (B, F, C, h, w), and their keys and values if the memory keeps them."""
-        prepared = self.history.encode(staged)
-        latents = generate_chunk(prepared, noise, self.sampler, known=known, renoise=iter(later).__next__)
-        return latents, prepared.record(latents) if self.history.records else None
-
-    def _draw(self, rows: Tensor, num_chunks: int) -> Tensor:
-        """Draw noise for masked rows (B,), (B, chunks F, C, h, w); zeros elsewhere."""
-        shape = (num_chunks * self.spec.chunk_latents, *self.world.latent_shape)
-        return self._state.draw(rows, shape).to(self.device)
+        Raises:
+            ValueError: on frames that are no chunk of this world, or where the start view belongs to the first chunk.
+        """
+        index, track, spec = self._rows(rows), self._commands(commands, rows), self.spec
+        wanted = (len(index), spec.chunk_frames, spec.height, spec.width, 3)
+        if tuple(frames.shape) != wanted or frames.dtype != torch.uint8:
+            raise ValueError(f"frames are {frames.dtype} {tuple(frames.shape)}, a chunk is uint8 {wanted}")
+        if self._stepper.first(self._state.bank.length[index]).any():
+            raise ValueError("this world has its start view in its first chunk; begin with a clip, by resume")
+        self._stepper.observe(frames, track, index)
 
     def newest_latents(self) -> Tensor:
         """Return the latents of the newest chunk, (B, F, C, h, w) float32; after a reset latent 0, repeated."""
@@ -356,8 +318,8 @@ class Engine:
         if c2w.shape[1] % chunk:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
         for poses in c2w.split(chunk, 1):
-            parts.append(self.step(Actions(self.path_keys(poses), poses)))
-        return Chunk(torch.cat([p.frames for p in parts], 1), c2w)
+            parts.append(self.step(Track(keys=self.path_keys(poses), c2w=poses)))
+        return Chunk(torch.cat([p.frames for p in parts], 1), {"c2w": c2w})
 
     def path_keys(
         self,
@@ -413,3 +375,8 @@ class Engine:
         """Refuse rows that do not exist or are named twice."""
         if len(set(rows)) != len(rows) or any(not 0 <= row < self.num_envs for row in rows):
             raise ValueError(f"rows {list(rows)} must be different ones of 0..{self.num_envs - 1}")
+
+
+def _masked(num_envs: int, mask: Tensor | None) -> Tensor:
+    """Return the rows of a mask (B,) bool, by default all."""
+    return torch.arange(num_envs) if mask is None else mask.nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""What B episodes remember, behind one interface for every memory policy.
+"""What B episodes remember, behind one interface for every memory policy: ``stage``, ``encode``, ``record``.
 
 ``worldplay`` and its comparisons encode the selected latents anew for each chunk. ``worldscape`` records the keys and
 values of each clean chunk once, against the context it was made in, and only places them afterwards.
@@ -12,40 +12,63 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
-from ..memory.select import Query, Selection, select
+from ..memory.select import BY_POSE, Policy, Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
 from ..models.paged_cache import PagedCache
 from ..models.types import KeysValues, TextCache
 from ..world.world import World
 from .render import Renderer
-from .rollout import Prepared, Rendered, Staged, encode, new_cache, new_pool, prepare, stage
+from .rollout import Prepared, Staged, encode, new_cache, new_pool, prepare, stage
 
 Edit = Callable[[Context], Context]
 
 
 class History:
-    """Latents, poses and labels of B episodes, and their keys and values where the policy keeps them."""
+    """Latents of B episodes and what led to them, and their keys and values where the policy keeps them.
 
-    def __init__(self, world: World, spec: WorldSpec, config: MemoryConfig, num_envs: int) -> None:
-        self.dit, self.unit, self.latent_shape = world.dit, spec.unit, world.latent_shape
+    Raises:
+        ValueError: for a policy that asks where the camera was, in a world without one.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        spec: WorldSpec,
+        config: MemoryConfig,
+        num_envs: int,
+        *,
+        choose: Policy | None = None,  # instead of the policy that ``config`` names
+    ) -> None:
+        if config.policy in BY_POSE and choose is None and not spec.has_camera:
+            raise ValueError(
+                f"memory policy {config.policy!r} asks where the camera was, and this world takes "
+                f"{', '.join(spec.takes) or 'nothing'}; choose recent, none or random, or pass a policy of your own"
+            )
+        self.dit, self.spec, self.unit, self.latent_shape = world.dit, spec, spec.unit, world.latent_shape
+        self.choose: Policy = select if choose is None else choose
         self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
         self.device = world.vae.latent_mean.device
         self.renderer = Renderer(world, spec, self.config) if world.renders(config) else None
         size = (spec.height, spec.width) if self.renderer is not None else None
-        self.bank = MemoryBank.empty(num_envs, world.latent_shape, max_bytes=config.bank_bytes, frame_size=size,
-                                      every=spec.chunk_latents)  # fmt: skip
+        self.bank = MemoryBank.empty(
+            world.latent_shape,
+            spec.still(num_envs),
+            max_bytes=config.bank_bytes,
+            frame_size=size,
+            every=spec.chunk_latents,
+        )
         self.store: WorldScapeMemory | None = None
-        if config.policy == "worldscape":
+        if config.policy == "worldscape" and choose is None:
             pool = new_pool(world.dit, world.latent_shape, self.device)
             self.store = WorldScapeMemory(self.config, self.layout, num_envs, pool=pool)
             self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
-        self.sources: Tensor | None = None  # (B, sources): latents whose views were rendered into it
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
@@ -60,11 +83,12 @@ class History:
         retrieved, score = torch.full((batch, keep), -1), torch.zeros(batch, keep, dtype=torch.float64)
         if self.selection is not None:
             entries = self.layout.entry_of(self.selection.index)
-            found = self.selection.retrieved.shape[1]
-            retrieved[:, :found], score[:, :found] = self.selection.retrieved, self.selection.score
+            count = self.selection.retrieved.shape[1]
+            retrieved[:, :count], score[:, :count] = self.selection.retrieved, self.selection.score
         middle = self.layout.members(retrieved)[..., self.layout.chunk_latents // 2]
-        c2w = self.bank.c2w[torch.arange(batch)[:, None], middle.clamp(min=0)]
-        return {"entries": entries, "retrieved": retrieved, "score": score, "retrieved_c2w": c2w}
+        found = self.bank.track.at((torch.arange(batch)[:, None], middle.clamp(min=0)))
+        stored = {f"retrieved_{name}": found[name] for name in ("c2w",) if name in found}
+        return {"entries": entries, "retrieved": retrieved, "score": score, **stored}
 
     @property
     def slots(self) -> int:
@@ -73,35 +97,34 @@ class History:
 
     def stage(
         self,
-        c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk, or of a window of chunks
-        labels: Tensor,  # (B, F)
+        rows: Tensor,  # (R,) int64
+        track: Track,  # each (R, F, ...), of the coming chunk or of a window of chunks
         *,
         K: Tensor,  # (3, 3) normalised
         text: TextCache | None = None,
         seeds: Sequence[int] = (),
-        hidden: Tensor | None = None,  # (B,) bool: rows whose lone start view is no context
+        hidden: Tensor | None = None,  # (R,) bool: rows whose lone start view is no context
     ) -> Staged:
-        """Choose the context of every row's coming chunk or window."""
+        """Choose the context of these rows' coming chunk or window."""
+        bank = self.bank.rows(rows)
         if self.store is not None:
-            context, self.selection = self._recorded(self.store, torch.arange(len(c2w)), c2w)
+            context, chosen = self._recorded(self.store, rows, track["c2w"])
         else:
-            bank = self.bank if hidden is None else self.bank.with_length(self.bank.length.masked_fill(hidden, 0))
-            given = None if self.oracle is None else self.oracle(bank.length)
-            self.selection = select(bank, Query(c2w, seeds, self.points, given), self.config, self.layout)
-            first = None if self.config.reframe else bank.length
-            context = gather(bank, self.selection.index, self.layout, first=first)
+            past = bank if hidden is None else bank.with_length(bank.length.masked_fill(hidden, 0))
+            given = None if self.oracle is None else self.oracle(past.length)
+            chosen = self.choose(past, Query(track, seeds, self.points, given), self.config, self.layout)
+            first = None if self.config.reframe else past.length
+            context = gather(self.bank, chosen.index, self.layout, rows=rows, first=first)
+        self.selection = chosen if self.selection is None else self.selection.with_rows(rows, chosen)
         if self.edit is not None:
             context = self.edit(context)
         if self._cache is None:
-            self._cache = self._new_cache(*c2w.shape[:2])
-        staged = stage(self.dit, context, c2w=c2w, labels=labels, K=K, unit=self.unit, text=text)
-        return staged if self.renderer is None else replace(staged, rendered=self._rendered(self.renderer, c2w))
-
-    def _rendered(self, renderer: Renderer, c2w: Tensor) -> Rendered:
-        """Render what comes from views of the latents just selected."""
-        assert self.selection is not None
-        self.sources = renderer.sources(self.bank, self.selection.index, c2w)
-        return renderer(self.bank, self.sources, c2w)
+            self._cache = self._new_cache(len(self.bank.length), track.num_latents)
+        staged = stage(self.dit, context, track=track, K=K, unit=self.unit, text=text)
+        if self.renderer is None:
+            return staged
+        sources = self.renderer.sources(bank, chosen.index, track["c2w"])
+        return replace(staged, rendered=self.renderer(bank, sources, track["c2w"]))
 
     def show(
         self,
@@ -121,7 +144,7 @@ class History:
             self.bank.given[rows] = self.bank.length[rows]
 
     def encode(self, staged: Staged) -> Prepared:
-        """Encode the context of every row into the cache that all chunks share."""
+        """Encode the context of the rows that were staged into the cache that all chunks share."""
         assert self._cache is not None
         return encode(self.dit, staged, self._cache, size=self.latent_shape[1:])
 
@@ -140,42 +163,41 @@ class History:
         self,
         rows: Tensor,  # (R,) int64
         recorded: KeysValues | None,  # each (L, R, F, S, N, head_dim), of the whole chunk that was staged
-        c2w: Tensor,  # (R, F, 4, 4)
+        track: Track,  # each (R, F, ...)
     ) -> None:
         """Keep the keys and values of a clean chunk, if the policy does."""
         if self.store is not None:
             assert self.store.pool is not None
             assert recorded is not None
-            self.store.add(rows, c2w, self.store.pool.store(*recorded))
+            self.store.add(rows, track["c2w"], self.store.pool.store(*recorded))
 
     def begin(
         self,
         rows: Tensor,  # (R,) int64
         latents: Tensor,  # (R, F, C, h, w): the start view, or a whole clip; F = 0 begins with nothing
-        c2w: Tensor,  # (R, F, 4, 4)
-        labels: Tensor,  # (R, F)
+        track: Track,  # each (R, F, ...)
         *,
         K: Tensor,
         text: TextCache | None = None,
     ) -> None:
         """Forget these rows and remember this instead."""
         self.bank.clear(rows)
-        self.bank.append(rows, latents, c2w, labels)
+        self.bank.append(rows, latents, track)
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         if self.store is None:
             return
         self.store.clear(rows)
         for part in self.layout.parts(latents.shape[1]):
-            context, _ = self._recorded(self.store, rows, c2w[:, part])
-            prepared = self._prepare(context, c2w[:, part], labels[:, part], K, text)
-            self.record(rows, prepared.record(latents[:, part].to(self.device)), c2w[:, part])
+            context, _ = self._recorded(self.store, rows, track["c2w"][:, part])
+            prepared = self._prepare(context, track.part(part), K, text)
+            self.record(rows, prepared.record(latents[:, part].to(self.device)), track.part(part))
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:
         """Copy what some rows remember as a dictionary of tensors, each with a leading row axis."""
         longest = int(self.bank.length[rows].max())
-        latents, c2w, labels = (part[rows, :longest] for part in self.bank.parts())
-        tensors = {"latents": latents, "c2w": c2w, "labels": labels, "length": self.bank.length[rows]}
+        tensors = {"latents": self.bank.latents[rows, :longest], "length": self.bank.length[rows]}
+        tensors |= {f"track.{name}": part[rows, :longest] for name, part in self.bank.track.items()}
         if self.renderer is not None:
             used = self.bank.slots_of(longest)
             tensors |= {f"views.{name}": part[rows, :used] for name, part in self.bank.views().items()}
@@ -195,7 +217,8 @@ class History:
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
         """Remember in these rows what ``clone`` copied."""
         self.bank.clear(rows)
-        self.bank.append(rows, tensors["latents"], tensors["c2w"], tensors["labels"])
+        track = Track({name: tensors[f"track.{name}"] for name in self.bank.track})
+        self.bank.append(rows, tensors["latents"], track)
         if self.renderer is not None:
             views = tensors["views.frames"], tensors["views.depth"]
             self.bank.show(rows, (self.bank.every * torch.arange(views[0].shape[1])).expand(len(rows), -1), *views)
@@ -238,11 +261,11 @@ class History:
         for entry in self.store.entry[row, : int(self.store.count[row])]:
             index = self.layout.members(entry)
             index = index[index >= 0][None]
-            latents, c2w, labels = (t[where[:, None], index] for t in self.bank.parts())
-            context, _ = self._recorded(scratch, only, c2w, bank_rows=where)
-            recorded = self._prepare(context, c2w, labels, K, text).record(latents.to(self.device))
+            latents, track = self.bank.latents[where[:, None], index], self.bank.track.at((where[:, None], index))
+            context, _ = self._recorded(scratch, only, track["c2w"], bank_rows=where)
+            recorded = self._prepare(context, track, K, text).record(latents.to(self.device))
             scratch.made[0] = entry
-            scratch.add(only, c2w, pool.store(*recorded))
+            scratch.add(only, track["c2w"], pool.store(*recorded))
         self.store.take(where, scratch, only)
         scratch.clear(only)
         self.store.made[row], self.store.radius[row] = made, radius
@@ -250,7 +273,7 @@ class History:
     def _recorded(
         self, store: WorldScapeMemory, rows: Tensor, c2w: Tensor, *, bank_rows: Tensor | None = None
     ) -> tuple[Context, Selection]:
-        """Read a store's rows; poses and labels come from the bank."""
+        """Read a store's rows; what led to their latents comes from the bank."""
         assert store.pool is not None
         reading = store.read(rows, c2w)
         known = gather(self.bank, reading.index, self.layout, rows=rows if bank_rows is None else bank_rows)
@@ -267,7 +290,5 @@ class History:
         assert self.store.pool is not None
         return PagedCache(self.store.pool, batch=batch, num_slots=0, num_latents=num_latents)
 
-    def _prepare(self, context: Context, c2w: Tensor, labels: Tensor, K: Tensor, text: TextCache | None) -> Prepared:
-        return prepare(
-            self.dit, context, c2w=c2w, labels=labels, latent_shape=self.latent_shape, K=K, unit=self.unit, text=text
-        )
+    def _prepare(self, context: Context, track: Track, K: Tensor, text: TextCache | None) -> Prepared:
+        return prepare(self.dit, context, track=track, latent_shape=self.latent_shape, K=K, unit=self.unit, text=text)

@@ -12,6 +12,7 @@ from worldenv_kernels import Reframing
 
 from ..diffusion.sampler import sample_chunk
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig
+from ..dynamics.signals import Track
 from ..memory.context import Context, chunk_mask, condition, context_mask
 from ..models.dit import WorldDiT
 from ..models.kv_cache import Cache, GradientCache, KVCache, PagePool, PageTable
@@ -130,16 +131,15 @@ def stage(
     dit: WorldDiT,
     context: Context,
     *,
-    c2w: Tensor,  # (B, F, 4, 4) commanded, of the chunk or of a window of chunks
-    labels: Tensor,  # (B, F)
+    track: Track,  # each (B, F, ...) commanded, of the chunk or of a window of chunks
     K: Tensor,  # (3, 3) normalised
     unit: float,
     text: TextCache | None = None,
 ) -> Staged:
     """Condition a context and the latents to come, and bring them to the network's device."""
-    device, num_slots, num_latents = dit.patch_embedding.weight.device, context.entry.shape[1], c2w.shape[1]
+    device, num_slots, num_latents = dit.patch_embedding.weight.device, context.entry.shape[1], track.num_latents
     exact = dit.config.numerics == "reference"
-    whole = condition(context, c2w, labels, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
+    whole = condition(context, track, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
     recorded, anew = context.recorded, context.recorded is None
     if isinstance(recorded, PageTable):
         recorded = replace(recorded, pages=recorded.pages.to(device))
@@ -181,8 +181,7 @@ def prepare(
     dit: WorldDiT,
     context: Context,
     *,
-    c2w: Tensor,  # (B, F, 4, 4) commanded, of the chunk or of a window of chunks
-    labels: Tensor,  # (B, F)
+    track: Track,  # each (B, F, ...) commanded, of the chunk or of a window of chunks
     latent_shape: tuple[int, int, int],
     K: Tensor,  # (3, 3) normalised
     unit: float,
@@ -194,10 +193,10 @@ def prepare(
 
     Without a cache one is made, where gradients are enabled one that lets them flow.
     """
-    staged = stage(dit, context, c2w=c2w, labels=labels, K=K, unit=unit, text=text)
+    staged = stage(dit, context, track=track, K=K, unit=unit, text=text)
     staged = replace(staged, rendered=rendered)
     if cache is None:
-        shape = (len(c2w), staged.mask.shape[2], *latent_shape)
+        shape = (len(staged.mask), staged.mask.shape[2], *latent_shape)
         cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, staged.mask.device)
     return encode(dit, staged, cache, size=latent_shape[1:])
 
@@ -264,4 +263,4 @@ def new_pool(dit: WorldDiT, latent_shape: tuple[int, int, int], device: torch.de
 
 def to_device(cond: Conditioning, device: torch.device) -> Conditioning:
     """Move conditioning to a device."""
-    return Conditioning(*(getattr(cond, name).to(device) for name in cond.__dataclass_fields__))
+    return cond.map(lambda part: part.to(device))

@@ -39,15 +39,19 @@ class Screen:
 
     def show(
         self,
-        latent: Tensor,  # (B, 1, C, h, w)
+        rows: Tensor,  # (R,) int64
+        latent: Tensor,  # (R, 1, C, h, w)
         *,
-        begun: Tensor,  # (B,) bool: rows that go on; the others have their start view in this latent
-        invented: Tensor,  # (B,) bool: rows of those whose start view the model has just made
+        begun: Tensor,  # (R,) bool: rows that go on; the others have their start view in this latent
+        invented: Tensor,  # (R,) bool: rows of those whose start view the model has just made
     ) -> Tensor:
-        """Decode the next latent of every row, (B, 4, H, W, 3) uint8; a start view fills its four frames."""
-        with threads_for(self.frames[..., 0].numel(), enough=THREADS_FROM, device=self.device):
-            frames = self._show_all(latent) if begun.all() else self._show_some(latent, begun, invented)
-        self.frames = frames[:, -1].clone()
+        """Decode the next latent of these rows, (R, 4, H, W, 3) uint8; a start view fills its four frames."""
+        every = len(rows) == len(self.frames) and bool(begun.all())
+        with threads_for(len(rows) * self.frames[0, ..., 0].numel(), enough=THREADS_FROM, device=self.device):
+            frames = self._show_all(latent) if every else self._show_some(rows, latent, begun, invented)
+        newest = self.frames.clone()  # what was handed out is never written again
+        newest[rows] = frames[:, -1]
+        self.frames = newest
         return frames
 
     def _show_all(self, latent: Tensor) -> Tensor:
@@ -58,16 +62,15 @@ class Screen:
         shown: Tensor = frames.cpu()
         return shown
 
-    def _show_some(self, latent: Tensor, begun: Tensor, invented: Tensor) -> Tensor:
-        frames = self.frames[:, None].repeat(1, FRAMES_PER_LATENT, 1, 1, 1)
-        for rows, cache in ((begun, self.past), (invented, VAECache())):
-            index = rows.nonzero()[:, 0]
+    def _show_some(self, rows: Tensor, latent: Tensor, begun: Tensor, invented: Tensor) -> Tensor:
+        frames = self.frames[rows, None].repeat(1, FRAMES_PER_LATENT, 1, 1, 1)
+        for chosen, cache in ((begun, self.past), (invented, VAECache())):
+            index = chosen.nonzero()[:, 0]
             if len(index):
-                where = index.to(self.device)
-                part = cache.select(where) if cache.tensors else cache
-                made = to_frames(self.codec.decode(latent[where], part)).cpu()
+                part = cache.select(rows[index].to(self.device)) if cache.tensors else cache
+                made = to_frames(self.codec.decode(latent[index.to(self.device)], part)).cpu()
                 frames[index] = made.expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
-                self._write(index, part)
+                self._write(rows[index], part)
         return frames
 
     def _decode(self, latent: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base.rng import RowGenerators, derive_seed
+from ..dynamics.signals import Track
 from ..memory.bank import MemoryBank
 from ..models.types import TextCache
 from .history import History
@@ -24,7 +25,7 @@ class EngineState:
     screen: Screen
     generators: RowGenerators
     seeds: list[int]
-    origin: Tensor  # (B, 4, 4) float64: where the episode began
+    origin: Track  # each (B, ...): the moment when the episode began
     noise: Tensor | None = None  # (B, horizon, C, h, w), where noise is drawn ahead
     window: RollingWindow | None = None  # chunks on their way, where several are denoised together
     prompts: list[Tensor | None] = field(default_factory=list)  # (1, L, text_dim) embedding of each env's prompt
@@ -39,7 +40,7 @@ class EngineState:
             screen=screen,
             generators=RowGenerators(num_envs),
             seeds=[0] * num_envs,
-            origin=torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1),
+            origin=history.bank.newest(),
             prompts=[None] * num_envs,
             text=[None] * num_envs,
         )
@@ -51,23 +52,23 @@ class EngineState:
 
     @property
     def bank(self) -> MemoryBank:
-        """Latents, poses and labels of every episode."""
+        """Latents of every episode, and what led to them."""
         return self.history.bank
 
     @property
-    def c2w(self) -> Tensor:
-        """Current pose of each env, (B, 4, 4) float64."""
-        newest = self.bank.c2w[torch.arange(self.num_envs), (self.bank.length - 1).clamp(min=0)]
-        return torch.where((self.bank.length > 0)[:, None, None], newest, self.origin)
+    def present(self) -> Track:
+        """What led to every env's newest latent, or the moment when it began; each (B, ...)."""
+        return self.bank.newest().where(self.bank.length > 0, self.origin)
 
     def begin(
         self,
         rows: Tensor,  # (R,) int64
-        origin: Tensor,  # (R, 4, 4)
+        origin: Track,  # each (R, ...)
         seeds: Sequence[int],
     ) -> None:
         """Begin episodes in these rows: where, and with which random numbers."""
-        self.origin[rows] = origin
+        for name, part in self.origin.items():
+            part[rows] = origin[name]
         self.stale -= set(rows.tolist())
         if self.window is not None:
             self.window.drop(rows)
@@ -93,12 +94,13 @@ class EngineState:
 
     def take_noise(
         self,
-        at: Tensor,  # (B,) int64: index of the chunk's first latent
+        rows: Tensor,  # (R,) int64
+        at: Tensor,  # (R,) int64: index of the chunk's first latent
         shape: tuple[int, int, int, int],  # (F, C, h, w)
     ) -> Tensor:
-        """Return the noise of a chunk, (B, F, C, h, w): drawn ahead as far as that goes, else from each generator."""
+        """Return the noise of a chunk, (R, F, C, h, w): drawn ahead as far as that goes, else from each generator."""
         parts = []
-        for row, start in enumerate(at.tolist()):
+        for row, start in zip(rows.tolist(), at.tolist(), strict=True):
             ahead = self.noise is not None and start + shape[0] <= self.noise.shape[1]
             drawn = self.noise[row, start : start + shape[0]] if ahead and self.noise is not None else None
             parts.append(self.generators.normal([row], shape)[0] if drawn is None else drawn)
@@ -145,14 +147,13 @@ class EngineState:
         a, b = torch.tensor(list(source)), torch.tensor(list(rows))
         self.history.fork(a, b)
         self.screen.fork(a, b)
-        for tensor in (self.origin, *([] if self.noise is None else [self.noise])):
+        for tensor in (*self.origin.values(), *([] if self.noise is None else [self.noise])):
             tensor[b] = tensor[a]
         if self.window is not None:
             self.window.fork(a, b)
         for i, (trunk, fork) in enumerate(zip(source, rows, strict=True)):
-            self.seeds[fork], self.prompts[fork], self.text[fork] = (
-                self.seeds[trunk], self.prompts[trunk], self.text[trunk]
-            )  # fmt: skip
+            self.seeds[fork], self.prompts[fork] = self.seeds[trunk], self.prompts[trunk]
+            self.text[fork] = self.text[trunk]
             self.generators.restore(fork, self.generators.state(trunk))
             self.stale = (self.stale - {fork}) | ({fork} if trunk in self.stale else set())
             if reseed is not None:
@@ -171,7 +172,7 @@ class EngineState:
             | {
                 "seeds": torch.tensor([self.seeds[r] for r in rows], dtype=torch.long),
                 "generators": torch.stack([self.generators.state(r) for r in rows]),
-                "origin": self.origin[index],
+                **{f"origin.{name}": part[index] for name, part in self.origin.items()},
                 "stale": torch.tensor([r in self.stale for r in rows]),
             }
         )
@@ -193,7 +194,8 @@ class EngineState:
             self.seeds[row] = int(tensors["seeds"][i])
             self.stale = (self.stale - {row}) | ({row} if bool(tensors["stale"][i]) else set())
             self.generators.restore(row, tensors["generators"][i])
-        self.origin[index] = tensors["origin"]
+        for name, part in self.origin.items():
+            part[index] = tensors[f"origin.{name}"]
         self.screen.restore(index, tensors)
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..diffusion.sampler import roll_window
 from ..diffusion.schedule import SamplerConfig
+from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import chain, relative
 from ..memory.bank import MemoryBank
@@ -28,14 +29,20 @@ Draw = Callable[[Tensor, int], Tensor]
 
 
 def hold_action(
-    path: Tensor,  # (B, 1 + F, 4, 4), F >= 1
-    labels: Tensor,  # (B, F)
+    track: Track,  # each (B, 1 + F, ...), F >= 1, the latent before them first
     num_latents: int,
-) -> tuple[Tensor, Tensor]:
-    """Let the last latent's keys and motion go on: poses and labels of the path's F latents and of as many more."""
-    motion = relative(path[:, -2], path[:, -1])[:, None].expand(-1, num_latents, -1, -1)
-    later, same = chain(path[:, -1], motion)[:, 1:], labels[:, -1:].expand(-1, num_latents)
-    return torch.cat([path[:, 1:], later], 1), torch.cat([labels, same], 1)
+) -> Track:
+    """Let what is commanded of the last latent go on: the track's F latents and as many more, a camera in motion."""
+
+    def held(part: Tensor) -> Tensor:
+        return torch.cat([part[:, 1:], part[:, -1:].expand(-1, num_latents, *part.shape[2:])], 1)
+
+    longer = track.map(held)
+    if "c2w" in track:
+        path = track["c2w"]
+        motion = relative(path[:, -2], path[:, -1])[:, None].expand(-1, num_latents, -1, -1)
+        longer["c2w"] = torch.cat([path[:, 1:], chain(path[:, -1], motion)[:, 1:]], 1)
+    return longer
 
 
 @dataclass
@@ -68,19 +75,20 @@ class RollingWindow:
     def look_ahead(
         self,
         bank: MemoryBank,  # of these episodes
-        c2w: Tensor,  # (B, F, 4, 4) poses of the coming chunk
-        labels: Tensor,  # (B, F)
-    ) -> tuple[Tensor, Tensor]:
-        """Return poses and labels of the whole window, (B, L F): the coming chunk's, then the same action held.
+        track: Track,  # each (B, F, ...), of the coming chunk
+    ) -> Track:
+        """Return the whole window's, each (B, L F, ...): the coming chunk's, then the same action held.
 
         Under ``reset`` rows whose coming chunk is not what was assumed of it begin their windows anew.
         """
-        rows, newest = torch.arange(len(c2w))[:, None], (bank.length[:, None] + torch.tensor([-2, -1])).clamp(min=0)
-        before, said = bank.c2w[rows, newest], bank.labels[rows, newest]
+        newest = (bank.length[:, None] + torch.tensor([-2, -1])).clamp(min=0)
+        before = bank.track.at((torch.arange(len(newest))[:, None], newest))
         if self.sampler.lookahead_policy == "reset":
-            held, same = (part[:, 1:] for part in hold_action(before, said[:, 1:], c2w.shape[1]))
-            self.drop((labels != same).any(1) | ((c2w - held).abs().amax((1, 2, 3)) > TOLERANCE))
-        return hold_action(torch.cat([before[:, 1:], c2w], 1), labels, self.num_latents)
+            assumed = hold_action(before, track.num_latents).part(slice(1, None))
+            for name, part in track.items():
+                other = (part.double() - assumed[name].double()).abs().flatten(1).amax(1)
+                self.drop(other > (TOLERANCE if part.is_floating_point() else 0))
+        return hold_action(Track.join([before.part(slice(1, None)), track]), self.num_latents)
 
     def drop(self, rows: Tensor) -> None:
         """Let rows, (R,) int64 or (B,) bool, begin their windows anew."""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
 from ..base.rng import draw_start
+from ..bodies.base import Body
 from ..dynamics.protocol import (
-    Actions,
     Branchable,
     Dynamics,
     Explained,
@@ -24,11 +24,12 @@ from ..dynamics.protocol import (
     Resumable,
     require,
 )
+from ..dynamics.signals import Signals, Track, wide
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 from ..tasks.base import Start, Task, TaskState
 from ..world.starts import Starts
-from .spaces import action_space, command, observation_space
+from .spaces import given, observation_space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class CoreConfig:
     """What an environment shows and takes."""
 
     action_mode: str = "basic"
+    """A mode of the body."""
     obs_mode: str = "image"
     obs_keys: tuple[str, ...] = ("image", "goal")
     stack: int = 4
@@ -59,8 +61,8 @@ class Transition:
 class EnvCore:
     """Steps B episodes; knows nothing of autoreset."""
 
-    def __init__(self, dynamics: Dynamics, task: Task, episodes: Episodes, config: CoreConfig) -> None:
-        self.dynamics, self.task, self.episodes, self.config = dynamics, task, episodes, config
+    def __init__(self, dynamics: Dynamics, body: Body, task: Task, episodes: Episodes, config: CoreConfig) -> None:
+        self.dynamics, self.body, self.task, self.episodes, self.config = dynamics, body, task, episodes, config
         self.spec: WorldSpec = dynamics.spec
         self.num_envs = dynamics.num_envs
         if config.report_memory:
@@ -68,7 +70,7 @@ class EnvCore:
         if config.prompt and not self._has_text:
             raise ValueError(f"prompt={config.prompt!r}, but this world takes no prompt; leave it out")
         latent_shape = dynamics.latent_shape if isinstance(dynamics, Latent) else None
-        self.action_space: spaces.Space[Any] = action_space(config.action_mode, self.spec.chunk_latents)
+        self.action_space: spaces.Space[Any] = body.space(config.action_mode, self.spec.chunk_latents)
         self.observation_space: spaces.Space[Any] = observation_space(
             config.obs_mode,
             self.spec,
@@ -91,7 +93,7 @@ class EnvCore:
         mask: Tensor,  # (B,) bool
         images: Tensor | None = None,  # (B, H, W, 3) uint8
         prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Tensor] | None = None,  # (B, T, H, W, 3) uint8 and (B, F, 4, 4)
+        clip: tuple[Tensor, Signals] | None = None,  # (B, T, H, W, 3) uint8 and signals, each (B, F, ...)
     ) -> tuple[Any, dict[str, Tensor]]:
         """Begin new episodes in the masked rows; return observation and info of all rows.
 
@@ -102,20 +104,21 @@ class EnvCore:
             wanted = self._prompts(prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
         if images is not None:
-            clip = images[:, None], self.episodes.c2w(seeds, starts)[:, None]
+            where = self.episodes.present(seeds, starts) if self.spec.has_camera else {}
+            clip = images[:, None], {name: part[:, None] for name, part in where.items()}
         if clip is not None:
             chunk = require(self.dynamics, Resumable, "options['clip']").resume(*clip, seeds=seeds, mask=mask)
         else:
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
-        goal = self.episodes.goal(seeds, starts)
-        fresh = self.task.reset(Start(chunk.frames[:, -1], chunk.c2w[:, 0], goal))
+        present = self.dynamics.present
+        fresh = self.task.reset(Start(chunk.frames[:, -1], present, self.episodes.goal(seeds, starts)))
         self.state = {k: _where(mask, v, self.state[k]) if self.state else v for k, v in fresh.items()}
         self.elapsed[mask] = 0
         view = chunk.frames[:, -1:]
         self.frames = self._fresh(mask, view.expand(-1, self.spec.chunk_frames, -1, -1, -1), self.frames)
         self.stacked = self._fresh(mask, view.expand(-1, self.config.stack, -1, -1, -1), self.stacked)
         self._read_latents(mask)
-        return self.observe(), self._info(self.dynamics.c2w, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
+        return self.observe(), self._info(present, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
 
     def set_prompts(self, prompts: Mapping[int, str]) -> None:
         """Describe the worlds of some rows anew, from the next chunk on.
@@ -138,7 +141,7 @@ class EnvCore:
 
     def check_reset(
         self, starts: Sequence[int | None], images: Tensor | None, prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Tensor] | None = None,
+        clip: tuple[Tensor, Signals] | None = None,
     ) -> None:  # fmt: skip
         """Refuse start views that are not there, pictures and prompts where none can be used, before anything changes.
 
@@ -172,11 +175,10 @@ class EnvCore:
         action: Tensor,  # (B, ...) checked by the shell
     ) -> Transition:
         """Advance every env by one chunk."""
-        commanded = command(action, self.config.action_mode, self.dynamics.c2w, self.spec)
-        return self.advance(commanded)
+        return self.advance(self.body.command(action, self.config.action_mode, self.dynamics.present, self.spec))
 
-    def advance(self, commanded: Actions) -> Transition:
-        """Advance every env by commanded keys and poses."""
+    def advance(self, commanded: Track) -> Transition:
+        """Advance every env as commanded, each signal (B, F, ...)."""
         chunk = self.dynamics.step(commanded)
         outcome = self.task.step(self.state, chunk)
         self.state, self.frames = outcome.state, chunk.frames
@@ -186,7 +188,8 @@ class EnvCore:
         assert self.stacked is not None
         self.stacked = torch.cat([self.stacked, chunk.frames], 1)[:, -self.config.stack :]
         self._read_latents()
-        info = self._info(commanded.c2w[:, -1], outcome.success, num_frames=chunk.frames.shape[1])
+        last = commanded.map(lambda part: part[:, -1])
+        info = self._info(last, outcome.success, num_frames=chunk.frames.shape[1])
         if chunk.n_frames is not None:
             info["n_frames"] = chunk.n_frames
         return Transition(self.observe(), outcome.reward, outcome.terminated, truncated & ~outcome.terminated, info)
@@ -271,14 +274,16 @@ class EnvCore:
         if mode == "latent":
             assert self.latents is not None
             return self.latents.clone()
-        c2w = self.dynamics.c2w
-        parts = {"image": self.frames[:, -1].clone(), "c2w": c2w.float(), **self.task.observe(self.state, c2w)}
+        present = self.dynamics.present
+        shown = {name: present[name].to(getattr(torch, signal.dtype)) for name, signal in given(self.spec).items()}
+        parts = {"image": self.frames[:, -1].clone(), **shown, **self.task.observe(self.state, present)}
         return {key: parts[key] for key in self.config.obs_keys}
 
-    def _info(self, commanded: Tensor, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
+    def _info(self, commanded: Signals, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
+        present = self.dynamics.present
         info = {
-            "c2w_commanded": commanded.clone(),
-            "c2w": self.dynamics.c2w.clone(),
+            **{f"{name}_commanded": commanded[name].clone() for name in present if name in commanded},
+            **{name: part.clone() for name, part in present.items()},
             "n_frames": torch.full((self.num_envs,), num_frames),
             "is_success": success.clone(),
         }
@@ -294,13 +299,13 @@ class Episodes:
     def __init__(self, starts: Starts | None) -> None:
         self.starts = starts
 
-    def c2w(self, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
+    def present(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
         """Return the start pose of each env, (B, 4, 4): the origin in a world without start views."""
-        return self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)
+        return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
 
-    def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
+    def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
         """Return the goal pose of each env, (B, 4, 4)."""
-        return self._pick(None if self.starts is None else self.starts.goals, seeds, starts)
+        return {"c2w": self._pick(None if self.starts is None else self.starts.goals, seeds, starts)}
 
     @staticmethod
     def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
@@ -311,4 +316,4 @@ class Episodes:
 
 
 def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old)
+    return torch.where(wide(mask, new), new, old)

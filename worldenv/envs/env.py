@@ -16,13 +16,6 @@ from .vector_env import KEYWORDS, WorldVectorEnv
 
 VECTOR = "of gym.make_vec; gym.make makes one environment, which is reset by hand"
 
-# pygame key codes of w, s, d, a for ``gymnasium.utils.play``; basic actions in the same order. Without a key it takes
-# action 0, which goes forward in ``basic`` and stands still in ``basic5``.
-PLAY_KEYS: dict[str, dict[tuple[int, ...], int]] = {
-    "basic": {(ord(key),): action for action, key in enumerate("wsda")},
-    "basic5": {(ord(key),): action for action, key in enumerate("wsda", start=1)},
-}
-
 
 class WorldEnv(gym.Env[Any, Any]):
     """One episode of a world.
@@ -77,11 +70,12 @@ class WorldEnv(gym.Env[Any, Any]):
         return self.row.chunk_frames
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
-        """Return the keyboard mapping for ``gymnasium.utils.play``: w, s, d, a of ``basic5`` or ``basic``."""
+        """Return the keyboard mapping for ``gymnasium.utils.play``: for a camera w, s, d, a of ``basic5``."""
         mode = self.core.config.action_mode
-        if mode not in PLAY_KEYS:
-            raise ValueError(f"no keyboard mapping for action_mode={mode!r}; use action_mode='basic5'")
-        return dict(PLAY_KEYS[mode])
+        keys = dict(self.core.body.keyboard(mode))
+        if not keys:
+            raise ValueError(f"no keyboard mapping for action_mode={mode!r}; for a camera use action_mode='basic5'")
+        return keys
 
     def close(self) -> None:
         """Stop the simulator, if there is one; afterwards nothing can be stepped."""

@@ -8,21 +8,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.objects import find_object, nearest
+from ..bodies.base import Body
+from ..bodies.registry import BODIES, make_body
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Dynamics
 from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
+from ..memory.select import Policy
 from ..models.backend import resolve_backend
 from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore, Episodes
-from .spaces import ACTION_MODES, OBS_MODES
+from .spaces import OBS_MODES
 
 
 def make_core(
@@ -31,11 +35,12 @@ def make_core(
     task: str | Task,
     world: str | World = "maze",
     dynamics: str | Dynamics = "world",
+    body: str | Body = "auto",
     device: str = "auto",
     dtype: str = "auto",
     backend: str = "auto",
     capture: bool = False,
-    memory: str | Mapping[str, Any] = "auto",
+    memory: str | Mapping[str, Any] | Policy = "auto",
     action_mode: str | None = None,
     obs_mode: str | None = None,
     obs_keys: Sequence[str] | None = None,
@@ -57,12 +62,15 @@ def make_core(
         world: packaged name, directory, ``hub:org/name``, or a ``World``.
         dynamics: ``world`` (generated), ``sim`` (the simulator twin: same size, K, steps, starts), a ``Dynamics``, or
             ``package.module:Class`` of one, called with ``num_envs`` and ``spec=``.
+        body: ``auto`` (the one that commands what the world takes), a key of ``bodies.registry.BODIES``, a ``Body``, or
+            ``package.module:Class`` of one.
         device: ``auto``, ``cpu``, ``cuda`` ...
         dtype: ``auto``, ``float32`` or ``bfloat16``; a ``World`` keeps its own, and its backend.
         backend: ``auto`` (the fastest on the device), ``torch``, ``onednn`` or ``triton``; see ``models.backend``.
         capture: launch chunks as CUDA graphs; see ``engine.capture``.
-        memory: ``auto`` (the world's own), a policy's name, or a table of ``MemoryConfig``; the simulator needs none.
-        action_mode: see ``spaces.ACTION_MODES``; None is the task's default.
+        memory: ``auto`` (the world's own), a policy's name, a table of ``MemoryConfig``, or a ``memory.select.Policy``
+            (``package.module:Class`` of one) within the world's own budgets; the simulator needs none.
+        action_mode: a mode of the body (``bodies.camera.ACTION_MODES``); None is the task's default, or the body's.
         obs_mode: image, stack, chunk, dict or latent; None is the task's default.
         obs_keys: what ``dict`` observations hold; for ``obs_mode="dict"`` alone.
         stack: frames of ``stack`` observations, 4 by default; for ``obs_mode="stack"`` alone.
@@ -86,22 +94,33 @@ def make_core(
     made, opens = make_task(task, task_options), _opens(dynamics)
     _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
     config = _settings(
-        made.defaults, action_mode=action_mode, obs_mode=obs_mode, obs_keys=obs_keys, stack=stack,
-        max_episode_steps=max_episode_steps, clip_actions=clip_actions, report_memory=report_memory, prompt=prompt,
-    )  # fmt: skip
+        made.defaults,
+        obs_mode=obs_mode,
+        obs_keys=obs_keys,
+        stack=stack,
+        max_episode_steps=max_episode_steps,
+        clip_actions=clip_actions,
+        report_memory=report_memory,
+        prompt=prompt,
+    )
+    if body == "auto":
+        _check_action_mode(action_mode, [mode for known in BODIES.values() for mode in known.modes])
     generated = isinstance(dynamics, str) and dynamics == "world"
     if not generated:
         _check_ungenerated(num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None)
     loaded = _load(world, device, dtype, backend)
     if generated:
         loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
-    if loaded.starts is None and (made.defaults.needs_goal or dynamics == "sim"):
+    goals = None if loaded.starts is None else loaded.starts.goals
+    if (goals is None and made.defaults.needs_goal) or (loaded.starts is None and dynamics == "sim"):
         raise ValueError(
-            f"world {loaded.config.name!r} has no start views, and goals and the simulator's maps come with them; "
+            f"world {loaded.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
             "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
         )
+    settings, choose = memory_config(memory, loaded.config.memory)
     wanted = Wanted(
-        memory_config(memory, loaded.config.memory),
+        settings,
+        choose,
         sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
         replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
         capture,
@@ -111,13 +130,29 @@ def make_core(
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
     if chunk_latents not in (None, stepped.spec.chunk_latents):
         raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {stepped.spec.chunk_latents}; leave it out")
-    return EnvCore(stepped, made, Episodes(loaded.starts), config)
+    acting = make_body(body, stepped.spec)
+    config = replace(config, action_mode=_action_mode(action_mode, made.defaults, acting))
+    if clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):
+        raise ValueError(
+            f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
+        )
+    return EnvCore(stepped, acting, made, Episodes(loaded.starts), config)
+
+
+def _check_action_mode(mode: str | None, known: Sequence[str]) -> None:
+    if mode is not None and mode not in known:
+        raise ValueError(f"unknown action_mode {mode!r}; choose one of {', '.join(known)}{nearest(mode, known)}")
+
+
+def _action_mode(mode: str | None, defaults: Defaults, body: Body) -> str:
+    """Return the mode that was asked for, or the task's if the body has it, or the body's first."""
+    _check_action_mode(mode, body.modes)
+    return mode or (defaults.action_mode if defaults.action_mode in body.modes else body.modes[0])
 
 
 def _settings(
     defaults: Defaults,
     *,
-    action_mode: str | None,
     obs_mode: str | None,
     obs_keys: Sequence[str] | None,
     stack: int | None,
@@ -129,7 +164,6 @@ def _settings(
         raise ValueError(f"max_episode_steps={max_episode_steps}; pass a positive number, or -1 for no limit")
     limit = defaults.max_episode_steps if max_episode_steps == 0 else max_episode_steps
     config = CoreConfig(
-        action_mode=action_mode or defaults.action_mode,
         obs_mode=obs_mode or defaults.obs_mode,
         obs_keys=tuple(defaults.obs_keys if obs_keys is None else obs_keys),
         stack=4 if stack is None else stack,
@@ -158,11 +192,6 @@ def _check_modes(config: CoreConfig, *, obs_keys: Sequence[str] | None, stack: i
                 f"{name}={value!r} is for obs_mode={mode!r}, and this one is {config.obs_mode!r}; leave it out, or "
                 f"pass obs_mode={mode!r}"
             )
-    how = ACTION_MODES.get(config.action_mode)
-    if config.clip_actions and how is not None and how.to_camera is None:
-        raise ValueError(
-            f"clip_actions=True is for camera actions, and action_mode is {config.action_mode!r}; leave it out"
-        )
 
 
 def _check_ungenerated(**given: object) -> None:
@@ -205,6 +234,7 @@ class Wanted:
     """How a world is to be stepped."""
 
     memory: MemoryConfig
+    choose: Policy | None
     sampler: SamplerConfig
     spec: WorldSpec
     capture: bool
@@ -212,18 +242,21 @@ class Wanted:
 
 def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     return Engine(
-        world, num_envs, memory=wanted.memory, sampler=wanted.sampler, chunk_latents=wanted.spec.chunk_latents,
+        world,
+        num_envs,
+        memory=wanted.memory,
+        choose=wanted.choose,
+        sampler=wanted.sampler,
+        chunk_latents=wanted.spec.chunk_latents,
         capture=wanted.capture,
-    )  # fmt: skip
+    )
 
 
 def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
 
-    starts = world.require_starts()
-    return DoomDynamics(
-        num_envs, spec=wanted.spec, map_seeds=starts.map_seeds.tolist(), start_c2w=starts.c2w, depth=False
-    )  # fmt: skip
+    seeds, c2w = world.require_starts().require_maps()
+    return DoomDynamics(num_envs, spec=wanted.spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=False)
 
 
 Opens = Callable[[World, int, Wanted], Dynamics]
@@ -235,9 +268,8 @@ DYNAMICS: dict[str, Opens] = {"world": _generated, "sim": _simulated}
 def _opens(dynamics: str | Dynamics) -> Opens:
     """Return what opens what ``dynamics=`` stands for."""
     found = find_object(dynamics, DYNAMICS, what="dynamics")
-    if found in DYNAMICS.values():
-        opens: Opens = found
-        return opens
+    if isinstance(dynamics, str) and dynamics in DYNAMICS:
+        return DYNAMICS[dynamics]
     return lambda _, num_envs, wanted: found(num_envs, spec=wanted.spec) if callable(found) else found
 
 
@@ -250,8 +282,12 @@ def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: 
     return from_dict(SamplerConfig, {**to_dict(own), **wanted}, where="sampler")
 
 
-def memory_config(memory: str | Mapping[str, Any], own: MemoryConfig) -> MemoryConfig:
-    """Resolve the ``memory`` argument: ``auto``, a policy's name over the world's budgets, or a table."""
-    if isinstance(memory, str):
-        return own if memory == "auto" else replace(own, policy=memory)
-    return from_dict(MemoryConfig, merge(to_dict(own), memory), where="memory")
+def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -> tuple[MemoryConfig, Policy | None]:
+    """Resolve the ``memory`` argument: ``auto``, a policy's name over the world's budgets, a table, or a policy."""
+    if isinstance(memory, Mapping):
+        return from_dict(MemoryConfig, merge(to_dict(own), memory), where="memory"), None
+    if isinstance(memory, str) and ":" not in memory:
+        return own if memory == "auto" else replace(own, policy=memory), None
+    found = find_object(memory, {}, what="memory policy")
+    policy: Policy = found() if isinstance(found, type) else found
+    return own, policy

@@ -10,17 +10,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..dynamics.signals import check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.pose import is_rigid
 
 OPTIONS = ("start", "image", "clip", "c2w", "K", "prompt", "reset_mask")
+"""Reset options of every world; a clip's other signals are named as the world takes them."""
 
 
-def check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any], spec: WorldSpec) -> None:
     """Refuse unknown reset options."""
-    unknown = [key for key in options if key not in OPTIONS]
+    known = list(dict.fromkeys([*OPTIONS, *spec.takes]))
+    unknown = [key for key in options if key not in known]
     if unknown:
-        raise ValueError(f"unknown reset option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+        raise ValueError(f"unknown reset option {unknown[0]!r}; known are {', '.join(known)}")
 
 
 def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
@@ -81,15 +84,16 @@ def read_prompts(prompt: Any, num_envs: int) -> list[str | None]:
     return list(rows)
 
 
-def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tuple[Tensor, Tensor] | None:
-    """Check ``options['clip']`` with its ``c2w`` and ``K`` and give every env one.
+def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tuple[Tensor, dict[str, Tensor]] | None:
+    """Check ``options['clip']`` with what led to its frames (``c2w`` and ``K`` of a camera), and give every env one.
 
     Returns:
-        Frames (B, T, H, W, 3) uint8 and the poses of every fourth, (B, F, 4, 4) float64; None without a clip.
+        Frames (B, T, H, W, 3) uint8, and signals by name, (B, F, ...) at every fourth; None without a clip.
     """
+    described = [name for name in ("K", "c2w", *spec.takes) if options.get(name) is not None]
     if options.get("clip") is None:
-        if options.get("c2w") is not None or options.get("K") is not None:
-            raise ValueError("options['c2w'] and options['K'] describe options['clip'], which is missing")
+        if described:
+            raise ValueError(f"options[{described[0]!r}] describes options['clip'], which is missing")
         return None
     if options.get("image") is not None:
         raise ValueError("options hold both 'image' and 'clip'; an episode begins with one of them")
@@ -99,10 +103,40 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
             f"options['clip'] is {frames.dtype} {frames.shape}, expected uint8 (T, {spec.height}, {spec.width}, 3) or "
             "one per env"
         )
-    if options.get("c2w") is None:
+    if spec.has_camera and options.get("c2w") is None:
         raise ValueError(
             "options['clip'] needs options['c2w']: camera to world, (T, 4, 4), metres, of every frame or every fourth"
         )
+    frames = np.broadcast_to(frames, (num_envs, *frames.shape[-4:])).copy()
+    signals = {
+        name: _read_signal(options[name], name, spec, num_envs)
+        for name in spec.takes
+        if name in described and name != "c2w"
+    }
+    if options.get("c2w") is not None:
+        signals["c2w"] = _read_poses(options, spec, num_envs)
+    for name, signal in signals.items():
+        if signal.shape[1] == frames.shape[1]:
+            signals[name] = signal[:, ::FRAMES_PER_LATENT]
+    return torch.from_numpy(frames), signals
+
+
+def _read_signal(value: Any, name: str, spec: WorldSpec, num_envs: int) -> Tensor:
+    """Check a signal of a clip, (F, ...) or one per env; return (B, F, ...)."""
+    declared = spec.takes[name]
+    array = np.asarray(value).astype(declared.dtype)
+    wanted = len(declared.shape) + 1
+    if array.shape[array.ndim - len(declared.shape) :] != declared.shape or array.ndim not in (wanted, wanted + 1):
+        raise ValueError(
+            f"options[{name!r}] has shape {array.shape}, expected (F, {', '.join(map(str, declared.shape))})"
+        )
+    tensor = torch.from_numpy(np.broadcast_to(array, (num_envs, *array.shape[-wanted:])).copy())
+    check_signals({name: tensor}, {name: declared}, what="options", lead=tuple(tensor.shape[:2]))
+    return tensor
+
+
+def _read_poses(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> Tensor:
+    """Check ``c2w`` and ``K`` of a clip; return poses (B, F, 4, 4) float64."""
     c2w = np.asarray(options["c2w"], np.float64)
     if c2w.shape[-2:] != (4, 4) or c2w.ndim not in (3, 4):
         raise ValueError(f"options['c2w'] has shape {c2w.shape}, expected (T, 4, 4), or one per env")
@@ -112,11 +146,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
         raise ValueError(
             f"options['K'] is {np.asarray(options['K']).tolist()}, this world's camera is {spec.K.tolist()}"
         )
-    frames = np.broadcast_to(frames, (num_envs, *frames.shape[-4:]))
-    c2w = np.broadcast_to(c2w, (num_envs, *c2w.shape[-3:]))
-    if c2w.shape[1] == frames.shape[1]:
-        c2w = c2w[:, ::FRAMES_PER_LATENT]
-    return torch.from_numpy(frames.copy()), torch.from_numpy(c2w.copy())
+    return torch.from_numpy(np.broadcast_to(c2w, (num_envs, *c2w.shape[-3:])).copy())
 
 
 def read_images(image: Any, spec: WorldSpec, num_envs: int) -> Tensor | None:

@@ -1,10 +1,10 @@
-"""Action and observation modes as Gymnasium spaces, and actions as commands."""
+"""Observation modes as Gymnasium spaces, and actions checked against theirs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,62 +13,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from ..dynamics.protocol import Actions
 from ..dynamics.signals import Signal
 from ..dynamics.spec import WorldSpec
-from ..geometry.action import BASIC_KEYS, STAND_STILL, camera_to_c2w, keys_to_camera, label_to_keys
 
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
-
-
-@dataclass(frozen=True)
-class ActionMode:
-    """A way of saying what to do in one chunk."""
-
-    space: Callable[[int], spaces.Space[Any]]
-    """Builds the space of one env from the number of latents per chunk."""
-    to_keys: Callable[[Tensor, int], Tensor] | None = None
-    """Maps (B, ...) integers to key codes (B, F, 2)."""
-    to_camera: Callable[[Tensor, int], Tensor] | None = None
-    """Maps (B, ...) floats to ``camera`` actions (B, F, 5) in units of the step."""
-
-
-def _hold(keys: Tensor, num_latents: int) -> Tensor:
-    return keys[:, None].expand(-1, num_latents, -1)
-
-
-def _box(size: int) -> spaces.Box:
-    return spaces.Box(-1.0, 1.0, (size,), np.float32)
-
-
-ACTION_MODES: dict[str, ActionMode] = {
-    "basic": ActionMode(
-        lambda n: spaces.Discrete(len(BASIC_KEYS)),
-        to_keys=lambda a, n: _hold(torch.tensor(BASIC_KEYS)[a], n),
-    ),
-    "basic5": ActionMode(
-        lambda n: spaces.Discrete(1 + len(BASIC_KEYS)),
-        to_keys=lambda a, n: _hold(torch.tensor((STAND_STILL, *BASIC_KEYS))[a], n),
-    ),
-    "discrete": ActionMode(lambda n: spaces.Discrete(81), to_keys=lambda a, n: _hold(label_to_keys(a), n)),
-    "keys": ActionMode(lambda n: spaces.MultiDiscrete([9, 9]), to_keys=_hold),
-    "keys_per_latent": ActionMode(
-        lambda n: spaces.MultiDiscrete([9, 9] * n), to_keys=lambda a, n: a.unflatten(-1, (n, 2))
-    ),
-    "camera": ActionMode(lambda n: _box(5), to_camera=_hold),
-    "camera_per_latent": ActionMode(lambda n: _box(5 * n), to_camera=lambda a, n: a.unflatten(-1, (n, 5))),
-}
-
-
-def action_space(mode: str, num_latents: int) -> spaces.Space[Any]:
-    """Return the action space of one env.
-
-    Raises:
-        ValueError: on an unknown mode.
-    """
-    if mode not in ACTION_MODES:
-        raise ValueError(f"unknown action_mode {mode!r}; choose one of {', '.join(ACTION_MODES)}")
-    return ACTION_MODES[mode].space(num_latents)
 
 
 def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor:
@@ -89,7 +37,10 @@ def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip:
             values = np.clip(values, space.low, space.high)
         elif (values < space.low - 1e-5).any() or (values > space.high + 1e-5).any():
             worst = values.ravel()[np.abs(values).argmax()]
-            raise ValueError(f"action {worst:g} is outside [-1, 1]; scale it, or pass clip_actions=True")
+            raise ValueError(
+                f"action {worst:g} is outside [{space.low.min():g}, {space.high.max():g}]; scale it, or pass "
+                "clip_actions=True"
+            )
         return torch.from_numpy(np.clip(values, space.low, space.high))
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"action has dtype {array.dtype}; {space} takes integers")
@@ -97,25 +48,6 @@ def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip:
     if (array < 0).any() or (array >= high).any():
         raise ValueError(f"action {array.tolist()} is outside {space}")
     return torch.from_numpy(array.astype(np.int64))
-
-
-def command(
-    action: Tensor,  # (B, ...) checked
-    mode: str,
-    c2w: Tensor,  # (B, 4, 4) where each env is
-    spec: WorldSpec,
-) -> Actions:
-    """Turn checked actions into key codes and commanded poses for one chunk.
-
-    Keys become the motion the world gives them; camera actions keep their size and get the label of their motion.
-    """
-    how, n = ACTION_MODES[mode], spec.chunk_latents
-    if how.to_keys is not None:
-        keys = how.to_keys(action, n)
-        return Actions(keys, camera_to_c2w(keys_to_camera(keys), c2w, spec.steps))
-    assert how.to_camera is not None
-    poses = camera_to_c2w(how.to_camera(action, n), c2w, spec.steps)
-    return Actions(spec.keys_along(torch.cat([c2w[:, None], poses], 1)), poses)
 
 
 def observation_space(
@@ -146,12 +78,25 @@ def observation_space(
         return spaces.Box(-math.inf, math.inf, (spec.chunk_latents, *latent_shape), np.float32)
     if mode != "dict":
         raise ValueError(f"unknown obs_mode {mode!r}; choose one of {', '.join(OBS_MODES)}")
-    known: dict[str, spaces.Space[Any]] = {
-        "image": image,
-        "c2w": spaces.Box(-math.inf, math.inf, (4, 4), np.float32),
-        **{key: spaces.Box(s.low, s.high, s.shape, np.dtype(s.dtype).type) for key, s in shows.items()},
-    }
+    known = {"image": image, **{name: _box(signal) for name, signal in {**given(spec), **shows}.items()}}
     unknown = [key for key in obs_keys if key not in known]
     if unknown or not obs_keys:
         raise ValueError(f"obs_keys={list(obs_keys)}: this environment offers {', '.join(known)}")
     return spaces.Dict({key: known[key] for key in obs_keys})
+
+
+def given(spec: WorldSpec) -> dict[str, Signal]:
+    """Return what ``dict`` observations can show of the present moment: what the world gives, float64 as float32."""
+    return {
+        name: replace(signal, dtype="float32") if signal.dtype == "float64" else signal
+        for name, signal in spec.gives.items()
+        if signal.rate != "frame"
+    }
+
+
+def _box(signal: Signal) -> spaces.Box:
+    low, high = signal.bounds
+    kind = np.dtype(signal.dtype)
+    if kind.kind in "iu":  # Gymnasium wants bounds that the type can hold
+        low, high = max(low, np.iinfo(kind).min), min(high, np.iinfo(kind).max)
+    return spaces.Box(low, high, signal.shape, kind.type)

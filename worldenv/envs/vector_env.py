@@ -92,7 +92,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """
         self.check_open("reset")
         chosen = dict(options or {})
-        check_options(chosen)
+        check_options(chosen, self.core.spec)
         mask = read_mask(chosen.get("reset_mask"), self.num_envs, first=self._seeds is None)
         starts = read_starts(chosen.get("start"), self.num_envs)
         images = read_images(chosen.get("image"), self.core.spec, self.num_envs)

@@ -18,7 +18,6 @@ from torch import Tensor
 from ..base.checkpoint import load_tensors
 from ..base.log import console
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig, inference_sigmas
-from ..dynamics.protocol import Actions
 from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.engine import Engine
 from ..geometry.action import label_to_keys
@@ -117,10 +116,14 @@ def _forward(world: World, golden: dict[str, Tensor], tolerance: float) -> Itera
     context, current = (golden[f"forward.{n}"].transpose(1, 2) for n in ("context", "current"))
     past, total = context.shape[1], context.shape[1] + current.shape[1]
     levels = torch.cat([torch.full((1, past), CONTEXT_TIMESTEP), torch.full((1, total - past), 1000.0)], 1)
+    projection, unprojection = camera_projection(invert_se3(golden["forward.w2c"]), golden["forward.K"])
     cond = Conditioning(
-        levels, golden["forward.action"].view(1, total).long(), torch.arange(total)[None],
-        *camera_projection(invert_se3(golden["forward.w2c"]), golden["forward.K"]),
-    )  # fmt: skip
+        timesteps=levels,
+        positions=torch.arange(total)[None],
+        labels=golden["forward.action"].view(1, total).long(),
+        projection=projection,
+        unprojection=unprojection,
+    )
     tokens = dit.tokens(context)
     cache = KVCache(
         num_layers=config.num_layers, batch=1, num_heads=2 * config.num_heads, num_tokens=total * tokens,
@@ -155,14 +158,14 @@ def _run(
         raise ValueError("the rollout's K changes from frame to frame; a world has one camera, so it cannot be stepped")
     engine.K, engine.history.points = golden["K"][0, 0], golden["memory_points"].double()
     engine.set_prompt(golden["text"])
-    engine.begin(torch.zeros(1, dtype=torch.long), golden["first_image_latent"].transpose(1, 2), c2w[:, 0], [0],
-                 noise=noise)  # fmt: skip
+    view = golden["first_image_latent"].transpose(1, 2)
+    engine.begin(torch.zeros(1, dtype=torch.long), view, {"c2w": c2w[:, :1]}, [0], noise=noise)
     made, chosen, seconds = [], {}, []
     for start in range(0, golden["latents"].shape[2], chunk):
         before = max(start, 1)  # the first chunk contains the start view
         window = slice(before, before + chunk)
         began = time.perf_counter()
-        made.append(engine.generate(Actions(_padded(keys[:, window], chunk), _padded(c2w[:, window], chunk))))
+        made.append(engine.generate({"keys": _padded(keys[:, window], chunk), "c2w": _padded(c2w[:, window], chunk)}))
         seconds.append(time.perf_counter() - began)
         assert engine.history.selection is not None
         chosen[start] = engine.history.selection.index[0]

@@ -1,4 +1,4 @@
-"""The bank: every latent an env has seen or made, with its pose and key label, on the CPU.
+"""The bank: every latent an env has seen or made, with the signals that led to it, on the CPU.
 
 Where memory is rendered, also what the last frame of each entry shows: the picture and its depth. Past a budget
 latents, frames and depth lie in files that are mapped into memory: what is looked at is read, the rest costs no memory.
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..base.device import untouched_zeros
+from ..dynamics.signals import Track
 
 REGION = 64
 """Latents in a row that share a box: all that is looked at of what lies far away."""
@@ -25,8 +26,7 @@ class MemoryBank:
     """History of B envs, grown by doubling. Row b holds ``length[b]`` latents; what lies beyond is undefined."""
 
     latents: Tensor  # (B, M, C, h, w) float32
-    c2w: Tensor  # (B, M, 4, 4) float64
-    labels: Tensor  # (B, M) int64
+    track: Track  # each (B, M, ...): what led to each latent, and where it lies
     length: Tensor  # (B,) int64
     max_bytes: int = 0
     """Bytes of latents (and of frames, and of depth) in memory; more lie in a file. 0 is no limit."""
@@ -41,21 +41,30 @@ class MemoryBank:
     """Latent ``every`` k has slot k there."""
     given: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
     """(B,) int64: latents at the beginning whose frames were given, not made."""
+    order: Tensor | None = None
+    """(B,) int64: which rows of latents, frames and depth these are, where they are some rows of another bank."""
 
     @classmethod
     def empty(
-        cls, num_envs: int, latent_shape: tuple[int, int, int], *, capacity: int = 64, max_bytes: int = 0,
-        frame_size: tuple[int, int] | None = None, every: int = 1,
-    ) -> MemoryBank:  # fmt: skip
+        cls,
+        latent_shape: tuple[int, int, int],
+        still: Track,  # each (B, 1, ...): what rows that hold nothing are filled with
+        *,
+        capacity: int = 64,
+        max_bytes: int = 0,
+        frame_size: tuple[int, int] | None = None,
+        every: int = 1,
+    ) -> MemoryBank:
         """Make a bank without entries; with ``frame_size`` (H, W) it holds what every so manieth latent shows too."""
+        num_envs = len(next(iter(still.values())))
+        boxes = torch.zeros(num_envs, math.ceil(capacity / REGION), 2, 3, dtype=torch.float64)
         views = None if frame_size is None else (num_envs, capacity // every + 1, *frame_size)
         return cls(
             latents=torch.zeros(num_envs, capacity, *latent_shape),
-            c2w=torch.eye(4, dtype=torch.float64).repeat(num_envs, capacity, 1, 1),
-            labels=torch.zeros(num_envs, capacity, dtype=torch.long),
+            track=still.map(lambda part: part.expand(-1, capacity, *part.shape[2:]).clone()),
             length=torch.zeros(num_envs, dtype=torch.long),
             max_bytes=max_bytes,
-            boxes=torch.zeros(num_envs, math.ceil(capacity / REGION), 2, 3, dtype=torch.float64),
+            boxes=boxes if "c2w" in still else None,
             frames=None if views is None else torch.zeros(*views, 3, dtype=torch.uint8),
             depth=None if views is None else torch.zeros(views, dtype=torch.float16),
             every=every,
@@ -66,8 +75,7 @@ class MemoryBank:
         self,
         rows: Tensor,  # (R,) int64 env indices
         latents: Tensor,  # (R, F, C, h, w)
-        c2w: Tensor,  # (R, F, 4, 4)
-        labels: Tensor,  # (R, F)
+        track: Track,  # each (R, F, ...)
     ) -> None:
         """Append F latents to each of the given rows."""
         if len(rows) == 0:
@@ -77,8 +85,8 @@ class MemoryBank:
             self._grow()
         slots = self.length[rows, None] + torch.arange(count)
         self.latents[rows[:, None], slots] = latents.detach().to("cpu", torch.float32)
-        self.c2w[rows[:, None], slots] = c2w.to("cpu", torch.float64)
-        self.labels[rows[:, None], slots] = labels.to("cpu")
+        for name, part in self.track.items():
+            part[rows[:, None], slots] = track[name].to("cpu", part.dtype)
         if self.boxes is not None:
             _enclose(self.boxes, rows, slots, self.c2w[rows[:, None], slots][..., :3, 3])
         self.length[rows] += count
@@ -104,8 +112,9 @@ class MemoryBank:
         """Return frames (B, N, H, W, 3), depth (B, N, H, W) and poses (B, N, 4, 4) of latents of every row."""
         assert self.frames is not None
         assert self.depth is not None
-        row, safe = torch.arange(len(index))[:, None], index.clamp(min=0)
-        return self.frames[row, safe // self.every], self.depth[row, safe // self.every], self.c2w[row, safe]
+        row, slot = torch.arange(len(index))[:, None], index.clamp(min=0) // self.every
+        there = row if self.order is None else self.order[:, None]
+        return self.frames[there, slot], self.depth[there, slot], self.c2w[row, index.clamp(min=0)]
 
     def near(
         self,
@@ -120,9 +129,14 @@ class MemoryBank:
         outside = torch.maximum(low - where[:, None], where[:, None] - high).clamp_(min=0)
         return (outside.square_().sum(-1) < reach**2).any(-1)
 
-    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents, poses and labels."""
-        return self.latents, self.c2w, self.labels
+    @property
+    def c2w(self) -> Tensor:
+        """Poses of all latents, (B, M, 4, 4) float64, in worlds with a camera."""
+        return self.track["c2w"]
+
+    def newest(self) -> Track:
+        """Return what led to every row's newest latent, each (B, ...); to the first slot's in rows without any."""
+        return self.track.at((torch.arange(len(self.length)), (self.length - 1).clamp(min=0)))
 
     def slots_of(self, num_latents: int) -> int:
         """Return how many slots of frames and depth so many latents may fill."""
@@ -131,6 +145,22 @@ class MemoryBank:
     def views(self) -> dict[str, Tensor]:
         """Return frames and depth, where they are kept."""
         return {name: part for name in ("frames", "depth") if (part := getattr(self, name)) is not None}
+
+    def rows(
+        self,
+        rows: Tensor,  # (R,) int64
+    ) -> MemoryBank:
+        """Return some rows to choose from: what they hold stays where it is, and is not to be appended to."""
+        if len(rows) == len(self.length) and bool((rows == torch.arange(len(rows))).all()):
+            return self
+        return replace(
+            self,
+            track=self.track.at(rows),
+            length=self.length[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
+            given=self.given[rows],
+            order=rows,
+        )
 
     def with_length(
         self,
@@ -154,7 +184,7 @@ class MemoryBank:
     ) -> None:
         """Copy the histories of some rows onto others."""
         longest = int(self.length[source].max())
-        for part in self.parts():
+        for part in (self.latents, *self.track.values()):
             part[rows, :longest] = part[source, :longest]
         for part in self.views().values():
             used = self.slots_of(longest)
@@ -165,8 +195,8 @@ class MemoryBank:
 
     def _grow(self) -> None:
         capacity = 2 * self.latents.shape[1]
-        for name in ("latents", "c2w", "labels"):
-            setattr(self, name, self._wider(getattr(self, name), capacity, 1, spills=name == "latents"))
+        self.latents = self._wider(self.latents, capacity, 1, spills=True)
+        self.track = self.track.map(lambda part: self._wider(part, capacity, 1, spills=False))
         for name, part in self.views().items():
             setattr(self, name, self._wider(part, capacity // self.every + 1, self.every, spills=True))
         if self.boxes is not None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ..diffusion.schedule import CONTEXT_TIMESTEP
+from ..dynamics.signals import Track
+from ..geometry.action import keys_to_label
 from ..geometry.pose import invert_se3
 from ..models.kv_cache import PageTable
 from ..models.prope import camera_projection, world_projection
@@ -26,8 +28,7 @@ class Context:
     """Past latents for the model: their pictures, to be encoded, or the keys and values that were recorded of them."""
 
     latents: Tensor  # (B, S, C, h, w) float32; empty where they are recorded
-    c2w: Tensor  # (B, S, 4, 4) float64
-    labels: Tensor  # (B, S) int64
+    track: Track  # each (B, S, ...): what led to each of them, and where it lies
     entry: Tensor  # (B, S) int64: the entry each latent belongs to; -1 in empty slots
     timesteps: Tensor | None = None  # (B, S): noise labels of a noised context (training); None is clean
     recorded: KeysValues | PageTable | None = None  # each (L, B, S, tokens, N, head_dim), or where they lie
@@ -49,9 +50,9 @@ def gather(
 ) -> Context:
     """Fetch the selected latents; empty slots repeat latent 0 and are masked."""
     row, safe = (torch.arange(len(index)) if rows is None else rows)[:, None], index.clamp(min=0)
-    latents, c2w, labels = (part[row, safe] for part in bank.parts())
     kept = None if first is None else torch.cat([safe, first[:, None]], 1)
-    return Context(latents=latents, c2w=c2w, labels=labels, entry=layout.entry_of(index), index=kept)
+    track = bank.track.at((row, safe))
+    return Context(latents=bank.latents[row, safe], track=track, entry=layout.entry_of(index), index=kept)
 
 
 def positions(
@@ -93,8 +94,7 @@ def chunk_mask(
 
 def condition(
     context: Context,
-    c2w: Tensor,  # (B, F, 4, 4) poses of the chunk
-    labels: Tensor,  # (B, F)
+    track: Track,  # each (B, F, ...), of the chunk
     *,
     K: Tensor,  # (3, 3) or (B, S + F, 3, 3) normalised
     unit: float,
@@ -102,27 +102,44 @@ def condition(
 ) -> Conditioning:
     """Build the conditioning of [context | chunk], (B, S + F), reframed in space, and in time unless indices are kept.
 
-    Poses are expressed relative to the chunk's first camera and in the model's unit, which changes nothing in exact
-    arithmetic (only relative cameras enter) and keeps numbers small. WorldPlay's release rounds world poses to the
-    model's precision instead and computes with those: ``cameras`` other than float64. The chunk's timesteps are set
-    later.
+    Keys become labels, a camera becomes projections, every other signal is a code. The chunk's timesteps are set later.
     """
-    poses = torch.cat([context.c2w, c2w], 1)
-    if cameras == torch.float64:
-        poses = torch.linalg.solve(c2w[:, :1], poses)
-        poses[..., :3, 3] /= unit
-        projection, unprojection = camera_projection(poses.float(), K)
-    else:
-        poses[..., :3, 3] /= unit
-        projection, unprojection = world_projection(invert_se3(poses).to(cameras), K.to(cameras))
-    batch, total = poses.shape[:2]
-    timesteps = torch.full((batch, total), CONTEXT_TIMESTEP)
+    whole, slots = Track.join([context.track, track]), context.entry.shape[1]
+    timesteps = torch.full((len(context.entry), whole.num_latents), CONTEXT_TIMESTEP)
     if context.timesteps is not None:
         timesteps[:, : context.timesteps.shape[1]] = context.timesteps
+    keys, poses = whole.pop("keys", None), whole.pop("c2w", None)
+    projection, unprojection = None, None
+    if poses is not None:
+        projection, unprojection = _projections(poses, poses[:, slots : slots + 1], K=K, unit=unit, cameras=cameras)
     return Conditioning(
         timesteps=timesteps,
-        labels=torch.cat([context.labels, labels], 1),
-        positions=positions(context, c2w.shape[1]),
+        positions=positions(context, track.num_latents),
+        labels=None if keys is None else keys_to_label(keys),
         projection=projection,
         unprojection=unprojection,
+        codes={name: part.flatten(2).float() for name, part in whole.items()},
     )
+
+
+def _projections(
+    poses: Tensor,  # (B, S + F, 4, 4)
+    first: Tensor,  # (B, 1, 4, 4): the chunk's first
+    *,
+    K: Tensor,
+    unit: float,
+    cameras: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Return the projection of every camera and its inverse, each (B, S + F, 4, 4).
+
+    Poses are expressed relative to the chunk's first camera and in the model's unit, which changes nothing in exact
+    arithmetic (only relative cameras enter) and keeps numbers small. WorldPlay's release rounds world poses to the
+    model's precision instead and computes with those: ``cameras`` other than float64.
+    """
+    if cameras == torch.float64:
+        relative = torch.linalg.solve(first, poses)
+        relative[..., :3, 3] /= unit
+        return camera_projection(relative.float(), K)
+    scaled = poses.clone()
+    scaled[..., :3, 3] /= unit
+    return world_projection(invert_se3(scaled).to(cameras), K.to(cameras))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base.rng import derive_seed
+from ..dynamics.signals import Track
 from .bank import REGION, MemoryBank
 from .config import Layout, MemoryConfig, num_slots
 from .retrieval import own_view, view_points
@@ -23,6 +24,21 @@ class Selection:
     retrieved: Tensor  # (B, k) int64: retrieved entries, best first, -1 for none
     score: Tensor  # (B, k) float64: their overlap, or likeness
 
+    def with_rows(self, rows: Tensor, other: Selection) -> Selection:
+        """Return the same with another selection, of as many rows, in these rows."""
+        if len(rows) == len(self.index):
+            return other
+        fields = {}
+        for name, nothing, left in (("index", -1, True), ("retrieved", -1, False), ("score", 0, False)):
+            both = [getattr(self, name), getattr(other, name)]
+            width = max(part.shape[1] for part in both)
+            pads = [(width - part.shape[1], 0) if left else (0, width - part.shape[1]) for part in both]
+            whole, new = (
+                torch.nn.functional.pad(part, pad, value=nothing) for part, pad in zip(both, pads, strict=True)
+            )
+            fields[name] = whole.index_copy(0, rows, new)
+        return Selection(**fields)
+
     def without(self, rows: Tensor) -> Selection:
         """Return the same with nothing selected in these rows."""
         fields = (self.index.clone(), self.retrieved.clone(), self.score.clone())
@@ -35,12 +51,21 @@ class Selection:
 class Query:
     """What the coming chunk asks of the memory."""
 
-    c2w: Tensor  # (B, F, 4, 4) its poses
+    track: Track  # each (B, F, ...): what leads to its latents
     seeds: Sequence[int] = ()  # one per env for ``random``, which draws anew at every history length
     points: Tensor | None = None  # (P, 3) of the overlap's estimate; None draws them from the policy's seed
     given: Tensor | None = None  # (B, E) true scores of all entries, for the oracle
 
+    @property
+    def c2w(self) -> Tensor:
+        """Its poses, (B, F, 4, 4)."""
+        return self.track["c2w"]
 
+
+Policy = Callable[[MemoryBank, Query, MemoryConfig, Layout], Selection]
+"""Chooses the context of the coming chunk for every env."""
+BY_POSE = ("worldplay", "worldscape", "oracle")
+"""Policies that ask where the camera was."""
 Choose = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps the number of candidates of every row (B,) to the entries chosen and their scores, each (B, k)."""
 FEW = 32
@@ -53,12 +78,12 @@ def select(
     config: MemoryConfig,
     layout: Layout,
 ) -> Selection:
-    """Choose the context of the coming chunk for every env, under any policy that encodes it anew.
+    """Choose the context of the coming chunk for every env, under any named policy that encodes it anew.
 
     Raises:
         ValueError: for ``oracle`` without true scores.
     """
-    return _SELECT[config.policy](bank, query, config, layout)
+    return SELECT[config.policy](bank, query, config, layout)
 
 
 def _recent(length: Tensor, count: int, slots: int) -> Tensor:
@@ -179,7 +204,7 @@ def _retrieve(bank: MemoryBank, config: MemoryConfig, layout: Layout, choose: Ch
     return Selection(index, chosen, scores)
 
 
-_SELECT: dict[str, Callable[[MemoryBank, Query, MemoryConfig, Layout], Selection]] = {
+SELECT: dict[str, Policy] = {
     "worldplay": _select_worldplay,
     "none": _select_none,
     "recent": _select_recent,

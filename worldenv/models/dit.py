@@ -1,7 +1,8 @@
 """WorldDiT: a chunk-wise autoregressive diffusion transformer with dual actions (WorldPlay 3.1 to 3.3, figure 3).
 
-Keys enter through a sinusoid and a zero-initialised MLP added to the timestep embedding; the camera enters through a
-second attention over the same q, k, v with PRoPE and a zero-initialised projection. The structure of a block (AdaLN
+Keys enter through a sinusoid and a zero-initialised MLP added to the timestep embedding, and so do further signals of
+a few numbers, which other bodies command; the camera enters through a second attention over the same q, k, v with PRoPE
+and a zero-initialised projection. The structure of a block (AdaLN
 table plus shared modulation, joint QK norm, gates) is Wan2.2's.
 """
 
@@ -16,7 +17,7 @@ from worldenv_kernels import Reframing
 from .attention import attend
 from .backend import BACKENDS, Backend, resolve_backend
 from .kv_cache import Cache
-from .layers import EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
+from .layers import CodeEmbedding, EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
 from .place import Place
 from .types import Conditioning, DiTConfig, KeysValues, Render, TextCache
 
@@ -158,6 +159,7 @@ class WorldDiT(nn.Module):
         self.proj_out = nn.Linear(width, patch_dim)
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
+        self.code_embedders = nn.ModuleDict({name: CodeEmbedding(count, width) for name, count in config.codes.items()})
 
     @property
     def reads_pages(self) -> bool:
@@ -287,6 +289,8 @@ class WorldDiT(nn.Module):
         embedding = self.time_embedder(cond.timesteps)
         if self.action_embedder is not None:
             embedding = embedding + self.action_embedder(cond.labels)
+        for name, embedder in self.code_embedders.items():
+            embedding = embedding + embedder(cond.codes[name])
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()

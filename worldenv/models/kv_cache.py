@@ -91,7 +91,7 @@ class KVCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Store keys and values at ``start`` and return all up to their end, each (B, N, start + S, D)."""
         stop = start + k.shape[2]
-        keys, values = self.buffer[layer, 0], self.buffer[layer, 1]
+        keys, values = self.buffer[layer, :, : len(k)]  # a batch of some rows takes the first ones
         keys[:, :, start:stop] = k
         values[:, :, start:stop] = v
         return (keys[:, :, :stop], values[:, :, :stop]) if start else (k, v)

@@ -44,6 +44,24 @@ class EmbeddingMLP(nn.Module):
         return out
 
 
+class CodeEmbedding(nn.Module):
+    """A few numbers to model width: linear, SiLU, linear, the last of which begins as zero."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(count, width)
+        self.linear_2 = nn.Linear(width, width)
+        nn.init.zeros_(self.linear_2.weight)
+        nn.init.zeros_(self.linear_2.bias)
+
+    def forward(
+        self,
+        code: Tensor,  # (B, F, count)
+    ) -> Tensor:
+        out: Tensor = self.linear_2(F.silu(self.linear_1(code.to(self.linear_1.weight.dtype))))
+        return out
+
+
 class PositionEmbedding(nn.Module):
     """Where in the picture a token looks: Fourier features of its centre in -1..1, through a zero-initialised layer."""
 

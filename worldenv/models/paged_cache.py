@@ -45,7 +45,7 @@ class PagedCache(Cache):
         full: bool,  # whether it is true everywhere
     ) -> None:
         """Let the coming chunk attend to this."""
-        pages = self.context
+        pages = self.context[: len(valid)]  # a batch of some rows takes the first ones
         if isinstance(recorded, PageTable):
             assert recorded.pool is self.pool
             pages = recorded.pages
@@ -61,10 +61,14 @@ class PagedCache(Cache):
         assert self.past is not None
         queries, slots = (_places(c, cameras=config.camera_branch) for c in (cond, self.past.join(cond)))
         return reframe(
-            queries, slots, torch.cat([self.seen, self.chunk[:, : cond.positions.shape[1]]], 1).int(),
+            queries, slots, torch.cat([self.seen, self._own(len(self.seen), cond.positions.shape[1])], 1).int(),
             head_dim=config.head_dim, theta=config.rope_theta, full=self.full,
             space=space_table(*grid, head_dim=config.head_dim, theta=config.rope_theta, device=self.seen.device),
         )  # fmt: skip
+
+    def _own(self, rows: int, num_latents: int) -> Tensor:
+        """Return the pages of the first latents of a chunk, (R, F)."""
+        return self.chunk[:rows, :num_latents]
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, place: Place | Reframing, backend: Backend
@@ -76,7 +80,7 @@ class PagedCache(Cache):
         return memory_attention(q[:, :, :, None], pages, place, backend=self.kernel).unbind(3)
 
     def keep(self, layer: int, k: Tensor, v: Tensor, place: Place | Reframing) -> None:
-        pages = self.context if isinstance(place, Place) else self.chunk[:, : k.shape[1]]
+        pages = self.context[: len(k)] if isinstance(place, Place) else self._own(*k.shape[:2])
         self.pool.keys[layer, pages] = k
         self.pool.values[layer, pages] = v
 

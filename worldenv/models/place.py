@@ -29,6 +29,8 @@ class Place:
         )
         cameras = None
         if config.camera_branch:
+            assert cond.projection is not None
+            assert cond.unprojection is not None
             cameras = head_matrices(cond.projection, cond.unprojection, head_dim=config.head_dim, dtype=dtype)
         return cls((cosine.to(dtype), sine.to(dtype)), cameras)
 

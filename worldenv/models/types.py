@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class DiTConfig:
     """Whether PRoPE attention (the continuous half of the dual action) is there."""
     key_branch: bool = True
     """Whether action labels (the discrete half) enter the timestep embedding."""
+    codes: dict[str, int] = field(default_factory=dict)
+    """Further signals that enter it, and how many numbers each of them has."""
     position_embedding: bool = True
     """Whether tokens know their place in the picture; rotary positions alone are relative and give PRoPE no rays."""
 
@@ -50,6 +53,9 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         sizes = ("latent_channels", "patch", "width", "num_layers", "num_heads", "ffn_dim", "freq_dim")
+        for name, count in self.codes.items():
+            if count < 1:
+                raise ValueError(f"codes: {name!r} has {count} numbers; give 1 or more, or leave it out")
         check_numbers(self, counts=sizes, positive=("rope_theta",), natural=("text_dim",))
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
@@ -78,21 +84,33 @@ class Conditioning:
     """What each latent carries besides its content."""
 
     timesteps: Tensor  # (B, F) float, 0..1000
-    labels: Tensor  # (B, F) int64, 0..80: the keys held on the way to this latent
     positions: Tensor  # (B, F) int64: temporal index after reframing
-    projection: Tensor  # (B, F, 4, 4) image <- world of each latent's camera
-    unprojection: Tensor  # (B, F, 4, 4) its inverse
+    labels: Tensor | None = None  # (B, F) int64, 0..80: the keys held on the way to this latent
+    projection: Tensor | None = None  # (B, F, 4, 4) image <- world of each latent's camera
+    unprojection: Tensor | None = None  # (B, F, 4, 4) its inverse
+    codes: dict[str, Tensor] = field(default_factory=dict)  # each (B, F, numbers) float32: further signals
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        """Return the same with every tensor changed."""
+        own: dict[str, Any] = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "codes"}
+        changed: dict[str, Any] = {name: None if part is None else change(part) for name, part in own.items()}
+        return replace(self, **changed, codes={name: change(part) for name, part in self.codes.items()})
 
     def repeat(self, count: int) -> Conditioning:
         """Return the same with every row repeated ``count`` times in a row."""
-        return Conditioning(*(getattr(self, name).repeat_interleave(count, 0) for name in self.__dataclass_fields__))
+        return self.map(lambda part: part.repeat_interleave(count, 0))
 
     def join(self, later: Conditioning) -> Conditioning:
         """Return the same with later latents behind these."""
-        return Conditioning(
-            *(torch.cat([getattr(self, name), getattr(later, name)], 1) for name in self.__dataclass_fields__)
-        )
+
+        def both(name: str) -> Any:
+            first = getattr(self, name)
+            return None if first is None else torch.cat([first, getattr(later, name)], 1)
+
+        own = {name: both(name) for name in self.__dataclass_fields__ if name != "codes"}
+        codes = {name: torch.cat([part, later.codes[name]], 1) for name, part in self.codes.items()}
+        return replace(self, **own, codes=codes)
 
     def select(self, start: int, stop: int) -> Conditioning:
         """Return the same for latents start..stop-1."""
-        return Conditioning(*(getattr(self, name)[:, start:stop] for name in self.__dataclass_fields__))
+        return self.map(lambda part: part[:, start:stop])

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..base.device import default_dtype, resolve_device
 from ..base.log import Stopwatch, console, track
 from ..base.media import save_video
-from ..dynamics.protocol import Actions
+from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
 from ..envs.make import memory_config
@@ -39,22 +39,26 @@ def run_rollout(
     keys = parse_pose_string(pose) if path is None else None
     device = resolve_device("auto")
     world = shared_world(name, device=device, dtype=default_dtype(device))
-    engine = Engine(world, 1, memory=memory_config(memory, world.config.memory))
+    settings, choose = memory_config(memory, world.config.memory)
+    engine = Engine(world, 1, memory=settings, choose=choose)
     if prompt or world.prompts is not None:
         engine.set_prompt(prompt)
-    images = None if image is None else read_image(image, world.spec)[None]
-    frames = [engine.reset(seeds=[seed], starts=[None if images is not None else start], images=images).frames[0]]
+    if image is None:
+        first = engine.reset(seeds=[seed], starts=[start])
+    else:
+        first = engine.resume(read_image(image, world.spec)[None, None], {}, seeds=[seed])
+    frames = [first.frames[0]]
     c2w = _along(path, engine) if keys is None else camera_to_c2w(keys_to_camera(keys), engine.c2w[0], world.spec.steps)
-    actions = _whole_chunks(engine, c2w, keys)
+    chunks = _whole_chunks(engine, c2w, keys)
     watch, count, trace = Stopwatch(), 0, MemoryTrace()
-    for action in track(actions, "chunks", total=len(actions)):
-        chunk = engine.step(action)
+    for commands in track(chunks, "chunks", total=len(chunks)):
+        chunk = engine.step(commands)
         if explain:
-            trace.add(engine, chunk.c2w[0])
+            trace.add(engine, chunk.signals["c2w"][0])
         new = chunk.frames.shape[1] if chunk.n_frames is None else int(chunk.n_frames[0])
         frames.append(chunk.frames[0, -new:])
         count += new
-    video = torch.cat(frames if images is not None or world.starts is not None else frames[1:]).numpy()
+    video = torch.cat(frames if image is not None or world.starts is not None else frames[1:]).numpy()
     scale = max(1, 256 // world.spec.width)
     save_video(out, video.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps)
     console.print(f"{len(video)} frames, {count / watch.seconds():.0f} frames/s; wrote {out}")
@@ -73,7 +77,7 @@ def _along(path: Trajectory | None, engine: Engine) -> Tensor:
     return engine.c2w[0] @ relative(path.c2w[:1], path.c2w[1:])
 
 
-def _whole_chunks(engine: Engine, c2w: Tensor, keys: Tensor | None) -> list[Actions]:
+def _whole_chunks(engine: Engine, c2w: Tensor, keys: Tensor | None) -> list[Track]:
     """Cut a path (F, 4, 4) into chunks, standing still at its end to fill the last; the first may be one shorter."""
     spec, chunk = engine.spec, engine.spec.chunk_latents
     if keys is None:
@@ -88,7 +92,7 @@ def _whole_chunks(engine: Engine, c2w: Tensor, keys: Tensor | None) -> list[Acti
         split = chunk - lead
         keys = torch.cat([keys[:split], keys.new_zeros(lead, 2), keys[split:]])
         c2w = torch.cat([c2w[:split], c2w[split - 1 : split].expand(lead, 4, 4), c2w[split:]])
-    return [Actions(k[None], p[None]) for k, p in zip(keys.split(chunk), c2w.split(chunk), strict=True)]
+    return Track(keys=keys[None], c2w=c2w[None]).split(chunk)
 
 
 def read_image(path: Path, spec: WorldSpec) -> Tensor:

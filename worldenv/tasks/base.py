@@ -1,4 +1,4 @@
-"""The task protocol: reward, termination and goal from frames and poses, never from the world's insides.
+"""The task protocol: reward, termination and goal from frames and signals, never from the world's insides.
 
 A task is a frozen dataclass without state; what it must remember of an episode is a dictionary of tensors with a
 leading env axis, so that rows can be reset, cloned and restored by indexing.
@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from ..dynamics.protocol import Chunk
-from ..dynamics.signals import Signal
+from ..dynamics.signals import Signal, Signals
 
 TaskState = dict[str, Tensor]
 """Per-env memory of a task, each tensor (B, ...)."""
@@ -24,8 +24,8 @@ class Start:
     """Where episodes begin."""
 
     frames: Tensor  # (B, H, W, 3) uint8
-    c2w: Tensor  # (B, 4, 4) float64
-    goal: Tensor  # (B, 4, 4) float64
+    present: Signals  # each (B, ...): where that is
+    goal: Signals  # each (B, ...): where to go, empty in worlds that propose nothing
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Defaults:
     obs_keys: tuple[str, ...] = ("image",)
     """What ``dict`` observations hold."""
     action_mode: str = "basic"
-    """How it is acted in."""
+    """How it is acted in, by a body that has this mode; others have a first one."""
     max_episode_steps: int = 64
     """Chunks after which an episode ends."""
     needs_goal: bool = False
-    """Whether an episode has a goal pose from its start."""
+    """Whether an episode has a goal from its start."""
 
 
 class Task(Protocol):
@@ -73,7 +73,7 @@ class Task(Protocol):
     def observe(
         self,
         state: TaskState,
-        c2w: Tensor,  # (B, 4, 4) where the agent is
+        present: Signals,  # each (B, ...): where the agent is
     ) -> dict[str, Tensor]:
         """Return what the task shows now, each (B, ...), beside the picture."""
         ...

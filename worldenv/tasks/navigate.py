@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..dynamics.protocol import Chunk
-from ..dynamics.signals import Signal
+from ..dynamics.signals import Signal, Signals
 from ..geometry.pose import invert_se3, rotation_angle, yaw_pitch
 from .base import Defaults, Outcome, Start, TaskState
 
@@ -25,7 +25,7 @@ class Navigate:
 
     defaults: ClassVar[Defaults] = Defaults(
         obs_mode="dict", obs_keys=("image", "goal"), max_episode_steps=64, needs_goal=True
-    )  # fmt: skip
+    )
     shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(4,), low=-GOAL_BOUND, high=GOAL_BOUND)}
 
     distance_scale: float = 4.0
@@ -49,11 +49,12 @@ class Navigate:
 
     def reset(self, start: Start) -> TaskState:
         """Remember the goal and the potential at the start."""
-        return {"goal": start.goal.clone(), "potential": self.potential(start.c2w, start.goal)}
+        goal = start.goal["c2w"]
+        return {"goal": goal.clone(), "potential": self.potential(start.present["c2w"], goal)}
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Reward the potential gained since the last step; end at the goal."""
-        c2w = chunk.c2w[:, -1]
+        c2w = chunk.signals["c2w"][:, -1]
         potential = self.potential(c2w, state["goal"])
         distance, angle = distance_and_angle(c2w, state["goal"])
         reached = (distance < self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg) + 1e-9)
@@ -63,10 +64,10 @@ class Navigate:
     def observe(
         self,
         state: TaskState,
-        c2w: Tensor,  # (B, 4, 4)
+        present: Signals,
     ) -> dict[str, Tensor]:
         """Show the goal from where the agent is."""
-        return {"goal": goal_vector(c2w, state["goal"])}
+        return {"goal": goal_vector(present["c2w"], state["goal"])}
 
 
 def distance_and_angle(

@@ -1,17 +1,29 @@
-"""Tasks by name."""
+"""Tasks by name: one line each. Ids, the tests of all environments and the table of docs/environments.md follow.
+
+Strings only, so that ``import worldenv``, which registers the ids, imports no torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base.config import from_dict
-from ..base.objects import find_object
-from .base import Task
-from .navigate import Navigate
-from .revisit import Revisit
+from ..base.objects import find_object, import_object
 
-TASKS: dict[str, type[Task]] = {"navigate": Navigate, "revisit": Revisit}
+if TYPE_CHECKING:
+    from .base import Task
+
+TASKS: dict[str, str] = {
+    "navigate": "worldenv.tasks.navigate:Navigate",
+    "revisit": "worldenv.tasks.revisit:Revisit",
+}
+"""Where each task is; the name of its class is that of its ids."""
+
+
+def id_names() -> dict[str, str]:
+    """Return the task of each id, by the id's name without version: ``Navigate``."""
+    return {where.partition(":")[2]: task for task, where in TASKS.items()}
 
 
 def make_task(task: str | Task, options: Mapping[str, Any] | None = None) -> Task:
@@ -21,6 +33,8 @@ def make_task(task: str | Task, options: Mapping[str, Any] | None = None) -> Tas
         ValueError: on an unknown task or option.
     """
     found = find_object(task, TASKS, what="task")
+    if isinstance(found, str):
+        found = import_object(found, what="task")
     if isinstance(found, type):
         made: Task = from_dict(found, dict(options or {}), where=f"task {task}")
         return made

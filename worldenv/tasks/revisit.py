@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base.psnr import psnr_of
 from ..dynamics.protocol import Chunk
-from ..dynamics.signals import Signal
+from ..dynamics.signals import Signal, Signals
 from .base import Defaults, Outcome, Start, TaskState
 from .navigate import distance_and_angle
 
@@ -35,12 +35,12 @@ class Revisit:
 
     def reset(self, start: Start) -> TaskState:
         """Remember the start view and pose."""
-        left = torch.zeros(len(start.c2w), dtype=torch.bool)
-        return {"start_c2w": start.c2w.clone(), "start_frame": start.frames.clone(), "left": left}
+        left = torch.zeros(len(start.frames), dtype=torch.bool)
+        return {"start_c2w": start.present["c2w"].clone(), "start_frame": start.frames.clone(), "left": left}
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Reward the likeness of the newest frame to the start view when the agent is back; that ends the episode."""
-        distance, angle = distance_and_angle(chunk.c2w[:, -1], state["start_c2w"])
+        distance, angle = distance_and_angle(chunk.signals["c2w"][:, -1], state["start_c2w"])
         back = (distance <= self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg))
         done = state["left"] & back
         reward = likeness(chunk.frames[:, -1], state["start_frame"]) * done
@@ -50,7 +50,7 @@ class Revisit:
     def observe(
         self,
         state: TaskState,
-        c2w: Tensor,  # (B, 4, 4)
+        present: Signals,
     ) -> dict[str, Tensor]:
         """Show nothing beside the picture."""
         return {}

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ..base.log import console
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
+from ..dynamics.signals import Track
 from ..engine.rollout import Prepared, Rendered, prepare
 from ..memory.bank import MemoryBank
 from ..memory.config import with_policy
 from ..memory.context import Context, gather
-from ..memory.select import Query, select
+from ..memory.select import BY_POSE, Query, select
 from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
 from .material import Material
@@ -45,8 +46,7 @@ class Chunks:
         rows = clips[:, None]
         target = Context(
             self.material.data.latents[rows, index].float(),
-            self.material.data.c2w[rows, index],
-            self.material.data.labels[rows, index],
+            self.material.data.track.at((rows, index)),
             entries[:, None].expand(-1, self.material.chunk),
         )
         history = self.material.bank(self.material.data, clips, torch.arange(int(first.max())).expand(batch, -1))
@@ -54,7 +54,7 @@ class Chunks:
 
     def context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
         """Reconstitute each row's context under a policy drawn for it (context dropout)."""
-        index = self.choose(bank, target.c2w, *self.draw_policies(len(bank.length), generator))
+        index = self.choose(bank, target.track, *self.draw_policies(len(bank.length), generator))
         return gather(bank, index, self.material.layout, first=self.material.kept(bank.length))
 
     def draw_policies(self, batch: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
@@ -63,14 +63,14 @@ class Chunks:
         pick = torch.multinomial(shares, batch, replacement=True, generator=generator)
         return pick, torch.randint(2**31, (batch,), generator=generator).tolist()
 
-    def choose(self, bank: MemoryBank, c2w: Tensor, pick: Tensor, seeds: list[int]) -> Tensor:
-        """Index the context of a coming chunk with these poses under each row's policy, (B, S)."""
+    def choose(self, bank: MemoryBank, track: Track, pick: Tensor, seeds: list[int]) -> Tensor:
+        """Index the context of a coming chunk under each row's policy, (B, S)."""
         index = None
         for i, (name, _) in enumerate(self.material.config.policies):
             config = with_policy(self.material.world.config.memory, name)
             if not bool((pick == i).any()):
                 continue
-            found = select(bank, Query(c2w, seeds), config, self.material.layout).index
+            found = select(bank, Query(track, seeds), config, self.material.layout).index
             index = found if index is None else torch.where((pick == i)[:, None], found, index)
         assert index is not None
         return index
@@ -94,8 +94,9 @@ class Chunks:
     ) -> Tensor:
         """Flow matching of M noise draws of the chunk against one encoding of its context, as at inference."""
         slots = context.entry.shape[1]
-        labels = self.material.drop_labels(torch.cat([context.labels, target.labels], 1), generator)
-        context, target = replace(context, labels=labels[:, :slots]), replace(target, labels=labels[:, slots:])
+        track = self.material.drop_labels(Track.join([context.track, target.track]), generator)
+        context = replace(context, track=track.part(slice(slots)))
+        target = replace(target, track=track.part(slice(slots, None)))
         prepared = self.encode(self.material.module, context, target, rendered)
         x0 = target.latents.repeat_interleave(self.material.config.draws, 0)
         sigmas = sample_sigmas((len(x0), 1), shift=self.material.config.shift, generator=generator)
@@ -106,8 +107,7 @@ class Chunks:
         prepared = prepare(
             dit,
             context,
-            c2w=target.c2w,
-            labels=target.labels,
+            track=target.track,
             latent_shape=self.material.world.latent_shape,
             K=self.material.K,
             unit=self.material.world.spec.unit,
@@ -142,5 +142,7 @@ def preview_policies(m: Material, folder: Path, step: int) -> dict[str, float]:
     result: dict[str, float] = {}
     recorded = ("worldscape",) if m.config.cached else ()
     for policy in ("worldplay", *recorded, "recent", "none"):
+        if policy in BY_POSE and not m.world.spec.has_camera:
+            continue
         result |= preview_rollout(m.world, m.heldout, folder, step, num_latents=total, policy=policy, num_true=num_true)
     return result

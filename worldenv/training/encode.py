@@ -1,4 +1,4 @@
-"""Encode a recording once: latents, poses, labels and the need of memory, shard by shard, resumable."""
+"""Encode a recording once: latents, what led to them and the need of memory, shard by shard, resumable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..base.checkpoint import load_tensors, save_tensors
 from ..base.device import default_dtype, resolve_device
 from ..base.log import track
 from ..base.rng import derive_seed
-from ..data.dataset import LatentDataset, clip_pose_arrays
+from ..data.dataset import TRACK, LatentDataset, clip_track
 from ..data.schema import Clip, read_shard, shard_config, shard_paths
 from ..data.visibility import memory_need, visibility
 from ..dynamics.spec import FRAMES_PER_LATENT
@@ -104,7 +104,7 @@ def _latents_key(world: World, paths: list[Path]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     shown, state = world.config.dit.render_input, world.vae.state_dict()
     _add(digest, {name: state[name] for name in state if shown or not name.startswith("decoder.")})
-    digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}".encode())
+    digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}/{[*world.spec.takes]}".encode())
     if shown:
         _add(digest, world.require_depth_head().state_dict())
     for path in _firsts(paths):
@@ -132,12 +132,13 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     rows: dict[str, list[torch.Tensor]] = defaultdict(list)
     bf16 = default_dtype(device) == torch.bfloat16
     renderer = Renderer(world, world.spec, world.config.memory) if world.config.dit.render_input else None
-    for clip in read_shard(path, arrays=("frames", "depth", "c2w", "K", "keys")):
+    for clip in read_shard(path, only=("frames", "depth", "c2w", "K", *world.spec.takes)):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
                 f"{path}: frames {clip.frames.shape[1:3]}, the world has {world.spec.height}, {world.spec.width}"
             )
-        c2w, labels = clip_pose_arrays(clip)
+        for name, signal in clip_track(clip, world.spec).items():
+            rows[TRACK + name].append(signal)
         frames = torch.from_numpy(clip.frames)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             latents = vae.encode(to_pixels(frames).to(device)[None])[0]
@@ -146,30 +147,30 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
                 rows["frames"].append(shown)
                 rows["depth"].append(depth)
         rows["latents"].append(latents.cpu().half())
-        rows["c2w"].append(torch.from_numpy(c2w))
-        rows["labels"].append(torch.from_numpy(labels))
         rows["need"].append(_need(clip, world))
     return {key: torch.stack(values) for key, values in rows.items()}
 
 
 def _render_shard(world: World, renders: RendersConfig, path: Path) -> dict[str, torch.Tensor]:
     """Render the clips of an encoded shard."""
-    renderer, shard = ClipRenderer(world, renders), load_tensors(path)[0]
+    renderer, data = ClipRenderer(world, renders), LatentDataset.join([load_tensors(path)[0]])
+    assert data.frames is not None
+    assert data.depth is not None
     device = world.vae.latent_mean.device
     made = []
     with torch.autocast(device.type, torch.bfloat16, enabled=default_dtype(device) == torch.bfloat16):
-        for i, latents in enumerate(shard["latents"]):
+        for i, latents in enumerate(data.latents):
             generator = torch.Generator().manual_seed(derive_seed(0, path.stem, i))
-            views = shard["frames"][i], shard["depth"][i]
-            made.append(renderer(latents.float(), shard["c2w"][i], shard["labels"][i], views, generator))
+            views = data.frames[i], data.depth[i]
+            made.append(renderer(latents.float(), data.track.at(i), views, generator))
     return {"renders": torch.stack(made)}
 
 
 def _need(clip: Clip, world: World) -> torch.Tensor:
     """How much each latent needs memory, by true visibility; 0 where the recording has no depth."""
-    if clip.depth is None or clip.c2w is None or clip.K is None:
+    if not {"depth", "c2w", "K"} <= clip.signals.keys():
         return torch.zeros(clip.num_latents)
-    depth = torch.from_numpy(np.ascontiguousarray(clip.depth[::FRAMES_PER_LATENT])).float()
-    seen = visibility(depth, torch.from_numpy(clip.c2w), torch.from_numpy(clip.K))
+    depth = torch.from_numpy(np.ascontiguousarray(clip.signals["depth"][::FRAMES_PER_LATENT])).float()
+    seen = visibility(depth, *(torch.from_numpy(clip.signals[name]) for name in ("c2w", "K")))
     temporal = world.config.memory.temporal_latents
     return memory_need(seen, chunk_latents=world.spec.chunk_latents, temporal_latents=temporal)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import LatentDataset
+from ..dynamics.signals import Track, wide
 from ..engine.rollout import Rendered
 from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout
+from ..memory.select import BY_POSE
 from ..models.dit import WorldDiT
 from ..world.world import World
 from .renders import RendersConfig
@@ -52,7 +54,7 @@ class DenoiseConfig:
     render_dropout: float = 0.18
     """Share of samples to which rendered memory shows nothing, where the transformer takes it in."""
     label_dropout: float = 0.1
-    """Share of samples whose key labels are replaced by 0."""
+    """Share of samples in which no keys are held, and every other code is 0."""
 
 
 class Material:
@@ -70,6 +72,13 @@ class Material:
     ) -> None:
         self.world, self.config, self.batch = world, config, batch
         self.degrade = RendersConfig() if degrade is None else degrade
+        asking = [name for name, _ in config.policies if name in BY_POSE]
+        asking += ["worldscape"] if config.cached or config.single else []
+        if asking and not world.spec.has_camera:
+            raise ValueError(
+                f"[denoise] trains with memory policy {asking[0]!r}, which asks where the camera was, and this world "
+                f"takes {', '.join(world.spec.takes)}; set policies to recent, none or random, cached and single to 0"
+            )
         self.data, self.heldout = data, data if heldout is None else heldout
         spec = world.spec
         self.chunk = spec.chunk_latents
@@ -95,7 +104,7 @@ class Material:
         """Return the latents ``index`` (B, F) of some clips (B,) as what episodes remember."""
         rows = clips[:, None]
         length = torch.full((len(clips),), index.shape[1])
-        return MemoryBank(data.latents[rows, index].float(), data.c2w[rows, index], data.labels[rows, index], length)
+        return MemoryBank(data.latents[rows, index].float(), data.track.at((rows, index)), length)
 
     def renders(self, clips: Tensor, index: Tensor) -> Tensor | None:
         """Fetch what is rendered of latents ``index`` (B, F) of some clips, (B, R, F, C + 1, h, w)."""
@@ -108,7 +117,13 @@ class Material:
             return None
         return draw_renders(renders, dropout=self.config.render_dropout, generator=generator).to(self.device)
 
-    def drop_labels(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Replace the key labels (B, F) of a share of the samples by 0."""
-        keep = torch.rand(len(labels), 1, generator=generator) >= self.config.label_dropout
-        return labels * keep
+    def drop_labels(self, track: Track, generator: torch.Generator) -> Track:
+        """Let nothing be commanded in a share of the samples, (B, F, ...), wherever their cameras go."""
+        return without_codes(
+            track, torch.rand(track.num_rows, 1, generator=generator)[:, 0] < self.config.label_dropout
+        )
+
+
+def without_codes(track: Track, rows: Tensor) -> Track:
+    """Return the same with all that enters the timestep embedding 0 in these rows, (B,) bool."""
+    return Track({n: part if n == "c2w" else part * wide(~rows, part) for n, part in track.items()})

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ..base.psnr import psnr_of
 from ..data.dataset import LatentDataset
-from ..dynamics.protocol import Actions
 from ..dynamics.spec import frames_of
 from ..engine.engine import Engine
-from ..geometry.action import label_to_keys
 from ..memory.config import with_policy
 from ..models.codec import to_frames
 from ..world.world import World
@@ -33,13 +31,12 @@ def preview_rollout(
     Writes truth above result to ``samples/`` and returns PSNR and contrast of the generated frames.
     """
     chunk, count = world.spec.chunk_latents, min(NUM_CLIPS, len(data))
-    latents, c2w, labels = data.latents[:count].float(), data.c2w[:count], data.labels[:count]
+    latents, track = data.latents[:count].float(), data.track.at(slice(count))
     world.vae.to(world.dit.patch_embedding.weight.device)
     engine = Engine(world, count, memory=with_policy(world.unguided(), policy), decode=False)
-    engine.begin(torch.arange(count), latents[:, :num_true], c2w[:, 0], list(range(count)), path=c2w[:, 1:num_true])
+    engine.begin(torch.arange(count), latents[:, :num_true], track.part(slice(num_true)), list(range(count)))
     for first in range(num_true, num_latents, chunk):
-        window = slice(first, first + chunk)
-        engine.generate(Actions(label_to_keys(labels[:, window]), c2w[:, window]))
+        engine.generate(track.part(slice(first, first + chunk)))
     shown = (engine.history.bank.latents[:, :num_latents], latents[:, :num_latents])
     return compare(world, shown, folder / "samples" / f"{step:06d}-{policy}.png", policy, num_true)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.schedule import sample_sigmas
+from ..dynamics.signals import Track
 from ..engine.rollout import Prepared, Rendered, prepare
 from ..memory.config import Layout, with_policy
 from ..memory.context import Context
@@ -41,20 +42,17 @@ class RecordedPast:
         )
         self.keys, self.values = empty, empty  # (L, B, pages, S, N, head_dim); page 0 fills empty slots
 
-    def prepare(
-        self, c2w: Tensor, labels: Tensor, part: slice, *, K: Tensor, rendered: Rendered | None = None
-    ) -> Prepared:
+    def prepare(self, track: Track, part: slice, *, K: Tensor, rendered: Rendered | None = None) -> Prepared:
         """Place what a part of the clips (latents) will attend to."""
-        reading = self.store.read(self.rows, c2w[:, part])
+        reading = self.store.read(self.rows, track["c2w"][:, part])
         safe, row = reading.index.clamp(min=0), self.rows[:, None]
         entry = self.layout.entry_of(reading.index)
         recorded = (self._gather(self.keys, reading.pages), self._gather(self.values, reading.pages))
-        context = Context(torch.empty(0), c2w[row, safe], labels[row, safe], entry, recorded=recorded)
+        context = Context(torch.empty(0), track.at((row, safe)), entry, recorded=recorded)
         return prepare(
             self.dit,
             context,
-            c2w=c2w[:, part],
-            labels=labels[:, part],
+            track=track.part(part),
             latent_shape=self.world.latent_shape,
             K=K,
             unit=self.world.spec.unit,
@@ -103,18 +101,18 @@ def single_loss(chunks: Chunks, generator: torch.Generator) -> Tensor:
 def _cached_errors(chunks: Chunks, clips: Tensor, length: int, layout: Layout, generator: torch.Generator) -> Tensor:
     """Return the errors of the chunks of the first ``length`` latents of some clips, (B, chunks)."""
     m = chunks.material
-    count, labels = len(clips), m.drop_labels(m.data.labels[clips, :length], generator)
-    latents, c2w = m.data.latents[clips, :length].float(), m.data.c2w[clips, :length]
+    count, track = len(clips), m.drop_labels(m.data.track.at((clips, slice(length))), generator)
+    latents = m.data.latents[clips, :length].float()
     inputs, levels = _noised_chunks(chunks, latents, layout, generator)
     past = RecordedPast(m.module, m.world, count, chunk_latents=layout.chunk_latents)
     renders, errors = m.renders(clips, torch.arange(length).expand(count, -1)), []
     for part in layout.parts(length):
         rendered = m.drawn(None if renders is None else renders[:, :, part], generator)
-        prepared = past.prepare(c2w, labels, part, K=m.K, rendered=rendered)
+        prepared = past.prepare(track, part, K=m.K, rendered=rendered)
         if part.start:
             sigmas = sample_sigmas((count, 1), shift=m.config.shift, generator=generator)
             errors.append(chunk_error(prepared, latents[:, part], sigmas, generator))
-        past.record(prepared, inputs[:, part], levels[:, part], c2w, part)
+        past.record(prepared, inputs[:, part], levels[:, part], track["c2w"], part)
     return torch.stack(errors, 1)
 
 
@@ -123,6 +121,6 @@ def _noised_chunks(
 ) -> tuple[Tensor, Tensor]:
     """Noise whole clips as contexts are noised: a level per chunk, or none and the label of clean context."""
     entry = layout.entry_of(torch.arange(latents.shape[1])).expand(len(latents), -1)
-    whole = chunks.noised(Context(latents, latents, latents, entry), generator)
+    whole = chunks.noised(Context(latents, Track(), entry), generator)
     assert whole.timesteps is not None
     return whole.latents, whole.timesteps

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..base.device import resolve_device
 from ..data.dataset import LatentDataset
+from ..dynamics.signals import Track
 from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.render import Renderer
 from ..engine.rollout import Rendered, generate_chunk, prepare
@@ -85,8 +86,7 @@ class ClipRenderer:
     def __call__(
         self,
         latents: Tensor,  # (F, C, h, w)
-        c2w: Tensor,  # (F, 4, 4)
-        labels: Tensor,  # (F,)
+        track: Track,  # each (F, ...)
         views: tuple[Tensor, Tensor],  # frames (E, H, W, 3) and depth (E, H, W) of ``decoded_views``
         generator: torch.Generator,
     ) -> Tensor:
@@ -95,46 +95,51 @@ class ClipRenderer:
         The start view's are 0, and those of a rest that is no whole chunk.
         """
         parts = [part for part in self.layout.parts(len(latents)) if part.start]
-        first, coming = torch.tensor([part.start for part in parts]), torch.stack([c2w[part] for part in parts])
-        bank = self._bank(latents, c2w, labels, views, first)
+        first = torch.tensor([part.start for part in parts])
+        coming = track.map(lambda signal: torch.stack([signal[part] for part in parts]))
+        c2w, bank = coming["c2w"], self._bank(latents, track, views, first)
         index = select(bank, Query(coming), self.memory, self.layout).index
-        places = self.renderer.sources(bank, index, coming)
-        made = self.renderer(bank, places, coming)
+        places = self.renderer.sources(bank, index, c2w)
+        made = self.renderer(bank, places, c2w)
         worse = bank
         if float(torch.rand(1, generator=generator)) < self.config.generated:
             whole = torch.cat([latents[:1], self._generated(bank, index, made, coming, generator).flatten(0, 1)])
-            worse = self._bank(whole, c2w, labels, decoded_views(self.world, self.renderer, views[0][0], whole), first)
+            worse = self._bank(whole, track, decoded_views(self.world, self.renderer, views[0][0], whole), first)
         missing = torch.rand(places.shape, generator=generator) < self.config.missing
-        again = self.renderer(degraded(worse, self.config, generator), torch.where(missing, -1, places), coming)
+        again = self.renderer(degraded(worse, self.config, generator), torch.where(missing, -1, places), c2w)
         result = torch.zeros(VARIANTS, len(latents), latents.shape[1] + 1, *latents.shape[2:], dtype=torch.float16)
         for variant, rendered in enumerate((made, again)):
             known = torch.cat([rendered.latents * (rendered.known > 0), rendered.known], 2).cpu().half()
             result[variant, 1 : 1 + known.shape[0] * known.shape[1]] = known.flatten(0, 1)
         return result
 
-    def _bank(
-        self, latents: Tensor, c2w: Tensor, labels: Tensor, views: tuple[Tensor, Tensor], first: Tensor
-    ) -> MemoryBank:
+    def _bank(self, latents: Tensor, track: Track, views: tuple[Tensor, Tensor], first: Tensor) -> MemoryBank:
         """Return a row for every chunk: the clip, as the world would have shown it, up to there (``first`` latents)."""
-        whole = (latents.float(), c2w[: len(latents)], labels[: len(latents)], *views)
-        latents, c2w, labels, frames, depth = (part.expand(len(first), *part.shape) for part in whole)
-        given = torch.ones_like(first)
+
+        def rows(part: Tensor) -> Tensor:
+            return part.expand(len(first), *part.shape)
+
+        frames, depth = (rows(part) for part in views)
+        whole, given = track.map(lambda part: rows(part[: len(latents)])), torch.ones_like(first)
         return MemoryBank(
-            latents, c2w, labels, first, frames=frames, depth=depth, every=self.layout.chunk_latents, given=given
+            rows(latents.float()),
+            whole,
+            first,
+            frames=frames,
+            depth=depth,
+            every=self.layout.chunk_latents,
+            given=given,
         )
 
     def _generated(
-        self, bank: MemoryBank, index: Tensor, rendered: Rendered, c2w: Tensor, generator: torch.Generator
+        self, bank: MemoryBank, index: Tensor, rendered: Rendered, coming: Track, generator: torch.Generator
     ) -> Tensor:
         """Let the world make every chunk after its true past, (rows, F, C, h, w)."""
         world, spec, device = self.world, self.world.spec, rendered.latents.device
-        inside = bank.length[:, None] + torch.arange(c2w.shape[1])
-        labels = bank.labels[torch.arange(len(inside))[:, None], inside]
         prepared = prepare(
             world.dit,
             gather(bank, index, self.layout),
-            c2w=c2w,
-            labels=labels,
+            track=coming,
             latent_shape=world.latent_shape,
             K=normalise_intrinsics(spec.K, width=spec.width, height=spec.height),
             unit=spec.unit,

@@ -59,8 +59,8 @@ class ChunkRollouts:
     def roll_history(self, segment: Segment, start: int, generator: torch.Generator) -> None:
         """Replace the chunk of the histories that begins with latent ``start``, where it lies before the segment."""
         bank, part, zeros = segment.bank, slice(start, start + self.chunk), torch.zeros_like(segment.first)
-        now = replace(segment, first=zeros + start, c2w=bank.c2w[:, part], labels=bank.labels[:, part])
-        index = self.segments.chunks.choose(bank.with_length(now.first), now.c2w, zeros, list(range(len(zeros))))
+        now = replace(segment, first=zeros + start, track=bank.track.part(part))
+        index = self.segments.chunks.choose(bank.with_length(now.first), now.track, zeros, list(range(len(zeros))))
         whole = slice(0, self.chunk)
         prepared = self.segments.prepare(self.module, now, index, whole, self.segments.render(now, index, whole))
         noise = partial(self.segments.noise, bank.latents[:, part].shape, generator)

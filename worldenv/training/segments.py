@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import LatentDataset
+from ..dynamics.signals import Track
 from ..engine.rollout import Prepared, Rendered, generate_chunk, prepare
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout
@@ -23,7 +24,7 @@ from ..memory.select import Query, select
 from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
 from .chunks import Chunks
-from .material import Material
+from .material import Material, without_codes
 from .preview import NUM_CLIPS, compare
 from .renders import SegmentRenderer
 from .symptoms import symptoms
@@ -36,17 +37,16 @@ class Segment:
     bank: MemoryBank  # the history; latents of the segment itself are NaN until somebody puts them there
     first: Tensor  # (B,) index of the segment's first latent, the length of the history
     latents: Tensor  # (B, F, C, h, w) as recorded
-    c2w: Tensor  # (B, F, 4, 4)
-    labels: Tensor  # (B, F)
+    track: Track  # each (B, F, ...)
     chosen: tuple[Tensor, ...]  # C_i of every chunk: (B, S) index of latents, -1 in empty slots
     joint: Tensor  # (B, S') the same for C^tea
     rendered: Rendered | None = None  # what C^tea shows of the segment, if the transformer takes that in
     shows: Tensor | None = None  # (B,) bool: rows that renders show something to
 
     def without_labels(self, rows: Tensor) -> Segment:
-        """Return the same with no keys held in these rows, (B,) bool."""
-        bank = replace(self.bank, labels=self.bank.labels * ~rows[:, None])
-        return replace(self, bank=bank, labels=self.labels * ~rows[:, None])
+        """Return the same with nothing commanded in these rows, (B,) bool, wherever their cameras go."""
+        bank = replace(self.bank, track=without_codes(self.bank.track, rows))
+        return replace(self, bank=bank, track=without_codes(self.track, rows))
 
     def put(self, part: slice, latents: Tensor) -> None:
         """Remember latents of the segment (its F axis), so that chunks to come see them."""
@@ -133,7 +133,7 @@ class Segments:
         """
         first, rows = self.chunk * (entries - 1) + 1, clips[:, None]
         inside = first[:, None] + torch.arange(self.num_latents)
-        c2w = data.c2w[rows, inside]
+        track = data.track.at((rows, inside))
         bank = self.material.bank(
             data,
             clips,
@@ -143,17 +143,17 @@ class Segments:
         )
         bank.latents[torch.arange(bank.latents.shape[1]) >= first[:, None]] = torch.nan
         chosen = tuple(
-            self.chunks.choose(bank.with_length(first + start), c2w[:, start : start + ahead * self.chunk], pick, seeds)
+            self.chunks.choose(
+                bank.with_length(first + start), track.part(slice(start, start + ahead * self.chunk)), pick, seeds
+            )
             for start in range(0, self.num_latents, self.chunk)
         )
         joint = joint_index(chosen, first)
         if self.material.config.teacher_memory == "per_latent":
-            joint = self._best_latents(bank.with_length(first), c2w)
+            joint = self._best_latents(bank.with_length(first), track)
         else:
             assert_aligned(chosen, joint, first)
-        segment = Segment(
-            bank, first, data.latents[rows, inside].float(), c2w, data.labels[rows, inside], chosen, joint
-        )
+        segment = Segment(bank, first, data.latents[rows, inside].float(), track, chosen, joint)
         return segment if self.renderer is None else self._with_renders(segment, self.renderer, data, clips, generator)
 
     def _with_renders(
@@ -176,14 +176,14 @@ class Segments:
         if self.renderer is None:
             return None
         assert segment.shows is not None
-        made = self.renderer(segment.bank, index, segment.c2w[:, part], segment.first + part.start)
+        made = self.renderer(segment.bank, index, segment.track["c2w"][:, part], segment.first + part.start)
         return made.only(segment.shows).to(self.material.device)
 
-    def _best_latents(self, bank: MemoryBank, c2w: Tensor) -> Tensor:
+    def _best_latents(self, bank: MemoryBank, track: Track) -> Tensor:
         """Index the recent latents and those single older ones that a whole segment overlaps with most, (B, S')."""
         memory = self.material.world.config.memory
         latents = replace(memory, retrieved_chunks=memory.retrieved_chunks * self.chunk)
-        return select(bank, Query(c2w), latents, Layout(1)).index
+        return select(bank, Query(track), latents, Layout(1)).index
 
     def prepare(
         self, dit: WorldDiT, segment: Segment, index: Tensor, part: slice, rendered: Rendered | None = None
@@ -195,8 +195,7 @@ class Segments:
         return prepare(
             dit,
             context,
-            c2w=segment.c2w[:, part],
-            labels=segment.labels[:, part],
+            track=segment.track.part(part),
             latent_shape=self.material.world.latent_shape,
             K=self.material.K,
             unit=self.material.world.spec.unit,

@@ -25,10 +25,10 @@ def window_loss(m: Material, generator: torch.Generator, *, causal: bool) -> Ten
     levels = sample_sigmas((batch, num if causal else 1), shift=m.config.shift, generator=generator)
     levels = levels.expand(-1, num).repeat_interleave(m.chunk, 1)
     sigmas = torch.cat([torch.zeros(batch, 1), levels], 1)
-    start = Context(bank.latents[:, :1], bank.c2w[:, :1], bank.labels[:, :1], entry[:, :1])
-    cond = condition(start, bank.c2w[:, 1:], bank.labels[:, 1:], K=m.K, unit=m.world.spec.unit)
-    timesteps = torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP)
-    cond = replace(cond, timesteps=timesteps, labels=m.drop_labels(cond.labels, generator))
+    track = m.drop_labels(bank.track, generator)
+    start = Context(bank.latents[:, :1], track.part(slice(1)), entry[:, :1])
+    cond = condition(start, track.part(slice(1, None)), K=m.K, unit=m.world.spec.unit)
+    cond = replace(cond, timesteps=torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP))
     mask = context_mask(entry) if causal else None
     return _flow_matching(m, bank.latents, sigmas, cond, mask, generator, renders)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 
+from ..base.config import changes, to_dict
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.spec import WorldSpec
 from ..memory.config import MemoryConfig
@@ -95,3 +98,13 @@ class WorldConfig:
                 f"{name}={value}: world {self.name!r} was trained for {trained}, and others show a smear; leave it "
                 "out, or name what it was trained for under [trained] in its world.toml"
             )
+
+
+def config_digest(config: WorldConfig) -> str:
+    """Hash what a world does beside its weights: all settings that are not the defaults.
+
+    Name, licence and provenance are none of it; nor are settings that a later version adds, until somebody sets them.
+    """
+    plain = WorldConfig(name=config.name, licence=config.licence, provenance=config.provenance)
+    told = changes(to_dict(plain), to_dict(config))
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

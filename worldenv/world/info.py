@@ -15,8 +15,9 @@ def describe_world(world: World) -> str:
     lines = [
         f"world {config.name}, format {config.format}, licence {config.licence}",
         f"picture   {spec.width} x {spec.height}, {spec.fov_deg:g} degrees across, {spec.fps} frames/s",
-        f"step      {spec.chunk_latents} latents = {spec.chunk_frames} frames; keys move {steps.move:g} m and turn "
-        f"{steps.turn_deg:g} degrees per latent",
+        f"step      {spec.chunk_latents} latents = {spec.chunk_frames} frames"
+        + (f"; keys move {steps.move:g} m and turn {steps.turn_deg:g} degrees per latent" if spec.has_camera else ""),
+        f"takes     {', '.join(f'{name} {signal.shape}' for name, signal in spec.takes.items())}",
         f"vae       {_millions(world.vae)}, {config.dit.latent_channels} channels at 1/{world.vae.spatial_factor}, "
         "4 frames per latent",
         f"dit       {_millions(world.dit)}, width {config.dit.width}, {config.dit.num_layers} layers",

@@ -30,12 +30,29 @@ class Starts:
     """Start views that an episode can begin from, all on held-out maps."""
 
     frames: Tensor  # (N, H, W, 3) uint8
-    c2w: Tensor  # (N, 4, 4) float64
-    goals: Tensor  # (N, 4, 4) float64: a reachable goal pose on the same map
-    map_seeds: Tensor  # (N,) int64
+    c2w: Tensor | None = None  # (N, 4, 4) float64, in worlds with a camera
+    goals: Tensor | None = None  # (N, 4, 4) float64: a reachable goal pose on the same map
+    map_seeds: Tensor | None = None  # (N,) int64, of simulated maps
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that is known, by the names in the file."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+    def track(
+        self,
+        index: Tensor,  # (R,) int64
+    ) -> dict[str, Tensor]:
+        """Return signals of some start views, each (R, 1, ...)."""
+        return {} if self.c2w is None else {"c2w": self.c2w[index, None]}
+
+    def require_maps(self) -> tuple[Tensor, Tensor]:
+        """Return the maps' seeds (N,) and the start poses on them (N, 4, 4), or say that there are none."""
+        if self.map_seeds is None or self.c2w is None:
+            raise ValueError("these start views are on no simulated maps; there is no simulator twin of this world")
+        return self.map_seeds, self.c2w
 
 
 def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
@@ -47,15 +64,16 @@ def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
     if not path.exists():
         return None
     tensors, _ = load_tensors(path)
-    expected: dict[str, Expected] = {
+    known: dict[str, Expected] = {
         "frames": (torch.uint8, ("N", spec.height, spec.width, 3)),
         "c2w": (torch.float64, ("N", 4, 4)),
         "goals": (torch.float64, ("N", 4, 4)),
         "map_seeds": (torch.int64, ("N",)),
     }
-    check_tensors(tensors, expected, where=str(path))
+    needed = [name for name in known if name == "frames" or name in tensors or spec.has_camera]
+    check_tensors(tensors, {name: known[name] for name in needed}, where=str(path))
     for key in ("c2w", "goals"):
-        if not is_rigid(tensors[key]):
+        if key in tensors and not is_rigid(tensors[key]):
             raise ValueError(f"{path}: {key} holds poses that are no rigid motions; the file was edited")
     if not len(tensors["frames"]):
         raise ValueError(f"{path} holds no start views; delete it, and the world has none")
@@ -72,7 +90,7 @@ def make_starts(spec: WorldSpec, count: int) -> Starts:
         view = dynamics.reset(seeds=[derive_seed(seed, "start")], starts=[seed])
         maze = dynamics.mazes[0]
         assert maze is not None
-        c2w = view.c2w[0, 0]
+        c2w = view.signals["c2w"][0, 0]
         frames.append(view.frames[0, 0])
         poses.append(c2w)
         goals.append(_goal(FreeSpace(maze.free, 1.0), c2w, np.random.default_rng([seed, 2])))

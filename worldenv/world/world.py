@@ -29,7 +29,7 @@ from ..models.dit import WorldDiT
 from ..models.heads import DepthHead, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE
-from .config import FORMAT, Provenance, WorldConfig
+from .config import FORMAT, Provenance, WorldConfig, config_digest
 from .files import find_world, world_sha256
 from .starts import Starts, load_starts
 from .worldplay import load_release
@@ -79,10 +79,10 @@ class World:
         return {"name": self.config.name, "sha256": self.sha256, "computation": how}
 
     def fingerprint(self) -> str:
-        """Return the hash of the world's files, or of its weights if it has none."""
+        """Return the hash of the world's files, or of its weights if it has none, and of its configuration."""
         if self.sha256:
-            return self.sha256
-        digest = hashlib.sha256()
+            return f"{self.sha256} {config_digest(self.config)}"
+        digest = hashlib.sha256(config_digest(self.config).encode())
         for module in self.parts().values():
             for name, tensor in sorted(module.state_dict().items()):
                 digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
@@ -151,7 +151,7 @@ class World:
         for name, module in self.parts().items():
             save_tensors(path / f"{name}.safetensors", module.state_dict())
         if self.starts is not None:
-            save_tensors(path / "starts.safetensors", vars(self.starts))
+            save_tensors(path / "starts.safetensors", self.starts.tensors())
         values = to_dict(self.config)
         stages = {f"{i:02d}": stage for i, stage in enumerate(values.pop("provenance"))}
         save_text(path / "world.toml", dump_toml({**values, "provenance": stages}))  # the last: where it is, all is

@@ -74,18 +74,18 @@ class GymSource:
             truncated.append(trunc)
             if done:
                 _, info = self.env.reset()
+        signals = {
+            "reward": np.asarray(rewards, np.float32),
+            "terminated": np.asarray(terminated),
+            "truncated": np.asarray(truncated),
+        }
         has_poses = all("c2w" in i and "K" in i for i in infos)
-        return Clip(
-            frames=np.stack(frames),
-            c2w=np.stack([np.asarray(i["c2w"], np.float64) for i in infos]) if has_poses else None,
-            K=np.asarray(infos[0]["K"], np.float32) if has_poses else None,
-            camera=None,
-            reward=np.asarray(rewards, np.float32),
-            terminated=np.asarray(terminated),
-            truncated=np.asarray(truncated),
-            attributes={"seed": seed, "env": self.env_id, "poses": "info" if has_poses else "absent",
-                        "actions": np.stack(actions)},
-        )  # fmt: skip
+        if has_poses:
+            signals["c2w"] = np.stack([np.asarray(i["c2w"], np.float64) for i in infos])
+            signals["K"] = np.asarray(infos[0]["K"], np.float32)
+        poses = "info" if has_poses else "absent"
+        attributes = {"seed": seed, "env": self.env_id, "poses": poses, "actions": np.stack(actions)}
+        return Clip(np.stack(frames), signals, attributes)
 
     def close(self) -> None:
         """Close the environment."""

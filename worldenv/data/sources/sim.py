@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...base.rng import derive_seed
-from ...dynamics.protocol import Actions, Chunk
+from ...dynamics.protocol import Chunk
 from ...dynamics.spec import WorldSpec
 from ...geometry.action import camera_to_c2w
 from ...geometry.path import FreeSpace
@@ -52,12 +52,12 @@ class SimSource:
             pose = look(torch.tensor([x, -EYE_HEIGHT, z], dtype=torch.float64), torch.tensor(yaw, dtype=torch.float64))
             self.dynamics.follow(pose[None, None])
         first = self.dynamics.view()
-        start = first.c2w[0, 0]
+        start = first.signals["c2w"][0, 0]
         camera = torch.from_numpy(plan.camera)
         commanded = camera_to_c2w(camera, start, plan.steps)
         keys = replace(self.spec, steps=plan.steps).keys_along(torch.cat([start[None], commanded]))
         if plan.acted:
-            chunk = self.dynamics.step(Actions(keys[None], commanded[None]))
+            chunk = self.dynamics.step({"keys": keys[None], "c2w": commanded[None]})
         else:
             chunk = self.dynamics.follow(commanded[None])
         return self._clip(plan, map_seed, first, chunk, commanded, keys)
@@ -69,32 +69,35 @@ class SimSource:
     def _clip(
         self, plan: Plan, map_seed: int, first: Chunk, chunk: Chunk, commanded: torch.Tensor, keys: torch.Tensor
     ) -> Clip:
-        none = torch.zeros(1, 2, dtype=torch.long)
-        depth, segmentation = _joined(first.depth, chunk.depth), _joined(first.segmentation, chunk.segmentation)
-        num, maze = self.num_latents + 1, self.dynamics.mazes[0]
-        c2w = torch.cat([first.c2w[0], chunk.c2w[0]]).numpy()
+        none, num, maze = torch.zeros(1, 2, dtype=torch.long), self.num_latents + 1, self.dynamics.mazes[0]
+        before, c2w = first.signals["c2w"][0], torch.cat([first.signals["c2w"][0], chunk.signals["c2w"][0]]).numpy()
         objects = maze.objects if maze is not None else ()
+        signals = {
+            "K": self.spec.K.float().numpy(),
+            "c2w": c2w,
+            "c2w_commanded": torch.cat([before, commanded]).numpy(),
+            "keys": torch.cat([none, keys]).numpy(),
+            "camera": np.concatenate([np.zeros((1, 5)), plan.camera]).astype(np.float32),
+            "reward": np.zeros(num, np.float32),
+            "terminated": np.zeros(num, bool),
+            "truncated": np.zeros(num, bool),
+        }
+        for name, kind in (("depth", torch.float16), ("segmentation", torch.uint8)):
+            if name in first.signals and name in chunk.signals:
+                whole = torch.cat([first.signals[name][0], chunk.signals[name][0]])
+                signals[name] = whole.to(kind).numpy()
+        if maze is not None and objects:
+            signals["distances"] = GoalDistances(maze).at(c2w[:, [0, 2], 3])
         return Clip(
-            frames=torch.cat([first.frames[0], chunk.frames[0]]).numpy(),
-            K=self.spec.K.float().numpy(),
-            c2w=c2w,
-            c2w_commanded=torch.cat([first.c2w[0], commanded]).numpy(),
-            depth=None if depth is None else depth.half().numpy(),
-            segmentation=None if segmentation is None else segmentation.numpy(),
-            distances=GoalDistances(maze).at(c2w[:, [0, 2], 3]) if maze is not None and objects else None,
-            keys=torch.cat([none, keys]).numpy(),
-            camera=np.concatenate([np.zeros((1, 5)), plan.camera]).astype(np.float32),
-            reward=np.zeros(num, np.float32),
-            terminated=np.zeros(num, bool),
-            truncated=np.zeros(num, bool),
+            torch.cat([first.frames[0], chunk.frames[0]]).numpy(),
+            signals,
             attributes={
-                "kind": plan.kind, "map_seed": map_seed, "seed": self.trajectories.seed,
-                "text": self.dynamics.texts[0], "move": plan.steps.move, "turn_deg": plan.steps.turn_deg,
+                "kind": plan.kind,
+                "map_seed": map_seed,
+                "seed": self.trajectories.seed,
+                "text": self.dynamics.texts[0],
+                "move": plan.steps.move,
+                "turn_deg": plan.steps.turn_deg,
                 "objects": json.dumps([asdict(one) for one in objects]),
             },
-        )  # fmt: skip
-
-
-def _joined(first: torch.Tensor | None, rest: torch.Tensor | None) -> torch.Tensor | None:
-    """Put the first frame's picture before those of a chunk of one env, (T, H, W)."""
-    return None if first is None or rest is None else torch.cat([first[0], rest[0]])
+        )

@@ -135,8 +135,8 @@ def draw_claims(path: Path, verdicts: Mapping[str, Mapping[str, Any]], metric: s
 def draw_memory_map(path: Path, world: World, cases: Cases) -> None:
     """Step the first case once more and draw from above what each chunk retrieved."""
     engine, trace = Engine(world, 1, decode=False), MemoryTrace()
-    engine.reset(seeds=[0], starts=[None], images=cases.frames[:1, 0], c2w=cases.start_c2w[:1])
-    for actions in cases.rows(slice(0, 1)).actions(world.spec.chunk_latents):
-        engine.generate(actions)
-        trace.add(engine, actions.c2w[0])
+    engine.resume(cases.frames[:1, :1], {"c2w": cases.start_c2w[:1, None]}, seeds=[0])
+    for commands in cases.rows(slice(0, 1)).actions(world.spec.chunk_latents):
+        engine.generate(commands)
+        trace.add(engine, commands["c2w"][0])
     trace.draw(path, title=f"{world.config.name}, {world.config.memory.policy}, map {cases.seeds[0]}")

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ...base.log import Stopwatch, console
 from ...base.rng import derive_seed
-from ...dynamics.protocol import Actions
+from ...bodies.camera import press
 from ...engine.engine import Engine
-from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...world.world import World
 from ..image import Array, as_unit
 from ..report.document import write_report
@@ -51,8 +50,7 @@ def turn_shifts(world: World, starts: list[int], *, num_frames: int = 4) -> tupl
         engine = Engine(world, batch)
         first = engine.reset(seeds=[derive_seed("action-v1", s) for s in starts], starts=list(starts))
         keys = torch.tensor([0, rotation]).expand(batch, spec.chunk_latents, 2)
-        c2w = camera_to_c2w(keys_to_camera(keys), engine.c2w, spec.steps)
-        frames = engine.step(Actions(keys, c2w)).frames
+        frames = engine.step(press(keys, engine.c2w, spec.steps)).frames
         shifts.append(horizontal_shift(first.frames[:, -1], frames[:, num_frames - 1]))
     return shifts[0], shifts[1]
 
@@ -73,7 +71,7 @@ def run_action(world: World, out: Path, *, num_worlds: int | None, first_seed: i
     watch = Stopwatch()
     right, left = turn_shifts(world, list(range(first_seed, first_seed + num_worlds)))
     obeyed = obedience(right, left)
-    seeds = starts.map_seeds[first_seed : first_seed + num_worlds].tolist()
+    seeds = starts.require_maps()[0][first_seed : first_seed + num_worlds].tolist()
     arms = {world.config.memory.policy: {"obeyed": obeyed, "shift_right": right, "shift_left": left}}
     write_report(
         out / "report.json", suite="action", protocol="action-v1",

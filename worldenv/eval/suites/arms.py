@@ -81,7 +81,7 @@ class WorldArm:
         progress.given_frames = self.given * self.world.spec.chunk_frames
         frames = [cases.frames[:, : 1 + progress.given_frames]]
         path = torch.cat([cases.start_c2w[:, None], cases.c2w[:, : self.given * chunk]], 1)
-        engine.resume(frames[0], path, seeds=identity)
+        engine.resume(frames[0], {"c2w": path}, seeds=identity)
         chunks = cases.actions(chunk)
         for i, actions in enumerate(chunks[self.given :], self.given):
             if self.swapped:

@@ -22,7 +22,8 @@ from torch import Tensor
 from ...base.log import track
 from ...base.rng import derive_seed
 from ...data.visibility import visibility
-from ...dynamics.protocol import Actions, Chunk
+from ...dynamics.protocol import Chunk
+from ...dynamics.signals import Track
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.action import camera_to_c2w
 from ...geometry.path import YAW, FreeSpace, Walker, plan_path
@@ -69,10 +70,9 @@ class Cases:
         result: npt.NDArray[np.bool_] = (~self.seen.numpy()).mean(2) > MOST
         return result
 
-    def actions(self, chunk_latents: int) -> list[Actions]:
+    def actions(self, chunk_latents: int) -> list[Track]:
         """Return the commands of every chunk, in order."""
-        pieces = zip(self.keys.split(chunk_latents, 1), self.c2w.split(chunk_latents, 1), strict=True)
-        return [Actions(keys, c2w) for keys, c2w in pieces]
+        return Track(keys=self.keys, c2w=self.c2w).split(chunk_latents)
 
     def rows(self, index: slice) -> Cases:
         """Return some of the cases."""
@@ -131,7 +131,7 @@ def make_cases(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunks: 
 def _open_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[Chunk, Tensor, Tensor]:
     """Go to the start of a case; return what is seen there, the start pose (4, 4) and the path (F, 4, 4)."""
     opened = dynamics.reset(seeds=[derive_seed(protocol_of(dynamics.spec), seed)], starts=[seed])
-    start, camera = _plan(dynamics.mazes[0].free, opened.c2w[0, -1], kind, num_latents, seed, dynamics.spec)
+    start, camera = _plan(dynamics.mazes[0].free, opened.signals["c2w"][0, -1], kind, num_latents, seed, dynamics.spec)
     c2w = camera_to_c2w(torch.from_numpy(camera), start, dynamics.spec.steps)
     return dynamics.follow(start[None, None]), start, c2w
 
@@ -145,9 +145,10 @@ def _make_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[T
         first = returns_along(start, c2w)
     else:
         first = returns(kind, 1 + FRAMES_PER_LATENT * num_latents, lap=FRAMES_PER_LATENT * _lap(spec))
-    if shown.depth is None or before.depth is None:
+    if "depth" not in shown.signals:
         return start, c2w, frames, first
-    depth = torch.cat([before.depth[0, -1:], shown.depth[0, FRAMES_PER_LATENT - 1 :: FRAMES_PER_LATENT]]).float()
+    ends = shown.signals["depth"][0, FRAMES_PER_LATENT - 1 :: FRAMES_PER_LATENT]
+    depth = torch.cat([before.signals["depth"][0, -1:], ends]).float()
     path = torch.cat([start[None], c2w])
     visible = visibility(depth, path, spec.K, stride=STRIDE)  # (1 + F, 1 + F, P), of view i in view j
     return start, c2w, frames, first, visible[1:, 0], true_overlap(visible, Layout(spec.chunk_latents))

@@ -27,6 +27,7 @@ from .cases import Cases, protocol_of
 from .depth import run_depth
 from .figures import arm_figures
 from .geometry import run_geometry
+from .open_loop import run_open_loop
 from .reconstruction import run_reconstruction
 from .registry import HELD_OUT, RUNS, Suite, suite_cases
 from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
@@ -49,20 +50,31 @@ class Subject:
 
 
 def run_suite(
-    name: str, world: str, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
-    num_chunks: int | None = None, weights: Path | None = None,
-) -> None:  # fmt: skip
+    name: str,
+    world: str,
+    out: Path,
+    *,
+    num_worlds: int | None = None,
+    first_seed: int | None = None,
+    num_chunks: int | None = None,
+    weights: Path | None = None,
+    recording: Path | None = None,
+) -> None:
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
+    if recording is not None and name != "open_loop":
+        raise ValueError(f"--recording is for suite open_loop; suite {name} has cases of its own")
     device = resolve_device("auto")
     loaded = shared_world(world, device=device, dtype=default_dtype(device))
     out.mkdir(parents=True, exist_ok=True)
+    cases = {"num_worlds": num_worlds, "first_seed": first_seed}
     if name in RUNS:
-        run_world(name, loaded, out, num_worlds=num_worlds, first_seed=first_seed, num_chunks=num_chunks,
-                  weights=weights)  # fmt: skip
+        run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights)
+    elif name == "open_loop":
+        run_open_loop(loaded, out, **cases, recording=recording)
     else:
-        OTHERS[name](loaded, out, num_worlds=num_worlds, first_seed=first_seed)
+        OTHERS[name](loaded, out, **cases)
 
 
 def run_world(
@@ -205,4 +217,4 @@ def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: in
 OTHERS: dict[str, Callable[..., None]] = {
     "action": run_action, "reconstruction": run_reconstruction, "geometry": _geometry, "depth": run_depth
 }  # fmt: skip
-SUITES = (*RUNS, *OTHERS)
+SUITES = (*RUNS, *OTHERS, "open_loop")

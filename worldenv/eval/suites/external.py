@@ -149,7 +149,7 @@ def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor
     """
     batch, seeds = len(cases), [derive_seed(PROTOCOL, seed) for seed in cases.seeds]
     if isinstance(dynamics, Resumable):
-        first = dynamics.resume(cases.frames[:, :1], cases.start_c2w[:, None], seeds=seeds)
+        first = dynamics.resume(cases.frames[:, :1], {"c2w": cases.start_c2w[:, None]}, seeds=seeds)
     else:
         first = dynamics.reset(seeds=seeds, starts=list(cases.seeds))
     if first.frames.shape[0] != batch or tuple(first.frames.shape[2:]) != tuple(cases.frames.shape[2:]):

@@ -11,9 +11,8 @@ from torch import Tensor
 from ...base.log import console, track
 from ...base.media import save_picture
 from ...base.psnr import psnr_of
-from ...dynamics.protocol import Actions
+from ...bodies.camera import press
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
-from ...geometry.action import camera_to_c2w, keys_to_camera
 from ...geometry.camera import project, warp
 from ...geometry.pose import invert_se3
 from ..image import Array
@@ -37,14 +36,13 @@ def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int
     rows: list[Tensor] = []
     for seed in track(range(first_seed, first_seed + num_worlds), "maps", total=num_worlds):
         first = dynamics.reset(seeds=[seed], starts=[seed])
-        maze, start = dynamics.mazes[0], first.c2w[0, 0]
+        maze = dynamics.mazes[0]
         assert maze is not None
         keys = torch.tensor([[1, 0]] * 4 + [[1, 3]] * 2 + [[0, 1]] * 4 + [[0, 4]] * 2)
-        chunk = dynamics.step(Actions(keys[None], camera_to_c2w(keys_to_camera(keys), start, spec.steps)[None]))
-        assert chunk.depth is not None
-        assert first.depth is not None
+        chunk = dynamics.step(press(keys[None], dynamics.c2w, spec.steps))
         frames = torch.cat([first.frames[0], chunk.frames[0, LAST]])
-        depth, c2w = torch.cat([first.depth[0], chunk.depth[0, LAST]]), torch.cat([first.c2w[0], chunk.c2w[0]])
+        depth = torch.cat([first.signals["depth"][0], chunk.signals["depth"][0, LAST]])
+        c2w = torch.cat([first.signals["c2w"][0], chunk.signals["c2w"][0]])
         value, picture = _warp_pair(frames, depth, c2w, spec)
         warps.append(value)
         lags.append(_lag(dynamics, spec, seed))
@@ -87,7 +85,7 @@ def _lag(dynamics: object, spec: WorldSpec, seed: int) -> float:
     first = dynamics.reset(seeds=[seed], starts=[seed])
     keys = torch.zeros(4, 2, dtype=torch.long)
     keys[1, 1] = TURN_RIGHT
-    chunk = dynamics.step(Actions(keys[None], camera_to_c2w(keys_to_camera(keys), first.c2w[0, 0], spec.steps)[None]))
+    chunk = dynamics.step(press(keys[None], dynamics.c2w, spec.steps))
     views = torch.cat([first.frames[0, -1:], chunk.frames[0, LAST]])
     moved: Array = (views[1:].double() - views[:-1].double()).abs().mean((1, 2, 3)).numpy()
     assert horizontal_shift(views[1:2], views[2:3])[0] <= 0 or moved.max() < 1

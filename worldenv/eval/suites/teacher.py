@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ...base.rng import derive_seed
 from ...data.dataset import LatentDataset
-from ...geometry.action import keys_to_label
 from ...models.codec import to_frames, to_pixels
 from ...training.material import DenoiseConfig, Material
 from ...training.segments import Segments
@@ -67,5 +66,4 @@ class JointArm:
         path = torch.cat([cases.start_c2w[:, None], cases.c2w], 1)
         latents = torch.full((*path.shape[:2], *known.shape[2:]), torch.nan)
         latents[:, : known.shape[1]] = known
-        labels = torch.cat([torch.zeros(len(cases), 1, dtype=torch.long), keys_to_label(cases.keys)], 1)
-        return LatentDataset(latents, path, labels, torch.ones(path.shape[:2]))
+        return LatentDataset(latents, self.world.spec.complete({"c2w": path}), torch.ones(path.shape[:2]))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ...base.rng import draw_start
-from ...dynamics.protocol import Actions, Chunk
+from ...dynamics.protocol import Chunk
+from ...dynamics.signals import Signals
 from ...dynamics.spec import WorldSpec, frame_path
 from .maze import Maze, MazeConfig
 from .presets import maze_config
@@ -64,6 +65,11 @@ class DoomDynamics:
         ]
 
     @property
+    def present(self) -> dict[str, Tensor]:
+        """Where each env's camera is."""
+        return {"c2w": self.c2w}
+
+    @property
     def c2w(self) -> Tensor:
         """Current pose of each env, (B, 4, 4) float64."""
         return torch.stack([row.c2w for row in self._rows])
@@ -110,11 +116,14 @@ class DoomDynamics:
             )
         return start, None
 
-    def step(self, actions: Actions) -> Chunk:
+    def step(self, commands: Signals, rows: Sequence[int] | None = None) -> Chunk:
         """Walk as commanded, with the engine's collisions; a latent's motion is spread over its frames."""
-        commanded = actions.c2w.double()
-        self._check(commanded)
-        return self._chunk([row.step(c2w) for row, c2w in zip(self._rows, commanded)])
+        walking = range(self.num_envs) if rows is None else rows
+        if len(set(walking)) != len(walking) or any(not 0 <= row < self.num_envs for row in walking):
+            raise ValueError(f"rows {list(walking)} must be different ones of 0..{self.num_envs - 1}")
+        commanded = commands["c2w"].double()
+        self._check(commanded, len(walking))
+        return self._chunk([self._rows[row].step(c2w) for row, c2w in zip(walking, commanded, strict=True)])
 
     def view(self) -> Chunk:
         """Return the newest frame of each env alone, with pose and depth."""
@@ -125,7 +134,7 @@ class DoomDynamics:
         c2w: Tensor,  # (B, F, 4, 4)
     ) -> Chunk:
         """Teleport along the path; the height stays the engine's."""
-        self._check(c2w)
+        self._check(c2w, self.num_envs)
         paths = frame_path(self.c2w, c2w.double())
         return self._chunk([row.follow(path) for row, path in zip(self._rows, paths)])
 
@@ -134,12 +143,12 @@ class DoomDynamics:
         for row in self._rows:
             row.close()
 
-    def _check(self, c2w: Tensor) -> None:
-        if c2w.ndim != 4 or c2w.shape[0] != self.num_envs or c2w.shape[2:] != (4, 4):
-            raise ValueError(f"c2w has shape {tuple(c2w.shape)}; pass ({self.num_envs}, F, 4, 4)")
+    def _check(self, c2w: Tensor, num_rows: int) -> None:
+        if c2w.ndim != 4 or c2w.shape[0] != num_rows or c2w.shape[2:] != (4, 4):
+            raise ValueError(f"c2w has shape {tuple(c2w.shape)}; pass ({num_rows}, F, 4, 4)")
 
     def _chunk(self, views: list[View]) -> Chunk:
         frames, c2w, *more = zip(*views)
         known = [[part for part in parts if part is not None] for parts in more]
-        depth, segmentation = (torch.stack(parts) if parts else None for parts in known)
-        return Chunk(torch.stack(frames), torch.stack(c2w), depth, segmentation=segmentation)
+        seen = {name: torch.stack(parts) for name, parts in zip(("depth", "segmentation"), known) if parts}
+        return Chunk(torch.stack(frames), {"c2w": torch.stack(c2w), **seen})

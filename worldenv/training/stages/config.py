@@ -30,7 +30,8 @@ class TrainConfig(RunConfig):
     teacher: Path | None = None
     """World that stages ``context_forcing`` and ``rolling`` distil: the output of stage ``teacher``."""
     num_starts: int = 0
-    """Start views to make on held-out mazes, if the world has none yet (needs the sims extra)."""
+    """Start views to make, if the world has none yet: on held-out mazes after a recording of mazes (the sims extra),
+    else the first frames of recorded clips."""
     spec: WorldSpec = field(default_factory=WorldSpec)
     """Picture, camera, clock, steps (first stage only; later stages take the world's)."""
     vae: VAEConfig = field(default_factory=VAEConfig)

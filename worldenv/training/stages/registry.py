@@ -14,7 +14,6 @@ from ...base.log import console
 from ...models.dit import WorldDiT
 from ...models.heads import DepthConfig, DepthHead
 from ...world.files import world_sha256
-from ...world.starts import make_starts
 from ...world.world import World
 from ..encode import encode_recording
 from ..loop.parallel import process_state
@@ -27,7 +26,7 @@ from .heads import HeadsStage
 from .memory import MemoryStage
 from .rolling import rolling_stage
 from .run import run_stage
-from .start import start_world
+from .start import first_starts, start_world
 from .teacher import TeacherStage
 from .vae import DecoderStage, Frames, VAEStage
 from .window import WindowStage
@@ -159,7 +158,7 @@ def train(
         raise ValueError("[sampler] rolling = true belongs to stage 'rolling' and to no other")
     world = start_world(stage, config)
     if world.starts is None and config.num_starts:
-        world.starts = make_starts(world.spec, config.num_starts)
+        world.starts = first_starts(config, world.spec)
     task, done = run_stage(
         stage,
         config,

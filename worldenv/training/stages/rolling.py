@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...diffusion.sampler import roll_window
+from ...dynamics.signals import Track
 from ...engine.rollout import Prepared
 from ...engine.window import hold_action
 from ...models.dit import WorldDiT
@@ -88,10 +89,10 @@ class RollingRollouts:
         """Encode the context of the window that begins with chunk ``front``; behind the segment its action is held."""
         length = self.sampler.num_steps * self.chunk
         start, known = front * self.chunk, self.chunk if held else length
-        before = segment.bank.c2w[torch.arange(len(segment.first)), segment.first - 1]
-        path = torch.cat([before[:, None], segment.c2w], 1)[:, start : start + known + 1]
-        c2w, labels = hold_action(path, segment.labels[:, start : start + known], length + 1 - path.shape[1])
-        window = replace(segment, first=segment.first + start, c2w=c2w, labels=labels)
+        before = segment.bank.track.at((torch.arange(len(segment.first))[:, None], segment.first[:, None] - 1))
+        path = Track.join([before, segment.track]).part(slice(start, start + known + 1))
+        track = hold_action(path, length + 1 - path.num_latents)
+        window = replace(segment, first=segment.first + start, track=track)
         return self.segments.prepare(self.material.module, window, segment.chosen[front], slice(0, length))
 
 

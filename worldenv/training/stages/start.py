@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import islice
 
 import torch
 
 from ...base.config import to_dict
 from ...base.rng import derive_seed
+from ...data.schema import read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
 from ...models.dit import WorldDiT
 from ...models.refine import with_finer_tokens, with_render_input
 from ...models.types import DiTConfig
 from ...world.config import Trained, WorldConfig
+from ...world.starts import Starts, make_starts
 from ...world.world import World
 from .config import TrainConfig
 
@@ -34,7 +38,7 @@ def start_world(stage: str, config: TrainConfig) -> World:
                 name=config.name,
                 spec=config.spec,
                 vae=config.vae,
-                dit=replace(config.dit, latent_channels=config.vae.latent_channels),
+                dit=conditioned(replace(config.dit, latent_channels=config.vae.latent_channels), config.spec),
                 sampler=config.sampler,
                 memory=config.memory,
             )
@@ -43,7 +47,7 @@ def start_world(stage: str, config: TrainConfig) -> World:
         raise ValueError(f"stage {stage!r} starts from a world; pass --init DIR, the output of the stage before it")
     world = World.load(config.init)
     own, trained = world.config.dit, any(p.stage not in BESIDE for p in world.config.provenance)
-    asked = replace(config.dit, latent_channels=world.config.vae.latent_channels)
+    asked = conditioned(replace(config.dit, latent_channels=world.config.vae.latent_channels), world.spec)
     if trained and config.dit == DiTConfig():  # nothing was asked for
         asked = own
     if not trained and asked != own:
@@ -67,6 +71,30 @@ def start_world(stage: str, config: TrainConfig) -> World:
         further = Trained(chunk_latents=(1,)) if singles else Trained()
         world.config = replace(world.config, sampler=config.sampler, memory=config.memory, trained=further)
     return world
+
+
+def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
+    """Make start views: on held-out mazes where those were recorded, else the first frames of recorded clips."""
+    folder = config.data if config.heldout is None else config.heldout
+    paths = shard_paths(folder)
+    if str(shard_config(paths[0]).get("env", "")).startswith("doom/"):
+        return make_starts(spec, config.num_starts)
+    clips = (clip for path in paths for clip in read_shard(path))
+    chosen = list(islice(clips, config.num_starts))
+    frames = torch.stack([torch.from_numpy(clip.frames[0]) for clip in chosen])
+    c2w = torch.stack([torch.from_numpy(clip.signals["c2w"][0]) for clip in chosen]) if spec.has_camera else None
+    return Starts(frames, c2w)
+
+
+def conditioned(dit: DiTConfig, spec: WorldSpec) -> DiTConfig:
+    """Let a transformer take in what the world takes: keys and a camera unless left out, the rest as codes."""
+    codes = {name: math.prod(signal.shape) for name, signal in spec.takes.items() if name not in ("keys", "c2w")}
+    return replace(
+        dit,
+        camera_branch=dit.camera_branch and spec.has_camera,
+        key_branch=dit.key_branch and "keys" in spec.takes,
+        codes=codes,
+    )
 
 
 def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> World:

@@ -1,0 +1,1 @@
+"""What agents act with: an action and the present moment become commands."""

@@ -1,0 +1,36 @@
+"""Bodies by name."""
+
+from __future__ import annotations
+
+from ..base.objects import find_object
+from ..dynamics.spec import WorldSpec
+from .base import Body
+from .camera import Camera
+
+BODIES: dict[str, type[Body]] = {"camera": Camera}
+"""What ``body=`` may name; a world has the first of them that commands what it takes."""
+
+
+def make_body(body: str | Body, spec: WorldSpec) -> Body:
+    """Return the body that ``auto``, a name, ``package.module:Class`` or an object stands for.
+
+    Raises:
+        ValueError: on an unknown body, or one that does not command what the world takes.
+    """
+    if body == "auto":
+        fitting = [known for known in BODIES.values() if known.takes.keys() >= spec.takes.keys()]
+        if not fitting:
+            raise ValueError(
+                f"this world takes {', '.join(spec.takes) or 'nothing'}, which no known body commands (there are "
+                f"{', '.join(BODIES)}); pass body='package.module:Class'"
+            )
+        return fitting[0]()
+    found = find_object(body, BODIES, what="body")
+    made: Body = found() if isinstance(found, type) else found
+    lacking = sorted(spec.takes.keys() - made.takes.keys())
+    if lacking:
+        raise ValueError(
+            f"body {type(made).__name__} commands {', '.join(made.takes)}, and this world also takes "
+            f"{', '.join(lacking)}; pass another body, or 'auto'"
+        )
+    return made
