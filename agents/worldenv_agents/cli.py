@@ -1,83 +1,87 @@
 """The ``worldenv-agents`` command: train a policy, evaluate policies. Imports wait for the command that needs them."""
 
-# No postponed annotations here: tyro reads the types of the nested functions below.
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from worldenv.base.objects import import_object, nearest
 
-def train(arguments: list[str]) -> None:
-    """train a policy: worldenv-agents train ppo --env worldenv/Navigate-v0 --out runs/navigate --steps 20000"""
+
+def settings(name: str) -> Any:
+    """Return the type of a parameter whose flags are the fields of a dataclass, imported when a command takes it."""
+    return Annotated[Any, tyro.conf.arg(constructor_factory=partial(import_object, name, what="settings"))]
+
+
+if TYPE_CHECKING:
+    from .environments import EnvConfig
     from .ppo import PPOConfig
+else:
+    EnvConfig = settings("worldenv_agents.environments:EnvConfig")
+    PPOConfig = settings("worldenv_agents.ppo:PPOConfig")
+
+
+def train(
+    algorithm: tyro.conf.Positional[str],
+    /,
+    *,
+    out: Path,
+    resume: bool = False,
+    tensorboard: bool = False,
+    config: PPOConfig,
+) -> None:
+    """Train a policy: worldenv-agents train ppo --env worldenv/Navigate-v0 --out runs/navigate --steps 20000
+
+    Args:
+        algorithm: ppo (Stable-Baselines3) on a vector env; every step of it is one batched call of the world's model.
+        out: folder for policy.safetensors, policy.json, log.jsonl (return and success rate per rollout), and after
+            each update a checkpoint. Afterwards: worldenv-agents eval ppo:OUT random --env ID
+        resume: go on from the checkpoint in the folder, also with more --steps; the episodes under way are lost.
+        tensorboard: log to the folder for TensorBoard too (extra: tensorboard).
+        config: what to learn on, and how.
+    """
     from .ppo import train as train_ppo
 
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    if name != "ppo" and not {"-h", "--help"} & set(arguments):
-        raise ValueError(f"unknown algorithm {name!r}: worldenv-agents train ALGORITHM ..., ALGORITHM one of ppo")
-
-    default = PPOConfig()
-
-    def run(*, out: Path, resume: bool = False, tensorboard: bool = False, config: PPOConfig = default) -> None:
-        """Train PPO (Stable-Baselines3) on a vector env; every step of it is one batched call of the world's model.
-
-        Writes policy.safetensors, policy.json, log.jsonl (return and success rate per rollout), and after each update
-        a checkpoint. Afterwards: worldenv-agents eval ppo:OUT random --env ID
-
-        Args:
-            out: folder to write to.
-            resume: go on from the checkpoint in the folder, also with more --steps; the episodes under way are lost.
-            tensorboard: log to the folder for TensorBoard too (extra: tensorboard).
-            config: what to learn on, and how.
-        """
-        train_ppo(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
-        print(f"wrote {out}; evaluate it: worldenv-agents eval ppo:{out} random --env {config.environment.env}")
-
-    flags = (tyro.conf.OmitArgPrefixes,)
-    tyro.cli(run, args=arguments[1:] if name else arguments, prog="worldenv-agents train ppo", config=flags)
+    if algorithm != "ppo":
+        raise ValueError(f"unknown algorithm {algorithm!r}; choose one of ppo")
+    train_ppo(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
+    print(f"wrote {out}; evaluate it: worldenv-agents eval ppo:{out} random --env {config.environment.env}")
 
 
-def evaluate(arguments: list[str]) -> None:
-    """compare policies: worldenv-agents eval ppo:runs/navigate seek_goal random --env worldenv/Navigate-v0"""
-    from .environments import EnvConfig
+def evaluate(
+    policies: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    *,
+    episodes: int = 64,
+    num_envs: int = 16,
+    first_seed: int = 0,
+    twin: bool = False,
+    out: Path | None = None,
+    config: EnvConfig,
+) -> None:
+    """Compare policies: worldenv-agents eval ppo:runs/navigate seek_goal random --env worldenv/Navigate-v0
 
-    default = EnvConfig()
-
-    def run(
-        policies: tyro.conf.Positional[tuple[str, ...]],
-        /,
-        *,
-        episodes: int = 64,
-        num_envs: int = 16,
-        first_seed: int = 0,
-        twin: bool = False,
-        out: Path | None = None,
-        config: EnvConfig = default,
-    ) -> None:
-        """Run policies on the same episodes and print a table of returns and success rates.
-
-        Policies: random, seek_goal (Navigate), out_and_back (Revisit), "follow:w-8, right-8", ppo:DIR (its most
-        likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the
-        action and observation modes that it needs; random takes what --action-mode says. Intervals are 95 % bootstrap
-        intervals of the mean over episodes.
-
-        Args:
-            policies: one or more policies.
-            episodes: episodes of each; episode i has seed first_seed + i.
-            num_envs: envs stepped together.
-            first_seed: seed of the first episode.
-            twin: run on the generated world and on the simulator as well, to see what carries over.
-            out: JSON file for the numbers.
-            config: where to run.
-        """
-        if not policies:
-            raise ValueError("name at least one policy, such as: worldenv-agents eval random seek_goal")
-        run_table(policies, config, episodes=episodes, num_envs=num_envs, first_seed=first_seed, twin=twin, out=out)
-
-    tyro.cli(run, args=arguments, prog="worldenv-agents eval", config=(tyro.conf.OmitArgPrefixes,))
+    Args:
+        policies: one or more of random, seek_goal (Navigate), out_and_back (Revisit), "follow:w-8, right-8", ppo:DIR
+            (its most likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the
+            action and observation modes that it needs; random takes what --action-mode says.
+        episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
+            mean over episodes.
+        num_envs: envs stepped together.
+        first_seed: seed of the first episode.
+        twin: run on the generated world and on the simulator as well, to see what carries over.
+        out: JSON file for the numbers.
+        config: where to run.
+    """
+    if not policies:
+        raise ValueError("name at least one policy, such as: worldenv-agents eval random seek_goal")
+    run_table(policies, config, episodes=episodes, num_envs=num_envs, first_seed=first_seed, twin=twin, out=out)
 
 
 def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path | None, **how: int) -> None:
@@ -132,25 +136,20 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train, "eval": evaluate}
-
-
-def usage() -> str:
-    """List the commands."""
-    lines = [f"  {name:6s} {(function.__doc__ or '').strip()}" for name, function in COMMANDS.items()]
-    return "usage: worldenv-agents COMMAND ...\n\n" + "\n".join(lines) + "\n\nworldenv-agents COMMAND --help explains."
+COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "eval": evaluate}
 
 
 def main() -> None:
     """Run a command; an expected failure is one line on stderr and exit status 1."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        print(usage())
-        return
-    if name not in COMMANDS:
-        sys.exit(f"worldenv-agents: unknown command {name!r}; choose one of {', '.join(COMMANDS)}")
+    arguments = sys.argv[1:] or ["--help"]
+    name = arguments[0]
+    if name not in COMMANDS and not name.startswith("-"):
+        known = f"choose one of {', '.join(COMMANDS)}{nearest(name, COMMANDS)}"
+        sys.exit(f"worldenv-agents: unknown command {name!r}; {known}")
+    chosen = {name: COMMANDS[name]} if name in COMMANDS else COMMANDS
+    flags = (tyro.conf.OmitArgPrefixes,)
     try:
-        COMMANDS[name](arguments)
+        tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"worldenv-agents {name}: {error}")
     except KeyboardInterrupt:

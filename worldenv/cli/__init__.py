@@ -1,5 +1,5 @@
 """The ``worldenv`` command."""
 
-from .command import COMMANDS, main, usage
+from .command import TREE, main
 
-__all__ = ["COMMANDS", "main", "usage"]
+__all__ = ["TREE", "main"]

@@ -1,54 +1,54 @@
-"""The ``worldenv`` command. Each subcommand imports what it needs, so that ``--help`` stays fast."""
+"""The ``worldenv`` command: its tree, and how it ends. Commands import what they need, so that help is fast."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from functools import partial
 
-from .making import export, record, train
-from .scoring import bench_data, evaluate, verify_reference
-from .stepping import demo, info, rollout
-from .timing import bench
+import tyro
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "demo": demo,
-    "record": record,
-    "train": train,
-    "eval": evaluate,
-    "rollout": rollout,
-    "bench": bench,
-    "bench-data": bench_data,
-    "export": export,
-    "info": info,
-    "verify-reference": verify_reference,
-}
+from . import making, scoring, stepping, timing
+from .tree import Command, Group
+
+STAGES = {name: Command(partial(making.train, name), line) for name, line in making.STAGES.items()}
+SUITES = {name: Command(partial(scoring.score, name), line) for name, line in scoring.SUITES.items()}
+BENCHES = {function.__name__: Command(function) for function in timing.BENCHES}
+TREE = Group(
+    "Generated worlds as batched Gymnasium environments. COMMAND --help explains one; --version names this version.",
+    {
+        "demo": Command(stepping.demo),
+        "record": Command(making.record),
+        "train": Group("Train one stage of a world.", {**STAGES, "pose": Command(making.train_pose)}, what="stage"),
+        "eval": Group(
+            "Score a world on held-out mazes.",
+            {**SUITES, "ablations": Command(scoring.ablations), "compare": Command(scoring.compare)},
+            what="suite",
+        ),
+        "rollout": Command(stepping.rollout),
+        "bench": Group("Measure throughput and latency.", BENCHES, default="engine", what="measurement"),
+        "bench-data": Command(scoring.bench_data),
+        "export": Command(making.export),
+        "info": Command(stepping.info),
+        "verify-reference": Command(scoring.verify_reference),
+    },
+)
 GOING_ON = ("eval", "record")
 """Commands that go on where they were interrupted; ``train`` says itself from which step ``--resume`` does."""
 
 
-def usage() -> str:
-    """List the commands."""
-    lines = [f"  {name:17s} {(function.__doc__ or '').strip()}" for name, function in COMMANDS.items()]
-    return "usage: worldenv COMMAND ...\n\n" + "\n".join(lines) + "\n\nworldenv COMMAND --help explains each."
-
-
 def main() -> None:
     """Run a command; an expected failure is one line on stderr and exit status 1."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        print(usage())
-        return
+    arguments = sys.argv[1:] or ["--help"]
+    name = arguments[0]
     if name == "--version":
         from .. import __version__
 
         print(__version__)
         return
-    if name not in COMMANDS:
-        sys.exit(f"worldenv: unknown command {name!r}\n\n{usage()}")
     try:
-        COMMANDS[name](arguments)
+        tyro.cli(TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"worldenv {name}: {error}")
+        sys.exit(f"worldenv{f' {name}' * (name in TREE.commands)}: {error}")
     except KeyboardInterrupt:
         print(f"\nworldenv {name}: interrupted{'; the same command goes on' * (name in GOING_ON)}", file=sys.stderr)
         sys.exit(130)

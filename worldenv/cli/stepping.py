@@ -1,81 +1,68 @@
 """Commands that step and show worlds: demo, rollout, info."""
 
-# No postponed annotations here: tyro reads the types of the nested functions below.
+from __future__ import annotations
+
 from pathlib import Path
 
 import tyro
 
 
-def demo(arguments: list[str]) -> None:
-    """step the packaged world out and back on held-out mazes: video, contact sheet, report"""
+def demo(*, out: Path, world: str = "maze", worlds: int = 24, first_seed: int | None = None, chunks: int = 12) -> None:
+    """Step a world out and back, with memory and without.
 
-    def run(
-        *, out: Path, world: str = "maze", worlds: int = 24, first_seed: int | None = None, chunks: int = 12
-    ) -> None:  # fmt: skip
-        """Step a world along out-and-back paths on held-out mazes, with memory and without.
+    Args:
+        out: folder for demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json.
+            From top to bottom: the simulator; continued, which is given the way out as it was and makes the way back;
+            the world from a start view alone, with memory and without.
+        world: packaged name, directory or hub:org/name.
+        worlds: number of held-out mazes; their true frames, which everything is compared with, need the sims extra.
+        first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
+        chunks: chunks of a path, half of them on the way out.
+    """
+    from ..eval.suites.evaluate import run_suite
 
-        Writes demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json. From top
-        to bottom: the simulator; continued, which is given the way out as it was and makes the way back; the world
-        from a start view alone, with memory and without. Needs the sims extra, for the true frames that everything is
-        compared with.
-
-        Args:
-            out: folder to write to.
-            world: packaged name, directory or hub:org/name.
-            worlds: number of mazes.
-            first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
-            chunks: chunks of a path, half of them on the way out.
-        """
-        from ..eval.suites.evaluate import run_suite
-
-        run_suite("demo", world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
-
-    tyro.cli(run, args=arguments, prog="worldenv demo")
+    run_suite("demo", world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
 
 
-def rollout(arguments: list[str]) -> None:
-    """generate a video along a pose string"""
+def rollout(
+    *,
+    pose: str,
+    out: Path,
+    world: str = "maze",
+    start: int = 0,
+    image: Path | None = None,
+    prompt: str = "",
+    seed: int = 0,
+    memory: str = "auto",
+    explain: bool = False,
+) -> None:
+    """Generate a video along keys or a camera path.
 
-    def run(
-        *, pose: str, out: Path, world: str = "maze", start: int = 0, image: Path | None = None, prompt: str = "",
-        seed: int = 0, memory: str = "auto", explain: bool = False,
-    ) -> None:  # fmt: skip
-        """Generate a video along a pose string such as "w-8, right-8, left-8, s-8", or along a camera path.
+    Args:
+        pose: comma-separated segments keys-N such as "w-8, right-8, left-8, s-8": keys w s a d left right up down,
+            joined by + when held together, for N latents of 4 frames; or a file: WorldPlay's JSON, nerfstudio's
+            transforms.json (.json) or RealEstate10K's lines (.txt), one pose per latent.
+        out: video file to write (.mp4).
+        world: packaged name, directory or hub:org/name.
+        start: start view of the world.
+        image: a picture to start from instead.
+        prompt: text, or the path of its embedding (.safetensors), in worlds that take one.
+        seed: seed of the noise.
+        memory: memory policy; auto is the world's own.
+        explain: also draw from above what each chunk retrieved, beside the video (.memory.png).
+    """
+    from ..play.walk import run_rollout
 
-        Args:
-            pose: comma-separated segments keys-N: keys w s a d left right up down, joined by + when held together,
-                for N latents of 4 frames; or a file: WorldPlay's JSON, nerfstudio's transforms.json (.json) or
-                RealEstate10K's lines (.txt), one pose per latent.
-            out: video file to write (.mp4).
-            world: packaged name, directory or hub:org/name.
-            start: start view of the world.
-            image: a picture to start from instead.
-            prompt: text, or the path of its embedding (.safetensors), in worlds that take one.
-            seed: seed of the noise.
-            memory: memory policy; auto is the world's own.
-            explain: also draw from above what each chunk retrieved, beside the video (.memory.png).
-        """
-        from ..play.walk import run_rollout
-
-        run_rollout(
-            world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt, explain=explain
-        )
-
-    tyro.cli(run, args=arguments, prog="worldenv rollout")
+    run_rollout(world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt, explain=explain)
 
 
-def info(arguments: list[str]) -> None:
-    """show what a world is: picture, sizes, memory, provenance"""
+def info(world: tyro.conf.Positional[str] = "maze", /) -> None:
+    """Show what a world is and how it was trained.
 
-    def run(world: tyro.conf.Positional[str] = "maze", /) -> None:
-        """Show what a world is: picture, sizes, memory, and every training stage it went through.
+    Args:
+        world: packaged name, directory or hub:org/name.
+    """
+    from ..world.info import describe_world
+    from ..world.world import World
 
-        Args:
-            world: packaged name, directory or hub:org/name.
-        """
-        from ..world.info import describe_world
-        from ..world.world import World
-
-        print(describe_world(World.from_pretrained(world)))
-
-    tyro.cli(run, args=arguments, prog="worldenv info")
+    print(describe_world(World.from_pretrained(world)))
