@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldenv.base.checkpoint import EMA, Expected, check_tensors, load_module, load_tensors, save_tensors
+from worldenv.base.checkpoint import Expected, check_tensors, load_module, load_tensors, save_tensors
 
 
 def test_tensors_and_header_survive(tmp_path: Path) -> None:
@@ -70,31 +70,3 @@ def test_tensors_are_what_is_expected() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             check_tensors(wrong, expected, where="here")
-
-
-def test_ema_warms_up_then_averages() -> None:
-    module = nn.Linear(1, 1, bias=False).requires_grad_(False)
-    module.weight.fill_(0.0)
-    ema = EMA(module, decay=0.9)
-    module.weight.fill_(1.0)
-    expected = 0.0
-    for update in range(1, 200):
-        ema.update(module)
-        decay = min(0.9, (1 + update) / (10 + update))
-        expected = decay * expected + (1 - decay)
-        assert float(ema.shadow["weight"]) == pytest.approx(expected, rel=1e-4)
-    module.weight.fill_(7.0)
-    ema.copy_to(module)
-    assert float(module.weight) == pytest.approx(expected, rel=1e-4)
-
-
-def test_ema_keeps_float32_under_bfloat16_weights() -> None:
-    module = nn.Linear(1, 1, bias=False).bfloat16().requires_grad_(False)
-    module.weight.fill_(1.0)
-    ema = EMA(module, decay=0.999)
-    ema.num_updates = 10**6
-    module.weight.fill_(1.5)
-    ema.update(module)
-    assert float(ema.shadow["weight"]) == pytest.approx(1.0005, abs=1e-6)
-    ema.copy_to(module)
-    assert module.weight.dtype == torch.bfloat16

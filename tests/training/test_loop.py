@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldenv.base.checkpoint import load_tensors
+from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.base.log import JsonlLog
 from worldenv.training.loop.protocols import Critic
 from worldenv.training.loop.trainer import OptimConfig, Trainer, learning_rate
@@ -52,7 +52,7 @@ def test_it_learns_and_leaves_the_average_in_the_module(tmp_path: Path) -> None:
     trainer = Trainer(stage, CONFIG, tmp_path, resume=False, run={})
     trainer.train()
     assert float(stage.module.weight.detach()) == pytest.approx(3, abs=0.2)  # type: ignore[arg-type]
-    assert float(stage.module.weight.detach()) == float(trainer.ema.shadow["weight"])  # type: ignore[arg-type]
+    assert float(stage.module.weight.detach()) == trainer.ema.module.weight.item()  # type: ignore[arg-type, operator]
     assert len(stage.shown) == 2
 
 
@@ -133,24 +133,44 @@ class Chase(Fit):
 
     def __init__(self) -> None:
         super().__init__()
-        self.target = nn.Linear(1, 1, bias=False)
+        self.target = self.module
+        self.weights: list[float] = []
         self.averages: list[float] = []
 
     def loss(self, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        self.averages.append(self.target.weight.item())
+        self.weights.append(self.module.weight.item())  # type: ignore[operator]
+        self.averages.append(self.target.weight.item())  # type: ignore[operator]
         return super().loss(generator)
 
 
 def test_a_target_holds_the_moving_average_also_after_resuming(tmp_path: Path) -> None:
     whole, parts = Chase(), Chase()
-    trainer = Trainer(whole, CONFIG, tmp_path / "whole", resume=False, run={})
-    assert whole.target.weight.item() == 0
-    trainer.train()
-    assert whole.target.weight.item() == trainer.ema.shadow["weight"].item()
+    Trainer(whole, CONFIG, tmp_path / "whole", resume=False, run={}).train()
+    expected = [0.0]
+    for update, weight in enumerate(whole.weights[1:], 1):
+        decay = min(CONFIG.ema, (1 + update) / (10 + update))
+        expected.append(decay * expected[-1] + (1 - decay) * weight)
+    assert whole.averages == pytest.approx(expected, rel=1e-5)
     Trainer(parts, dataclasses.replace(CONFIG, steps=30), tmp_path / "parts", resume=False, run={}).train()
     again = Chase()
     Trainer(again, CONFIG, tmp_path / "parts", resume=True, run={}).train()
     assert parts.averages + again.averages == whole.averages
+
+
+def test_a_checkpoint_counts_what_its_average_has_seen(tmp_path: Path) -> None:
+    """Checkpoints written before resume: an average is of as many updates as they say, and moves on from there."""
+    half = dataclasses.replace(CONFIG, steps=30)
+    Trainer(Fit(), half, tmp_path, resume=False, run={}).train()
+    tensors, header = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert tensors["ema.weight"].item() != tensors["module.weight"].item()
+    assert header["progress"]["ema_updates"] == 30
+    header["progress"]["ema_updates"] = 2  # the next moves with a decay of 4 / 13
+    save_tensors(tmp_path / "checkpoint.safetensors", tensors, header=header)
+    resumed = Trainer(Fit(), dataclasses.replace(half, steps=31), tmp_path, resume=True, run={})
+    resumed.train()
+    now, _ = load_tensors(tmp_path / "checkpoint.safetensors")
+    expected = 4 / 13 * tensors["ema.weight"] + 9 / 13 * now["module.weight"]
+    torch.testing.assert_close(now["ema.weight"], expected)
 
 
 def score_of(stage: Fit, wanted: float) -> Callable[[], dict[str, float]]:

@@ -24,11 +24,13 @@ from torch import nn
 from worldenv.training.loop.parallel import average_gradients, from_main, leave, process_state
 
 state = process_state()
-layer = nn.Linear(2, 1)
-layer.weight.grad = torch.full((1, 2), float(1 + 2 * state.process_index))
-average_gradients(layer)
-assert layer.bias.grad is None
-assert layer.weight.grad.tolist() == [[2.0, 2.0]], layer.weight.grad
+first, second = layers = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 3))
+first.weight.grad = torch.full((1, 2), float(1 + 2 * state.process_index))
+second.weight.grad = torch.tensor([[1.0], [2.0], [3.0]]) * state.process_index
+average_gradients(layers)
+assert first.bias.grad is None and second.bias.grad is None
+assert first.weight.grad.tolist() == [[2.0, 2.0]], first.weight.grad
+assert second.weight.grad.tolist() == [[0.5], [1.0], [1.5]], second.weight.grad
 assert from_main(5 + state.process_index, torch.device("cpu")) == 5
 (Path(sys.argv[1]) / f"rank{state.process_index}").write_text(str(state.num_processes))
 leave()
@@ -38,10 +40,10 @@ leave()
 def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    launcher = ["-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
-                "--local-addr=127.0.0.1", "--nproc-per-node=2"]  # fmt: skip
+    alone = ["--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *alone, "--nproc-per-node=2"]
     done = subprocess.run(
-        [sys.executable, *launcher, str(program), str(tmp_path)],
+        [*launcher, str(program), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

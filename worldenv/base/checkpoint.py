@@ -65,9 +65,7 @@ Expected = tuple[torch.dtype, tuple[int | str, ...]]
 """What a tensor is to be: its dtype, and its shape, in which a letter is any size, the same wherever it stands."""
 
 
-def check_tensors(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Expected], *, where: str, **sizes: int
-) -> None:  # fmt: skip
+def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Expected], *, where: str, **sizes: int) -> None:
     """Refuse tensors that are missing, unknown, of another dtype or shape, or not finite; ``sizes`` are of letters.
 
     Raises:
@@ -107,8 +105,8 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str)
     missing, extra = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     both = [(k, tensors[k], own[k]) for k in own if k in tensors]
     shapes = [f"{k}: {tuple(new.shape)} for {tuple(old.shape)}" for k, new, old in both if new.shape != old.shape]
-    kinds = [f"{k}: {new.dtype} for {old.dtype}" for k, new, old in both
-             if new.is_floating_point() != old.is_floating_point()]  # fmt: skip
+    others = [(k, new, old) for k, new, old in both if new.is_floating_point() != old.is_floating_point()]
+    kinds = [f"{k}: {new.dtype} for {old.dtype}" for k, new, old in others]
     if missing or extra or shapes or kinds:
         raise ValueError(
             f"{where} does not fit the model: missing {_some(missing)}; unexpected {_some(extra)}; "
@@ -142,24 +140,3 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 def _some(items: list[str]) -> str:
     return ", ".join(items[:8]) + (f" and {len(items) - 8} more" if len(items) > 8 else "") if items else "none"
-
-
-class EMA:
-    """An exponential moving average of a module's parameters, kept in float32, with a warm-up of the decay."""
-
-    def __init__(self, module: nn.Module, *, decay: float) -> None:
-        self.decay = decay
-        self.num_updates = 0
-        self.shadow = {k: v.detach().float().clone() for k, v in module.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Move the average towards the module's present values."""
-        self.num_updates += 1
-        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        for key, value in module.state_dict().items():
-            self.shadow[key].lerp_(value.detach().float(), 1 - decay)
-
-    def copy_to(self, module: nn.Module) -> None:
-        """Write the average into the module."""
-        module.load_state_dict({k: v.to(module.state_dict()[k].dtype) for k, v in self.shadow.items()})

@@ -17,7 +17,9 @@ from typing import NoReturn
 
 import torch
 from accelerate import PartialState
-from torch import distributed, nn
+from accelerate.utils import broadcast, reduce
+from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which encodes recordings and draws previews."""
@@ -41,38 +43,34 @@ def process_state() -> PartialState:
 def launch(arguments: Sequence[str], num_processes: int) -> NoReturn:
     """Become the launcher of several ``worldenv`` processes with these arguments; signals reach them through it."""
     threads = max(1, (os.cpu_count() or 1) // num_processes)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d",
-               "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", f"--nproc-per-node={num_processes}",
-               "-m", "worldenv.cli", *arguments]  # fmt: skip
-    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **KEEPING_MEMORY,
-                   "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600", **os.environ}  # fmt: skip
-    os.execve(sys.executable, command, environment)
+    alone = ["--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *alone, f"--nproc-per-node={num_processes}"]
+    defaults = {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600",  # after Ctrl-C a step is finished and saved
+        **KEEPING_MEMORY,
+    }
+    os.execve(sys.executable, [*launcher, "-m", "worldenv.cli", *arguments], defaults | os.environ)
 
 
 def leave() -> None:
     """Part from the other processes when all are done; one that just ended would break the others' connections."""
-    if distributed.is_initialized():
-        distributed.barrier()
-        distributed.destroy_process_group()
+    state = process_state()
+    state.wait_for_everyone()
+    state.destroy_process_group()
 
 
 def average_gradients(module: nn.Module) -> None:
     """Replace every gradient by its mean over all processes."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    # One message: sent one by one, a hundred gradients wait for a hundred answers. They become views of the mean.
+    vector_to_parameters(reduce(parameters_to_vector(gradients), reduction="mean"), gradients)
 
 
 def from_main(value: int, device: torch.device) -> int:
     """Return the main process's value in every process."""
-    if not distributed.is_initialized():
-        return value
-    box = torch.tensor([value], device=device)
-    distributed.broadcast(box, 0)
-    return int(box)
+    return int(broadcast(torch.tensor([value], device=device)))
 
 
 @contextmanager

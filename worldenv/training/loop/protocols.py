@@ -59,7 +59,5 @@ class CriticStage(Stage, Protocol):
 class TargetStage(Stage, Protocol):
     """A stage whose loss needs the weights' moving average."""
 
-    @property
-    def target(self) -> nn.Module:
-        """A module of the same make; the loop keeps the average in it."""
-        ...
+    target: nn.Module
+    """What holds the average; the loop puts it here before the first step and moves it after each."""

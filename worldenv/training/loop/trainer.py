@@ -16,11 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...base.checkpoint import EMA, load_tensors, save_tensors, under
+from ...base.checkpoint import load_module, load_tensors, save_tensors, under
 from ...base.config import difference
 from ...base.device import default_dtype, resolve_device
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
+from .average import moving_average
 from .learner import Learner, LossFn
 from .parallel import all_cores, finishing, from_main
 from .plots import plot_losses
@@ -107,6 +108,11 @@ def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.
     return optimizers
 
 
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's tensors as they are now."""
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
 class Trainer:
     """Runs one stage to its last step, from the start or from a checkpoint.
 
@@ -114,9 +120,15 @@ class Trainer:
     """
 
     def __init__(
-        self, stage: Stage, config: OptimConfig, folder: Path, *, resume: bool, run: Mapping[str, Any],
+        self,
+        stage: Stage,
+        config: OptimConfig,
+        folder: Path,
+        *,
+        resume: bool,
+        run: Mapping[str, Any],
         evaluate: Callable[[], Mapping[str, float]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if config.patience and evaluate is None:
             raise ValueError("optim.patience waits for a better evaluation, and there is none; set it to 0")
         self.stage, self.config, self.folder, self.run, self.evaluate = stage, config, folder, dict(run), evaluate
@@ -125,8 +137,8 @@ class Trainer:
         self.critic = self._learner(stage.critic.module, stage.critic.loss) if isinstance(stage, CriticStage) else None
         if evaluate is not None and not config.preview_every:
             raise ValueError("preview_every=0 leaves nothing to choose the best by; set it, or pass no evaluation")
-        self.ema = EMA(stage.module, decay=config.ema)
-        self.origin = {k: v.clone() for k, v in self.ema.shadow.items()} if config.blend != 1 else {}
+        self.ema = moving_average(stage.module, decay=config.ema)
+        self.origin = copied(self.ema.module) if config.blend != 1 else {}
         self.step, self.hours = 0, 0.0
         self.best: dict[str, Tensor] = {}  # the average of the best evaluation
         self.best_step, self.best_score = 0, -math.inf
@@ -136,7 +148,7 @@ class Trainer:
         elif self.checkpoint.exists():
             raise ValueError(f"{folder}: holds a run already; pass --resume to go on, or another --out")
         if isinstance(stage, TargetStage):
-            self.ema.copy_to(stage.target.to(self.accelerator.device))
+            stage.target = self.ema.module
         self.is_main = self.accelerator.is_main_process
         self.log = JsonlLog(folder / "log.jsonl", resume_step=self.step) if self.is_main else None
 
@@ -170,8 +182,7 @@ class Trainer:
                     console.print(f"stopped at step {self.step}; --resume goes on from here")
                     raise KeyboardInterrupt
         self._save()
-        self.ema.shadow = self._blended(self.best or self.ema.shadow)
-        self.ema.copy_to(self.stage.module)
+        self.stage.module.load_state_dict(self._blended(self.best or self.ema.module.state_dict()))
         if self.is_main:
             plot_losses(self.folder / "log.jsonl", self.folder / "loss.png")
 
@@ -196,9 +207,7 @@ class Trainer:
             ]
             figures = {f"critic_{k}": sum(turn[k] for turn in turns) / len(turns) for k in turns[0] if k != "lr"}
         figures = self.learner.update(self._generator("step"), rate, self.accelerator) | figures
-        self.ema.update(stage.module)
-        if isinstance(stage, TargetStage):
-            self.ema.copy_to(stage.target)
+        self.ema.update_parameters(stage.module)
         return figures
 
     def _generator(self, name: str, *number: int) -> torch.Generator:
@@ -234,13 +243,13 @@ class Trainer:
             raise ValueError(f"step {self.step}: the score is not a number; figures: {figures}")
         if not self.best or score > self.best_score:
             self.best_step, self.best_score = self.step, score
-            self.best = {k: v.clone() for k, v in self.ema.shadow.items()}
+            self.best = copied(self.ema.module)
 
     def _with_average(self, act: Callable[[], T]) -> T:
         """Act while what would be kept is in the module."""
         module = self.stage.module
-        present = {k: v.detach().clone() for k, v in module.state_dict().items()}
-        module.load_state_dict(self._blended(self.ema.shadow))
+        present = copied(module)
+        module.load_state_dict(self._blended(self.ema.module.state_dict()))
         module.eval()
         with torch.no_grad(), self.accelerator.autocast(), all_cores():
             result = act()
@@ -252,11 +261,12 @@ class Trainer:
         if not self.is_main:
             return
         tensors = self.learner.tensors()
-        tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         if self.critic is not None:
             tensors |= {f"critic.{k}": v for k, v in self.critic.tensors().items()}
-        progress: dict[str, float] = {"step": self.step, "hours": self.hours, "ema_updates": self.ema.num_updates}
+        updates = int(self.ema.n_averaged) - 1  # it counts the weights that the average began with
+        progress: dict[str, float] = {"step": self.step, "hours": self.hours, "ema_updates": updates}
         if self.best:
             progress |= {"best_step": self.best_step, "best_score": self.best_score}
         save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
@@ -269,9 +279,10 @@ class Trainer:
         self.learner.load(tensors, where=str(self.checkpoint))
         if self.critic is not None:
             self.critic.load(under(tensors, "critic."), where=str(self.checkpoint))
-        self.ema.shadow = {k: v.to(self.accelerator.device) for k, v in under(tensors, "ema.").items()}
+        load_module(self.ema.module, under(tensors, "ema."), where=str(self.checkpoint))
         self.best = {k: v.to(self.accelerator.device) for k, v in under(tensors, "best.").items()}
         progress = header["progress"]
-        self.step, self.hours, self.ema.num_updates = progress["step"], progress["hours"], progress["ema_updates"]
+        self.step, self.hours = progress["step"], progress["hours"]
+        self.ema.n_averaged.fill_(progress["ema_updates"] + 1)
         if self.best:
             self.best_step, self.best_score = progress["best_step"], progress["best_score"]

@@ -40,7 +40,8 @@ class ConsistencyStage:
                 f"the world's levels are not among them; try {near}"
             )
         self.levels = inference_sigmas(replace(sampler, num_steps=num_levels)).float()
-        self.teacher, self.target = (deepcopy(self.module.float()).eval().requires_grad_(False) for _ in range(2))
+        self.teacher = deepcopy(self.module.float()).eval().requires_grad_(False)
+        self.target = self.teacher  # where the average begins
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Predict x0 as the average does one Euler step of the teacher nearer to the data."""
