@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from cells import ROOT, load
+from commands import commands_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table
 from rendering import input_table, rendering_table, summary_table
@@ -20,6 +21,7 @@ from worldenv.base.files import save_text
 from worldenv.world.files import world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
@@ -76,6 +78,7 @@ def main() -> None:
     """Write the files, or compare them."""
     written = {
         README: with_table(README, "summary", "docs/results", summary_table()),
+        COMMANDS: with_table(COMMANDS, "commands", "what --help says", commands_table()),
         IDS: with_table(IDS, "environments", "the tasks", environments_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),

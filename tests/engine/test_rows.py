@@ -66,7 +66,7 @@ def test_rows_and_commands_are_checked_before_anything_changes(tiny_world: World
         engine.step(good, rows=[0])
     with pytest.raises(ValueError, match="'c2w' holds NaN"):
         engine.step(Track(keys=good["keys"], c2w=good["c2w"] * torch.nan))
-    with pytest.raises(ValueError, match="'keys' must lie within 0..8"):
+    with pytest.raises(ValueError, match=r"'keys' must lie within 0\.\.8"):
         engine.step(Track(keys=good["keys"] + 8, c2w=good["c2w"]))
     after = engine.clone_state([0, 1])
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -8,6 +8,7 @@ from functools import partial
 import tyro
 
 from . import making, scoring, stepping, timing
+from .settings import REGISTRY
 from .tree import Command, Group
 
 STAGES = {name: Command(partial(making.train, name), line) for name, line in making.STAGES.items()}
@@ -46,7 +47,7 @@ def main() -> None:
         print(__version__)
         return
     try:
-        tyro.cli(TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments)
+        tyro.cli(TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments, registry=REGISTRY)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"worldenv{f' {name}' * (name in TREE.commands)}: {error}")
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ SUITES = {
     "reconstruction": "The VAE alone.",
     "depth": "The depth head's errors.",
     "geometry": "The simulator.",
+    "open_loop": "Recorded clips continued as commanded (--recording): any world, with a camera or without.",
     "demo": "What worldenv demo shows.",
 }
 """What each suite asks; ``eval.suites.evaluate`` has them."""
@@ -34,6 +35,7 @@ def score(
     videos: Path | None = None,
     manifest: Path | None = None,
     dynamics: str = "",
+    recording: Path | None = None,
     weights: Path | None = None,
 ) -> None:
     """Score a world on a suite.
@@ -48,6 +50,7 @@ def score(
         videos: folder of clips made elsewhere, to score instead of a world.
         manifest: the cases they were made for, from worldenv bench-data.
         dynamics: package.module:Class of any Dynamics, to step instead of a world.
+        recording: held-out clips that open_loop continues, from worldenv record.
         weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists the
             files. Without them those metrics are named as skipped.
     """
@@ -62,7 +65,7 @@ def score(
     else:
         from ..eval.suites.evaluate import run_suite
 
-        run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights)
+        run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights, recording=recording)
 
 
 def ablations(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser
+from dataclasses import is_dataclass, make_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import tyro
 
-from ..base.config import load_toml
+from ..base.config import from_dict, load_toml, to_dict
 from ..base.objects import import_object
 
 File = Annotated[Path | None, tyro.conf.arg(help="TOML file of defaults, which flags override.")]
@@ -22,6 +24,29 @@ def settings(name: str) -> Any:
     Their defaults are those of the file that ``--config`` on the command line names, or else of the dataclass.
     """
     return Annotated[Any, tyro.conf.arg(name="", constructor_factory=partial(_with_defaults, f"worldenv.{name}"))]
+
+
+REGISTRY = tyro.constructors.ConstructorRegistry()
+"""How tyro reads types that it does not know, or would make too many flags of."""
+
+
+@REGISTRY.primitive_rule
+def _tables(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    """Read a table of dataclasses, which a file says better, from JSON."""
+    kinds = get_args(info.type)
+    if get_origin(info.type) is not dict or not is_dataclass(kinds[1]):
+        return None
+
+    def read(strings: list[str]) -> Any:
+        return from_dict(make_dataclass("table", [("it", info.type)]), {"it": json.loads(strings[0])}).it
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps({name: to_dict(part) for name, part in value.items()})],
+    )
 
 
 def _with_defaults(name: str) -> Any:
