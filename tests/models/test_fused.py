@@ -16,7 +16,7 @@ from worldenv.base.device import default_dtype
 from worldenv.models import fused
 from worldenv.models.backend import OneDNNBackend, TorchBackend
 from worldenv.models.rope import apply_rope
-from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.world.world import World

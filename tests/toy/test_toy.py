@@ -22,7 +22,7 @@ from worldenv.eval.suites.evaluate import run_suite
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
-from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.material import DenoiseConfig
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import train

@@ -24,8 +24,9 @@ from worldenv.geometry.action import ActionSteps
 from worldenv.models.heads import DepthConfig, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.models.refine import with_render_input
+from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.loop.protocols import Stage
-from worldenv.training.loop.trainer import OptimConfig, Trainer
+from worldenv.training.loop.trainer import Trainer
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage

@@ -9,8 +9,9 @@ from torch import nn
 
 from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.base.log import JsonlLog
+from worldenv.training.loop.optim import OptimConfig, learning_rate
 from worldenv.training.loop.protocols import Critic
-from worldenv.training.loop.trainer import OptimConfig, Trainer, learning_rate
+from worldenv.training.loop.trainer import Trainer
 
 
 def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:

@@ -19,7 +19,8 @@ from worldenv.models.motion import PoseConfig, load_pose
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.training.augment import AugmentConfig, degrade, round_trip
-from worldenv.training.loop.trainer import OptimConfig, Trainer
+from worldenv.training.loop.optim import OptimConfig
+from worldenv.training.loop.trainer import Trainer
 from worldenv.training.stages.motion import (
     PoseLossConfig,
     PoseStage,

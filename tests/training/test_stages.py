@@ -16,7 +16,7 @@ from worldenv.memory.config import MemoryConfig
 from worldenv.models.heads import DepthConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
-from worldenv.training.loop.trainer import OptimConfig
+from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.material import DenoiseConfig
 from worldenv.training.renders import RendersConfig
 from worldenv.training.stages.config import TrainConfig

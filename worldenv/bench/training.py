@@ -17,8 +17,8 @@ from ..bodies.camera import press
 from ..data.dataset import LatentDataset
 from ..models.presets import PRESETS
 from ..training.loop.learner import Learner
+from ..training.loop.optim import OptimConfig, make_optimizers, precision
 from ..training.loop.protocols import Stage
-from ..training.loop.trainer import OptimConfig, make_optimizers, precision
 from ..training.material import DenoiseConfig, Material
 from ..training.stages.memory import MemoryStage
 from ..training.stages.window import WindowStage

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from worldenv.base.checkpoint import save_tensors
-from worldenv.dynamics.protocol import Actions
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.models.causal_conv import VAECache
 from worldenv.models.pretrained.tiny_decoder import load_tiny_vae
@@ -116,7 +116,7 @@ def test_a_release_steps_with_it(release_dir: Path, tmp_path: Path) -> None:
     engine = Engine(world, 1)
     engine.set_prompt(torch.zeros(1, 3, world.config.dit.text_dim))
     picture = torch.zeros(1, world.spec.height, world.spec.width, 3, dtype=torch.uint8)
-    engine.reset(seeds=[0], starts=[None], images=picture)
+    engine.resume(picture[:, None], {}, seeds=[0])
     still = torch.eye(4, dtype=torch.float64).expand(1, 4, 4, 4)
-    chunk = engine.step(Actions(torch.zeros(1, 4, 2, dtype=torch.long), still))
+    chunk = engine.step(Track(keys=torch.zeros(1, 4, 2, dtype=torch.long), c2w=still))
     assert chunk.frames.shape == (1, 16, world.spec.height, world.spec.width, 3)

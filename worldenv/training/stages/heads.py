@@ -15,8 +15,8 @@ from ...models.codec import to_pixels
 from ...models.heads import DepthHead
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
+from ..loop.optim import OptimConfig
 from ..loop.plots import save_sheet
-from ..loop.trainer import OptimConfig
 
 NUM_PREVIEW = 24
 """Held-out clips per preview."""

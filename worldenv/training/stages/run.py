@@ -12,9 +12,10 @@ from ...base.log import console, git_revision, hardware
 from ...world.config import Provenance
 from ...world.files import world_sha256
 from ..encode import recording_digest, recording_name
+from ..loop.optim import OptimConfig
 from ..loop.parallel import process_state
 from ..loop.protocols import Stage
-from ..loop.trainer import OptimConfig, Trainer
+from ..loop.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
