@@ -140,6 +140,7 @@ def test_no_files_import_one_another_in_a_circle() -> None:
     [
         ("worldenv.geometry.pose", "from ..base.rng import derive_seed"),  # sideways
         ("worldenv.tasks.base", "from worldenv.training import loop"),
+        ("worldenv.dynamics.spec", "from ..bodies.camera import press"),
         ("worldenv.engine.engine", "def f():\n    from ..envs import core"),  # upwards, lazily
         ("worldenv.models.vae", "import worldenv.memory.bank"),
         ("worldenv.envs.core", "import worldenv_agents"),

@@ -53,6 +53,43 @@ def test_rows_advance_alone_and_the_others_stay_as_they_are(
     torch.testing.assert_close(engine.newest_latents()[1], other.newest_latents()[1], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("policy", ["worldplay", "worldscape"])
+def test_the_order_of_rows_is_that_of_the_answer(tiny_world: World, policy: str) -> None:
+    engine, other = begun(tiny_world, 3, policy), begun(tiny_world, 3, policy)
+    for keys in ([AHEAD, TURN, AHEAD], [TURN, TURN, AHEAD]):
+        turned = engine.step(commands(engine, [keys[i] for i in (2, 0, 1)], [2, 0, 1]), rows=[2, 0, 1])
+        plain = other.step(commands(other, keys, [0, 1, 2]))
+        assert torch.equal(turned.frames, plain.frames[[2, 0, 1]])
+        assert torch.equal(turned.signals["c2w"], plain.signals["c2w"][[2, 0, 1]])
+    told = (engine.explain(), other.explain())
+    assert all(torch.equal(told[0][name], told[1][name]) for name in told[1])
+    asked = commands(engine, [AHEAD, TURN, TURN], [2, 0, 1])
+    engine.observe(plain.frames[[2, 0, 1]], asked, rows=[2, 0, 1])
+    other.observe(plain.frames, asked.at([1, 2, 0]))
+    after = (engine.clone_state([0, 1, 2]), other.clone_state([0, 1, 2]))
+    assert all(torch.equal(after[0][name], after[1][name]) for name in after[1])
+
+
+def test_what_few_rows_remembered_first_is_told_of_them(tiny_world: World) -> None:
+    engine = begun(tiny_world, 3, "worldplay")
+    engine.step(commands(engine, [AHEAD], [1]), rows=[1])
+    entries = engine.explain()["entries"]
+    assert entries.shape[0] == 3
+    assert (entries[1] >= 0).any()
+    assert (entries[[0, 2]] == -1).all()
+
+
+def test_clips_whose_signals_do_not_fit_are_refused_as_a_whole(tiny_world: World) -> None:
+    engine = begun(tiny_world, 1, "worldplay")
+    before = engine.clone_state([0])
+    frames = torch.zeros(1, 1, tiny_world.spec.height, tiny_world.spec.width, 3, dtype=torch.uint8)
+    c2w, keys = torch.eye(4, dtype=torch.float64)[None, None], torch.zeros(1, 2, 2, dtype=torch.long)
+    with pytest.raises(ValueError, match="a clip's signals"):
+        engine.resume(frames, {"c2w": c2w, "keys": keys}, seeds=[0])
+    after = engine.clone_state([0])
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_rows_and_commands_are_checked_before_anything_changes(tiny_world: World) -> None:
     engine = begun(tiny_world, 2, "worldplay")
     before = engine.clone_state([0, 1])

@@ -39,7 +39,7 @@ class Signal:
         return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
 
 
-KEYS = Signal(shape=(2,), dtype="int64", low=0, high=8)
+KEYS = Signal(shape=(2,), dtype="int64", low=0.0, high=8.0)
 """Translation and rotation code that are held on the way to a latent (``geometry.action``)."""
 C2W = Signal(shape=(4, 4), dtype="float64")
 """Camera to world at the end of a latent, metres."""

@@ -187,6 +187,8 @@ class Engine:
                 f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {FRAMES_PER_LATENT * chunk} N "
                 f"frames and one pose for every {FRAMES_PER_LATENT} of them, from the first"
             )
+        declared = {name: signal for name, signal in self.spec.takes.items() if name in track}
+        check_signals(track, declared, what="a clip's signals", lead=(len(frames), count))
 
     @stateful
     def _begin(self, rows: Tensor, frames: Tensor, track: Signals, seeds: list[int]) -> None:
@@ -240,30 +242,30 @@ class Engine:
         Raises:
             ValueError: on commands that the world does not take, or rows that do not exist; then nothing has changed.
         """
-        index, track = self._rows(rows), self._commands(commands, rows)
+        index, track, order = self._asked(commands, rows)
         spec, length = self.spec, self._state.bank.length[index]
         frames, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
         n_frames = torch.full((len(index),), spec.chunk_frames)
         n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
-        given = {name: placed[name] for name in spec.gives if name in placed}
+        given = {name: placed[name][order] for name in spec.gives if name in placed}
         if not self.decode:
-            return Chunk(self._state.screen.frames[index, None], given)
-        return Chunk(torch.cat(frames, 1), given, n_frames)
+            return Chunk(self._state.screen.frames[index, None][order], given)
+        return Chunk(torch.cat(frames, 1)[order], given, n_frames[order])
 
-    def _rows(self, rows: Sequence[int] | None) -> Tensor:
-        """Return the envs that advance, (R,) int64."""
+    def _asked(self, commands: Signals, rows: Sequence[int] | None) -> tuple[Tensor, Track, Tensor | slice]:
+        """Check what is asked of which envs: these (R,) int64, ascending, their commands, and the order asked for."""
         if rows is None:
-            return torch.arange(self.num_envs)
+            return torch.arange(self.num_envs), self._commands(commands, self.num_envs), slice(None)
         self.check_rows(rows)
         if len(rows) < self.num_envs and self._state.window is not None:
             raise ValueError("rows of a rolling window advance together; leave rows out")
-        return torch.tensor(list(rows), dtype=torch.long)
+        index, sorting = torch.tensor(list(rows), dtype=torch.long).sort()
+        return index, self._commands(commands, len(rows)).at(sorting), sorting.argsort()
 
-    def _commands(self, commands: Signals, rows: Sequence[int] | None) -> Track:
+    def _commands(self, commands: Signals, num_rows: int) -> Track:
         """Check commands, each (R, F, ...), and give them the types that memory has."""
-        count = self.num_envs if rows is None else len(rows)
-        check_signals(commands, self.spec.takes, what="commands", lead=(count, self.spec.chunk_latents))
+        check_signals(commands, self.spec.takes, what="commands", lead=(num_rows, self.spec.chunk_latents))
         return Track({name: commands[name].to(getattr(torch, s.dtype)) for name, s in self.spec.takes.items()})
 
     def stream(self, commands: Signals) -> Iterator[Tensor]:
@@ -272,12 +274,14 @@ class Engine:
         The iterator must be exhausted before the next call. Where a first chunk contains the start view, that view
         fills the four frames of its latent.
         """
-        return self._stepper.stream(self._commands(commands, None), self._rows(None))
+        index, track, _ = self._asked(commands, None)
+        return self._stepper.stream(track, index)
 
     def generate(self, commands: Signals) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w); decoded only if memory is rendered."""
         if self.history.renderer is None:
-            return self._stepper.generate(self._commands(commands, None), self._rows(None))
+            index, track, _ = self._asked(commands, None)
+            return self._stepper.generate(track, index)
         for _ in self.stream(commands):
             pass
         return self.newest_latents()
@@ -295,13 +299,14 @@ class Engine:
         Raises:
             ValueError: on frames that are no chunk of this world, or where the start view belongs to the first chunk.
         """
-        index, track, spec = self._rows(rows), self._commands(commands, rows), self.spec
+        spec, (index, track, order) = self.spec, self._asked(commands, rows)
         wanted = (len(index), spec.chunk_frames, spec.height, spec.width, 3)
         if tuple(frames.shape) != wanted or frames.dtype != torch.uint8:
             raise ValueError(f"frames are {frames.dtype} {tuple(frames.shape)}, a chunk is uint8 {wanted}")
         if self._stepper.first(self._state.bank.length[index]).any():
             raise ValueError("this world has its start view in its first chunk; begin with a clip, by resume")
-        self._stepper.observe(frames, track, index)
+        sorting = order.argsort() if isinstance(order, Tensor) else order
+        self._stepper.observe(frames[sorting], track, index)
 
     def newest_latents(self) -> Tensor:
         """Return the latents of the newest chunk, (B, F, C, h, w) float32; after a reset latent 0, repeated."""

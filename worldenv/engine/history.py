@@ -97,7 +97,7 @@ class History:
 
     def stage(
         self,
-        rows: Tensor,  # (R,) int64
+        rows: Tensor,  # (R,) int64, ascending
         track: Track,  # each (R, F, ...), of the coming chunk or of a window of chunks
         *,
         K: Tensor,  # (3, 3) normalised
@@ -115,7 +115,7 @@ class History:
             chosen = self.choose(past, Query(track, seeds, self.points, given), self.config, self.layout)
             first = None if self.config.reframe else past.length
             context = gather(self.bank, chosen.index, self.layout, rows=rows, first=first)
-        self.selection = chosen if self.selection is None else self.selection.with_rows(rows, chosen)
+        self.selection = (self.selection or Selection.nothing(len(self.bank.length))).with_rows(rows, chosen)
         if self.edit is not None:
             context = self.edit(context)
         if self._cache is None:

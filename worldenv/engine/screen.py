@@ -39,7 +39,7 @@ class Screen:
 
     def show(
         self,
-        rows: Tensor,  # (R,) int64
+        rows: Tensor,  # (R,) int64, ascending
         latent: Tensor,  # (R, 1, C, h, w)
         *,
         begun: Tensor,  # (R,) bool: rows that go on; the others have their start view in this latent

@@ -26,7 +26,7 @@ LOOKS_BACK = 4
 
 
 class Stepper:
-    """Advances rows of an ``EngineState``; what it is given was checked."""
+    """Advances rows of an ``EngineState``, which ascend; what it is given was checked."""
 
     def __init__(
         self,

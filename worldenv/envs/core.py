@@ -304,8 +304,9 @@ class Episodes:
         return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
 
     def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
-        """Return the goal pose of each env, (B, 4, 4)."""
-        return {"c2w": self._pick(None if self.starts is None else self.starts.goals, seeds, starts)}
+        """Return the goal pose of each env, (B, 4, 4); nothing where start views have no goals."""
+        goals = None if self.starts is None else self.starts.goals
+        return {} if goals is None else {"c2w": self._pick(goals, seeds, starts)}
 
     @staticmethod
     def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:

@@ -24,8 +24,14 @@ class Selection:
     retrieved: Tensor  # (B, k) int64: retrieved entries, best first, -1 for none
     score: Tensor  # (B, k) float64: their overlap, or likeness
 
+    @classmethod
+    def nothing(cls, num_rows: int) -> Selection:
+        """Return a selection of nothing, for so many rows."""
+        none = torch.full((num_rows, 0), -1)
+        return cls(none, none, none.double())
+
     def with_rows(self, rows: Tensor, other: Selection) -> Selection:
-        """Return the same with another selection, of as many rows, in these rows."""
+        """Return the same with another selection, of as many rows, in these rows, which ascend."""
         if len(rows) == len(self.index):
             return other
         fields = {}
