@@ -131,4 +131,6 @@ def resolve_backend(name: str, *, device: torch.device, dtype: torch.dtype, head
         return choose_for(name, device, dtype, head_dim=head_dim)
     if name == "onednn" and device.type != "cpu":
         raise ValueError(f"backend 'onednn' computes on a CPU, not on {device}; choose auto or torch")
+    if name == "onednn" and dtype == torch.bfloat16 != default_dtype(device):
+        raise ValueError("this CPU does not compute in bfloat16, which oneDNN needs; choose float32, or backend torch")
     return "torch" if name == "auto" else name
