@@ -26,9 +26,14 @@ WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
 SCORED = {
-    "revisit": "", "short_term": "", "drift": "", "action": "", "reconstruction": "", "distilled": "distilled@0",
+    "revisit": "",
+    "short_term": "",
+    "drift": "",
+    "action": "",
+    "reconstruction": "",
+    "distilled": "distilled@0",
     "distilled-drift": "distilled@0",
-}  # fmt: skip
+}
 """Reports on the packaged world, and what it is called in those that compare worlds."""
 KEPT = ("suite", "protocol", "cases", "git", "hardware", "seeds", "ci", "arms", "differences", "verdicts")
 """What the world's own report takes over from each: all but timings and details."""
@@ -43,10 +48,20 @@ measured before the world had a depth head, and hold for `{"render": False}`.
 def page() -> str:
     """Return all tables, as ``docs/results.md``."""
     parts = [
-        revisit_table(), rendering_table(), input_table(), distilled_table(), teacher_table(), short_term_table(),
-        drift_table(), memory_table(), ablations_table(), figures_table(), speed_table(), backends_table(),
+        revisit_table(),
+        rendering_table(),
+        input_table(),
+        distilled_table(),
+        teacher_table(),
+        short_term_table(),
+        drift_table(),
+        memory_table(),
+        ablations_table(),
+        figures_table(),
+        speed_table(),
+        backends_table(),
         rolling_table(),
-    ]  # fmt: skip
+    ]
     return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 

@@ -12,10 +12,20 @@ from worldenv.eval.report.document import stands_still
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 COMPARED = {
-    "return_psnr_self_far": 1, "return_psnr_gt_far": 1, "seen_psnr": 1, "unseen_psnr": 1, "contrast_ratio": 2,
-    "contrast_ratio_new": 2, "contrast_ratio_unseen": 2, "motion_ratio": 2, "r_dist_deg": 1, "action_score": 2,
-    "frechet_pose_features": 3, "frechet_pose_features_late": 3, "frechet_pose_features_unseen": 3,
-}  # fmt: skip
+    "return_psnr_self_far": 1,
+    "return_psnr_gt_far": 1,
+    "seen_psnr": 1,
+    "unseen_psnr": 1,
+    "contrast_ratio": 2,
+    "contrast_ratio_new": 2,
+    "contrast_ratio_unseen": 2,
+    "motion_ratio": 2,
+    "r_dist_deg": 1,
+    "action_score": 2,
+    "frechet_pose_features": 3,
+    "frechet_pose_features_late": 3,
+    "frechet_pose_features_unseen": 3,
+}
 """What worlds trained differently are compared in, with so many digits."""
 
 

@@ -10,7 +10,8 @@ from worldenv.eval.suites.composite import MAY_LOSE
 
 CLAUSES = {
     "distilled": {
-        "seen_psnr": "seen ground, PSNR", "return_psnr_gt_far": "return, far, PSNR against the simulator",
+        "seen_psnr": "seen ground, PSNR",
+        "return_psnr_gt_far": "return, far, PSNR against the simulator",
         "return_psnr_self_far": "return, far, PSNR against its own way out",
         "frechet_pose_features_unseen": "unseen ground, Frechet distance",
         "contrast_error_unseen": "unseen ground, distance of the contrast from 1",
@@ -24,12 +25,16 @@ CLAUSES = {
         "sharpness_drift_size": "early to late, change of sharpness",
         "frechet_pose_features_drift": "early to late, growth of the Frechet distance",
     },
-}  # fmt: skip
+}
 """What is asked of a distilled world, by report and metric."""
 TAUGHT = {
-    "return_psnr_gt_gap4": 1, "return_psnr_gt_far": 1, "contrast_ratio_return": 2, "motion_ratio_return": 2,
-    "action_score_return": 2, "frechet_pose_features_late": 3,
-}  # fmt: skip
+    "return_psnr_gt_gap4": 1,
+    "return_psnr_gt_far": 1,
+    "contrast_ratio_return": 2,
+    "motion_ratio_return": 2,
+    "action_score_return": 2,
+    "frechet_pose_features_late": 3,
+}
 """What a teacher must know better than the parent of its student, on ground that was given; with so many digits."""
 
 

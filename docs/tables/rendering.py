@@ -5,9 +5,16 @@ from __future__ import annotations
 from cells import RESULTS, arm_row, arms_table, cell, heading, load
 
 COLUMNS = {
-    "action_score": 2, "seen_psnr": 1, "unseen_psnr": 1, "return_psnr_gt": 1, "return_psnr_self": 1,
-    "contrast_ratio": 2, "frechet_pose_features_unseen": 3, "sharpness_early": 2, "sharpness_late": 2,
-}  # fmt: skip
+    "action_score": 2,
+    "seen_psnr": 1,
+    "unseen_psnr": 1,
+    "return_psnr_gt": 1,
+    "return_psnr_self": 1,
+    "contrast_ratio": 2,
+    "frechet_pose_features_unseen": 3,
+    "sharpness_early": 2,
+    "sharpness_late": 2,
+}
 GAINS = ("action_score", "seen_psnr", "return_psnr_gt", "return_psnr_self", "frechet_pose_features_unseen")
 
 
@@ -45,11 +52,18 @@ def summary_table() -> list[str]:
         return []
     report = load("rendering")
     names = {
-        "worldplay_rendered": "both memories: learned and rendered", "worldplay": "learned memory (WorldPlay's)",
-        "none": "no memory", "vae": "the truth through the VAE", "simulator": "the simulator",
-    }  # fmt: skip
-    columns = {"return_psnr_self": "a place looks the same on return (dB)", "return_psnr_gt": "and as in the simulator",
-               "seen_psnr": "what the start view showed (dB)", "action_score": "moves as told"}  # fmt: skip
+        "worldplay_rendered": "both memories: learned and rendered",
+        "worldplay": "learned memory (WorldPlay's)",
+        "none": "no memory",
+        "vae": "the truth through the VAE",
+        "simulator": "the simulator",
+    }
+    columns = {
+        "return_psnr_self": "a place looks the same on return (dB)",
+        "return_psnr_gt": "and as in the simulator",
+        "seen_psnr": "what the start view showed (dB)",
+        "action_score": "moves as told",
+    }
     title = (
         f"{len(report['seeds'])} held-out mazes, 12 chunks from one start view, {report['hardware']}; 95 % intervals:"
     )

@@ -19,8 +19,17 @@ def rolling_table() -> list[str]:
         f"{bench['published_speedup']:g} for its bidirectional teacher; obeyed: from then on turning right and left is "
         f"at least {bench['obeyed']:g} as far apart as with `chunk`, where nothing was begun before)"
     )
-    columns = ("ms per chunk", "times `hold`", "frames/s", "passes", "when the action changes: ms", "passes then",
-               "as far apart as `chunk`, by chunk", "obeyed after chunks", "first frames of it after ms")  # fmt: skip
+    columns = (
+        "ms per chunk",
+        "times `hold`",
+        "frames/s",
+        "passes",
+        "when the action changes: ms",
+        "passes then",
+        "as far apart as `chunk`, by chunk",
+        "obeyed after chunks",
+        "first frames of it after ms",
+    )
     lines = heading(title, "way", columns)
     for way, row in bench["timing"].items():
         late = ["", "", ""]
@@ -30,9 +39,14 @@ def rolling_table() -> list[str]:
             first = "" if count is None else f"{row['action_to_photon_ms']:.0f}"
             late = [", ".join(f"{share:.2f}" for share in shares), said, first]
         cells = [
-            f"{row['chunk_ms']:.0f}", f"{row['times_hold']:.1f}", f"{row['frames_per_s']:.0f}", f"{row['passes']:g}",
-            f"{row['changed_chunk_ms']:.0f}", f"{row['changed_passes']:g}", *late,
-        ]  # fmt: skip
+            f"{row['chunk_ms']:.0f}",
+            f"{row['times_hold']:.1f}",
+            f"{row['frames_per_s']:.0f}",
+            f"{row['passes']:g}",
+            f"{row['changed_chunk_ms']:.0f}",
+            f"{row['changed_passes']:g}",
+            *late,
+        ]
         lines.append(f"| `{way}` | " + " | ".join(cells) + " |")
     arms = "--arms packaged=maze hold=DIR reset=DIR,sampler.lookahead_policy=reset"
     command = f"worldenv eval ablations {arms} --worlds 32 --out DIR"

@@ -10,9 +10,16 @@ from cells import RESULTS, arm_row, arms_table, cell, load
 def revisit_table() -> list[str]:
     """Arms of the revisit suite, and what they differ by."""
     columns = {
-        "return_psnr_self": 1, "return_psnr_self_far": 1, "return_psnr_gt": 1, "return_psnr_gt_far": 1, "seen_psnr": 1,
-        "contrast_ratio_return": 2, "motion_ratio": 2, "memory_symmetry": 3, "action_score": 2,
-    }  # fmt: skip
+        "return_psnr_self": 1,
+        "return_psnr_self_far": 1,
+        "return_psnr_gt": 1,
+        "return_psnr_gt_far": 1,
+        "seen_psnr": 1,
+        "contrast_ratio_return": 2,
+        "motion_ratio": 2,
+        "memory_symmetry": 3,
+        "action_score": 2,
+    }
     lines = arms_table("revisit", columns, "Does a place look the same when one comes back?")
     lines += ["", "| paired difference | self, far | ground truth, far |", "|---|---|---|"]
     for name, metrics in load("revisit")["differences"].items():
@@ -25,18 +32,30 @@ def revisit_table() -> list[str]:
 def short_term_table() -> list[str]:
     """61 frames against the simulator."""
     columns = {
-        "psnr": 1, "ssim": 2, "seen_psnr": 1, "unseen_psnr": 1, "r_dist_deg": 1, "t_dist": 2, "traj_acc_signed": 2,
-        "action_score": 2, "frechet_pose_features": 3,
-    }  # fmt: skip
+        "psnr": 1,
+        "ssim": 2,
+        "seen_psnr": 1,
+        "unseen_psnr": 1,
+        "r_dist_deg": 1,
+        "t_dist": 2,
+        "traj_acc_signed": 2,
+        "action_score": 2,
+        "frechet_pose_features": 3,
+    }
     return arms_table("short_term", columns, "61 frames against the simulator")
 
 
 def drift_table() -> list[str]:
     """Early against late chunks, and the same of the world before distillation."""
     columns = {
-        "contrast_ratio_early": 2, "contrast_ratio_late": 2, "sharpness_early": 2, "sharpness_late": 2,
-        "frechet_pose_features_early": 3, "frechet_pose_features_late": 3, "return_psnr_self_gap64": 1,
-    }  # fmt: skip
+        "contrast_ratio_early": 2,
+        "contrast_ratio_late": 2,
+        "sharpness_early": 2,
+        "sharpness_late": 2,
+        "frechet_pose_features_early": 3,
+        "frechet_pose_features_late": 3,
+        "return_psnr_self_gap64": 1,
+    }
     lines = arms_table("drift", columns, "The first and the last eighth of 64 chunks")
     now, before = load("drift"), load("distilled-drift")
     assert all(now[key] == before[key] for key in ("seeds", "cases", "hardware"))
@@ -94,23 +113,51 @@ def figures_table() -> list[str]:
     rows = [
         ("VAE on held-out mazes, PSNR", f"{cell(vae['arms']['vae']['psnr'])} dB", "worldenv eval reconstruction", vae),
         ("VAE, contrast ratio", cell(vae["arms"]["vae"]["contrast_ratio"], 3), "worldenv eval reconstruction", vae),
-        ("VAE, motion ratio of true clips through it", cell(vae["arms"]["vae"]["motion_ratio"], 2),
-         "worldenv eval reconstruction", vae),
-        ("Continuing a clip: given the way out, the way back against the simulator (from a start view alone: "
-         f"{cell(ahead)} dB)", f"{cell(back)} dB", "worldenv demo", demo),
-        ("Turns obeyed", f"{100 * arm['obeyed']['mean']:.1f} % of {arm['obeyed']['n']} states", "worldenv eval action",
-         action),
-        ("Simulator: frames warped by depth agree at", f"{cell(simulator['warp_psnr'])} dB", "worldenv eval geometry",
-         geometry),
-        ("Simulator: motion lags its command by", f"{simulator['lag_latents']['mean']:.0f} latents",
-         "worldenv eval geometry", geometry),
-        ("Pose network on true frames, rotation per latent (11.25 degrees)",
-         f"median {floor['latent_rotation_deg_median']:.2f}, 95 % {floor['latent_rotation_deg_p95']:.2f} degrees",
-         "worldenv eval short_term", short),
-        ("Pose network on true frames, translation per latent, share of a step",
-         f"median {100 * floor['latent_translation_share_median']:.1f} %, "
-         f"95 % {100 * floor['latent_translation_share_p95']:.0f} %", "worldenv eval short_term", short),
-    ]  # fmt: skip
+        (
+            "VAE, motion ratio of true clips through it",
+            cell(vae["arms"]["vae"]["motion_ratio"], 2),
+            "worldenv eval reconstruction",
+            vae,
+        ),
+        (
+            "Continuing a clip: given the way out, the way back against the simulator (from a start view alone: "
+            f"{cell(ahead)} dB)",
+            f"{cell(back)} dB",
+            "worldenv demo",
+            demo,
+        ),
+        (
+            "Turns obeyed",
+            f"{100 * arm['obeyed']['mean']:.1f} % of {arm['obeyed']['n']} states",
+            "worldenv eval action",
+            action,
+        ),
+        (
+            "Simulator: frames warped by depth agree at",
+            f"{cell(simulator['warp_psnr'])} dB",
+            "worldenv eval geometry",
+            geometry,
+        ),
+        (
+            "Simulator: motion lags its command by",
+            f"{simulator['lag_latents']['mean']:.0f} latents",
+            "worldenv eval geometry",
+            geometry,
+        ),
+        (
+            "Pose network on true frames, rotation per latent (11.25 degrees)",
+            f"median {floor['latent_rotation_deg_median']:.2f}, 95 % {floor['latent_rotation_deg_p95']:.2f} degrees",
+            "worldenv eval short_term",
+            short,
+        ),
+        (
+            "Pose network on true frames, translation per latent, share of a step",
+            f"median {100 * floor['latent_translation_share_median']:.1f} %, "
+            f"95 % {100 * floor['latent_translation_share_p95']:.0f} %",
+            "worldenv eval short_term",
+            short,
+        ),
+    ]
     lines = ["| what | figure | command | hardware |", "|---|---|---|---|"]
     return lines + [f"| {what} | {figure} | `{command}` | {r['hardware']} |" for what, figure, command, r in rows]
 

@@ -95,19 +95,29 @@ def attention_build(tokens: int, head_dim: int, *, keys: str, tma: bool) -> Buil
         name=f"memory_attention-{tokens}x{head_dim}-{keys}-{'tma' if tma else 'pointers'}",
         kernel=attention._memory_attention_fwd_kernel,
         types={
-            "p_q": "*bf16", "p_out": "*bf16", "p_table": "*i32", **dict.fromkeys(tables, "*fp32"),
+            "p_q": "*bf16",
+            "p_out": "*bf16",
+            "p_table": "*i32",
+            **dict.fromkeys(tables, "*fp32"),
             "p_k": f"tensordesc<{dtype}{box}>" if tma else f"*{dtype}",
             "p_v": f"tensordesc<bf16{box}>" if tma else "*bf16",
         },
         constants={
-            "HEAD_DIM": head_dim, "FORMS": 1 if turned else 2, "BRANCHES": 2, "INT8": quantised,
+            "HEAD_DIM": head_dim,
+            "FORMS": 1 if turned else 2,
+            "BRANCHES": 2,
+            "INT8": quantised,
             "SPACE": turned,
-            "SCALE_BLOCK": SCALE_BLOCK, "TMA": tma, "DOT": tl.bfloat16, "BM": tile.block_m, "BN": tile.block_n,
+            "SCALE_BLOCK": SCALE_BLOCK,
+            "TMA": tma,
+            "DOT": tl.bfloat16,
+            "BM": tile.block_m,
+            "BN": tile.block_n,
         },
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
         wanted=("HGMMA", *(("IGMMA",) if quantised else ()), *(("UTMALDG",) if tma else ())),
-    )  # fmt: skip
+    )
 
 
 def _gather_builds(head_dim: int) -> Iterator[Build]:
@@ -118,14 +128,23 @@ def _gather_builds(head_dim: int) -> Iterator[Build]:
             name=f"reframe_gather-{head_dim}-{keys}",
             kernel=gather._reframe_gather_fwd_kernel,
             types={
-                **dict.fromkeys(names, "*fp32"), "p_k": "*i8" if keys == "i8" else "*bf16", "p_v": "*bf16",
-                "p_keys": "*bf16", "p_values": "*bf16", "p_table": "*i32",
+                **dict.fromkeys(names, "*fp32"),
+                "p_k": "*i8" if keys == "i8" else "*bf16",
+                "p_v": "*bf16",
+                "p_keys": "*bf16",
+                "p_values": "*bf16",
+                "p_table": "*i32",
             },
             constants={
-                "HEAD_DIM": head_dim, "FORMS": 2 - (keys == "plain"), "BRANCHES": 2, "INT8": keys == "i8",
-                "SPACE": keys == "plain", "SCALE_BLOCK": SCALE_BLOCK, "BLOCK": gather.BLOCK,
+                "HEAD_DIM": head_dim,
+                "FORMS": 2 - (keys == "plain"),
+                "BRANCHES": 2,
+                "INT8": keys == "i8",
+                "SPACE": keys == "plain",
+                "SCALE_BLOCK": SCALE_BLOCK,
+                "BLOCK": gather.BLOCK,
             },
-        )  # fmt: skip
+        )
 
 
 def compile_build(build: Build) -> Report:
@@ -190,8 +209,17 @@ def main(arguments: list[str]) -> int:
             f"{report.shared:6} {found}  {'; '.join(problems) or 'ok'}",
             flush=True,
         )
-        rows.append([build.name, build.num_warps, build.num_stages, report.registers, report.spilled, report.shared,
-                     *(report.instructions[name] for name in INSTRUCTIONS)])  # fmt: skip
+        rows.append(
+            [
+                build.name,
+                build.num_warps,
+                build.num_stages,
+                report.registers,
+                report.spilled,
+                report.shared,
+                *(report.instructions[name] for name in INSTRUCTIONS),
+            ]
+        )
     if given.out is not None:
         _write(given.out, rows)
     return int(bool(failed))

@@ -66,9 +66,16 @@ def measure(workload: str, candidate: Candidate, *, timer: Timer, ceilings: Ceil
     tflops, gb_per_s = cost.flops / median / 1e9, cost.moved / median / 1e6
     share = tflops / ceilings.tflops if cost.flops else gb_per_s / ceilings.gb_per_s
     return replace(
-        row, status="ok", error=error, median_ms=median, p20_ms=p20, p80_ms=p80, tflops=tflops, gb_per_s=gb_per_s,
+        row,
+        status="ok",
+        error=error,
+        median_ms=median,
+        p20_ms=p20,
+        p80_ms=p80,
+        tflops=tflops,
+        gb_per_s=gb_per_s,
         of_ceiling=share,
-    )  # fmt: skip
+    )
 
 
 def measure_ceilings(timer: Timer, *, device: str, dtype: torch.dtype, size: int) -> Ceilings:

@@ -92,23 +92,30 @@ def _attentions(scene: _Scene, *, backend: str, flex: bool) -> Iterator[Candidat
 
     def candidate(route: str, attend: Callable[[Tensor], Tensor], cost: Cost, *, tolerance: float = 0.02) -> Candidate:
         return Candidate(
-            op="memory_attention", route=route, run=lambda: attend(q), cost=cost,
-            error=lambda: _error(attend(q)[:, :, :CHECKED_TOKENS], exact), tolerance=tolerance,
-        )  # fmt: skip
+            op="memory_attention",
+            route=route,
+            run=lambda: attend(q),
+            cost=cost,
+            error=lambda: _error(attend(q)[:, :, :CHECKED_TOKENS], exact),
+            tolerance=tolerance,
+        )
 
     def dense(attention: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda x: merge(attention(place_queries(x, reframing), keys, values), reframing, tokens=work.tokens)
 
     int8, plain, cost = scene.int8(), scene.plain(), attention_cost(work)
     yield candidate(
-        "pages-plain", lambda x: memory_attention(x[:, :, :, 1:], plain, scene.reading, backend=backend),
+        "pages-plain",
+        lambda x: memory_attention(x[:, :, :, 1:], plain, scene.reading, backend=backend),
         attention_cost(work, forms=1),
-    )  # fmt: skip
+    )
     yield candidate("pages", lambda x: memory_attention(x, scene.pages, reframing, backend=backend), cost)
     yield candidate(
-        "pages-int8", lambda x: memory_attention(x, int8, reframing, backend=backend),
-        attention_cost(work, int8=True), tolerance=0.05,
-    )  # fmt: skip
+        "pages-int8",
+        lambda x: memory_attention(x, int8, reframing, backend=backend),
+        attention_cost(work, int8=True),
+        tolerance=0.05,
+    )
     yield candidate("gather+sdpa", lambda x: memory_attention(x, scene.pages, reframing, backend="gather"), cost)
     yield candidate("sdpa, gathered before", dense(F.scaled_dot_product_attention), dense_cost(work))
     if q.is_cuda:
@@ -130,12 +137,15 @@ def _gathers(scene: _Scene, *, backend: str) -> Iterator[Candidate]:
     keys, values = reframe_gather(pages, reframing, dtype=torch.float32, backend="torch")
     for route in (backend, "torch"):
         yield Candidate(
-            op="reframe_gather", route=route, cost=gather_cost(work), tolerance=0.02,
+            op="reframe_gather",
+            route=route,
+            cost=gather_cost(work),
+            tolerance=0.02,
             run=lambda route=route: reframe_gather(pages, reframing, backend=route),  # type: ignore[misc]
             error=lambda route=route: max(  # type: ignore[misc]
                 map(_error, reframe_gather(pages, reframing, backend=route), (keys, values))
             ),
-        )  # fmt: skip
+        )
 
 
 def _cameras(*shape: int, device: str) -> Tensor:

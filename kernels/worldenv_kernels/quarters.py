@@ -70,9 +70,15 @@ def turn_slot(a, b, c, d, p_cos, p_sin, i_seen, o_g, G: tl.constexpr):
     o_angle = i_seen * (2 * G) + o_g[None, :]
     # (1, G) each
     return turn_quarters(
-        a, b, c, d, tl.load(p_cos + o_angle), tl.load(p_sin + o_angle),
-        tl.load(p_cos + o_angle + G), tl.load(p_sin + o_angle + G),
-    )  # fmt: skip
+        a,
+        b,
+        c,
+        d,
+        tl.load(p_cos + o_angle),
+        tl.load(p_sin + o_angle),
+        tl.load(p_cos + o_angle + G),
+        tl.load(p_sin + o_angle + G),
+    )
 
 
 @triton.jit

@@ -63,10 +63,15 @@ def predict(gpu: GPU) -> Iterator[Prediction]:
 def _line(gpu: GPU, work: Workload, op: str, route: str, cost: Cost, tflops: float) -> Prediction:
     arithmetic, memory = cost.flops / tflops / 1e9, cost.moved / gpu.tb_per_s / 1e9  # milliseconds
     return Prediction(
-        gpu=gpu.name, workload=work.name, op=op, route=route, gflop=round(cost.flops / 1e9, 3),
-        mbytes=round(cost.moved / 1e6, 3), bound="arithmetic" if arithmetic > memory else "memory",
+        gpu=gpu.name,
+        workload=work.name,
+        op=op,
+        route=route,
+        gflop=round(cost.flops / 1e9, 3),
+        mbytes=round(cost.moved / 1e6, 3),
+        bound="arithmetic" if arithmetic > memory else "memory",
         least_ms=round(max(arithmetic, memory), 5),
-    )  # fmt: skip
+    )
 
 
 def main(arguments: list[str]) -> int:

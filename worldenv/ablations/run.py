@@ -32,9 +32,15 @@ from .training import default_processes, train_table
 
 
 def run_ablations(
-    arms: Sequence[str], out: Path, *, num_worlds: int | None, first_seed: int | None, suite: str = "revisit",
-    primary: str = PRIMARY, given: int = 0,
-) -> None:  # fmt: skip
+    arms: Sequence[str],
+    out: Path,
+    *,
+    num_worlds: int | None,
+    first_seed: int | None,
+    suite: str = "revisit",
+    primary: str = PRIMARY,
+    given: int = 0,
+) -> None:
     """Run worlds as arms of a suite and judge the first arm against the others, also by early and late chunks.
 
     So many chunks at the beginning are ``given`` as they truly were.
@@ -53,9 +59,15 @@ def run_ablations(
 
 
 def run_table(
-    path: Path, out: Path, *, runs: Path | None = None, seeds: Sequence[int] = (), processes: int | None = None,
-    num_worlds: int | None = None, first_seed: int | None = None,
-) -> None:  # fmt: skip
+    path: Path,
+    out: Path,
+    *,
+    runs: Path | None = None,
+    seeds: Sequence[int] = (),
+    processes: int | None = None,
+    num_worlds: int | None = None,
+    first_seed: int | None = None,
+) -> None:
     """Train what a table lacks, score its arms and judge its claims.
 
     Raises:
@@ -68,9 +80,14 @@ def run_table(
     changes = {name: arm.get("step", {}) for name, arm in table.arms.items()}
     worlds = {arm: stepped(load_world(path), changes[arm.partition("@")[0]]) for arm, path in folders.items()}
     score_worlds(
-        worlds, table.question, suite_of(table), out, num_worlds=num_worlds or table.cases.worlds,
-        first_seed=first_seed, title=table.title,
-    )  # fmt: skip
+        worlds,
+        table.question,
+        suite_of(table),
+        out,
+        num_worlds=num_worlds or table.cases.worlds,
+        first_seed=first_seed,
+        title=table.title,
+    )
 
 
 def parse_arms(arms: Sequence[str]) -> dict[str, tuple[str, Settings]]:
@@ -125,9 +142,12 @@ def stepped(world: World, changes: Mapping[str, Any]) -> World:
     sampler = from_dict(SamplerConfig, merge(to_dict(config.sampler), changes.get("sampler", {})), where="sampler")
     memory = from_dict(MemoryConfig, merge(to_dict(config.memory), changes.get("memory", {})), where="memory")
     other = World(
-        replace(config, sampler=sampler, memory=memory), vae=world.vae, dit=world.dit, heads=world.heads,
+        replace(config, sampler=sampler, memory=memory),
+        vae=world.vae,
+        dit=world.dit,
+        heads=world.heads,
         starts=world.starts,
-    )  # fmt: skip
+    )
     other.sha256 = world.sha256
     return other
 
@@ -136,16 +156,29 @@ def suite_of(table: AblationTable) -> Suite:
     """Return the suite that a table is scored by."""
     cases = table.cases
     suite = replace(
-        RUNS[cases.suite], chunks=cases.chunks, depth=cases.depth, pose_step=cases.pose_step, quick=cases.quick,
-        given=cases.given, against=(), panels={}, num_frames=None,
-    )  # fmt: skip
+        RUNS[cases.suite],
+        chunks=cases.chunks,
+        depth=cases.depth,
+        pose_step=cases.pose_step,
+        quick=cases.quick,
+        given=cases.given,
+        against=(),
+        panels={},
+        num_frames=None,
+    )
     return replace(suite, kinds=(cases.kind,)) if cases.kind else suite
 
 
 def score_worlds(
-    worlds: Mapping[str, World], question: Question, suite: Suite, out: Path, *, num_worlds: int | None,
-    first_seed: int | None, title: str = "ablations",
-) -> None:  # fmt: skip
+    worlds: Mapping[str, World],
+    question: Question,
+    suite: Suite,
+    out: Path,
+    *,
+    num_worlds: int | None,
+    first_seed: int | None,
+    title: str = "ablations",
+) -> None:
     """Step all worlds, by ARM@SEED, through the same cases; judge and write the report."""
     name, first = next(iter(worlds.items()))
     for arm, world in worlds.items():
@@ -158,12 +191,21 @@ def score_worlds(
     both = {"name": title, "sha256": " ".join(map(_identity, worlds.values()))}
     subject = Subject(both, first.spec, first.config.memory)
     report = measure(
-        "ablations", suite, made, cases, out, subject=subject, source=source, weights=None,
+        "ablations",
+        suite,
+        made,
+        cases,
+        out,
+        subject=subject,
+        source=source,
+        weights=None,
         more=lambda results: {
-            "worlds": _describe(worlds), "given_chunks": suite.given, "question": to_dict(question),
+            "worlds": _describe(worlds),
+            "given_chunks": suite.given,
+            "question": to_dict(question),
             "verdicts": question.judge(results, cases.seeds),
         },
-    )  # fmt: skip
+    )
     draw_claims(out / "claims.png", report["verdicts"], question.primary)
     conclude(report, out)
     for claim, judged in report["verdicts"].items():

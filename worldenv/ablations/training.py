@@ -86,12 +86,13 @@ def prepare(table: AblationTable, folder: Path, *, processes: int) -> Workshop:
         config = whole.config
         world = World(
             replace(
-                config, dit=replace(PRESETS["tiny"].dit, latent_channels=config.vae.latent_channels),
+                config,
+                dit=replace(PRESETS["tiny"].dit, latent_channels=config.vae.latent_channels),
                 spec=replace(config.spec, chunk_latents=table.chunk_latents),
                 provenance=tuple(done for done in config.provenance if done.stage in ("vae", "decoder")),
             ),
             vae=whole.vae.float(),
-        )  # fmt: skip
+        )
         world.save_pretrained(start)
     return Workshop(folder, start, data)
 

@@ -50,8 +50,10 @@ def check_numbers(
         ValueError: naming the field and its value.
     """
     for names, least, above, says in (
-        (counts, 1, False, "1 or more"), (positive, 0, True, "positive"), (natural, 0, False, "0 or more")
-    ):  # fmt: skip
+        (counts, 1, False, "1 or more"),
+        (positive, 0, True, "positive"),
+        (natural, 0, False, "0 or more"),
+    ):
         for name in names:
             value = getattr(config, name)
             for number in value if isinstance(value, tuple) else (value,):

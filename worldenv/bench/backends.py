@@ -41,9 +41,14 @@ def bench_backends(name: str, out: Path, *, sizes: Sequence[int], num_steps: int
     """Step one engine of every way in turn, for several batch sizes, and write the ratios of paired steps as JSON."""
     rows = [row for size in sizes for row in _compare(name, size, num_steps)]
     write_bench(
-        out, world=name, steps=num_steps, threads=torch.get_num_threads(), threads_sleep=threads_sleep(),
-        reference=str(REFERENCE), timing=rows,
-    )  # fmt: skip
+        out,
+        world=name,
+        steps=num_steps,
+        threads=torch.get_num_threads(),
+        threads_sleep=threads_sleep(),
+        reference=str(REFERENCE),
+        timing=rows,
+    )
 
 
 def _compare(name: str, size: int, num_steps: int) -> list[dict[str, object]]:
@@ -81,11 +86,14 @@ def _row(size: int, way: Way, seconds: dict[Way, list[float]], first: dict[Way, 
     p20, p50, p80 = np.percentile(np.divide(seconds[REFERENCE], seconds[way]), [20, 50, 80])
     apart = None if way == REFERENCE else float(psnr(first[way], first[REFERENCE]).mean())
     row: dict[str, object] = {
-        "num_envs": size, **way._asdict(),
+        "num_envs": size,
+        **way._asdict(),
         "chunk_ms_p50": round(1000 * float(np.median(seconds[way])), 1),
-        "times_faster_p50": round(float(p50), 2), "times_faster_p20": round(float(p20), 2),
-        "times_faster_p80": round(float(p80), 2), "first_chunk_psnr": None if apart is None else round(apart, 1),
-    }  # fmt: skip
+        "times_faster_p50": round(float(p50), 2),
+        "times_faster_p20": round(float(p20), 2),
+        "times_faster_p80": round(float(p80), 2),
+        "first_chunk_psnr": None if apart is None else round(apart, 1),
+    }
     said = f"x{p50:.2f} ({p20:.2f}..{p80:.2f})" + ("" if apart is None else f"  first chunk {apart:.1f} dB")
     console.print(f"{size:4d} envs  {way!s:24s} {row['chunk_ms_p50']:8} ms  {said}")
     return row

@@ -47,23 +47,31 @@ def bench_engine(
     rows = []
     for size in sizes:
         median = float(np.median(seconds[size]))
-        rows.append({
-            "num_envs": size,
-            "frames_per_step": frames,
-            "env_steps_per_s": round(size / median, 2),
-            "frames_per_s": round(size * frames / median, 1),
-            **({"pixel_throughput": round(size * frames * pixels / median / 1e6, 3)} if decode else {}),
-            **latency(first[size]),
-        })  # fmt: skip
+        rows.append(
+            {
+                "num_envs": size,
+                "frames_per_step": frames,
+                "env_steps_per_s": round(size / median, 2),
+                "frames_per_s": round(size * frames / median, 1),
+                **({"pixel_throughput": round(size * frames * pixels / median / 1e6, 3)} if decode else {}),
+                **latency(first[size]),
+            }
+        )
         console.print(
             f"{size:4d} envs  {rows[-1]['frames_per_s']:8.1f} frames/s  "
             f"{rows[-1]['env_steps_per_s']:7.2f} env steps/s  "
             f"first {'frames' if decode else 'latents'} after {rows[-1]['latency_ms_p50']:.0f} ms"
         )
     write_bench(
-        out, world=world.config.name, steps=num_steps, dtype=str(world.dit.dtype), decode=decode, capture=capture,
-        threads_sleep=threads_sleep(), timing=rows,
-    )  # fmt: skip
+        out,
+        world=world.config.name,
+        steps=num_steps,
+        dtype=str(world.dit.dtype),
+        decode=decode,
+        capture=capture,
+        threads_sleep=threads_sleep(),
+        timing=rows,
+    )
 
 
 def write_bench(out: Path, **figures: Any) -> None:

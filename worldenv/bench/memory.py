@@ -73,9 +73,15 @@ def bench_memory(out: Path, *, name: str, num_chunks: int, num_steps: int) -> No
             f"{row['brute_force']:.0f} ms, same choice"
         )
     write_bench(
-        out, world=world.config.name, chunks=num_chunks, young_chunks=YOUNG, steps=num_steps, policies=policies,
-        retrieval_ms=retrieval[1], retrieval_ms_one_env=retrieval[0],
-    )  # fmt: skip
+        out,
+        world=world.config.name,
+        chunks=num_chunks,
+        young_chunks=YOUNG,
+        steps=num_steps,
+        policies=policies,
+        retrieval_ms=retrieval[1],
+        retrieval_ms_one_env=retrieval[0],
+    )
 
 
 def _age(world: World, policy: str, num_chunks: int, num_steps: int) -> dict[str, Any]:
@@ -156,10 +162,14 @@ def _retrieval(num_envs: int, num_chunks: int, num_steps: int) -> dict[str, Any]
         brute += time.perf_counter() - began
         assert int(score.argmax()) == int(found[row]), "the search chose another chunk than counting everything"
     return {
-        "envs": num_envs, "chunks": num_chunks, "median": round(1000 * float(np.median(seconds)), 3),
-        "brute_force": round(1000 * brute, 1), "points": config.num_points, "points_in_view": len(points),
+        "envs": num_envs,
+        "chunks": num_chunks,
+        "median": round(1000 * float(np.median(seconds)), 3),
+        "brute_force": round(1000 * brute, 1),
+        "points": config.num_points,
+        "points_in_view": len(points),
         "threads": used,
-    }  # fmt: skip
+    }
 
 
 def _walked_bank(num_envs: int, num_chunks: int) -> tuple[MemoryBank, Tensor]:

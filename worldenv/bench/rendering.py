@@ -51,7 +51,10 @@ def _compare(world: World, size: int, num_steps: int) -> dict[str, object]:
     plain, rendered = 1000 * np.median(seconds, 0)
     console.print(f"{size:4d} envs  {plain:.0f} ms, rendered {rendered:.0f} ms: x{p50:.2f} ({p20:.2f}..{p80:.2f})")
     return {
-        "num_envs": size, "chunk_ms_p50": round(float(plain), 1), "rendered_chunk_ms_p50": round(float(rendered), 1),
-        "times_longer_p50": round(float(p50), 3), "times_longer_p20": round(float(p20), 3),
+        "num_envs": size,
+        "chunk_ms_p50": round(float(plain), 1),
+        "rendered_chunk_ms_p50": round(float(rendered), 1),
+        "times_longer_p50": round(float(p50), 3),
+        "times_longer_p20": round(float(p20), 3),
         "times_longer_p80": round(float(p80), 3),
-    }  # fmt: skip
+    }

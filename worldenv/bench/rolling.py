@@ -80,11 +80,19 @@ def bench_rolling(out: Path, *, name: str, num_envs: int, num_steps: int, teache
         row |= {"action_to_photon_chunks": late, "action_to_photon_ms": after}
         row["begun_before_chunks"] = window - 1 if way == "hold" else 0
     report = {
-        "threads_sleep": threads_sleep(), "world": world.config.name, "envs": num_envs, "steps": num_steps,
-        "dtype": str(world.dit.dtype), "trained_for_it": world.config.sampler.rolling, "window_chunks": window,
-        "teacher_steps": teacher_steps, "timing": timing, "obeyed": OBEYED, "response": response,
+        "threads_sleep": threads_sleep(),
+        "world": world.config.name,
+        "envs": num_envs,
+        "steps": num_steps,
+        "dtype": str(world.dit.dtype),
+        "trained_for_it": world.config.sampler.rolling,
+        "window_chunks": window,
+        "teacher_steps": teacher_steps,
+        "timing": timing,
+        "obeyed": OBEYED,
+        "response": response,
         "published_speedup": PUBLISHED_SPEEDUP,
-    }  # fmt: skip
+    }
     _print(report)
     write_bench(out, **report)
 
@@ -125,10 +133,11 @@ def _medians(rows: list[tuple[bool, float, float, int]], frames: int) -> dict[st
         seconds, first, passes = (np.array(column) for column in zip(*(r[1:] for r in rows if r[0] == changed)))
         median = float(np.median(seconds))
         result |= {
-            f"{prefix}chunk_ms": round(1000 * median, 2), f"{prefix}frames_per_s": round(frames / median, 1),
+            f"{prefix}chunk_ms": round(1000 * median, 2),
+            f"{prefix}frames_per_s": round(frames / median, 1),
             f"{prefix}first_frames_ms": round(1000 * float(np.median(first)), 2),
             f"{prefix}passes": float(np.mean(passes)),
-        }  # fmt: skip
+        }
     return result
 
 

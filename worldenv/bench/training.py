@@ -57,9 +57,14 @@ def bench_training(out: Path, *, name: str, sizes: Sequence[int], num_steps: int
     accelerator = Accelerator(mixed_precision=precision("auto"))
     rows = [_compare(name, kind, size, num_steps, accelerator) for size in sizes for kind in STEPS]
     write_bench(
-        out, preset=name, steps=num_steps, threads=torch.get_num_threads(), reference=REFERENCE,
-        mixed_precision=accelerator.mixed_precision, timing=rows,
-    )  # fmt: skip
+        out,
+        preset=name,
+        steps=num_steps,
+        threads=torch.get_num_threads(),
+        reference=REFERENCE,
+        mixed_precision=accelerator.mixed_precision,
+        timing=rows,
+    )
 
 
 def _compare(name: str, kind: str, batch: int, num_steps: int, accelerator: Accelerator) -> dict[str, object]:
@@ -74,13 +79,17 @@ def _compare(name: str, kind: str, batch: int, num_steps: int, accelerator: Acce
     p20, p50, p80 = np.percentile(reference[:, 0] / other[:, 0], [20, 50, 80])
     apart = np.abs(other[:, 1:] / reference[:, 1:] - 1).max(0)
     row: dict[str, object] = {
-        "step": kind, "batch": batch, "draws": STEPS[kind][1].draws if kind == "memory" else 1,
+        "step": kind,
+        "batch": batch,
+        "draws": STEPS[kind][1].draws if kind == "memory" else 1,
         "reference_ms_p50": round(1000 * float(np.median(reference[:, 0])), 1),
         "step_ms_p50": round(1000 * float(np.median(other[:, 0])), 1),
-        "times_faster_p50": round(float(p50), 2), "times_faster_p20": round(float(p20), 2),
+        "times_faster_p50": round(float(p50), 2),
+        "times_faster_p20": round(float(p20), 2),
         "times_faster_p80": round(float(p80), 2),
-        "loss_apart": float(f"{apart[0]:.2g}"), "grad_norm_apart": float(f"{apart[1]:.2g}"),
-    }  # fmt: skip
+        "loss_apart": float(f"{apart[0]:.2g}"),
+        "grad_norm_apart": float(f"{apart[1]:.2g}"),
+    }
     console.print(
         f"{kind:8s} batch {batch:3d}  {row['step_ms_p50']:8} ms  x{p50:.2f} ({p20:.2f}..{p80:.2f})  "
         f"losses apart by {apart[0]:.1g}"

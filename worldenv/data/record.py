@@ -175,7 +175,11 @@ def _record_shard(config: RecordConfig, out: Path, k: int) -> int:
         when_worker_ends(_source[1].close)
     first = k * config.clips_per_shard
     clips = [_source[1].clip(i) for i in range(first, first + _expected(config, k))]
-    attributes = {"config": json.dumps(to_dict(config)), "git": git_revision(), "fps": config.spec.fps,
-                  "classes": json.dumps(CLASSES)}  # fmt: skip
+    attributes = {
+        "config": json.dumps(to_dict(config)),
+        "git": git_revision(),
+        "fps": config.spec.fps,
+        "classes": json.dumps(CLASSES),
+    }
     write_shard(_shard(out, k), clips, attributes=attributes)
     return sum(len(clip.frames) for clip in clips)

@@ -75,9 +75,14 @@ class Plan:
 
 
 def plan_clip(
-    space: FreeSpace, steps: ActionSteps, config: TrajectoryConfig, num_latents: int, rng: np.random.Generator,
-    *, goals: Sequence[tuple[float, float]] = (),
-) -> Plan:  # fmt: skip
+    space: FreeSpace,
+    steps: ActionSteps,
+    config: TrajectoryConfig,
+    num_latents: int,
+    rng: np.random.Generator,
+    *,
+    goals: Sequence[tuple[float, float]] = (),
+) -> Plan:
     """Draw the path of one clip on a map's free space; ``goals`` are the middles (x, z) of its goal objects."""
     kinds, shares = zip(*config.shares.items(), strict=True)
     kind = kinds[int(rng.choice(len(kinds), p=shares))]
@@ -104,9 +109,14 @@ def plan_clip(
 
 
 def _driven(
-    kind: str, space: FreeSpace, start: tuple[float, float, float], steps: ActionSteps, config: TrajectoryConfig,
-    num_latents: int, rng: np.random.Generator,
-) -> Array:  # fmt: skip
+    kind: str,
+    space: FreeSpace,
+    start: tuple[float, float, float],
+    steps: ActionSteps,
+    config: TrajectoryConfig,
+    num_latents: int,
+    rng: np.random.Generator,
+) -> Array:
     """Draw the commands (num_latents, 5) of a clip that is driven with collisions."""
     if kind == "walls":
         camera = plan_walls(space, start, steps, num_latents, rng)
@@ -130,8 +140,18 @@ def _paused(camera: Array, config: TrajectoryConfig, rng: np.random.Generator) -
 def random_keys(num_latents: int, rng: np.random.Generator) -> Array:
     """Hold random keys for 2 to 8 latents, walls or not: (num_latents, 5) ``camera`` actions."""
     # (forward, right, yaw): walks, turning walks, turns, strafes and diagonals.
-    held = [(1, 0, 0), (1, 0, 1), (1, 0, -1), (0, 0, 1), (0, 0, -1), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (1, 1, 0),
-            (1, -1, 0)]  # fmt: skip
+    held = [
+        (1, 0, 0),
+        (1, 0, 1),
+        (1, 0, -1),
+        (0, 0, 1),
+        (0, 0, -1),
+        (-1, 0, 0),
+        (0, 1, 0),
+        (0, -1, 0),
+        (1, 1, 0),
+        (1, -1, 0),
+    ]
     moves = np.array([[forward, right, 0, yaw, 0] for forward, right, yaw in held], float)
     shares = np.array([7, 3, 3, 2, 2, 2, 1, 1, 1, 1])
     rows: list[Array] = []

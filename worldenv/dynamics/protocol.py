@@ -175,9 +175,13 @@ class Explained(Protocol):
 
 C = TypeVar("C")
 CAN: dict[type, str] = {
-    Followable: "follows a path", Resumable: "goes on from pictures", Branchable: "copies episodes",
-    Prompted: "takes prompts", Latent: "has latents", Explained: "has a memory to explain",
-}  # fmt: skip
+    Followable: "follows a path",
+    Resumable: "goes on from pictures",
+    Branchable: "copies episodes",
+    Prompted: "takes prompts",
+    Latent: "has latents",
+    Explained: "has a memory to explain",
+}
 
 
 def require(dynamics: object, capability: type[C], what: str) -> C:

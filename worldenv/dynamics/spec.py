@@ -106,9 +106,11 @@ class WorldSpec:
         Where the start view is in the first chunk, translations are read as in WorldPlay's release.
         """
         return c2w_to_keys(
-            path, move_threshold=0.1 * self.steps.move, turn_threshold_deg=0.1 * self.steps.turn_deg,
+            path,
+            move_threshold=0.1 * self.steps.move,
+            turn_threshold_deg=0.1 * self.steps.turn_deg,
             axes="old" if self.start_in_chunk else "new",
-        )  # fmt: skip
+        )
 
 
 def frame_path(

@@ -46,12 +46,15 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
     history, bank, screen, latent = state.history, state.bank, state.screen, state.history.latent_shape
     numbers, flags = (torch.int64, ("R",)), (torch.bool, ("R",))
     expected: dict[str, Expected] = {
-        "latents": (torch.float32, ("R", "M", *latent)), "length": numbers, "seeds": numbers,
+        "latents": (torch.float32, ("R", "M", *latent)),
+        "length": numbers,
+        "seeds": numbers,
         **{f"track.{name}": (part.dtype, ("R", "M", *part.shape[2:])) for name, part in bank.track.items()},
         **{f"origin.{name}": (part.dtype, ("R", *part.shape[1:])) for name, part in state.origin.items()},
-        "generators": (torch.uint8, ("R", len(torch.Generator().get_state()))), "stale": flags,
+        "generators": (torch.uint8, ("R", len(torch.Generator().get_state()))),
+        "stale": flags,
         "frames": (torch.uint8, ("R", *screen.frames.shape[1:])),
-    }  # fmt: skip
+    }
     past = {f"decoder.{i:02d}": part for i, part in enumerate(screen.past.tensors)}
     past = past or {name: part for name, part in tensors.items() if name.startswith("decoder.")}
     expected |= {name: (_precision(tensors, name), ("R", *part.shape[1:])) for name, part in past.items()}
@@ -64,12 +67,14 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
         assert pool is not None
         pages = ("R", len(pool.keys), "Q", *pool.keys.shape[2:])
         expected |= {
-            "store.entry": (torch.int64, ("R", "P")), "store.c2w": (torch.float64, ("R", "P", 4, 4)),
-            "store.filled": (torch.bool, ("R", "P", chunk)), "store.made": numbers,
+            "store.entry": (torch.int64, ("R", "P")),
+            "store.c2w": (torch.float64, ("R", "P", 4, 4)),
+            "store.filled": (torch.bool, ("R", "P", chunk)),
+            "store.made": numbers,
             "store.radius": (torch.float64, ("R",)),
             "store.keys": (_precision(tensors, "store.keys"), pages),
             "store.values": (_precision(tensors, "store.values"), pages),
-        }  # fmt: skip
+        }
     if state.window is not None:
         window = state.window.latents
         expected |= {"window.latents": (window.dtype, ("R", *window.shape[1:])), "window.begun": flags}

@@ -209,10 +209,14 @@ class History:
         pages = self.store.pages[rows, :width]
         keys, values = self.store.pool.gather(pages.flatten(1))  # (L, R, width * chunk, S, N, D)
         return tensors | {
-            "store.entry": self.store.entry[rows, :width], "store.c2w": self.store.c2w[rows, :width],
-            "store.filled": pages >= 0, "store.made": self.store.made[rows], "store.radius": self.store.radius[rows],
-            "store.keys": keys.transpose(0, 1), "store.values": values.transpose(0, 1),
-        }  # fmt: skip
+            "store.entry": self.store.entry[rows, :width],
+            "store.c2w": self.store.c2w[rows, :width],
+            "store.filled": pages >= 0,
+            "store.made": self.store.made[rows],
+            "store.radius": self.store.radius[rows],
+            "store.keys": keys.transpose(0, 1),
+            "store.values": values.transpose(0, 1),
+        }
 
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
         """Remember in these rows what ``clone`` copied."""

@@ -74,9 +74,15 @@ class Renderer:
         made = (places >= bank.given[:, None]).float()
         start = bank.c2w[torch.arange(len(places)), (bank.length - 1).clamp(min=0)]
         found = splat(
-            to_pixels(frames), depth, source, frame_path(start, c2w), self.spec.K, valid=places >= 0,
-            slack=self.config.slack, restore=self.config.sharpen * made,
-        )  # fmt: skip
+            to_pixels(frames),
+            depth,
+            source,
+            frame_path(start, c2w),
+            self.spec.K,
+            valid=places >= 0,
+            slack=self.config.slack,
+            restore=self.config.sharpen * made,
+        )
         clip = fill_holes(found.colour.clamp(-1, 1), found.known)
         latents = self.vae.encode_chunk(clip.to(self.device, self.vae.dtype))
         known, (low, high) = self._cells(found.known), self.config.known

@@ -140,9 +140,12 @@ class EnvCore:
         return [self.config.prompt if prompt is None else prompt for prompt in given]
 
     def check_reset(
-        self, starts: Sequence[int | None], images: Tensor | None, prompts: Sequence[str | None] = (),
+        self,
+        starts: Sequence[int | None],
+        images: Tensor | None,
+        prompts: Sequence[str | None] = (),
         clip: tuple[Tensor, Signals] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Refuse start views that are not there, pictures and prompts where none can be used, before anything changes.
 
         Raises:

@@ -26,8 +26,10 @@ from .spaces import check_actions
 KEYWORDS = ("autoreset_mode", "render_mode", "output")
 """What the class takes beside the arguments of ``make_core``."""
 _ROW: dict[str, Expected] = {
-    "row.seed": (torch.int64, ("R",)), "row.episode": (torch.int64, ("R",)), "row.done": (torch.bool, ("R",))
-}  # fmt: skip
+    "row.seed": (torch.int64, ("R",)),
+    "row.episode": (torch.int64, ("R",)),
+    "row.done": (torch.bool, ("R",)),
+}
 
 
 class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -103,9 +105,13 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
         obs, info = self.core.reset(
-            seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask), images=images, prompts=prompts,
+            seeds=self._episode_seeds(),
+            starts=starts,
+            mask=torch.from_numpy(mask),
+            images=images,
+            prompts=prompts,
             clip=clip,
-        )  # fmt: skip
+        )
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
 
@@ -272,9 +278,13 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return [obs[row] for row in range(self.num_envs)]
 
     def _info(
-        self, info: dict[str, Tensor], valid: npt.NDArray[np.bool_], *, old: dict[str, Tensor] | None = None,
+        self,
+        info: dict[str, Tensor],
+        valid: npt.NDArray[np.bool_],
+        *,
+        old: dict[str, Tensor] | None = None,
         mask: Tensor | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """Turn info into arrays with Gymnasium's ``_key`` masks; rows outside ``mask`` come from ``old``."""
         result: dict[str, Any] = {}
         for key, value in info.items():

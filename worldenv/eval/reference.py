@@ -126,9 +126,13 @@ def _forward(world: World, golden: dict[str, Tensor], tolerance: float) -> Itera
     )
     tokens = dit.tokens(context)
     cache = KVCache(
-        num_layers=config.num_layers, batch=1, num_heads=2 * config.num_heads, num_tokens=total * tokens,
-        head_dim=config.head_dim, dtype=dit.dtype,
-    )  # fmt: skip
+        num_layers=config.num_layers,
+        batch=1,
+        num_heads=2 * config.num_heads,
+        num_tokens=total * tokens,
+        head_dim=config.head_dim,
+        dtype=dit.dtype,
+    )
     text = dit.encode_text(golden["text"])
     dit.prefill(context, cond.select(0, past), mask=None, cache=cache, text=text)
     released = component_order(1, config.head_dim).argsort()

@@ -53,8 +53,9 @@ def memory_symmetry(
         weights = np.exp(0.1 * np.abs(np.arange(half) - (count - 1) / 2))
         values = scores
     elif variant == "engine":
-        mirrored = np.concatenate([scores, *([np.ones((*scores.shape[:-1], 1))] if count % 2 else []),
-                                   np.flip(scores, -1)], -1)  # fmt: skip
+        mirrored = np.concatenate(
+            [scores, *([np.ones((*scores.shape[:-1], 1))] if count % 2 else []), np.flip(scores, -1)], -1
+        )
         values, weights = mirrored[..., 1:], np.exp(0.2 * np.arange(1, count))
     else:
         raise ValueError(f"variant={variant!r}; choose 'paper' or 'engine'")

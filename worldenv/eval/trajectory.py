@@ -148,8 +148,16 @@ def _steps(track: Array) -> Array:
 def _angle(rotation: Array) -> Array:
     """Return the angle of rotations in radians, exact near 0 and pi."""
     sine = np.linalg.norm(
-        np.stack([rotation[..., 2, 1] - rotation[..., 1, 2], rotation[..., 0, 2] - rotation[..., 2, 0],
-                  rotation[..., 1, 0] - rotation[..., 0, 1]], -1), axis=-1)  # fmt: skip
+        np.stack(
+            [
+                rotation[..., 2, 1] - rotation[..., 1, 2],
+                rotation[..., 0, 2] - rotation[..., 2, 0],
+                rotation[..., 1, 0] - rotation[..., 0, 1],
+            ],
+            -1,
+        ),
+        axis=-1,
+    )
     trace = rotation[..., 0, 0] + rotation[..., 1, 1] + rotation[..., 2, 2]
     result: Array = np.arctan2(sine, trace - 1)
     return result

@@ -20,8 +20,16 @@ Motion = Literal["walk", "fly"]
 ArrayT = TypeVar("ArrayT", Tensor, "np.ndarray[tuple[int, ...], np.dtype[np.floating]]")
 
 TRANSLATIONS = (
-    "none", "forward", "back", "right", "left", "forward+right", "forward+left", "back+right", "back+left",
-)  # fmt: skip
+    "none",
+    "forward",
+    "back",
+    "right",
+    "left",
+    "forward+right",
+    "forward+left",
+    "back+right",
+    "back+left",
+)
 ROTATIONS = ("none", "right", "left", "up", "down", "right+up", "right+down", "left+up", "left+down")
 NUM_LABELS = len(TRANSLATIONS) * len(ROTATIONS)
 

@@ -95,8 +95,23 @@ def plan_walls(
 
 def restless_keys(num_latents: int, rng: np.random.Generator) -> Array:
     """Draw keys that differ from those of the latent before, every latent; (num_latents, 5)."""
-    moves = [(1, 0, 0), (1, 0, 1), (1, 0, -1), (0, 0, 1), (0, 0, -1), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (1, 1, 0),
-             (1, -1, 0), (-1, 0, 1), (-1, 0, -1), (0, 1, -1), (0, -1, 1), (0, 0, 0)]  # fmt: skip
+    moves = [
+        (1, 0, 0),
+        (1, 0, 1),
+        (1, 0, -1),
+        (0, 0, 1),
+        (0, 0, -1),
+        (-1, 0, 0),
+        (0, 1, 0),
+        (0, -1, 0),
+        (1, 1, 0),
+        (1, -1, 0),
+        (-1, 0, 1),
+        (-1, 0, -1),
+        (0, 1, -1),
+        (0, -1, 1),
+        (0, 0, 0),
+    ]
     shares = np.array([6, 4, 4, 3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 1, 2], float)
     rows: list[Array] = []
     last = -1

@@ -47,10 +47,13 @@ def solve_motion(
         (u, v), z = project_points(rays, inverse_depth, motion)
         near = inverse_depth / z
         zero, one = torch.zeros_like(u), torch.ones_like(u)
-        jacobian = torch.stack([
-            torch.stack([-u * v, one + u * u, -v, near, zero, -u * near], -1),
-            torch.stack([-one - v * v, u * v, u, zero, near, -v * near], -1),
-        ], 2).flatten(1, 2)  # (B, 2 P, 6)  # fmt: skip
+        jacobian = torch.stack(
+            [
+                torch.stack([-u * v, one + u * u, -v, near, zero, -u * near], -1),
+                torch.stack([-one - v * v, u * v, u, zero, near, -v * near], -1),
+            ],
+            2,
+        ).flatten(1, 2)  # (B, 2 P, 6)
         error = (image - torch.stack([u, v], -1)).flatten(1)
         weighted = jacobian * weight.flatten(1)[..., None]
         normal = weighted.mT @ jacobian + torch.diag(prior)

@@ -83,9 +83,7 @@ def splat(
     parts = min(len(views), math.ceil(parts / torch.get_num_threads()) * torch.get_num_threads())
     made = _each(partial(patches.show, slack=slack), ways.tensor_split(parts), views.tensor_split(parts))
     colour, seen = (torch.cat(part) for part in zip(*made, strict=True))
-    return Splat(
-        colour.view(batch, -1, height, width, channels).movedim(-1, 2), seen.view(batch, -1, height, width)
-    )  # fmt: skip
+    return Splat(colour.view(batch, -1, height, width, channels).movedim(-1, 2), seen.view(batch, -1, height, width))
 
 
 def _each(show: Callable[..., tuple[Tensor, Tensor]], *blocks: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -103,8 +101,11 @@ def _each(show: Callable[..., tuple[Tensor, Tensor]], *blocks: Sequence[Tensor])
 
 def _check(frames: Tensor, depth: Tensor, source: Tensor, target: Tensor) -> None:
     batch, num_sources, _, height, width = frames.shape
-    wanted = {"depth": (depth, (batch, num_sources, height, width)), "source": (source, (batch, num_sources, 4, 4)),
-              "target": (target, (batch, target.shape[1], 4, 4))}  # fmt: skip
+    wanted = {
+        "depth": (depth, (batch, num_sources, height, width)),
+        "source": (source, (batch, num_sources, 4, 4)),
+        "target": (target, (batch, target.shape[1], 4, 4)),
+    }
     for name, (tensor, shape) in wanted.items():
         if tensor.shape != shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; frames {tuple(frames.shape)} need {shape}")
@@ -126,13 +127,12 @@ class _Patches:
         if valid is not None:
             there = there & valid[:, :, None, None]
         inverse, (count, height, width) = torch.where(there, 1 / depth, 0.0), depth.shape[1:]
-        source, v, u = torch.meshgrid(*(torch.arange(n, device=depth.device) for n in (count, height, width)),
-                                      indexing="ij")  # fmt: skip
+        source, v, u = torch.meshgrid(
+            *(torch.arange(n, device=depth.device) for n in (count, height, width)), indexing="ij"
+        )
         where = (x.float().expand_as(inverse) for x in (u + 0.5, v + 0.5, source))
         table = torch.stack([inverse, _slope(inverse, -1), _slope(inverse, -2), *where]).flatten(1)
-        return cls(
-            (count, height, width), inverse, table, frames.movedim(2, -1).flatten(0, 3).contiguous(), channels
-        )  # fmt: skip
+        return cls((count, height, width), inverse, table, frames.movedim(2, -1).flatten(0, 3).contiguous(), channels)
 
     def show(
         self,
@@ -185,10 +185,11 @@ class _Patches:
         x, y, w = (
             torch.addcmul(
                 ways[:, :, i, :1, None] * u + (ways[:, :, i, 1, None] * v + ways[:, :, i, 2, None])[..., None],
-                ways[:, :, i, 3, None, None], inverse,
+                ways[:, :, i, 3, None, None],
+                inverse,
             )
             for i in range(3)
-        )  # fmt: skip
+        )
         column, row, z = (x / w).floor_(), (y / w).floor_(), w / inverse
         inside = (z > NEAR) & (z < math.inf) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         where = torch.where(inside, torch.add(column, row, alpha=width), float(height * width)).long()

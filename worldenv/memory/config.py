@@ -109,9 +109,10 @@ class MemoryConfig:
         if self.combine not in ("geo", "add"):
             raise ValueError(f"combine={self.combine!r}; choose 'geo' or 'add'")
         check_numbers(
-            self, positive=("temporal_latents", "radius", "num_points", "scale_deg"),
+            self,
+            positive=("temporal_latents", "radius", "num_points", "scale_deg"),
             natural=("retrieved_chunks", "bank_bytes", "pool_entries", "pool_bytes", "scale", "distance_weight"),
-        )  # fmt: skip
+        )
         if not all(0 < angle < 180 for angle in self.fov_deg):
             raise ValueError(f"fov_deg={self.fov_deg} must be two angles between 0 and 180 degrees")
 

@@ -133,9 +133,17 @@ def _select_worldplay(bank: MemoryBank, query: Query, config: MemoryConfig, layo
             return _best(score, count, config)
         table = bound_table(config.num_points, radius=radius, seed=config.seed, fov_deg=fov_deg)
         return best_overlaps(
-            query.c2w, views, count, points, table, keep=keep, fov_deg=fov_deg, radius=radius, penalty=penalty,
+            query.c2w,
+            views,
+            count,
+            points,
+            table,
+            keep=keep,
+            fov_deg=fov_deg,
+            radius=radius,
+            penalty=penalty,
             near=near,
-        )  # fmt: skip
+        )
 
     return _retrieve(bank, config, layout, choose)
 

@@ -128,8 +128,10 @@ class WorldScapeMemory:
             self._grow()
         at = self.count[rows]
         self.entry[rows, at], self.c2w[rows, at], self.pages[rows, at] = (
-            self.made[rows], c2w[:, c2w.shape[1] // 2].double(), pages
-        )  # fmt: skip
+            self.made[rows],
+            c2w[:, c2w.shape[1] // 2].double(),
+            pages,
+        )
         self.count[rows] += 1
         self.made[rows] += 1
         offered = self.count[rows] - 1 - self.window
@@ -143,9 +145,12 @@ class WorldScapeMemory:
         width = int(offered.max())
         earlier = torch.arange(width) < offered[:, None]
         gain = information_gain(
-            self.c2w[rows, offered], self.c2w[rows, :width], earlier,
-            scale=self.config.scale, scale_deg=self.config.scale_deg,
-        )  # fmt: skip
+            self.c2w[rows, offered],
+            self.c2w[rows, :width],
+            earlier,
+            scale=self.config.scale,
+            scale_deg=self.config.scale_deg,
+        )
         known = gain <= self.config.gain * MAX_GAIN
         apart = self._apart(self.c2w[rows, offered][:, None], self.c2w[rows, :width])[:, 0]
         known |= apart.masked_fill(~earlier, float("inf")).amin(1) < self.radius[rows]
@@ -200,9 +205,13 @@ class WorldScapeMemory:
         config, stored, entry, count = self.config, self.c2w[rows], self.entry[rows], self.count[rows]
         columns, each = torch.arange(entry.shape[1]), torch.arange(len(rows))
         alike = similarity(
-            c2w.double(), stored, scale=config.scale, scale_deg=config.scale_deg,
-            direction_weight=config.direction_weight, combine=config.combine,
-        )  # fmt: skip
+            c2w.double(),
+            stored,
+            scale=config.scale,
+            scale_deg=config.scale_deg,
+            direction_weight=config.direction_weight,
+            combine=config.combine,
+        )
         candidate = (columns >= 1) & (columns < (1 + self.pool_size[rows])[:, None])
         used = (columns == 0) | (columns >= (count - self.window)[:, None])
         used &= columns < count[:, None]
@@ -231,10 +240,11 @@ class WorldScapeMemory:
         index, pages = index.gather(1, order), pages.gather(1, order)
         none = torch.zeros(len(used), 0)
         return Reading(
-            torch.where(index >= 0, pages, -1), index,
+            torch.where(index >= 0, pages, -1),
+            index,
             torch.stack(list(retrieved), 1) if retrieved else none.long(),
             torch.stack(list(scores), 1) if scores else none.double(),
-        )  # fmt: skip
+        )
 
     def _grow(self) -> None:
         empty = (torch.full_like(self.entry, -1), self.c2w, torch.full_like(self.pages, -1))

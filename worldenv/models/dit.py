@@ -274,9 +274,17 @@ class WorldDiT(nn.Module):
         return shape[1] * shape[2] // self.config.patch**2 * self.config.width
 
     def _run(
-        self, latents: Tensor, cond: Conditioning, mask: Tensor | None, cache: Cache | None, text: TextCache | None,
-        *, prefill: bool, place: Place | Reframing | None = None, render: Render | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        latents: Tensor,
+        cond: Conditioning,
+        mask: Tensor | None,
+        cache: Cache | None,
+        text: TextCache | None,
+        *,
+        prefill: bool,
+        place: Place | Reframing | None = None,
+        render: Render | None = None,
+    ) -> Tensor:
         config, (rows, columns) = self.config, (s // self.config.patch for s in latents.shape[-2:])
         if self.text_embedder is not None and text is None:
             raise ValueError("this transformer was trained with prompts; pass text=encode_text(...)")
@@ -300,9 +308,15 @@ class WorldDiT(nn.Module):
         backend = self.backend_for(mask, tokens=rows * columns, dtype=x.dtype)
         for layer, block in enumerate(self.blocks):
             x = block(
-                x, modulation, place, backend, cache, layer, None if text is None else text[layer],
+                x,
+                modulation,
+                place,
+                backend,
+                cache,
+                layer,
+                None if text is None else text[layer],
                 stop=prefill and layer == config.num_layers - 1,
-            )  # fmt: skip
+            )
         if prefill:
             return x
         shift, scale = (self.scale_shift_table + embedding[:, :, None]).unbind(2)

@@ -74,9 +74,16 @@ class KVCache(Cache):
     """Preallocated; the current chunk overwrites its own tail at every denoising step."""
 
     def __init__(
-        self, *, num_layers: int, batch: int, num_heads: int, num_tokens: int, head_dim: int, dtype: torch.dtype,
+        self,
+        *,
+        num_layers: int,
+        batch: int,
+        num_heads: int,
+        num_tokens: int,
+        head_dim: int,
+        dtype: torch.dtype,
         device: torch.device | str = "cpu",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         shape = (num_layers, 2, batch, num_heads, num_tokens, head_dim)
         self.buffer = torch.zeros(shape, dtype=dtype, device=device)
@@ -142,8 +149,14 @@ class PagePool:
     A page holds every layer's keys and values before RoPE and PRoPE. The pool grows by doubling.
     """
 
-    def __init__(self, num_layers: int, page_shape: tuple[int, int, int], *, dtype: torch.dtype,
-                 device: torch.device | str = "cpu") -> None:  # fmt: skip
+    def __init__(
+        self,
+        num_layers: int,
+        page_shape: tuple[int, int, int],
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+    ) -> None:
         """Make an empty pool; ``page_shape`` is (tokens, heads, head_dim)."""
         self.keys, self.values = (torch.zeros(num_layers, 0, *page_shape, dtype=dtype, device=device) for _ in range(2))
         self.references = torch.zeros(0, dtype=torch.int32)

@@ -61,10 +61,14 @@ class PagedCache(Cache):
         assert self.past is not None
         queries, slots = (_places(c, cameras=config.camera_branch) for c in (cond, self.past.join(cond)))
         return reframe(
-            queries, slots, torch.cat([self.seen, self._own(len(self.seen), cond.positions.shape[1])], 1).int(),
-            head_dim=config.head_dim, theta=config.rope_theta, full=self.full,
+            queries,
+            slots,
+            torch.cat([self.seen, self._own(len(self.seen), cond.positions.shape[1])], 1).int(),
+            head_dim=config.head_dim,
+            theta=config.rope_theta,
+            full=self.full,
             space=space_table(*grid, head_dim=config.head_dim, theta=config.rope_theta, device=self.seen.device),
-        )  # fmt: skip
+        )
 
     def _own(self, rows: int, num_latents: int) -> Tensor:
         """Return the pages of the first latents of a chunk, (R, F)."""

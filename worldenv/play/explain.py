@@ -52,8 +52,14 @@ class MemoryTrace:
         for poses, places, scores in zip(self.poses, self.places, self.scores, strict=True):
             here = poses[len(poses) // 2]
             for place, score in zip(places, scores, strict=True):
-                above.plot([here[0, 3], place[0, 3]], [here[2, 3], place[2, 3]], color="tab:red",
-                           alpha=float(min(1.0, max(0.15, 0.15 + score))), linewidth=1, zorder=3)  # fmt: skip
+                above.plot(
+                    [here[0, 3], place[0, 3]],
+                    [here[2, 3], place[2, 3]],
+                    color="tab:red",
+                    alpha=float(min(1.0, max(0.15, 0.15 + score))),
+                    linewidth=1,
+                    zorder=3,
+                )
         above.scatter(x[:1], z[:1], marker="*", s=160, color="black", zorder=4, label="start")
         figure.colorbar(dots, ax=above, label="chunk", shrink=0.7)
         above.set(xlabel="x (m)", ylabel="z (m)", title=f"{title}: from above, red to what was retrieved")

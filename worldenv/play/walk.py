@@ -25,9 +25,17 @@ from .explain import MemoryTrace
 
 
 def run_rollout(
-    name: str, pose: str, out: Path, *, start: int, seed: int, memory: str, image: Path | None = None, prompt: str = "",
+    name: str,
+    pose: str,
+    out: Path,
+    *,
+    start: int,
+    seed: int,
+    memory: str,
+    image: Path | None = None,
+    prompt: str = "",
     explain: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Generate along ``pose`` from a start view, a picture or a prompt, and write every frame.
 
     With ``explain`` a picture beside the video shows from above what each chunk retrieved.

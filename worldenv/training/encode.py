@@ -66,8 +66,9 @@ def encode_recording(
     paths = shard_paths(data)
     folder = cache / f"{data.name}-{_latents_key(world, paths)}"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {path: "-".join(path.relative_to(data).with_suffix("").parts)
-              for path in shard_paths(data, max_clips=max_clips)}  # fmt: skip
+    chosen = {
+        path: "-".join(path.relative_to(data).with_suffix("").parts) for path in shard_paths(data, max_clips=max_clips)
+    }
     files = [folder / f"latents-{name}.safetensors" for name in chosen.values()]
     _make_missing(world, dict(zip(files, chosen, strict=True)), f"encoding {data.name}", partial(_encode_shard, world))
     shards = [load_tensors(file)[0] for file in files]

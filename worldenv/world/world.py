@@ -117,8 +117,11 @@ class World:
         able = self.depth_head is not None and not rolling and not self.spec.start_in_chunk
         if memory.render and not able:
             self.require_depth_head()
-            why = "a rolling window denoises several chunks at once" if rolling else (
-                "its start view is part of the first chunk")  # fmt: skip
+            why = (
+                "a rolling window denoises several chunks at once"
+                if rolling
+                else ("its start view is part of the first chunk")
+            )
             raise ValueError(f"memory.render=true: {why}; set render=false")
         return able if memory.render is None else memory.render
 
@@ -158,9 +161,15 @@ class World:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str = "cpu", dtype: str = "stored", backend: str = "auto",
-        revision: str | None = None, sha256: str = "",
-    ) -> World:  # fmt: skip
+        cls,
+        name: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "stored",
+        backend: str = "auto",
+        revision: str | None = None,
+        sha256: str = "",
+    ) -> World:
         """Load a packaged world by name, a directory, or (online) ``hub:org/name`` on the Hugging Face hub.
 
         Args:

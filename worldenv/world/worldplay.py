@@ -112,7 +112,10 @@ def random_release(
 def _config(dit: WorldDiT, size: tuple[int, int], noise_horizon: int) -> WorldConfig:
     height, width = size
     return WorldConfig(
-        name="worldplay", licence=LICENCE,
+        name="worldplay",
+        licence=LICENCE,
         spec=WorldSpec(width=width, height=height, fps=16, steps=STEPS, start_in_chunk=True, focal=FOCAL),
-        dit=dit.config, sampler=replace(SAMPLER, noise_horizon=noise_horizon), memory=MEMORY,
-    )  # fmt: skip
+        dit=dit.config,
+        sampler=replace(SAMPLER, noise_horizon=noise_horizon),
+        memory=MEMORY,
+    )

@@ -21,9 +21,21 @@ DOT_TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float
 
 @triton.jit
 def _placed_queries(
-    p_q, p_cos, p_sin, p_relative, p_space_cos, p_space_sin, o_q, o_s, m_s, o_g, i_seen,
-    CAMERA: tl.constexpr, SPACE: tl.constexpr, G: tl.constexpr,
-):  # fmt: skip
+    p_q,
+    p_cos,
+    p_sin,
+    p_relative,
+    p_space_cos,
+    p_space_sin,
+    o_q,
+    o_s,
+    m_s,
+    o_g,
+    i_seen,
+    CAMERA: tl.constexpr,
+    SPACE: tl.constexpr,
+    G: tl.constexpr,
+):
     """Return the query tile as a page wants it, (BM, G) each: in its camera's frame, or turned by place and time."""
     a, b, c, d = load_quarters(p_q, o_q, m_s, o_g, G)
     if CAMERA:
@@ -37,9 +49,22 @@ def _placed_queries(
 
 @triton.jit
 def _load_tokens(
-    p_k, p_v, i_page, i_token, i_column, i_head, num_tokens, num_heads, o_n, o_d, m_n,
-    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, TMA: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
+    p_k,
+    p_v,
+    i_page,
+    i_token,
+    i_column,
+    i_head,
+    num_tokens,
+    num_heads,
+    o_n,
+    o_d,
+    m_n,
+    HEAD_DIM: tl.constexpr,
+    FORMS: tl.constexpr,
+    TMA: tl.constexpr,
+    BN: tl.constexpr,
+):
     """Return keys and values of some of a page's tokens, (BN, HEAD_DIM) each, zeros beyond the page."""
     if TMA:
         k = tl.reshape(p_k.load([i_page, i_token, i_column]), (BN, HEAD_DIM))
@@ -55,9 +80,17 @@ def _load_tokens(
 
 @triton.jit
 def _turned_keys(
-    k, p_space_cos, p_space_sin, o_token, m_n, o_g,
-    SPACE: tl.constexpr, DOT: tl.constexpr, G: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
+    k,
+    p_space_cos,
+    p_space_sin,
+    o_token,
+    m_n,
+    o_g,
+    SPACE: tl.constexpr,
+    DOT: tl.constexpr,
+    G: tl.constexpr,
+    BN: tl.constexpr,
+):
     """Return keys (BN, HEAD_DIM) turned by row and column, where that was not done when they were written."""
     if SPACE:
         a, b, c, d = split_quarters(k.to(tl.float32), BN, G)
@@ -68,12 +101,41 @@ def _turned_keys(
 
 @triton.jit
 def _branch(
-    p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-    p_space_cos, p_space_sin, i_tile, i_frame, i_head, i_env, num_slots, num_frames, num_tokens, num_heads, scale_log2,
-    CAMERA: tl.constexpr, HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr,
-    SPACE: tl.constexpr, SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
+    p_q,
+    p_k,
+    p_v,
+    p_out,
+    p_table,
+    p_cos,
+    p_sin,
+    p_relative,
+    p_change,
+    p_last,
+    p_mean,
+    p_scale,
+    p_space_cos,
+    p_space_sin,
+    i_tile,
+    i_frame,
+    i_head,
+    i_env,
+    num_slots,
+    num_frames,
+    num_tokens,
+    num_heads,
+    scale_log2,
+    CAMERA: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    FORMS: tl.constexpr,
+    BRANCHES: tl.constexpr,
+    INT8: tl.constexpr,
+    SPACE: tl.constexpr,
+    SCALE_BLOCK: tl.constexpr,
+    TMA: tl.constexpr,
+    DOT: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     G: tl.constexpr = HEAD_DIM // 4
     FORM: tl.constexpr = FORMS - 1 if CAMERA else 0
     o_g = tl.arange(0, G)
@@ -116,9 +178,22 @@ def _branch(
             for i_token in range(0, num_tokens, BN):
                 m_n = i_token + o_n < num_tokens
                 k, v = _load_tokens(
-                    p_k, p_v, i_page, i_token, i_column, i_head, num_tokens, num_heads, o_n, o_d, m_n,
-                    HEAD_DIM, FORMS, TMA, BN,
-                )  # fmt: skip
+                    p_k,
+                    p_v,
+                    i_page,
+                    i_token,
+                    i_column,
+                    i_head,
+                    num_tokens,
+                    num_heads,
+                    o_n,
+                    o_d,
+                    m_n,
+                    HEAD_DIM,
+                    FORMS,
+                    TMA,
+                    BN,
+                )
                 if INT8:
                     # (BN,)
                     i_block = i_page.to(tl.int64) * tl.cdiv(num_tokens, SCALE_BLOCK) + (i_token + o_n) // SCALE_BLOCK
@@ -152,29 +227,114 @@ def _branch(
 
 @triton.jit
 def _memory_attention_fwd_kernel(
-    p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-    p_space_cos, p_space_sin, num_slots, num_frames, num_tokens, num_heads, scale_log2,
-    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr, SPACE: tl.constexpr,
-    SCALE_BLOCK: tl.constexpr, TMA: tl.constexpr, DOT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
+    p_q,
+    p_k,
+    p_v,
+    p_out,
+    p_table,
+    p_cos,
+    p_sin,
+    p_relative,
+    p_change,
+    p_last,
+    p_mean,
+    p_scale,
+    p_space_cos,
+    p_space_sin,
+    num_slots,
+    num_frames,
+    num_tokens,
+    num_heads,
+    scale_log2,
+    HEAD_DIM: tl.constexpr,
+    FORMS: tl.constexpr,
+    BRANCHES: tl.constexpr,
+    INT8: tl.constexpr,
+    SPACE: tl.constexpr,
+    SCALE_BLOCK: tl.constexpr,
+    TMA: tl.constexpr,
+    DOT: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     """Grid (latents x query tiles, heads, envs x branches); queries (B, F, S, FORMS, N, D), out (B, F, S, R, N, D)."""
     i_env = tl.program_id(2) // BRANCHES
     i_frame = tl.program_id(0) % num_frames
     i_tile = tl.program_id(0) // num_frames
     if tl.program_id(2) % BRANCHES == 0:
         _branch(
-            p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-            p_space_cos, p_space_sin, i_tile, i_frame, tl.program_id(1), i_env,
-            num_slots, num_frames, num_tokens, num_heads, scale_log2,
-            False, HEAD_DIM, FORMS, BRANCHES, INT8, SPACE, SCALE_BLOCK, TMA, DOT, BM, BN,
-        )  # fmt: skip
+            p_q,
+            p_k,
+            p_v,
+            p_out,
+            p_table,
+            p_cos,
+            p_sin,
+            p_relative,
+            p_change,
+            p_last,
+            p_mean,
+            p_scale,
+            p_space_cos,
+            p_space_sin,
+            i_tile,
+            i_frame,
+            tl.program_id(1),
+            i_env,
+            num_slots,
+            num_frames,
+            num_tokens,
+            num_heads,
+            scale_log2,
+            False,
+            HEAD_DIM,
+            FORMS,
+            BRANCHES,
+            INT8,
+            SPACE,
+            SCALE_BLOCK,
+            TMA,
+            DOT,
+            BM,
+            BN,
+        )
     elif BRANCHES == 2:
         _branch(
-            p_q, p_k, p_v, p_out, p_table, p_cos, p_sin, p_relative, p_change, p_last, p_mean, p_scale,
-            p_space_cos, p_space_sin, i_tile, i_frame, tl.program_id(1), i_env,
-            num_slots, num_frames, num_tokens, num_heads, scale_log2,
-            True, HEAD_DIM, FORMS, BRANCHES, INT8, SPACE, SCALE_BLOCK, TMA, DOT, BM, BN,
-        )  # fmt: skip
+            p_q,
+            p_k,
+            p_v,
+            p_out,
+            p_table,
+            p_cos,
+            p_sin,
+            p_relative,
+            p_change,
+            p_last,
+            p_mean,
+            p_scale,
+            p_space_cos,
+            p_space_sin,
+            i_tile,
+            i_frame,
+            tl.program_id(1),
+            i_env,
+            num_slots,
+            num_frames,
+            num_tokens,
+            num_heads,
+            scale_log2,
+            True,
+            HEAD_DIM,
+            FORMS,
+            BRANCHES,
+            INT8,
+            SPACE,
+            SCALE_BLOCK,
+            TMA,
+            DOT,
+            BM,
+            BN,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,15 +397,33 @@ def memory_attention_fwd(
     optional = (*cameras, pages.mean, pages.scale, *(reframing.space or (None, None)))
     grid = (frames * triton.cdiv(tokens, tile.block_m), heads, batch * branches)
     _memory_attention_fwd_kernel[grid](
-        q, keys, values, out, reframing.table, reframing.cosine, reframing.sine,
+        q,
+        keys,
+        values,
+        out,
+        reframing.table,
+        reframing.cosine,
+        reframing.sine,
         *(none if t is None else t for t in optional),
-        slots, frames, tokens, heads, head_dim**-0.5 * LOG2_E,
-        HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised, SPACE=turned,
-        SCALE_BLOCK=SCALE_BLOCK, TMA=tma,
+        slots,
+        frames,
+        tokens,
+        heads,
+        head_dim**-0.5 * LOG2_E,
+        HEAD_DIM=head_dim,
+        FORMS=forms,
+        BRANCHES=branches,
+        INT8=pages.quantised,
+        SPACE=turned,
+        SCALE_BLOCK=SCALE_BLOCK,
+        TMA=tma,
         DOT=tl.float32 if triton.knobs.runtime.interpret else DOT_TYPES[q.dtype],
-        BM=tile.block_m, BN=tile.block_n, num_warps=tile.num_warps, num_stages=tile.num_stages,
+        BM=tile.block_m,
+        BN=tile.block_n,
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
         enable_fp_fusion=True,
-    )  # fmt: skip
+    )
     return out
 
 

@@ -17,11 +17,29 @@ BLOCK = 32
 
 @triton.jit
 def _reframe_gather_fwd_kernel(
-    p_k, p_v, p_keys, p_values, p_table, p_cos, p_sin, p_matrix, p_mean, p_scale, p_space_cos, p_space_sin,
-    num_slots, num_tokens, num_heads,
-    HEAD_DIM: tl.constexpr, FORMS: tl.constexpr, BRANCHES: tl.constexpr, INT8: tl.constexpr, SPACE: tl.constexpr,
-    SCALE_BLOCK: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    p_k,
+    p_v,
+    p_keys,
+    p_values,
+    p_table,
+    p_cos,
+    p_sin,
+    p_matrix,
+    p_mean,
+    p_scale,
+    p_space_cos,
+    p_space_sin,
+    num_slots,
+    num_tokens,
+    num_heads,
+    HEAD_DIM: tl.constexpr,
+    FORMS: tl.constexpr,
+    BRANCHES: tl.constexpr,
+    INT8: tl.constexpr,
+    SPACE: tl.constexpr,
+    SCALE_BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Grid (slots x token blocks, branches x heads, envs); keys and values out are (B, R N, M S, D)."""
     G: tl.constexpr = HEAD_DIM // 4
     num_blocks = tl.cdiv(num_tokens, BLOCK)
@@ -80,10 +98,26 @@ def reframe_gather_fwd(
     optional = (pages.mean, pages.scale, *(reframing.space or (None, None)))
     grid = (slots * triton.cdiv(tokens, BLOCK), branches * heads, batch)
     _reframe_gather_fwd_kernel[grid](
-        pages.keys, pages.values, keys, values, reframing.table, cosine, sine, matrix,
+        pages.keys,
+        pages.values,
+        keys,
+        values,
+        reframing.table,
+        cosine,
+        sine,
+        matrix,
         *(cosine if t is None else t for t in optional),
-        slots, tokens, heads, HEAD_DIM=head_dim, FORMS=forms, BRANCHES=branches, INT8=pages.quantised,
+        slots,
+        tokens,
+        heads,
+        HEAD_DIM=head_dim,
+        FORMS=forms,
+        BRANCHES=branches,
+        INT8=pages.quantised,
         SPACE=reframing.space is not None,
-        SCALE_BLOCK=SCALE_BLOCK, BLOCK=BLOCK, num_warps=4, enable_fp_fusion=True,
-    )  # fmt: skip
+        SCALE_BLOCK=SCALE_BLOCK,
+        BLOCK=BLOCK,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
     return keys, values

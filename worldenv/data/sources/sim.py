@@ -27,9 +27,15 @@ class SimSource:
     """Clip i is map ``first_seed + i`` with the path that (seed, map seed) gives."""
 
     def __init__(
-        self, maps: Literal["maze", "freedoom"], spec: WorldSpec, trajectories: TrajectoryConfig, num_latents: int,
-        first_seed: int, *, depth: bool,
-    ) -> None:  # fmt: skip
+        self,
+        maps: Literal["maze", "freedoom"],
+        spec: WorldSpec,
+        trajectories: TrajectoryConfig,
+        num_latents: int,
+        first_seed: int,
+        *,
+        depth: bool,
+    ) -> None:
         self.maps, self.spec, self.trajectories = maps, spec, trajectories
         self.num_latents, self.first_seed, self.depth = num_latents, first_seed, depth
         self.dynamics = DoomDynamics(1, spec=spec, maps=maps, depth=depth)
@@ -45,9 +51,13 @@ class SimSource:
             plan = Plan("acted", self.spec.steps, (0, 0, 0), random_keys(self.num_latents, rng), acted=True)
         else:
             plan = plan_clip(
-                FreeSpace(maze.free, 1.0), self.spec.steps, self.trajectories, self.num_latents, rng,
+                FreeSpace(maze.free, 1.0),
+                self.spec.steps,
+                self.trajectories,
+                self.num_latents,
+                rng,
                 goals=[one.centre for one in maze.objects],
-            )  # fmt: skip
+            )
             x, z, yaw = plan.start
             pose = look(torch.tensor([x, -EYE_HEIGHT, z], dtype=torch.float64), torch.tensor(yaw, dtype=torch.float64))
             self.dynamics.follow(pose[None, None])

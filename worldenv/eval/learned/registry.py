@@ -65,7 +65,9 @@ class UsableMetric:
 _HUB = "https://huggingface.co"
 METRICS: Mapping[str, LearnedMetric] = {
     "lpips": LearnedMetric(
-        per="trajectory", needs_truth=True, load=FrameLPIPS,
+        per="trajectory",
+        needs_truth=True,
+        load=FrameLPIPS,
         files=(
             WeightFile(
                 name="alexnet-owt-7be5be79.pth",
@@ -80,7 +82,10 @@ METRICS: Mapping[str, LearnedMetric] = {
         ),
     ),
     "imaging_quality": LearnedMetric(
-        per="trajectory", load=imaging_quality, library="pyiqa", install="pyiqa",
+        per="trajectory",
+        load=imaging_quality,
+        library="pyiqa",
+        install="pyiqa",
         files=(
             WeightFile(
                 name="musiq_spaq_ckpt-358bb6af.pth",
@@ -90,14 +95,20 @@ METRICS: Mapping[str, LearnedMetric] = {
         ),
     ),
     "subject_consistency": LearnedMetric(
-        per="trajectory", load=subject_consistency, library="transformers", install="worldenv[worldplay]",
+        per="trajectory",
+        load=subject_consistency,
+        library="transformers",
+        install="worldenv[worldplay]",
         files=tuple(
             WeightFile(name=f"dino-vitb16/{name}", source=f"{_HUB}/facebook/dino-vitb16")
             for name in ("config.json", "model.safetensors")
         ),
     ),
     "background_consistency": LearnedMetric(
-        per="trajectory", load=background_consistency, library="transformers", install="worldenv[worldplay]",
+        per="trajectory",
+        load=background_consistency,
+        library="transformers",
+        install="worldenv[worldplay]",
         files=tuple(
             WeightFile(name=f"clip-vit-base-patch32/{name}", source=f"{_HUB}/openai/clip-vit-base-patch32")
             for name in ("config.json", "model.safetensors")
@@ -109,7 +120,11 @@ METRICS: Mapping[str, LearnedMetric] = {
         "vbench 0.1.5, pins transformers 4.33.2 and numpy below 2; run VBench's motion_smoothness on the clips instead",
     ),
     "fid": LearnedMetric(
-        per="arm", needs_truth=True, load=fid, library="torch_fidelity", install="torch-fidelity",
+        per="arm",
+        needs_truth=True,
+        load=fid,
+        library="torch_fidelity",
+        install="torch-fidelity",
         files=(
             WeightFile(
                 name="weights-inception-2015-12-05-6726825d.pth",
@@ -120,7 +135,11 @@ METRICS: Mapping[str, LearnedMetric] = {
         ),
     ),
     "fvd": LearnedMetric(
-        per="arm", needs_truth=True, load=fvd, library="cdfvd", install="cd-fvd",
+        per="arm",
+        needs_truth=True,
+        load=fvd,
+        library="cdfvd",
+        install="cd-fvd",
         files=(
             WeightFile(
                 name="i3d_pretrained_400.pt",
@@ -133,7 +152,7 @@ METRICS: Mapping[str, LearnedMetric] = {
         never="no package was found with the 3-D ResNet-50 of DisCo's FID-VID (resnet-50-kinetics.pth); run DisCo's "
         "tool/metrics/metric_center.py on the clips instead",
     ),
-}  # fmt: skip
+}
 
 
 def available(

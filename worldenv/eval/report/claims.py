@@ -18,10 +18,15 @@ PRIMARY = "return_psnr_gt_far"
 SECONDARY = ("return_psnr_self_far", "seen_psnr", "ssim", "action_score")
 """What else a better arm has more of; their p-values are corrected for their number."""
 DISTRIBUTION = (
-    "frechet_pose_features", "frechet_pose_features_unseen", "frechet_pose_features_late",
-    "frechet_pose_features_drift", "contrast_error_unseen", "contrast_error_late", "contrast_drift_size",
+    "frechet_pose_features",
+    "frechet_pose_features_unseen",
+    "frechet_pose_features_late",
+    "frechet_pose_features_drift",
+    "contrast_error_unseen",
+    "contrast_error_late",
+    "contrast_drift_size",
     "sharpness_drift_size",
-)  # fmt: skip
+)
 """What a better arm has less of where nobody can know the truth (``figures``): PSNR rewards blur there."""
 
 
@@ -95,9 +100,12 @@ def _judged(gains: Mapping[str, Array | Estimate], maps: Sequence[int]) -> dict[
     seeds = {seed: _pooled({seed: gain}, maps) for seed, gain in gains.items()}
     said, why = verdict(draws, [mean for mean, _ in seeds.values()])
     return {
-        **_summary(value, draws), "verdict": said, "why": why, "p": round(p_value(draws), 5),
+        **_summary(value, draws),
+        "verdict": said,
+        "why": why,
+        "p": round(p_value(draws), 5),
         "seeds": {seed: _summary(*one) for seed, one in seeds.items()},
-    }  # fmt: skip
+    }
 
 
 def _summary(value: float, draws: Array) -> dict[str, Any]:

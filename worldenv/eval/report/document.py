@@ -87,14 +87,18 @@ def as_page(report: Mapping[str, Any]) -> str:
     """Render a report as Markdown: a row per metric; arms, paired differences, what was skipped, timing."""
     world = report["world"]
     lines = [
-        f"# {report['suite']}: {world['name']}", "",
+        f"# {report['suite']}: {world['name']}",
+        "",
         f"{len(report['seeds'])} trajectories, protocol {report['protocol']}, {report['hardware']}, git "
         f"{report['git']}. Means with {report['ci']}.",
-    ]  # fmt: skip
+    ]
     still = stands_still(report)
     if still:
-        lines += ["", f"Arms that move less than {LEAST_MOTION:.0%} of the truth are invalid as worlds, however "
-                  f"consistent: {', '.join(still)}."]  # fmt: skip
+        lines += [
+            "",
+            f"Arms that move less than {LEAST_MOTION:.0%} of the truth are invalid as worlds, however "
+            f"consistent: {', '.join(still)}.",
+        ]
     lines += _verdicts(report.get("verdicts", {}))
     for title, columns in (("metric", report["arms"]), ("paired difference", report["differences"])):
         if columns:
@@ -117,8 +121,9 @@ def _verdicts(verdicts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return []
     rows = [
         f"| {claim} | {metric} | {_cell(said)} | {said['p']:.2g} | {said['verdict']}{_sameness(said)}: {said['why']} |"
-        for claim, judged in verdicts.items() for metric, said in judged.items()
-    ]  # fmt: skip
+        for claim, judged in verdicts.items()
+        for metric, said in judged.items()
+    ]
     return ["", "| claim | metric | gain | p | verdict |", "|---|---|---|---|---|", *rows]
 
 

@@ -22,10 +22,21 @@ from ..suites.cases import Cases
 from .statistics import summarise
 
 COLOURS = {
-    "worldplay": "tab:blue", "worldscape": "tab:orange", "oracle": "tab:green", "simulator": "black", "none": "tab:red",
-    "recent": "tab:purple", "random": "tab:brown", "swapped": "tab:cyan", "shuffled_actions": "gold",
-    "continued": "navy", "frozen": "tab:olive", "last_frame": "0.6", "blur": "tab:pink", "vae": "0.35",
-}  # fmt: skip
+    "worldplay": "tab:blue",
+    "worldscape": "tab:orange",
+    "oracle": "tab:green",
+    "simulator": "black",
+    "none": "tab:red",
+    "recent": "tab:purple",
+    "random": "tab:brown",
+    "swapped": "tab:cyan",
+    "shuffled_actions": "gold",
+    "continued": "navy",
+    "frozen": "tab:olive",
+    "last_frame": "0.6",
+    "blur": "tab:pink",
+    "vae": "0.35",
+}
 CONTROLS = ("frozen", "last_frame", "blur", "vae", "swapped", "shuffled_actions")
 """Arms drawn with dashes."""
 

@@ -161,8 +161,10 @@ def summarise(values: Array, groups: Sequence[Groups] = ()) -> dict[str, Any]:
         raise ValueError("no case has this metric (all NaN); leave it out of the report")
     low, high = bootstrap_ci(values[there], [g[there] for g in groups])
     return {
-        "mean": round(float(values[there].mean()), 4), "ci95": [round(low, 4), round(high, 4)], "n": int(there.sum()),
-    }  # fmt: skip
+        "mean": round(float(values[there].mean()), 4),
+        "ci95": [round(low, 4), round(high, 4)],
+        "n": int(there.sum()),
+    }
 
 
 def paired(a: Mapping[str, Array], b: Mapping[str, Array], groups: Sequence[Groups] = ()) -> dict[str, dict[str, Any]]:

@@ -74,8 +74,12 @@ def run_action(world: World, out: Path, *, num_worlds: int | None, first_seed: i
     seeds = starts.require_maps()[0][first_seed : first_seed + num_worlds].tolist()
     arms = {world.config.memory.policy: {"obeyed": obeyed, "shift_right": right, "shift_left": left}}
     write_report(
-        out / "report.json", suite="action", protocol="action-v1",
-        world=world.identity(), seeds=seeds,
-        arms=arms, timing={"seconds": watch.seconds()},
-    )  # fmt: skip
+        out / "report.json",
+        suite="action",
+        protocol="action-v1",
+        world=world.identity(),
+        seeds=seeds,
+        arms=arms,
+        timing={"seconds": watch.seconds()},
+    )
     console.print(f"turns obeyed in {100 * obeyed.mean():.1f} % of {len(obeyed)} states; wrote {out / 'report.json'}")

@@ -21,9 +21,15 @@ _TRIES = 200
 
 
 def plan_another_way(
-    space: FreeSpace, height: float, num_latents: int, rng: np.random.Generator, spec: WorldSpec, *, way: Way,
+    space: FreeSpace,
+    height: float,
+    num_latents: int,
+    rng: np.random.Generator,
+    spec: WorldSpec,
+    *,
+    way: Way,
     clearance: float,
-) -> tuple[Tensor, Array]:  # fmt: skip
+) -> tuple[Tensor, Array]:
     """Find room for a round along the sides of a rectangle, as large as time allows.
 
     ``left`` and ``right`` leave forwards and come back from that side of the start view; ``opposite`` leaves sideways

@@ -139,9 +139,7 @@ def disturbed(depth: Tensor, error: Tensor, *, times: float, generator: torch.Ge
 def doubted(world: World) -> dict[str, Make]:
     """Return the arms that take something away: another world's memory, another path's actions."""
     own = replace(with_policy(world.config.memory, "worldplay"), render=False)
-    return {
-        "swapped": WorldArm(world, own, swapped=True), "shuffled_actions": WorldArm(world, own, other_actions=True)
-    }  # fmt: skip
+    return {"swapped": WorldArm(world, own, swapped=True), "shuffled_actions": WorldArm(world, own, other_actions=True)}
 
 
 def swap_memory(memory: MemoryConfig) -> ContextEdit:

@@ -86,9 +86,13 @@ class Cases:
             return self
         latents = (num_frames - 1) // FRAMES_PER_LATENT
         return replace(
-            self, c2w=self.c2w[:, :latents], keys=self.keys[:, :latents], frames=self.frames[:, :num_frames],
-            first=self.first[:, :num_frames], seen=None if self.seen is None else self.seen[:, :latents],
-        )  # fmt: skip
+            self,
+            c2w=self.c2w[:, :latents],
+            keys=self.keys[:, :latents],
+            frames=self.frames[:, :num_frames],
+            first=self.first[:, :num_frames],
+            seen=None if self.seen is None else self.seen[:, :latents],
+        )
 
 
 def protocol_of(spec: WorldSpec) -> str:

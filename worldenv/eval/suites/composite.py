@@ -24,9 +24,13 @@ from .cases import KINDS, Cases, make_cases
 from .score import Judge
 
 UNITS = {
-    "seen_psnr": 0.7, "return_psnr_gt": 0.7, "action_score": 0.05, "frechet_pose_features": -0.01,
-    "contrast_error": -0.05, "motion_error": -0.05,
-}  # fmt: skip
+    "seen_psnr": 0.7,
+    "return_psnr_gt": 0.7,
+    "action_score": 0.05,
+    "frechet_pose_features": -0.01,
+    "contrast_error": -0.05,
+    "motion_error": -0.05,
+}
 """How much of each counts as one; errors count against a world."""
 MAY_LOSE = 0.7
 """Decibels that a student may lose to its parent; one that loses more scores below all that do not."""

@@ -46,9 +46,15 @@ def run_depth(world: World, out: Path, *, num_worlds: int | None, first_seed: in
     for name, make in makers.items():
         arms[name] = depth_errors(world, make(cases, Progress()), truth, cases)
     write_report(
-        out / "report.json", suite="depth", protocol=protocol_of(world.spec), world=world.identity(),
-        seeds=cases.seeds, kinds=cases.kinds, arms=arms, timing={"cases_per_s": count / watch.seconds()},
-    )  # fmt: skip
+        out / "report.json",
+        suite="depth",
+        protocol=protocol_of(world.spec),
+        world=world.identity(),
+        seeds=cases.seeds,
+        kinds=cases.kinds,
+        arms=arms,
+        timing={"cases_per_s": count / watch.seconds()},
+    )
     for name, metrics in arms.items():
         console.print(f"{name:>18}  " + "  ".join(f"{key} {np.nanmean(value):.3f}" for key, value in metrics.items()))
 
@@ -56,10 +62,12 @@ def run_depth(world: World, out: Path, *, num_worlds: int | None, first_seed: in
 def true_depth(world: World, cases: Cases) -> Tensor:
     """Return the depth of the last frame of each latent, (B, F, H, W) metres along z."""
     spec = world.spec
-    return torch.stack([
-        cast_depth(generate_maze(seed, MAZES[spec.maze]), path, spec.K, width=spec.width, height=spec.height)
-        for seed, path in track(list(zip(cases.seeds, cases.c2w, strict=True)), "true depth", total=len(cases))
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            cast_depth(generate_maze(seed, MAZES[spec.maze]), path, spec.K, width=spec.width, height=spec.height)
+            for seed, path in track(list(zip(cases.seeds, cases.c2w, strict=True)), "true depth", total=len(cases))
+        ]
+    )
 
 
 @torch.no_grad()

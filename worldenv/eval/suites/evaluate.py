@@ -78,9 +78,15 @@ def run_suite(
 
 
 def run_world(
-    name: str, world: World, out: Path, *, num_worlds: int | None = None, first_seed: int | None = None,
-    num_chunks: int | None = None, weights: Path | None = None,
-) -> None:  # fmt: skip
+    name: str,
+    world: World,
+    out: Path,
+    *,
+    num_worlds: int | None = None,
+    first_seed: int | None = None,
+    num_chunks: int | None = None,
+    weights: Path | None = None,
+) -> None:
     """Run every arm of a suite on the same cases and noise."""
     suite = RUNS[name] if num_chunks is None else replace(RUNS[name], chunks=num_chunks)
     cases, source = suite_cases(suite, world.spec, num_worlds, first_seed)
@@ -113,34 +119,61 @@ def run_foreign(
 
 
 def measure(
-    name: str, suite: Suite, arms: dict[str, Make], cases: Cases, out: Path, *, subject: Subject, source: str,
-    weights: Path | None, more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    suite: Suite,
+    arms: dict[str, Make],
+    cases: Cases,
+    out: Path,
+    *,
+    subject: Subject,
+    source: str,
+    weights: Path | None,
+    more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
+) -> dict[str, Any]:
     """Run and score the arms, write the report (with what ``more`` makes of the results) and the pictures."""
     spec, world = subject.spec, dict(subject.world)
     judge = Judge(
-        spec, FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents), suite.num_frames, suite.ssim_step,
-        suite.ages, pose_step=suite.pose_step,
-    )  # fmt: skip
+        spec,
+        FRAMES_PER_LATENT * num_slots(subject.memory, spec.chunk_latents),
+        suite.num_frames,
+        suite.ssim_step,
+        suite.ages,
+        pose_step=suite.pose_step,
+    )
     usable, skipped = available(weights)
     try:
         judge = replace(judge, estimator=PoseEstimator.load(spec=spec, quick=suite.quick))
     except ValueError as error:  # frames of another size or camera
         skipped |= dict.fromkeys(POSE_METRICS, str(error))
     results = run_arms(
-        arms, cases, judge, out, num_chunks=suite.chunks, keep=len(cases) if usable else NUM_SHOWN,
+        arms,
+        cases,
+        judge,
+        out,
+        num_chunks=suite.chunks,
+        keep=len(cases) if usable else NUM_SHOWN,
         key=f"{name} {protocol_of(spec)} {suite} {world} {source} {git_revision()}",
-    )  # fmt: skip
+    )
     cut = cases.cut(suite.num_frames)
     for arm, figures in arm_figures(results, cut, ages=suite.ages).items():
         results[arm].figures = figures | _learned(usable, results[arm], cut, skipped)
     report = write_report(
-        out / "report.json", suite=name, protocol=protocol_of(spec), world=world, seeds=cases.seeds, kinds=cases.kinds,
-        arms={arm: result.metrics for arm, result in results.items()}, against=_pairs(suite, list(arms)),
+        out / "report.json",
+        suite=name,
+        protocol=protocol_of(spec),
+        world=world,
+        seeds=cases.seeds,
+        kinds=cases.kinds,
+        arms={arm: result.metrics for arm, result in results.items()},
+        against=_pairs(suite, list(arms)),
         figures={arm: result.figures for arm, result in results.items()},
-        timing=_timing(results, cases, spec), skipped=skipped, cases=source, floor=_floor(judge, cut),
-        weights={metric: one.sha256 for metric, one in usable.items()}, **more(results),
-    )  # fmt: skip
+        timing=_timing(results, cases, spec),
+        skipped=skipped,
+        cases=source,
+        floor=_floor(judge, cut),
+        weights={metric: one.sha256 for metric, one in usable.items()},
+        **more(results),
+    )
     _draw(name, suite, results, cases, out, fps=spec.fps)
     return report
 
@@ -189,10 +222,13 @@ def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dic
     steps = len(seconds) // num_batches(len(cases)) * len(cases)  # every chunk of an arm is timed in every batch
     frames = steps * spec.chunk_frames
     return {
-        "frames_per_s": frames / sum(seconds), "env_steps_per_s": steps / sum(seconds),
-        "num_envs": round(steps / len(seconds)), "frames_per_step": spec.chunk_frames,
-        "pixel_throughput": frames * spec.width * spec.height / 1e6 / sum(seconds), **latency(seconds),
-    }  # fmt: skip
+        "frames_per_s": frames / sum(seconds),
+        "env_steps_per_s": steps / sum(seconds),
+        "num_envs": round(steps / len(seconds)),
+        "frames_per_step": spec.chunk_frames,
+        "pixel_throughput": frames * spec.width * spec.height / 1e6 / sum(seconds),
+        **latency(seconds),
+    }
 
 
 def _draw(name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, out: Path, *, fps: int) -> None:
@@ -215,6 +251,9 @@ def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: in
 
 
 OTHERS: dict[str, Callable[..., None]] = {
-    "action": run_action, "reconstruction": run_reconstruction, "geometry": _geometry, "depth": run_depth
-}  # fmt: skip
+    "action": run_action,
+    "reconstruction": run_reconstruction,
+    "geometry": _geometry,
+    "depth": run_depth,
+}
 SUITES = (*RUNS, *OTHERS, "open_loop")

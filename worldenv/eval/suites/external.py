@@ -43,8 +43,14 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
         save_arrays(folder / "path.npz", {name: part.numpy() for name, part in path.items()})
         save_arrays(folder / "truth.npz", {"frames": cases.frames[i].numpy()}, compressed=True)
         listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
-    manifest = {"format": 1, "suite": name, "protocol": protocol_of(spec), "chunks": suite.chunks,
-                "spec": to_dict(spec), "cases": listed}  # fmt: skip
+    manifest = {
+        "format": 1,
+        "suite": name,
+        "protocol": protocol_of(spec),
+        "chunks": suite.chunks,
+        "spec": to_dict(spec),
+        "cases": listed,
+    }
     save_text(out / "manifest.json", json.dumps(manifest, indent=1))
     console.print(
         f"wrote {len(listed)} cases to {out}; make a clip of {listed[0]['num_frames']} frames for each, the start view "

@@ -22,7 +22,7 @@ DISTANCES = {
     **{f"contrast_error{part}": (f"contrast_ratio{part}", 1.0) for part in ("", "_new", "_unseen", "_early", "_late")},
     "contrast_drift_size": ("contrast_ratio_drift", 0.0),
     "sharpness_drift_size": ("sharpness_drift", 0.0),
-}  # fmt: skip
+}
 """Figures that are the distance of a metric's mean from a number."""
 
 
@@ -32,10 +32,11 @@ def arm_figures(results: Mapping[str, ArmResult], cases: Cases, *, ages: bool) -
     found = {
         arm: {
             figure: distance_of_mean(result.metrics[metric], target, weights)
-            for figure, (metric, target) in DISTANCES.items() if metric in result.metrics
+            for figure, (metric, target) in DISTANCES.items()
+            if metric in result.metrics
         }
         for arm, result in results.items()
-    }  # fmt: skip
+    }
     for name, truth in results["simulator"].features.items():
         for length in {result.features[name].shape[1] for result in results.values()}:  # given frames have none
             made = {arm: r.features[name] for arm, r in results.items() if r.features[name].shape[1] == length}

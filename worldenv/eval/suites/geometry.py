@@ -53,9 +53,14 @@ def run_geometry(out: Path, *, spec: WorldSpec, num_worlds: int, first_seed: int
     values = np.array([v for v in warps if np.isfinite(v)])
     arms = {"simulator": {"warp_psnr": values, "lag_latents": np.array(lags)}}
     write_report(
-        out / "report.json", suite="geometry", protocol="geometry-v1", world={"name": "doom/maze", "sha256": ""},
-        seeds=list(range(first_seed, first_seed + num_worlds)), arms=arms, timing={},
-    )  # fmt: skip
+        out / "report.json",
+        suite="geometry",
+        protocol="geometry-v1",
+        world={"name": "doom/maze", "sha256": ""},
+        seeds=list(range(first_seed, first_seed + num_worlds)),
+        arms=arms,
+        timing={},
+    )
     save_picture(out / "geometry.png", torch.cat(rows).numpy().repeat(3, 0).repeat(3, 1))
     console.print(
         f"warped frames agree at {np.median(values):.1f} dB (median of {len(values)}); lag {np.mean(lags):.2f} latents"
@@ -67,9 +72,13 @@ def _warp_pair(frames: Tensor, depth: Tensor, c2w: Tensor, spec: WorldSpec) -> t
     source = frames[0].double() / 255
     for j in range(len(frames) - 1, 0, -1):
         made, seen = warp(
-            source, depth=depth[j].double(), source_depth=depth[0].double(), c2w=c2w[j], source_c2w=c2w[0],
+            source,
+            depth=depth[j].double(),
+            source_depth=depth[0].double(),
+            c2w=c2w[j],
+            source_c2w=c2w[0],
             K=spec.K.double(),
-        )  # fmt: skip
+        )
         if seen.float().mean() >= MIN_SEEN:
             mse = (made - frames[j].double() / 255)[seen].square().mean()
             shown = (made * seen[..., None] * 255).round().to(torch.uint8)

@@ -9,11 +9,22 @@ from .cases import start_digests
 
 MAZES = ("classic-objects", "plain-objects")
 """Mazes whose cases it lists."""
-REVISIT = ("out_and_back", "another_way", "circle", "another_way", "out_and_back", "another_way", "turn",
-           "out_and_back")  # fmt: skip
+REVISIT = (
+    "out_and_back",
+    "another_way",
+    "circle",
+    "another_way",
+    "out_and_back",
+    "another_way",
+    "turn",
+    "out_and_back",
+)
 """Kinds of paths of suite ``revisit``, again and again."""
-SUITES = {"revisit": (970_000, 64, 16, REVISIT), "short_term": (980_000, 64, 4, ("explore",)),
-          "drift": (990_000, 16, 64, ("explore",))}  # fmt: skip
+SUITES = {
+    "revisit": (970_000, 64, 16, REVISIT),
+    "short_term": (980_000, 64, 4, ("explore",)),
+    "drift": (990_000, 16, 64, ("explore",)),
+}
 """First map seed, number of cases, chunks and kinds."""
 _HEAD = """\
 # Cases of revisit-v2: map seed, kind of path and digest (start view and path) of each, for every kind of mazes with

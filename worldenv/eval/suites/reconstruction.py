@@ -24,16 +24,22 @@ def run_reconstruction(world: World, out: Path, *, num_worlds: int | None, first
     cases = make_cases(world.spec, list(range(first, first + count)), ["out_and_back"] * count, 8)
     watch = Stopwatch()
     made = torch.stack([round_trip(world.vae, clip) for clip in track(cases.frames, "reconstructing", total=count)])
-    arms = {"vae": {
-        "psnr": np.asarray(psnr(made, cases.frames)),
-        "ssim": np.asarray(ssim(made, cases.frames)),
-        "contrast_ratio": np.asarray(contrast_ratio(made, cases.frames)),
-        "motion_ratio": np.asarray(motion_ratio(made, cases.frames)),
-    }}  # fmt: skip
+    arms = {
+        "vae": {
+            "psnr": np.asarray(psnr(made, cases.frames)),
+            "ssim": np.asarray(ssim(made, cases.frames)),
+            "contrast_ratio": np.asarray(contrast_ratio(made, cases.frames)),
+            "motion_ratio": np.asarray(motion_ratio(made, cases.frames)),
+        }
+    }
     write_report(
-        out / "report.json", suite="reconstruction", protocol=protocol_of(world.spec),
-        world=world.identity(), seeds=cases.seeds, arms=arms,
+        out / "report.json",
+        suite="reconstruction",
+        protocol=protocol_of(world.spec),
+        world=world.identity(),
+        seeds=cases.seeds,
+        arms=arms,
         timing={"frames_per_s": made.shape[0] * made.shape[1] / watch.seconds()},
-    )  # fmt: skip
+    )
     save_picture(out / "reconstruction.png", sheet(cases.frames[:6, ::16], made[:6, ::16]))
     console.print("  ".join(f"{key} {value.mean():.3f}" for key, value in arms["vae"].items()))

@@ -55,25 +55,57 @@ class Suite:
 
 
 POLICIES = ("worldplay_rendered", "worldplay", "recent", "random", "none")
-RETURNS = {"way back, far, against its own way out": "return_psnr_self_far",
-           "way back, far, against the simulator": "return_psnr_gt_far"}  # fmt: skip
+RETURNS = {
+    "way back, far, against its own way out": "return_psnr_self_far",
+    "way back, far, against the simulator": "return_psnr_gt_far",
+}
 RUNS: dict[str, Suite] = {
     "revisit": Suite("revisit", 16, POLICIES, doubts=("swapped", "shuffled_actions"), pose_step=2, panels=RETURNS),
-    "demo": Suite("revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False,
-                  continued=True),
-    "short_term": Suite("short_term", 4, ("worldplay_rendered", "worldplay", "none"), doubts=("shuffled_actions",),
-                        kinds=("explore",), num_frames=61, ssim_step=1, pose_step=4, quick=False,
-                        panels={"against the simulator": "psnr", "seen before": "seen_psnr",
-                                "new ground": "unseen_psnr"}),
-    "rendering": Suite("revisit", 12, ("worldplay_rendered", "worldplay", "none"), ("splat_only", "vae", "simulator"),
-                       against=("worldplay", "none", "rendered_alone", "splat_only"), rendering=True, pose_step=1,
-                       ages=True, panels={"seen before": "seen_psnr", "action score": "action_score"}),
-    "drift": Suite("drift", 64, ("worldplay_rendered", "worldplay", "worldscape", "none"), ("frozen", "simulator"),
-                   depth=False, ages=True),
-    "memory": Suite("revisit", 20, ("worldplay", "worldscape", *(f"worldscape_{n}" for n in BUDGETS), "recent",
-                                    "random", "none", "oracle"), ("simulator",), against=("oracle",), baseline="recent",
-                    kinds=("out_and_back",), panels=RETURNS),
-}  # fmt: skip
+    "demo": Suite(
+        "revisit", 12, POLICIES, ("frozen", "simulator"), kinds=("out_and_back",), depth=False, continued=True
+    ),
+    "short_term": Suite(
+        "short_term",
+        4,
+        ("worldplay_rendered", "worldplay", "none"),
+        doubts=("shuffled_actions",),
+        kinds=("explore",),
+        num_frames=61,
+        ssim_step=1,
+        pose_step=4,
+        quick=False,
+        panels={"against the simulator": "psnr", "seen before": "seen_psnr", "new ground": "unseen_psnr"},
+    ),
+    "rendering": Suite(
+        "revisit",
+        12,
+        ("worldplay_rendered", "worldplay", "none"),
+        ("splat_only", "vae", "simulator"),
+        against=("worldplay", "none", "rendered_alone", "splat_only"),
+        rendering=True,
+        pose_step=1,
+        ages=True,
+        panels={"seen before": "seen_psnr", "action score": "action_score"},
+    ),
+    "drift": Suite(
+        "drift",
+        64,
+        ("worldplay_rendered", "worldplay", "worldscape", "none"),
+        ("frozen", "simulator"),
+        depth=False,
+        ages=True,
+    ),
+    "memory": Suite(
+        "revisit",
+        20,
+        ("worldplay", "worldscape", *(f"worldscape_{n}" for n in BUDGETS), "recent", "random", "none", "oracle"),
+        ("simulator",),
+        against=("oracle",),
+        baseline="recent",
+        kinds=("out_and_back",),
+        panels=RETURNS,
+    ),
+}
 """Suites that step worlds along cases."""
 
 

@@ -118,8 +118,12 @@ def _run(make: Make, cases: Cases, scorer: Scorer, advance: Callable[[], None], 
     frames = make(cases, progress)
     scores = scorer(frames, cases, progress.given_frames)
     arrays = {f"{field}/{key}": v for field in FIELDS for key, v in getattr(scores, field).items()}
-    return {**arrays, "seconds": np.asarray(progress.seconds), "shown": frames[:shown].numpy(),
-            "count": np.asarray(len(cases))}  # fmt: skip
+    return {
+        **arrays,
+        "seconds": np.asarray(progress.seconds),
+        "shown": frames[:shown].numpy(),
+        "count": np.asarray(len(cases)),
+    }
 
 
 def _join(parts: list[dict[str, Array]]) -> ArmResult:

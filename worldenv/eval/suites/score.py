@@ -29,8 +29,16 @@ ENDS = slice(FRAMES_PER_LATENT, None, FRAMES_PER_LATENT)
 LEAST_SHARE = 0.02
 """Share of a view that must be seen (or unseen) for its PSNR to count."""
 
-LOWER_IS_BETTER = ("r_dist", "r_dist_deg", "t_dist", "t_dist_scaled", "rpe_translation", "rpe_rotation",
-                   "rpe_rotation_deg", "lpips")  # fmt: skip
+LOWER_IS_BETTER = (
+    "r_dist",
+    "r_dist_deg",
+    "t_dist",
+    "t_dist_scaled",
+    "rpe_translation",
+    "rpe_rotation",
+    "rpe_rotation_deg",
+    "lpips",
+)
 """Metrics that measure an error."""
 
 
@@ -58,9 +66,13 @@ class Judge:
         plotted = curves(frames, cases, chunk_frames=chunk)
         frames, cases = frames[:, : self.num_frames], cases.cut(self.num_frames)
         metrics = score(
-            frames, cases, chunk_frames=chunk, window_frames=self.window_frames, ssim_step=self.ssim_step,
+            frames,
+            cases,
+            chunk_frames=chunk,
+            window_frames=self.window_frames,
+            ssim_step=self.ssim_step,
             given_frames=given_frames,
-        )  # fmt: skip
+        )
         if self.ages:
             metrics |= by_age({name: curve[:, given_frames // chunk :] for name, curve in plotted.items()})
         if self.estimator is None:
@@ -68,9 +80,13 @@ class Judge:
         if self.pose_step:
             some = slice(None, None, self.pose_step)
             measured = pose_scores(
-                frames[some], cases.rows(some), self.estimator, self.spec, window_frames=self.window_frames,
+                frames[some],
+                cases.rows(some),
+                self.estimator,
+                self.spec,
+                window_frames=self.window_frames,
                 given_frames=given_frames,
-            )  # fmt: skip
+            )
             for name, values in measured.items():
                 metrics[name] = np.full(len(cases), np.nan)
                 metrics[name][some] = values
@@ -111,9 +127,14 @@ def score(
 
 
 def pose_scores(
-    frames: Tensor, cases: Cases, estimator: PoseEstimator, spec: WorldSpec, *, window_frames: int,
+    frames: Tensor,
+    cases: Cases,
+    estimator: PoseEstimator,
+    spec: WorldSpec,
+    *,
+    window_frames: int,
     given_frames: int = 0,
-) -> dict[str, Array]:  # fmt: skip
+) -> dict[str, Array]:
     """Compare the camera motion measured in the frames that were made with the one commanded, each metric (B,).
 
     The simulator's row of the same table is the estimator's own error: measured motions are chained over the whole

@@ -20,8 +20,11 @@ SIZE = 224
 DINO_VITB16: Mapping[str, int] = {"hidden_size": 768, "patch_size": 16, "num_hidden_layers": 12}
 """What the configuration must say to be DINO's ViT-B/16."""
 CLIP_VITB32: Mapping[str, int] = {
-    "hidden_size": 768, "patch_size": 32, "num_hidden_layers": 12, "projection_dim": 512,
-}  # fmt: skip
+    "hidden_size": 768,
+    "patch_size": 32,
+    "num_hidden_layers": 12,
+    "projection_dim": 512,
+}
 """What the configuration must say to be CLIP's ViT-B/32."""
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -51,8 +51,14 @@ def find_release(folder: Path, *, size: tuple[int, int] = (704, 1280)) -> Releas
         if missing:
             raise ValueError(f"{folder / 'config.json'}: {', '.join(missing)} missing; this is no WorldPlay directory")
         files = [folder / "transformer.safetensors"]
-        return Release(values["transformer"], files, values["vae"], folder / "vae.safetensors",
-                       (values["height"], values["width"]), None)  # fmt: skip
+        return Release(
+            values["transformer"],
+            files,
+            values["vae"],
+            folder / "vae.safetensors",
+            (values["height"], values["width"]),
+            None,
+        )
     for name in ("wan_transformer", "transformer"):
         if (folder / name / "config.json").is_file():
             break

@@ -13,10 +13,20 @@ from ..causal_conv import VAECache
 from ..codec import Codec
 
 WAN22: Mapping[str, Any] = {
-    "z_dim": 48, "base_dim": 160, "decoder_base_dim": 256, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
-    "attn_scales": [], "temperal_downsample": [False, True, True], "is_residual": True, "in_channels": 12,
-    "out_channels": 12, "patch_size": 2, "scale_factor_temporal": 4, "scale_factor_spatial": 16,
-}  # fmt: skip
+    "z_dim": 48,
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_scales": [],
+    "temperal_downsample": [False, True, True],
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_temporal": 4,
+    "scale_factor_spatial": 16,
+}
 """Sizes of the released VAE (diffusers' names)."""
 PAST = 2
 """Latent slots that every causal convolution of the decoder looks back."""

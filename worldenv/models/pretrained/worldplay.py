@@ -20,15 +20,27 @@ from ..dit import WorldDiT
 from ..types import DiTConfig
 
 WORLDPLAY_5B = DiTConfig(
-    latent_channels=48, patch=2, width=3072, num_layers=30, num_heads=24, ffn_dim=14336, freq_dim=256, text_dim=4096,
-    position_embedding=False, causal_context=False,
-)  # fmt: skip
+    latent_channels=48,
+    patch=2,
+    width=3072,
+    num_layers=30,
+    num_heads=24,
+    ffn_dim=14336,
+    freq_dim=256,
+    text_dim=4096,
+    position_embedding=False,
+    causal_context=False,
+)
 """The released sizes: 889 tensors, 5,293,225,152 parameters."""
 
 _FIXED: Mapping[str, Any] = {
-    "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "image_dim": None,
-    "added_kv_proj_dim": None, "pos_embed_seq_len": None,
-}  # fmt: skip
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "eps": 1e-6,
+    "image_dim": None,
+    "added_kv_proj_dim": None,
+    "pos_embed_seq_len": None,
+}
 
 
 def config_from_diffusers(values: Mapping[str, Any], *, where: str = "config.json") -> DiTConfig:
@@ -39,8 +51,17 @@ def config_from_diffusers(values: Mapping[str, Any], *, where: str = "config.jso
     """
     other = {key: want for key, want in _FIXED.items() if values.get(key, want) != want}
     wrong = [f"{key}={values[key]!r}, expected {want!r}" for key, want in other.items()]
-    needed = ("num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim", "freq_dim",
-              "ffn_dim", "num_layers", "patch_size")  # fmt: skip
+    needed = (
+        "num_attention_heads",
+        "attention_head_dim",
+        "in_channels",
+        "out_channels",
+        "text_dim",
+        "freq_dim",
+        "ffn_dim",
+        "num_layers",
+        "patch_size",
+    )
     wrong += [f"{key} is missing" for key in needed if key not in values]
     if not wrong:
         time, *patch = values["patch_size"]
@@ -148,9 +169,14 @@ def _block_slots(config: DiTConfig, block: str) -> dict[str, Slot]:
 
 
 def _linear(
-    theirs: str, ours: str, outputs: int, inputs: int, *, rows: tuple[int, int] | None = None,
+    theirs: str,
+    ours: str,
+    outputs: int,
+    inputs: int,
+    *,
+    rows: tuple[int, int] | None = None,
     order: Tensor | None = None,
-) -> dict[str, Slot]:  # fmt: skip
+) -> dict[str, Slot]:
     return {
         f"{theirs}.weight": Slot(f"{ours}.weight", (outputs, inputs), rows, order),
         f"{theirs}.bias": Slot(f"{ours}.bias", (outputs,), rows, order),

@@ -77,9 +77,15 @@ class Builder:
         wall, floor, ceiling = self.themes[theme % len(self.themes)]
         height = float(np.round(self.rng.uniform(*heights) * 4) / 4)
         return Room(
-            row=row, column=column, rows=rows, columns=columns,
-            wall=wall, floor=floor, ceiling=ceiling, height=height,
-        )  # fmt: skip
+            row=row,
+            column=column,
+            rows=rows,
+            columns=columns,
+            wall=wall,
+            floor=floor,
+            ceiling=ceiling,
+            height=height,
+        )
 
     def place_rooms(self) -> None:
         """Throw rectangles at the map and keep those that leave a tile of rock between them."""
@@ -197,10 +203,15 @@ class Builder:
         if not (around | ours[rows.start - 1 : rows.stop + 1, columns.start - 1 : columns.stop + 1]).all():
             return
         niche = Room(
-            row=rows.start, column=columns.start,
-            rows=rows.stop - rows.start, columns=columns.stop - columns.start,
-            wall=self._accent(room), floor=self._flat(""), ceiling=room.ceiling, height=min(room.height, 2.5),
-        )  # fmt: skip
+            row=rows.start,
+            column=columns.start,
+            rows=rows.stop - rows.start,
+            columns=columns.stop - columns.start,
+            wall=self._accent(room),
+            floor=self._flat(""),
+            ceiling=room.ceiling,
+            height=min(room.height, 2.5),
+        )
         self._carve(niche)
         self._mark("alcove", niche.wall, niche.row, niche.column)
 
@@ -234,8 +245,16 @@ class Builder:
     def finish(self) -> Maze:
         """Freeze the arrays into a Maze."""
         return Maze(
-            seed=self.seed, solid=self.solid, floor=self.floor, ceiling=self.ceiling,
-            wall=self.wall, side=self.side,
-            floor_texture=self.floor_texture, ceiling_texture=self.ceiling_texture, light=self.light,
-            textures=tuple(self.names), rooms=tuple(self.rooms), landmarks=tuple(self.landmarks),
-        )  # fmt: skip
+            seed=self.seed,
+            solid=self.solid,
+            floor=self.floor,
+            ceiling=self.ceiling,
+            wall=self.wall,
+            side=self.side,
+            floor_texture=self.floor_texture,
+            ceiling_texture=self.ceiling_texture,
+            light=self.light,
+            textures=tuple(self.names),
+            rooms=tuple(self.rooms),
+            landmarks=tuple(self.landmarks),
+        )

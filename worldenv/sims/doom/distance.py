@@ -45,8 +45,9 @@ class GoalDistances:
         offsets = np.arange(1 - _REACH, 1 + _REACH)
         last = len(self.open) - 1
         column, row = (np.clip(near[:, axis, None] + offsets, 0, last) for axis in (0, 1))
-        apart = np.hypot(STEP * column[:, None, :] - points[:, 0, None, None],
-                         STEP * row[:, :, None] - points[:, 1, None, None])  # fmt: skip
+        apart = np.hypot(
+            STEP * column[:, None, :] - points[:, 0, None, None], STEP * row[:, :, None] - points[:, 1, None, None]
+        )
         through = self.fields[:, row[:, :, None], column[:, None, :]] + apart
         distances: Array = through.min((2, 3)).T.astype(np.float32)
         for one in self.maze.objects:

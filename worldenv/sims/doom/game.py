@@ -32,9 +32,16 @@ TURN_STEP = 360 / 65536
 _VARIABLES = ("CAMERA_POSITION_X", "CAMERA_POSITION_Y", "CAMERA_POSITION_Z", "CAMERA_ANGLE")
 _BUTTONS = ("MOVE_FORWARD_BACKWARD_DELTA", "MOVE_LEFT_RIGHT_DELTA", "TURN_LEFT_RIGHT_DELTA")
 _HIDDEN = (
-    "hud", "weapon", "crosshair", "messages", "decals", "particles", "screen_flashes", "effects_sprites",
+    "hud",
+    "weapon",
+    "crosshair",
+    "messages",
+    "decals",
+    "particles",
+    "screen_flashes",
+    "effects_sprites",
     "corpses",
-)  # fmt: skip
+)
 _ARGUMENTS = "+sv_cheats 1 +movebob 0 -nomonsters"
 
 

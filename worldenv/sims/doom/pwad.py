@@ -141,9 +141,12 @@ def _sectors(maze: Maze) -> tuple[list[str], dict[tuple[int, int], int]]:
     sector_of = {}
     for i, j in np.argwhere(~maze.solid).tolist():
         key = (
-            float(maze.floor[i, j]), float(maze.ceiling[i, j]), int(maze.floor_texture[i, j]),
-            int(maze.ceiling_texture[i, j]), int(maze.light[i, j]),
-        )  # fmt: skip
+            float(maze.floor[i, j]),
+            float(maze.ceiling[i, j]),
+            int(maze.floor_texture[i, j]),
+            int(maze.ceiling_texture[i, j]),
+            int(maze.light[i, j]),
+        )
         sector_of[i, j] = numbers.setdefault(key, len(numbers))
     blocks = [
         f"sector{{heightfloor={round(UNITS * floor)};heightceiling={round(UNITS * ceiling)};"
