@@ -98,6 +98,9 @@ def test_a_gym_env_without_poses(in_process: None, tmp_path: Path) -> None:
     (clip,) = clips_of(tmp_path)
     assert not {"c2w", "K"} & clip.signals.keys()
     assert clip.attributes["poses"] == "absent"
+    spec = json.loads((tmp_path / "recording.json").read_text())["spec"]
+    assert list(spec["takes"]) == ["action"]
+    assert spec["gives"] == {}
     assert clip.frames.shape == (17, 16, 24, 3)
 
 
@@ -149,13 +152,18 @@ def test_pictures_without_three_colours_are_refused(monkeypatch: pytest.MonkeyPa
         GymSource("test/Turntable-v0", 4, 0, simulators=())
 
 
-def test_a_gym_recording_says_what_it_shows_and_lacks(
+def test_a_gym_recording_says_what_it_shows_and_takes(
     in_process: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(GYM, tmp_path)
     written = json.loads((tmp_path / "recording.json").read_text())["spec"]
     assert (written["width"], written["height"]) == (24, 16)
-    assert "24x16 frames. A recording of it has no keys: stages vae and decoder can train" in capsys.readouterr().err
+    assert written["takes"]["action"]["shape"] == [3]
+    assert "24x16 frames; a world of it takes action (3,), c2w (4, 4)" in capsys.readouterr().err
+    for clip in clips_of(tmp_path):
+        assert clip.signals["action"].shape == (5, 3)
+        assert not clip.signals["action"][0].any()  # nothing led to the start view
+        assert (clip.signals["action"][1:].sum(1) == 1).all()  # one-hot
 
 
 def test_ids_that_a_module_registers_are_gymnasiums() -> None:

@@ -104,7 +104,7 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
 
 
 def _as_shown(config: RecordConfig) -> RecordConfig:
-    """Return the configuration with the size of frames that a Gymnasium environment shows, and say what it lacks."""
+    """Return the configuration with the size of frames that a Gymnasium environment shows, and what it takes."""
     if config.env in SOURCES:
         return config
     source = make_source(config)
@@ -117,8 +117,19 @@ def _as_shown(config: RecordConfig) -> RecordConfig:
             f"{config.env} shows {source.width}x{source.height} frames, [spec] says {spec.width}x{spec.height}; leave "
             "the size out: what an environment shows is recorded as it is"
         )
-    console.print(f"{config.env} shows {source.width}x{source.height} frames. A recording of it {source.limits}")
-    return replace(config, spec=replace(spec, width=source.width, height=source.height))
+    shown_as = replace(
+        spec,
+        width=source.width,
+        height=source.height,
+        takes=source.takes,
+        gives={"c2w": source.takes["c2w"]} if source.has_poses else {},
+    )
+    console.print(
+        f"{config.env} shows {source.width}x{source.height} frames; a world of it takes "
+        + ", ".join(f"{name} {signal.shape}" for name, signal in source.takes.items())
+        + ("" if source.has_poses else ", and has no camera: set [memory] policy to recent, none or random")
+    )
+    return replace(config, spec=shown_as)
 
 
 def _shard(out: Path, k: int) -> Path:

@@ -1,4 +1,7 @@
-"""Recording any registered Gymnasium environment, with a camera pose in its ``info`` or without."""
+"""Recording any registered Gymnasium environment, with a camera pose in its ``info`` or without.
+
+Its actions become the signal ``action``: numbers as Gymnasium flattens them, one-hot where they are discrete.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from ...dynamics.signals import C2W, Signal
 from ..schema import Clip
 
 CELL = 8
@@ -27,9 +31,6 @@ class GymSource:
         ValueError: if there is no such environment, or no stage could train on what it shows.
     """
 
-    limits = "has no keys: stages vae and decoder can train on it, those of the transformer need camera poses and keys"
-    """What a recording of it lacks."""
-
     def __init__(self, env_id: str, num_latents: int, first_seed: int, *, simulators: tuple[str, ...]) -> None:
         try:
             self.env: gym.Env[Any, Any] = gym.make(env_id, render_mode="rgb_array")
@@ -44,7 +45,12 @@ class GymSource:
             raise ValueError(
                 f"num_latents={num_latents}: no stage trains on clips this short; pass {MIN_LATENTS} or more"
             )
-        self.env.reset(seed=first_seed)
+        space = gym.spaces.flatten_space(self.env.action_space)
+        if not isinstance(space, gym.spaces.Box):
+            raise ValueError(f"{env_id}: actions of {self.env.action_space} are no fixed number of numbers")
+        self.num_actions = space.shape[0]
+        _, info = self.env.reset(seed=first_seed)
+        self.has_poses = "c2w" in info and "K" in info
         self.height, self.width, _ = self._render().shape
         if self.height % CELL or self.width % CELL:
             raise ValueError(
@@ -52,16 +58,22 @@ class GymSource:
                 f"{CELL}: render it, or wrap it to, {_rounded(self.width)}x{_rounded(self.height)}"
             )
 
+    @property
+    def takes(self) -> dict[str, Signal]:
+        """What a world of it takes."""
+        return {"action": Signal(shape=(self.num_actions,))} | ({"c2w": C2W} if self.has_poses else {})
+
     def clip(self, index: int) -> Clip:
         """Record one clip: the episode with seed first_seed + index, restarted when it ends."""
         seed = self.first_seed + index
         self.env.action_space.seed(seed)
         _, info = self.env.reset(seed=seed)
         frames, infos = [self._render()], [info]
-        rewards, terminated, truncated, actions = [0.0], [False], [False], []
+        rewards, terminated, truncated = [0.0], [False], [False]
+        actions = [np.zeros(self.num_actions, np.float32)]
         for _ in range(self.num_latents):
             action, done = self.env.action_space.sample(), False
-            actions.append(np.asarray(action, np.float32).ravel())
+            actions.append(np.asarray(gym.spaces.flatten(self.env.action_space, action), np.float32))
             reward = 0.0
             for _ in range(4):
                 if not done:
@@ -75,16 +87,15 @@ class GymSource:
             if done:
                 _, info = self.env.reset()
         signals = {
+            "action": np.stack(actions),
             "reward": np.asarray(rewards, np.float32),
             "terminated": np.asarray(terminated),
             "truncated": np.asarray(truncated),
         }
-        has_poses = all("c2w" in i and "K" in i for i in infos)
-        if has_poses:
+        if self.has_poses:
             signals["c2w"] = np.stack([np.asarray(i["c2w"], np.float64) for i in infos])
             signals["K"] = np.asarray(infos[0]["K"], np.float32)
-        poses = "info" if has_poses else "absent"
-        attributes = {"seed": seed, "env": self.env_id, "poses": poses, "actions": np.stack(actions)}
+        attributes = {"seed": seed, "env": self.env_id, "poses": "info" if self.has_poses else "absent"}
         return Clip(np.stack(frames), signals, attributes)
 
     def close(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import torch
 
-from ...base.config import to_dict
+from ...base.config import from_dict, to_dict
 from ...base.rng import derive_seed
 from ...data.schema import read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
@@ -33,12 +34,13 @@ def start_world(stage: str, config: TrainConfig) -> World:
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
+        spec = recorded_spec(config.data) if config.spec == WorldSpec() else config.spec
         return World(
             WorldConfig(
                 name=config.name,
-                spec=config.spec,
+                spec=spec,
                 vae=config.vae,
-                dit=conditioned(replace(config.dit, latent_channels=config.vae.latent_channels), config.spec),
+                dit=conditioned(replace(config.dit, latent_channels=config.vae.latent_channels), spec),
                 sampler=config.sampler,
                 memory=config.memory,
             )
@@ -71,6 +73,11 @@ def start_world(stage: str, config: TrainConfig) -> World:
         further = Trained(chunk_latents=(1,)) if singles else Trained()
         world.config = replace(world.config, sampler=config.sampler, memory=config.memory, trained=further)
     return world
+
+
+def recorded_spec(folder: Path) -> WorldSpec:
+    """Return what a recording says of its world, for recipes that say nothing."""
+    return from_dict(WorldSpec, shard_config(shard_paths(folder)[0]).get("spec", {}), where=f"{folder}: spec")
 
 
 def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
