@@ -79,6 +79,19 @@ def test_what_few_rows_remembered_first_is_told_of_them(tiny_world: World) -> No
     assert (entries[[0, 2]] == -1).all()
 
 
+def test_which_views_were_rendered_is_told(rendered_world: World) -> None:
+    engine = begun(rendered_world, 2, "worldplay")
+    assert (engine.explain()["rendered"] == -1).all()
+    for _ in range(2):
+        engine.step(commands(engine, [TURN, TURN], [0, 1]))
+    told = engine.explain()["rendered"]
+    assert (told.amax(1) >= 0).all()
+    assert (told <= 1).all()  # the start view and the first chunk were all there was
+    engine.reset(seeds=[5, 6], starts=[0, 1], mask=torch.tensor([True, False]))
+    assert (engine.explain()["rendered"][0] == -1).all()
+    assert (engine.explain()["rendered"][1] == told[1]).all()
+
+
 def test_clips_whose_signals_do_not_fit_are_refused_as_a_whole(tiny_world: World) -> None:
     engine = begun(tiny_world, 1, "worldplay")
     before = engine.clone_state([0])

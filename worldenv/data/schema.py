@@ -9,7 +9,7 @@ One group per clip, ``clip_00000``, with the datasets
                                     where there is none, optional
     K float32 (3, 3) pixels            keys int64 (F, 2), camera float32 (F, 5): the action into each latent
     reward float32 (F,)                terminated, truncated bool (F,)
-    action float32 (F, D): a Gymnasium environment's, flattened; and whatever else bodies command and sources show, by name
+    action float32 (F, D): a Gymnasium environment's, flattened; and what else bodies command and sources show, by name
 
 where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes of a clip: ``seed``; from
 simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, ``objects`` (JSON: colour, shape, tiles, height);

@@ -69,6 +69,7 @@ class History:
             self.store = WorldScapeMemory(self.config, self.layout, num_envs, pool=pool)
             self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
+        self.sources = torch.full((num_envs, config.rendering.sources), -1)  # latents whose views were rendered into it
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
@@ -76,7 +77,8 @@ class History:
 
     def explain(self) -> dict[str, Tensor]:
         """Return what the newest chunk attended to: ``entries`` (B, S) in context, -1 in empty slots; ``retrieved``
-        (B, k), their ``score`` and the pose they are stored under, ``retrieved_c2w`` (B, k, 4, 4).
+        (B, k), their ``score`` and the pose they are stored under, ``retrieved_c2w`` (B, k, 4, 4); where memory is
+        rendered, ``rendered`` (B, sources), the entries whose views were.
         """
         batch, keep = len(self.bank.length), self.config.retrieved_chunks
         entries = torch.full((batch, self.slots), -1)
@@ -88,7 +90,8 @@ class History:
         middle = self.layout.members(retrieved)[..., self.layout.chunk_latents // 2]
         found = self.bank.track.at((torch.arange(batch)[:, None], middle.clamp(min=0)))
         stored = {f"retrieved_{name}": found[name] for name in ("c2w",) if name in found}
-        return {"entries": entries, "retrieved": retrieved, "score": score, **stored}
+        rendered = {} if self.renderer is None else {"rendered": self.layout.entry_of(self.sources)}
+        return {"entries": entries, "retrieved": retrieved, "score": score, **stored, **rendered}
 
     @property
     def slots(self) -> int:
@@ -124,6 +127,7 @@ class History:
         if self.renderer is None:
             return staged
         sources = self.renderer.sources(bank, chosen.index, track["c2w"])
+        self.sources[rows] = sources
         return replace(staged, rendered=self.renderer(bank, sources, track["c2w"]))
 
     def show(
@@ -183,6 +187,7 @@ class History:
         """Forget these rows and remember this instead."""
         self.bank.clear(rows)
         self.bank.append(rows, latents, track)
+        self.sources[rows] = -1
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         if self.store is None:
