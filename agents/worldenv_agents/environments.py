@@ -21,12 +21,14 @@ class EnvConfig:
     """Environment id."""
     world: str = "maze"
     """Packaged name, directory or hub:org/name."""
-    dynamics: Literal["world", "sim"] | None = None
-    """``world`` generates, ``sim`` is the simulator twin; by default what the id says."""
-    action_mode: (
-        Literal["basic", "basic5", "discrete", "keys", "camera", "keys_per_latent", "camera_per_latent"] | None
-    ) = None
-    """What an action is."""
+    dynamics: str | None = None
+    """``world`` generates, ``sim`` is the simulator twin, package.module:Class another; by default what the id says."""
+    task: str | None = None
+    """A task's name, or package.module:Class, instead of the id's own."""
+    body: str | None = None
+    """What acts: a body's name, or package.module:Class; by default the one that commands what the world takes."""
+    action_mode: str | None = None
+    """What an action is; a mode of the body."""
     obs_mode: Literal["image", "stack", "dict"] | None = None
     """What an observation is."""
     obs_keys: tuple[str, ...] | None = None

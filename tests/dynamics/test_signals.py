@@ -53,6 +53,30 @@ def test_what_was_not_declared_so_is_refused(given: dict[str, torch.Tensor], sai
     check_signals({"push": torch.ones(2, 4, 3)}, declared, what="commands", lead=(2, 4))
 
 
+@pytest.mark.parametrize(
+    ("takes", "said"),
+    [
+        ({}, "a film"),
+        ({"a.b": Signal(shape=(1,))}, "no name of a signal"),
+        ({"keys": Signal(shape=(5,))}, "give another one another name"),
+        ({"push": Signal(shape=(3,), rate="frame")}, "once per latent"),
+    ],
+)
+def test_specs_are_refused_that_nothing_could_step(takes: dict[str, Signal], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        WorldSpec(takes=takes, gives={})
+
+
+def test_specs_are_told_apart_and_found_again() -> None:
+    one, other = WorldSpec(), WorldSpec(takes={"push": Signal(shape=(3,))}, gives={})
+    assert one != other
+    assert {one: 1, other: 2}[WorldSpec()] == 1
+    gear = WorldSpec(takes={"gear": Signal(shape=(), dtype="int64", low=1, high=5)}, gives={})
+    check_signals(gear.still(2), gear.takes, what="the start", lead=(2, 1))  # nothing commanded is within bounds
+    assert gear.takes["gear"].bounds == (1, 5)
+    assert Signal(shape=(), dtype="uint8").bounds == (0, 255)
+
+
 def test_a_spec_completes_what_a_clip_lacks() -> None:
     spec = WorldSpec()
     keys = torch.tensor([[[0, 0], [1, 0], [1, 1], [0, 2]]])

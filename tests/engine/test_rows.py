@@ -107,7 +107,7 @@ def test_rows_and_commands_are_checked_before_anything_changes(tiny_world: World
     engine = begun(tiny_world, 2, "worldplay")
     before = engine.clone_state([0, 1])
     good = commands(engine, [AHEAD, AHEAD], [0, 1])
-    for rows in ([0, 0], [0, 2]):
+    for rows in ([0, 0], [0, 2], []):
         with pytest.raises(ValueError, match="must be different ones"):
             engine.step(good, rows=rows)
     with pytest.raises(ValueError, match="commands lack 'keys'"):
@@ -174,3 +174,7 @@ def test_a_rolling_window_advances_as_a_whole(tiny_world: World) -> None:
     engine.reset(seeds=[0, 1], starts=[0, 1])
     with pytest.raises(ValueError, match="rows of a rolling window advance together"):
         engine.step(commands(engine, [AHEAD], [0]), rows=[0])
+    asked = commands(engine, [AHEAD, TURN], [0, 1])
+    real = torch.zeros(2, tiny_world.spec.chunk_frames, tiny_world.spec.height, tiny_world.spec.width, 3).byte()
+    engine.observe(real, asked)
+    assert engine.step(asked).frames.shape == real.shape  # a window of chunks after a single one

@@ -129,7 +129,7 @@ def test_what_was_pushed_and_remembered_matters_and_is_cloned(trained: Path, mem
 def test_policies_that_ask_for_poses_are_refused(trained: Path) -> None:
     with pytest.raises(ValueError, match="asks where the camera was, and this world takes push"):
         make(trained, memory="worldplay")
-    with pytest.raises(ValueError, match="body Camera commands keys, c2w, and this world also takes push"):
+    with pytest.raises(ValueError, match="body Camera commands keys, c2w, and not push as this world takes it"):
         gym.make_vec("worldenv/Revisit-v0", num_envs=1, world=str(trained), task=PARTS["task"], body="camera")
     with pytest.raises(ValueError, match="which no known body commands"):
         gym.make_vec("worldenv/Revisit-v0", num_envs=1, world=str(trained), task=PARTS["task"])
@@ -144,6 +144,42 @@ def test_the_simulator_stands_in_for_the_world(trained: Path) -> None:
     obs, *_, info = envs.step(push)
     np.testing.assert_allclose(info["disc"] - before, np.clip(before + 0.8 * push, -0.8, 0.8) - before, atol=1e-6)
     np.testing.assert_allclose(obs["disc"], info["disc"])
+    kept = obs["disc"].copy()
+    for _ in range(7):  # over the end of an episode
+        _, _, _, truncated, info = envs.step(push)
+    assert truncated.any()
+    assert set(info) >= {"disc", "final_info"}
+    np.testing.assert_array_equal(obs["disc"], kept)  # what was handed out is never written again
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_episodes_begin_anew_by_themselves(trained: Path, mode: str) -> None:
+    envs = make(trained, autoreset_mode=mode, max_episode_steps=2)
+    envs.reset(seed=0)
+    for _ in range(5):
+        obs, *_ = envs.step(envs.action_space.sample())
+    assert obs["image"].shape == (2, 32, 32, 3)
+
+
+def test_what_asks_for_a_camera_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="task Revisit reads c2w, and this world gives frames alone"):
+        gym.make_vec("worldenv/Revisit-v0", num_envs=1, world=str(trained), body=PARTS["body"])
+    with pytest.raises(ValueError, match=r"suite 'action' \(open_loop does not\) needs a camera"):
+        run_suite("action", str(trained), tmp_path)
+
+
+def test_policies_are_held_to_what_there_is(trained: Path) -> None:
+    from alike_policy import Alike
+
+    class Beyond(Alike):
+        def __call__(self, *asked: Any) -> Any:
+            chosen = super().__call__(*asked)
+            return replace(chosen, index=chosen.index + 100)
+
+    envs = make(trained, memory=Beyond())
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="the memory policy chose latents that are not there"):
+        envs.step(envs.action_space.sample())
 
 
 def test_it_is_evaluated_and_shown(trained: Path, recording: Path, tmp_path: Path) -> None:

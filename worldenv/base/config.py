@@ -210,8 +210,8 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that are others now, nested as they are."""
-    told: dict[str, Any] = {}
+    """Return the settings that are others now, nested as they are; those that are gone are None."""
+    told: dict[str, Any] = {key: None for key in before if key not in now}
     for key, value in now.items():
         old = before.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):

@@ -18,19 +18,19 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
         ValueError: on an unknown body, or one that does not command what the world takes.
     """
     if body == "auto":
-        fitting = [known for known in BODIES.values() if known.takes.keys() >= spec.takes.keys()]
+        fitting = [known for known in BODIES.values() if dict(known.takes) == spec.takes]
         if not fitting:
             raise ValueError(
-                f"this world takes {', '.join(spec.takes) or 'nothing'}, which no known body commands (there are "
+                f"this world takes {', '.join(spec.takes)}, which no known body commands (there are "
                 f"{', '.join(BODIES)}); pass body='package.module:Class'"
             )
         return fitting[0]()
     found = find_object(body, BODIES, what="body")
     made: Body = found() if isinstance(found, type) else found
-    lacking = sorted(spec.takes.keys() - made.takes.keys())
+    lacking = [name for name, signal in spec.takes.items() if made.takes.get(name) != signal]
     if lacking:
         raise ValueError(
-            f"body {type(made).__name__} commands {', '.join(made.takes)}, and this world also takes "
-            f"{', '.join(lacking)}; pass another body, or 'auto'"
+            f"body {type(made).__name__} commands {', '.join(made.takes)}, and not {', '.join(lacking)} as this world "
+            "takes it; pass another body, or 'auto'"
         )
     return made

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.log import track
-from ..dynamics.signals import Track
+from ..dynamics.signals import Track, check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from .schema import Clip, read_shard, shard_paths
 
@@ -206,10 +206,6 @@ def clip_track(clip: Clip, spec: WorldSpec) -> Track:
             f"this recording has no {' or '.join(lacking)}; the transformer's stages need what the world takes: "
             f"{', '.join(spec.takes)}"
         )
-    track = Track()
-    for name, signal in spec.takes.items():
-        found = clip.signals[name]
-        if found.shape != (clip.num_latents, *signal.shape):
-            raise ValueError(f"the recording's {name} has shape {found.shape}, expected (F, *{signal.shape})")
-        track[name] = torch.from_numpy(found).to(getattr(torch, signal.dtype))
-    return track
+    found = {name: torch.from_numpy(clip.signals[name]) for name in spec.takes}
+    check_signals(found, spec.takes, what="the recording's signals", lead=(clip.num_latents,))
+    return Track({name: part.to(getattr(torch, spec.takes[name].dtype)) for name, part in found.items()})

@@ -35,8 +35,13 @@ class Signal:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Least and largest value."""
-        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        """Least and largest value, of integers those that their type can hold."""
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if self.dtype in ("uint8", "int64"):
+            kind = torch.iinfo(getattr(torch, self.dtype))
+            return max(low, kind.min), min(high, kind.max)
+        return (0.0, 1.0) if self.dtype == "bool" else (low, high)
 
 
 KEYS = Signal(shape=(2,), dtype="int64", low=0.0, high=8.0)

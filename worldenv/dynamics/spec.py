@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from ..geometry.pose import interpolate
 from .signals import C2W, KEYS, Signal, Signals, Track
 
 FRAMES_PER_LATENT = 4
+OWN = {"keys": KEYS, "c2w": C2W}
+"""Signals whose meaning is fixed."""
 
 
 def frames_of(num_latents: int) -> int:
@@ -45,9 +47,9 @@ class WorldSpec:
     """fx / width and fy / height, where they are not what ``fov_deg`` and square pixels give."""
     maze: str = "classic"
     """Mazes that the world was recorded in: a name in ``sims.doom.presets.MAZES``."""
-    takes: dict[str, Signal] = field(default_factory=lambda: {"keys": KEYS, "c2w": C2W})
+    takes: dict[str, Signal] = field(default_factory=lambda: {"keys": KEYS, "c2w": C2W}, hash=False)
     """Signals that command it and condition every latent; by default a camera's."""
-    gives: dict[str, Signal] = field(default_factory=lambda: {"c2w": C2W})
+    gives: dict[str, Signal] = field(default_factory=lambda: {"c2w": C2W}, hash=False)
     """Signals that it shows beside frames."""
 
     def __post_init__(self) -> None:
@@ -56,11 +58,26 @@ class WorldSpec:
             raise ValueError(f"fov_deg={self.fov_deg} must be an angle between 0 and 180 degrees")
         if self.focal is not None:
             check_numbers(self, positive=("focal",))
+        if not self.takes:
+            raise ValueError("takes: a world that nothing commands is a film; name at least one signal")
+        for name, signal in {**self.takes, **self.gives}.items():
+            if not name.isidentifier():
+                raise ValueError(f"{name!r} is no name of a signal; use letters, digits and underscores")
+            if name in OWN and replace(signal, low=None, high=None) != replace(OWN[name], low=None, high=None):
+                raise ValueError(f"signal {name!r} is {OWN[name]}; give another one another name")
+        for name, signal in self.takes.items():
+            if signal.rate != "latent":
+                raise ValueError(f"takes: {name!r} has rate {signal.rate!r}; commands come once per latent")
 
     @property
     def has_camera(self) -> bool:
         """Whether poses of a camera are among what it takes."""
         return "c2w" in self.takes
+
+    def require_camera(self, what: str) -> None:
+        """Refuse ``what`` in worlds without a camera, by a ValueError."""
+        if not self.has_camera:
+            raise ValueError(f"{what} needs a camera, and this world takes {', '.join(self.takes)}")
 
     @property
     def K(self) -> Tensor:
@@ -79,7 +96,8 @@ class WorldSpec:
         """Return what leads to a start view, (B, 1, ...): nothing commanded, the camera at the origin."""
         track = Track()
         for name, signal in self.takes.items():
-            track[name] = torch.zeros(num_envs, 1, *signal.shape, dtype=getattr(torch, signal.dtype))
+            nothing = torch.zeros(num_envs, 1, *signal.shape, dtype=getattr(torch, signal.dtype))
+            track[name] = nothing if signal.dtype == "bool" else nothing.clamp(*signal.bounds)
         if self.has_camera:
             track["c2w"] = torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1, 1)
         return track

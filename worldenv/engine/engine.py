@@ -1,9 +1,10 @@
-"""The engine: a generated world as ``Dynamics``, a batch of envs advancing in lockstep, one chunk per step."""
+"""The engine: a generated world as ``Dynamics``, a batch of envs that advance one chunk per step, all or some."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -48,14 +49,16 @@ class Engine:
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
-        self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents or world.spec.chunk_latents)
+        known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
+        chunk_latents = chunk_latents or world.spec.chunk_latents
+        self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
         if self.spec.start_in_chunk and self.spec.chunk_latents < 2:
             raise ValueError("this world has its start view in the first chunk; chunk_latents must be at least 2")
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
-        self.history = History(world, self.spec, self.memory, num_envs, choose=choose)
-        self._choice = {} if choose is None else {"policy": f"{type(choose).__module__}:{type(choose).__qualname__}"}
+        self.history = History(world, self.spec, self.memory, num_envs, choose=choose, sampler=self.sampler)
+        self._choice = {} if choose is None else {"policy": _name(choose)}
         call = self._caller(capture)
         self._state = EngineState.empty(num_envs, self.history, Screen(world.vae, num_envs, self.spec, call))
         shows = decode or self.history.renderer is not None
@@ -76,7 +79,7 @@ class Engine:
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
         now = self._state.present
-        return {name: now[name] for name in self.spec.gives if name in now}
+        return {name: now[name] for name in self.spec.gives}
 
     @property
     def K(self) -> Tensor:
@@ -183,9 +186,10 @@ class Engine:
         rest = (count - (0 if start_in_chunk else 1)) % chunk
         if (rest and count > 1) or frames.shape[1] != frames_of(count):
             first = frames_of(chunk) if start_in_chunk else 1
+            named = "poses" if "c2w" in track else "entries of " + (", ".join(track) or "what led to it")
             raise ValueError(
-                f"a clip of {frames.shape[1]} frames with {count} poses; pass {first} + {FRAMES_PER_LATENT * chunk} N "
-                f"frames and one pose for every {FRAMES_PER_LATENT} of them, from the first"
+                f"a clip of {frames.shape[1]} frames with {count} {named}; pass {first} + "
+                f"{FRAMES_PER_LATENT * chunk} N frames and one for every {FRAMES_PER_LATENT} of them, from the first"
             )
         declared = {name: signal for name, signal in self.spec.takes.items() if name in track}
         check_signals(track, declared, what="a clip's signals", lead=(len(frames), count))
@@ -248,7 +252,7 @@ class Engine:
         n_frames = torch.full((len(index),), spec.chunk_frames)
         n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
-        given = {name: placed[name][order] for name in spec.gives if name in placed}
+        given = {name: placed[name][order].clone() for name in spec.gives}
         if not self.decode:
             return Chunk(self._state.screen.frames[index, None][order], given)
         return Chunk(torch.cat(frames, 1)[order], given, n_frames[order])
@@ -319,6 +323,7 @@ class Engine:
         c2w: Tensor,  # (B, F, 4, 4)
     ) -> Chunk:
         """Generate along exactly this path; keys are read off the motion. F is a multiple of the chunk."""
+        self.spec.require_camera("following a path")
         chunk, parts = self.spec.chunk_latents, []
         if c2w.shape[1] % chunk:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
@@ -378,10 +383,17 @@ class Engine:
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse rows that do not exist or are named twice."""
-        if len(set(rows)) != len(rows) or any(not 0 <= row < self.num_envs for row in rows):
+        if not rows or len(set(rows)) != len(rows) or any(not 0 <= row < self.num_envs for row in rows):
             raise ValueError(f"rows {list(rows)} must be different ones of 0..{self.num_envs - 1}")
 
 
 def _masked(num_envs: int, mask: Tensor | None) -> Tensor:
     """Return the rows of a mask (B,) bool, by default all."""
     return torch.arange(num_envs) if mask is None else mask.nonzero()[:, 0]
+
+
+def _name(policy: Policy) -> str:
+    """Name somebody's memory policy, which states hold for: its class and settings, or the function."""
+    kind = policy if isinstance(policy, FunctionType) else type(policy)
+    settings = repr(policy) if is_dataclass(policy) else ""
+    return f"{kind.__module__}:{kind.__qualname__} {settings}".strip()

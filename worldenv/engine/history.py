@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..diffusion.schedule import SamplerConfig
 from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..memory.bank import MemoryBank
@@ -44,6 +45,7 @@ class History:
         num_envs: int,
         *,
         choose: Policy | None = None,  # instead of the policy that ``config`` names
+        sampler: SamplerConfig | None = None,  # by default the world's own
     ) -> None:
         if config.policy in BY_POSE and choose is None and not spec.has_camera:
             raise ValueError(
@@ -74,6 +76,8 @@ class History:
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
         self._cache: Cache | None = None
+        sampler = world.config.sampler if sampler is None else sampler
+        self._num_latents = spec.chunk_latents * (sampler.num_steps if sampler.rolling else 1)  # of a chunk or a window
 
     def explain(self) -> dict[str, Tensor]:
         """Return what the newest chunk attended to: ``entries`` (B, S) in context, -1 in empty slots; ``retrieved``
@@ -116,13 +120,15 @@ class History:
             past = bank if hidden is None else bank.with_length(bank.length.masked_fill(hidden, 0))
             given = None if self.oracle is None else self.oracle(past.length)
             chosen = self.choose(past, Query(track, seeds, self.points, given), self.config, self.layout)
+            if self.choose is not select:
+                _check_selection(chosen, past, self.slots)
             first = None if self.config.reframe else past.length
             context = gather(self.bank, chosen.index, self.layout, rows=rows, first=first)
         self.selection = (self.selection or Selection.nothing(len(self.bank.length))).with_rows(rows, chosen)
         if self.edit is not None:
             context = self.edit(context)
         if self._cache is None:
-            self._cache = self._new_cache(len(self.bank.length), track.num_latents)
+            self._cache = self._new_cache(len(self.bank.length), self._num_latents)
         staged = stage(self.dit, context, track=track, K=K, unit=self.unit, text=text)
         if self.renderer is None:
             return staged
@@ -226,6 +232,9 @@ class History:
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
         """Remember in these rows what ``clone`` copied."""
         self.bank.clear(rows)
+        self.sources[rows] = -1
+        if self.selection is not None:
+            self.selection = self.selection.without(rows)
         track = Track({name: tensors[f"track.{name}"] for name in self.bank.track})
         self.bank.append(rows, tensors["latents"], track)
         if self.renderer is not None:
@@ -251,6 +260,9 @@ class History:
     def fork(self, source: Tensor, rows: Tensor) -> None:
         """Let rows remember what others do; the pages of keys and values are shared."""
         self.bank.fork(source, rows)
+        self.sources[rows] = self.sources[source]
+        if self.selection is not None:
+            self.selection = self.selection.copied(source, rows)
         if self.store is not None:
             self.store.take(rows, self.store, source)
 
@@ -301,3 +313,15 @@ class History:
 
     def _prepare(self, context: Context, track: Track, K: Tensor, text: TextCache | None) -> Prepared:
         return prepare(self.dit, context, track=track, latent_shape=self.latent_shape, K=K, unit=self.unit, text=text)
+
+
+def _check_selection(chosen: Selection, bank: MemoryBank, slots: int) -> None:
+    """Refuse what somebody's policy chose beyond what there is, by a ValueError."""
+    index = chosen.index
+    if index.shape != (len(bank.length), slots) or index.dtype != torch.int64:
+        raise ValueError(
+            f"the memory policy chose {index.dtype} {tuple(index.shape)}, expected int64 {(len(bank.length), slots)}: "
+            "num_slots latents for each row"
+        )
+    if not bool(((index >= -1) & (index < bank.length[:, None])).all()):
+        raise ValueError("the memory policy chose latents that are not there; indices lie in -1..length - 1")

@@ -135,8 +135,10 @@ class Stepper:
         """Remember a real chunk of some rows as if it had been generated."""
         bank, screen, never = self.state.bank, self.state.screen, torch.zeros(len(rows), dtype=torch.bool)
         all_given = bank.given[rows] >= bank.length[rows]
-        latents, staged = self._encode_behind(frames, rows), self._stage(track, rows, hidden=never)
-        recorded = self.history.encode(staged).record(latents) if self.history.records else None
+        latents, recorded = self._encode_behind(frames, rows), None
+        if self.history.records:
+            staged = self._stage(track, rows, hidden=never)
+            recorded = self.history.encode(staged).record(latents)
         bank.append(rows, latents, track)
         self.history.record(rows, recorded, track)
         if self.state.window is not None:

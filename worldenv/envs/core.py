@@ -24,7 +24,7 @@ from ..dynamics.protocol import (
     Resumable,
     require,
 )
-from ..dynamics.signals import Signals, Track, wide
+from ..dynamics.signals import Signals, Track, check_signals, wide
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 from ..tasks.base import Start, Task, TaskState
@@ -104,7 +104,7 @@ class EnvCore:
             wanted = self._prompts(prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
         if images is not None:
-            where = self.episodes.present(seeds, starts) if self.spec.has_camera else {}
+            where = self.episodes.begin_at(seeds, starts) if self.spec.has_camera else {}
             clip = images[:, None], {name: part[:, None] for name, part in where.items()}
         if clip is not None:
             chunk = require(self.dynamics, Resumable, "options['clip']").resume(*clip, seeds=seeds, mask=mask)
@@ -118,7 +118,8 @@ class EnvCore:
         self.frames = self._fresh(mask, view.expand(-1, self.spec.chunk_frames, -1, -1, -1), self.frames)
         self.stacked = self._fresh(mask, view.expand(-1, self.config.stack, -1, -1, -1), self.stacked)
         self._read_latents(mask)
-        return self.observe(), self._info(present, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
+        commanded = {name: part for name, part in present.items() if name in self.spec.takes}
+        return self.observe(), self._info(commanded, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
 
     def set_prompts(self, prompts: Mapping[int, str]) -> None:
         """Describe the worlds of some rows anew, from the next chunk on.
@@ -136,8 +137,8 @@ class EnvCore:
         return isinstance(self.dynamics, Prompted) and self.dynamics.takes_prompts
 
     def _prompts(self, prompts: Sequence[str | None]) -> list[str]:
-        given = prompts or [None] * self.num_envs
-        return [self.config.prompt if prompt is None else prompt for prompt in given]
+        wanted = prompts or [None] * self.num_envs
+        return [self.config.prompt if prompt is None else prompt for prompt in wanted]
 
     def check_reset(
         self,
@@ -162,7 +163,8 @@ class EnvCore:
         count = len(self.episodes.starts) if self.episodes.starts is not None else 0
         for start in starts:
             if start is not None and not 0 <= start < count:
-                raise ValueError(f"start={start}, but the world has {count} start views, 0..{count - 1}")
+                numbers = f"{count} start views, 0..{count - 1}" if count else "no start views"
+                raise ValueError(f"start={start}, but the world has {numbers}")
 
     @staticmethod
     def _fresh(mask: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
@@ -183,6 +185,8 @@ class EnvCore:
     def advance(self, commanded: Track) -> Transition:
         """Advance every env as commanded, each signal (B, F, ...)."""
         chunk = self.dynamics.step(commanded)
+        told = {name: signal for name, signal in self.spec.gives.items() if signal.rate == "latent"}
+        check_signals(chunk.signals, told, what="a chunk's signals", lead=(self.num_envs, self.spec.chunk_latents))
         outcome = self.task.step(self.state, chunk)
         self.state, self.frames = outcome.state, chunk.frames
         self.elapsed += 1
@@ -247,7 +251,7 @@ class EnvCore:
         self.check_rows(rows)
         check_tensors(found, expected, where="the state", R=len(rows))
         for name, value in found.items():
-            if value.shape[-2:] == (4, 4) and not is_rigid(value):
+            if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):
                 raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")
         inner = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
         dynamics.restore_state(inner, rows)
@@ -278,8 +282,11 @@ class EnvCore:
             assert self.latents is not None
             return self.latents.clone()
         present = self.dynamics.present
-        shown = {name: present[name].to(getattr(torch, signal.dtype)) for name, signal in given(self.spec).items()}
-        parts = {"image": self.frames[:, -1].clone(), **shown, **self.task.observe(self.state, present)}
+        kinds, own = given(self.spec), self.task.observe(self.state, present)
+        parts = {"image": self.frames[:, -1].clone(), **own}
+        for key in self.config.obs_keys:
+            if key not in parts:
+                parts[key] = present[key].to(getattr(torch, kinds[key].dtype), copy=True)
         return {key: parts[key] for key in self.config.obs_keys}
 
     def _info(self, commanded: Signals, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
@@ -302,7 +309,7 @@ class Episodes:
     def __init__(self, starts: Starts | None) -> None:
         self.starts = starts
 
-    def present(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
+    def begin_at(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
         """Return the start pose of each env, (B, 4, 4): the origin in a world without start views."""
         return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
 

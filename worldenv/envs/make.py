@@ -79,7 +79,7 @@ def make_core(
             it was trained for them, or more where its sampler follows the ODE.
         lookahead_policy: ``hold`` or ``reset``, what a world with a rolling window does when the action changes (see
             ``SamplerConfig``); None is the world's.
-        clip_actions: clip continuous actions instead of refusing them; for the ``camera`` modes alone.
+        clip_actions: clip continuous actions instead of refusing them; for modes whose space is a Box.
         max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
         task_options: options of the task.
         report_memory: put ``memory_chunks`` into ``info``, and what a chunk had in context: ``memory_entries``,
@@ -131,6 +131,12 @@ def make_core(
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
     if chunk_latents not in (None, stepped.spec.chunk_latents):
         raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {stepped.spec.chunk_latents}; leave it out")
+    lacking = [name for name in made.defaults.reads if name not in stepped.spec.gives]
+    if lacking:
+        raise ValueError(
+            f"task {type(made).__name__} reads {', '.join(lacking)}, and this world gives "
+            f"{', '.join(stepped.spec.gives) or 'frames alone'}; pass a task of its own: task='package.module:Class'"
+        )
     acting = make_body(body, stepped.spec)
     config = replace(config, action_mode=_action_mode(action_mode, made.defaults, acting))
     if clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):

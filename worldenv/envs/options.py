@@ -124,7 +124,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
 def _read_signal(value: Any, name: str, spec: WorldSpec, num_envs: int) -> Tensor:
     """Check a signal of a clip, (F, ...) or one per env; return (B, F, ...)."""
     declared = spec.takes[name]
-    array = np.asarray(value).astype(declared.dtype)
+    array = np.asarray(value)
     wanted = len(declared.shape) + 1
     if array.shape[array.ndim - len(declared.shape) :] != declared.shape or array.ndim not in (wanted, wanted + 1):
         raise ValueError(
@@ -132,7 +132,7 @@ def _read_signal(value: Any, name: str, spec: WorldSpec, num_envs: int) -> Tenso
         )
     tensor = torch.from_numpy(np.broadcast_to(array, (num_envs, *array.shape[-wanted:])).copy())
     check_signals({name: tensor}, {name: declared}, what="options", lead=tuple(tensor.shape[:2]))
-    return tensor
+    return tensor.to(getattr(torch, declared.dtype))
 
 
 def _read_poses(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> Tensor:

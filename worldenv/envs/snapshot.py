@@ -11,7 +11,8 @@ from ..base.config import to_dict
 from ..dynamics.protocol import Branchable, require
 from .core import EnvCore
 
-FORMAT = 1
+FORMAT = 2
+"""2: what led to latents is a track of named signals."""
 
 
 def save_snapshot(path: Path, core: EnvCore, state: dict[str, Tensor]) -> None:

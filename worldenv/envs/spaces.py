@@ -36,7 +36,7 @@ def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip:
         if clip:
             values = np.clip(values, space.low, space.high)
         elif (values < space.low - 1e-5).any() or (values > space.high + 1e-5).any():
-            worst = values.ravel()[np.abs(values).argmax()]
+            worst = values.ravel()[np.maximum(values - space.high, space.low - values).argmax()]
             raise ValueError(
                 f"action {worst:g} is outside [{space.low.min():g}, {space.high.max():g}]; scale it, or pass "
                 "clip_actions=True"
@@ -44,10 +44,11 @@ def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip:
         return torch.from_numpy(np.clip(values, space.low, space.high))
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"action has dtype {array.dtype}; {space} takes integers")
-    high = np.asarray(space.nvec if isinstance(space, spaces.MultiDiscrete) else getattr(space, "n"))  # noqa: B009
-    if (array < 0).any() or (array >= high).any():
+    values = array.astype(np.int64)
+    kind = space.dtype if space.dtype is not None else np.dtype(np.int64)
+    if not all(space.contains(one.astype(kind) if space.shape else int(one)) for one in values):
         raise ValueError(f"action {array.tolist()} is outside {space}")
-    return torch.from_numpy(array.astype(np.int64))
+    return torch.from_numpy(values)
 
 
 def observation_space(

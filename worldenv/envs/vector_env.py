@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..base.checkpoint import Expected
 from ..base.rng import derive_seed
+from ..dynamics.signals import wide
 from .core import EnvCore
 from .make import check_keywords, make_core
 from .options import check_options, read_clip, read_images, read_mask, read_prompts, read_seeds, read_starts
@@ -88,9 +89,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Args:
             seed: row i gets seed + i, or seed[i]; None goes on with each row's stream of episodes.
             options: ``start`` (index or one per row), ``image`` (uint8 (H, W, 3), shared or per row),
-                ``clip`` (uint8 (T, H, W, 3)) with ``c2w`` ((T, 4, 4), every frame's or every fourth's) and ``K``, to go
-                on from a video, ``prompt`` (text, shared or per row), ``reset_mask`` (bool array (B,)); they hold for
-                this reset only.
+                ``clip`` (uint8 (T, H, W, 3)) with ``c2w`` ((T, 4, 4), every frame's or every fourth's) and ``K``, or
+                what else the world takes by its names, to go on from a video, ``prompt`` (text, shared or per row),
+                ``reset_mask`` (bool array (B,)); they hold for this reset only.
         """
         self.check_open("reset")
         chosen = dict(options or {})
@@ -289,7 +290,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         result: dict[str, Any] = {}
         for key, value in info.items():
             if old is not None and mask is not None:
-                value = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), value, old[key])
+                value = torch.where(wide(mask, value), value, old[key])
             result[key] = value.cpu().numpy().copy()
             result[f"_{key}"] = valid.copy()
         return result

@@ -105,6 +105,14 @@ class MemoryBank:
         self.frames[rows[:, None], slots] = frames.cpu()
         self.depth[rows[:, None], slots] = depth.to("cpu", torch.float16)
 
+    def latents_at(
+        self,
+        index: Tensor,  # (B, N) int64; what the empty ones, -1, hold is undefined
+    ) -> Tensor:
+        """Return latents of every row, (B, N, C, h, w): what a policy that compares pictures looks at."""
+        row = torch.arange(len(index)) if self.order is None else self.order
+        return self.latents[row[:, None], index.clamp(min=0)]
+
     def shown(
         self,
         index: Tensor,  # (B, N) int64 latents; what the empty ones, -1, hold is undefined

@@ -118,7 +118,7 @@ def condition(
         labels=None if keys is None else keys_to_label(keys),
         projection=projection,
         unprojection=unprojection,
-        codes={name: part.flatten(2).float() for name, part in whole.items()},
+        codes={name: part.reshape(*part.shape[:2], -1).float() for name, part in whole.items()},
     )
 
 

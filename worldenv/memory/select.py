@@ -45,6 +45,11 @@ class Selection:
             fields[name] = whole.index_copy(0, rows, new)
         return Selection(**fields)
 
+    def copied(self, source: Tensor, rows: Tensor) -> Selection:
+        """Return the same with some rows' selections in other rows too."""
+        parts = (self.index, self.retrieved, self.score)
+        return Selection(*(part.index_copy(0, rows, part[source]) for part in parts))
+
     def without(self, rows: Tensor) -> Selection:
         """Return the same with nothing selected in these rows."""
         fields = (self.index.clone(), self.retrieved.clone(), self.score.clone())
@@ -69,7 +74,8 @@ class Query:
 
 
 Policy = Callable[[MemoryBank, Query, MemoryConfig, Layout], Selection]
-"""Chooses the context of the coming chunk for every env."""
+"""Chooses the context of the coming chunk for every row of the bank: ``num_slots`` latents, ascending, -1 in empty
+slots on the left. Pictures are read by ``bank.latents_at`` and ``bank.shown``: the rows may be some of another bank."""
 BY_POSE = ("worldplay", "worldscape", "oracle")
 """Policies that ask where the camera was."""
 Choose = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -159,7 +159,8 @@ class WorldDiT(nn.Module):
         self.proj_out = nn.Linear(width, patch_dim)
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
-        self.code_embedders = nn.ModuleDict({name: CodeEmbedding(count, width) for name, count in config.codes.items()})
+        coded = {f"code_{name}": CodeEmbedding(count, width) for name, count in config.codes.items()}
+        self.code_embedders = nn.ModuleDict(coded)  # the prefix keeps names apart from a module's own
 
     @property
     def reads_pages(self) -> bool:
@@ -298,7 +299,7 @@ class WorldDiT(nn.Module):
         if self.action_embedder is not None:
             embedding = embedding + self.action_embedder(cond.labels)
         for name, embedder in self.code_embedders.items():
-            embedding = embedding + embedder(cond.codes[name])
+            embedding = embedding + embedder(cond.codes[name.removeprefix("code_")])
         modulation = self.time_proj(F.silu(embedding)).unflatten(-1, (6, -1))
         if config.numerics == "reference":
             embedding, modulation = embedding.float(), modulation.float()

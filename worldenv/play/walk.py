@@ -47,6 +47,7 @@ def run_rollout(
     keys = parse_pose_string(pose) if path is None else None
     device = resolve_device("auto")
     world = shared_world(name, device=device, dtype=default_dtype(device))
+    world.spec.require_camera("a rollout along a path")
     settings, choose = memory_config(memory, world.config.memory)
     engine = Engine(world, 1, memory=settings, choose=choose)
     if prompt or world.prompts is not None:

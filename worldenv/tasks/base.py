@@ -50,6 +50,8 @@ class Defaults:
     """How it is acted in, by a body that has this mode; others have a first one."""
     max_episode_steps: int = 64
     """Chunks after which an episode ends."""
+    reads: tuple[str, ...] = ()
+    """Signals of the present moment that it cannot do without."""
     needs_goal: bool = False
     """Whether an episode has a goal from its start."""
 

@@ -24,7 +24,7 @@ class Navigate:
     """Walk to a pose on the same map, seen as ``goal``: right, up, forward in metres and yaw in the camera frame."""
 
     defaults: ClassVar[Defaults] = Defaults(
-        obs_mode="dict", obs_keys=("image", "goal"), max_episode_steps=64, needs_goal=True
+        obs_mode="dict", obs_keys=("image", "goal"), max_episode_steps=64, reads=("c2w",), needs_goal=True
     )
     shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(4,), low=-GOAL_BOUND, high=GOAL_BOUND)}
 
@@ -50,13 +50,13 @@ class Navigate:
     def reset(self, start: Start) -> TaskState:
         """Remember the goal and the potential at the start."""
         goal = start.goal["c2w"]
-        return {"goal": goal.clone(), "potential": self.potential(start.present["c2w"], goal)}
+        return {"goal_c2w": goal.clone(), "potential": self.potential(start.present["c2w"], goal)}
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Reward the potential gained since the last step; end at the goal."""
         c2w = chunk.signals["c2w"][:, -1]
-        potential = self.potential(c2w, state["goal"])
-        distance, angle = distance_and_angle(c2w, state["goal"])
+        potential = self.potential(c2w, state["goal_c2w"])
+        distance, angle = distance_and_angle(c2w, state["goal_c2w"])
         reached = (distance < self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg) + 1e-9)
         reward = potential - state["potential"] + reached.double()
         return Outcome(reward, reached, reached, {**state, "potential": potential})
@@ -67,7 +67,7 @@ class Navigate:
         present: Signals,
     ) -> dict[str, Tensor]:
         """Show the goal from where the agent is."""
-        return {"goal": goal_vector(present["c2w"], state["goal"])}
+        return {"goal": goal_vector(present["c2w"], state["goal_c2w"])}
 
 
 def distance_and_angle(

@@ -6,7 +6,8 @@ Strings only, so that ``import worldenv``, which registers the ids, imports no t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from ..base.config import from_dict
 from ..base.objects import find_object, import_object
@@ -36,8 +37,10 @@ def make_task(task: str | Task, options: Mapping[str, Any] | None = None) -> Tas
     if isinstance(found, str):
         found = import_object(found, what="task")
     if isinstance(found, type):
-        made: Task = from_dict(found, dict(options or {}), where=f"task {task}")
-        return made
+        if not is_dataclass(found):
+            raise ValueError(f"task {found.__name__} is no dataclass, whose fields are its options; see tasks.base")
+        made: Any = from_dict(found, dict(options or {}), where=f"task {task}")
+        return cast("Task", made)
     if options:
         raise ValueError(f"task_options={dict(options)}: the task is given as an object; give it its options itself")
-    return found
+    return cast("Task", found)

@@ -21,7 +21,7 @@ from .navigate import distance_and_angle
 class Revisit:
     """Leave the start by ``away`` metres or ``away_deg`` degrees, then return to it."""
 
-    defaults: ClassVar[Defaults] = Defaults(max_episode_steps=32)
+    defaults: ClassVar[Defaults] = Defaults(max_episode_steps=32, reads=("c2w",))
     shows: ClassVar[Mapping[str, Signal]] = {}
 
     away: float = 1.5

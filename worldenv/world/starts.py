@@ -70,7 +70,7 @@ def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
         "goals": (torch.float64, ("N", 4, 4)),
         "map_seeds": (torch.int64, ("N",)),
     }
-    needed = [name for name in known if name == "frames" or name in tensors or spec.has_camera]
+    needed = [name for name in known if name in ("frames", *(["c2w"] if spec.has_camera else [])) or name in tensors]
     check_tensors(tensors, {name: known[name] for name in needed}, where=str(path))
     for key in ("c2w", "goals"):
         if key in tensors and not is_rigid(tensors[key]):

@@ -114,14 +114,12 @@ class World:
             ValueError: if it is asked to and cannot.
         """
         rolling = self.config.sampler.rolling
-        able = self.depth_head is not None and not rolling and not self.spec.start_in_chunk
+        able = self.depth_head is not None and self.spec.has_camera and not rolling and not self.spec.start_in_chunk
         if memory.render and not able:
             self.require_depth_head()
-            why = (
-                "a rolling window denoises several chunks at once"
-                if rolling
-                else ("its start view is part of the first chunk")
-            )
+            self.spec.require_camera("memory.render=true")
+            window = "a rolling window denoises several chunks at once"
+            why = window if rolling else "its start view is part of the first chunk"
             raise ValueError(f"memory.render=true: {why}; set render=false")
         return able if memory.render is None else memory.render
 

@@ -93,6 +93,8 @@ class GymSource:
             "truncated": np.asarray(truncated),
         }
         if self.has_poses:
+            if not all("c2w" in i for i in infos):
+                raise ValueError(f"{self.env_id}: info has c2w at some moments only; give it always, or never")
             signals["c2w"] = np.stack([np.asarray(i["c2w"], np.float64) for i in infos])
             signals["K"] = np.asarray(infos[0]["K"], np.float32)
         attributes = {"seed": seed, "env": self.env_id, "poses": "info" if self.has_poses else "absent"}

@@ -67,6 +67,10 @@ def run_suite(
         raise ValueError(f"--recording is for suite open_loop; suite {name} has cases of its own")
     device = resolve_device("auto")
     loaded = shared_world(world, device=device, dtype=default_dtype(device))
+    if name != "open_loop":
+        loaded.spec.require_camera(f"suite {name!r} (open_loop does not)")
+    if weights is not None and name not in RUNS:
+        raise ValueError(f"--weights is for suites that step worlds along cases; suite {name} computes no such metric")
     out.mkdir(parents=True, exist_ok=True)
     cases = {"num_worlds": num_worlds, "first_seed": first_seed}
     if name in RUNS:

@@ -1,6 +1,7 @@
 """Suite ``open_loop``: held-out clips continued from their first frame by what was commanded, beside what happened.
 
-For worlds of any body, with a camera or without: all it needs is a recording. The cheapest cheats stand beside it:
+For worlds of any body, with a camera or without: all it needs is a recording. Poses of a camera are those that were
+realised, as in training: a wall that stopped it shows in them. The cheapest cheats stand beside it:
 showing the first frame for ever, and obeying another clip's commands.
 """
 
@@ -48,13 +49,13 @@ def run_open_loop(
     frames, commands, seeds = _read(world, recording, num_worlds or NUM_CLIPS, first_seed or 0)
     watch, policy = Stopwatch(), world.config.memory.policy
     arms: dict[str, Callable[[], Tensor]] = {
-        policy: lambda: _continued(world, frames, commands),
+        policy: lambda: _continued(world, frames, commands, seeds),
         "frozen": lambda: frames[:, :1].expand_as(frames),
         "vae": lambda: torch.stack([round_trip(world.vae, clip) for clip in frames]),
     }
     if len(seeds) > 1:
         others = commands.map(lambda part: part.roll(1, 0))
-        arms["shuffled_actions"] = lambda: _continued(world, frames, others)
+        arms["shuffled_actions"] = lambda: _continued(world, frames, others, seeds)
     shown = {arm: make() for arm, make in track(arms.items(), "arms", total=len(arms))}
     curves = {arm: frame_psnr(made, frames) for arm, made in shown.items()}
     scores = {arm: _scores(shown[arm], frames, curve) for arm, curve in curves.items()}
@@ -100,10 +101,10 @@ def _read(world: World, recording: Path, count: int, first: int) -> tuple[Tensor
     return frames, whole, list(range(first, first + count))
 
 
-def _continued(world: World, frames: Tensor, commands: Track) -> Tensor:
+def _continued(world: World, frames: Tensor, commands: Track, seeds: list[int]) -> Tensor:
     """Let the world go on from the first frames as commanded, (N, T, H, W, 3) uint8."""
     engine = Engine(world, len(frames))
-    engine.resume(frames[:, :1], commands.part(slice(1)), seeds=[derive_seed(PROTOCOL, i) for i in range(len(frames))])
+    engine.resume(frames[:, :1], commands.part(slice(1)), seeds=[derive_seed(PROTOCOL, seed) for seed in seeds])
     steps = commands.part(slice(1, None)).split(world.spec.chunk_latents)
     return torch.cat([frames[:, :1], *(engine.step(step).frames for step in steps)], 1)
 

@@ -15,8 +15,8 @@ def moving_average(module: nn.Module, *, decay: float) -> AveragedModel:
     1 - min(decay, (1 + n) / (10 + n)), so that it soon leaves the weights that training began with.
     """
 
-    def move(averages: Sequence[Tensor], values: Sequence[Tensor], num_averaged: Tensor | int) -> None:
-        n = int(num_averaged)  # it stays on the CPU, so that no GPU is waited for
+    def move(averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor | int) -> None:
+        n = int(average.n_averaged)  # on the CPU: torch hands it over on the weights' device, which would be waited for
         step = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))
         step(averages, [value.float() for value in values], n)  # weights may be bfloat16, averages are not
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...base.config import from_dict, to_dict
+from ...base.config import changes, from_dict, to_dict
 from ...base.rng import derive_seed
 from ...data.schema import read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
@@ -34,7 +34,7 @@ def start_world(stage: str, config: TrainConfig) -> World:
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
-        spec = recorded_spec(config.data) if config.spec == WorldSpec() else config.spec
+        spec = recorded_spec(config.data, config.spec)
         return World(
             WorldConfig(
                 name=config.name,
@@ -75,9 +75,11 @@ def start_world(stage: str, config: TrainConfig) -> World:
     return world
 
 
-def recorded_spec(folder: Path) -> WorldSpec:
-    """Return what a recording says of its world, for recipes that say nothing."""
-    return from_dict(WorldSpec, shard_config(shard_paths(folder)[0]).get("spec", {}), where=f"{folder}: spec")
+def recorded_spec(folder: Path, asked: WorldSpec) -> WorldSpec:
+    """Return what a recording says of its world, under what a recipe says of it."""
+    recorded = shard_config(shard_paths(folder)[0]).get("spec", {})
+    said = changes(to_dict(WorldSpec()), to_dict(asked))
+    return from_dict(WorldSpec, {**recorded, **{key: to_dict(asked)[key] for key in said}}, where=f"{folder}: spec")
 
 
 def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
@@ -89,8 +91,11 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     clips = (clip for path in paths for clip in read_shard(path))
     chosen = list(islice(clips, config.num_starts))
     frames = torch.stack([torch.from_numpy(clip.frames[0]) for clip in chosen])
-    c2w = torch.stack([torch.from_numpy(clip.signals["c2w"][0]) for clip in chosen]) if spec.has_camera else None
-    return Starts(frames, c2w)
+    if not spec.has_camera:
+        return Starts(frames)
+    if not all("c2w" in clip.signals for clip in chosen):
+        raise ValueError(f"{folder} has no camera poses, and a world with a camera begins at one; set num_starts = 0")
+    return Starts(frames, torch.stack([torch.from_numpy(clip.signals["c2w"][0]) for clip in chosen]))
 
 
 def conditioned(dit: DiTConfig, spec: WorldSpec) -> DiTConfig:
