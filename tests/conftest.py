@@ -126,19 +126,41 @@ def maze_world(sims: None) -> World:
 
 TINY_RELEASE = {
     "transformer": {
-        "patch_size": [1, 2, 2], "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4,
-        "out_channels": 4, "text_dim": 10, "freq_dim": 16, "ffn_dim": 32, "num_layers": 2, "cross_attn_norm": True,
-        "qk_norm": "rms_norm_across_heads", "eps": 1e-06, "image_dim": None, "added_kv_proj_dim": None,
-        "rope_max_seq_len": 1024, "pos_embed_seq_len": None,
+        "patch_size": [1, 2, 2],
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "in_channels": 4,
+        "out_channels": 4,
+        "text_dim": 10,
+        "freq_dim": 16,
+        "ffn_dim": 32,
+        "num_layers": 2,
+        "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads",
+        "eps": 1e-06,
+        "image_dim": None,
+        "added_kv_proj_dim": None,
+        "rope_max_seq_len": 1024,
+        "pos_embed_seq_len": None,
     },
     "vae": {
-        "base_dim": 4, "decoder_base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 1,
-        "attn_scales": [], "temperal_downsample": [False, True, True], "is_residual": True, "in_channels": 12,
-        "out_channels": 12, "patch_size": 2, "scale_factor_temporal": 4, "scale_factor_spatial": 16,
+        "base_dim": 4,
+        "decoder_base_dim": 4,
+        "z_dim": 4,
+        "dim_mult": [1, 1, 2, 2],
+        "num_res_blocks": 1,
+        "attn_scales": [],
+        "temperal_downsample": [False, True, True],
+        "is_residual": True,
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+        "scale_factor_temporal": 4,
+        "scale_factor_spatial": 16,
     },
     "height": 32,
     "width": 64,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,27 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
     "worldenv_kernels": -1,
-    "base": 0, "geometry": 0, "diffusion": 0,
+    "base": 0,
+    "geometry": 0,
+    "diffusion": 0,
     "dynamics": 1,
     "bodies": 2,
-    "tasks": 3, "sims": 3, "models": 3,
-    "data": 4, "memory": 4,
+    "tasks": 3,
+    "sims": 3,
+    "models": 3,
+    "data": 4,
+    "memory": 4,
     "world": 5,
     "engine": 6,
-    "envs": 7, "training": 7,
+    "envs": 7,
+    "training": 7,
     "play": 8,
     "eval": 9,
-    "worldenv_agents": 10, "ablations": 10, "bench": 10,
+    "worldenv_agents": 10,
+    "ablations": 10,
+    "bench": 10,
     "cli": 11,
-}  # fmt: skip
+}
 
 # library -> the modules (or whole packages, by prefix) that may import it
 LIBRARIES = {
@@ -226,8 +234,11 @@ def test_no_environment_variables_and_no_pickles() -> None:
     for module, is_package, path in sources():
         text = path.read_text()
         assert "pickle" not in {n.split(".")[0] for n in imported(module, is_package, text)}, module
-        loads = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)
-                 and ast.unparse(node.func) == "torch.load"]  # fmt: skip
+        loads = [
+            node
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+        ]
         safe = [node for node in loads if "weights_only=True" in map(ast.unparse, node.keywords)]
         assert loads == safe, module
         assert not loads or module.startswith("worldenv.models.pretrained."), module

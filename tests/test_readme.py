@@ -33,11 +33,15 @@ def test_the_results_come_from_the_committed_reports() -> None:
 @pytest.mark.parametrize(
     ("interval", "psnr", "said"),
     [
-        ((-0.6, 0.2), True, "held"), ((-0.8, -0.2), True, "undecided"), ((-1.2, -0.8), True, "not held"),
-        ((-0.3, -0.1), False, "held"), ((-0.3, 0.1), False, "undecided"), ((0.1, 0.3), False, "not held"),
+        ((-0.6, 0.2), True, "held"),
+        ((-0.8, -0.2), True, "undecided"),
+        ((-1.2, -0.8), True, "not held"),
+        ((-0.3, -0.1), False, "held"),
+        ((-0.3, 0.1), False, "undecided"),
+        ((0.1, 0.3), False, "not held"),
         ((0.0, 0.0), False, "undecided"),
     ],
-)  # fmt: skip
+)
 def test_a_clause_holds_where_its_whole_interval_does(
     interval: tuple[float, float], psnr: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

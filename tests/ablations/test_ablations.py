@@ -132,9 +132,21 @@ def test_few_seeds_are_said_to_be_too_few_and_every_seed_is_shown(tmp_path: Path
     draw_claims(tmp_path / "claims.png", verdicts, "seen_psnr")
     assert (tmp_path / "claims.png").stat().st_size > 1000
     page = as_page(
-        {"world": {"name": "w"}, "suite": "ablations", "seeds": [1], "protocol": "p", "hardware": "h", "git": "g",
-         "ci": "c", "arms": {}, "differences": {}, "timing": {}, "skipped": {}, "verdicts": verdicts}
-    )  # fmt: skip
+        {
+            "world": {"name": "w"},
+            "suite": "ablations",
+            "seeds": [1],
+            "protocol": "p",
+            "hardware": "h",
+            "git": "g",
+            "ci": "c",
+            "arms": {},
+            "differences": {},
+            "timing": {},
+            "skipped": {},
+            "verdicts": verdicts,
+        }
+    )
     assert f"| full - without | seen_psnr | {said['mean']:.3g} [" in page
     assert "| inconclusive: " in page
 

@@ -159,8 +159,12 @@ def test_one_command_goes_on_where_it_was_interrupted_and_judges(
         main()
     after = spy(monkeypatch)
     main()
-    assert before == [("causal", "worldplay", 0), ("memory", "worldplay", 0), ("memory", "none", 0),
-                      ("causal", "worldplay", 1)]  # fmt: skip
+    assert before == [
+        ("causal", "worldplay", 0),
+        ("memory", "worldplay", 0),
+        ("memory", "none", 0),
+        ("causal", "worldplay", 1),
+    ]
     assert after == [("memory", "worldplay", 1), ("memory", "none", 1)]
     assert "[2/2] memory, seed 1 (bare)" in capsys.readouterr().err
     report = json.loads((out / "report.json").read_text())

@@ -14,7 +14,8 @@ from worldenv.dynamics.protocol import Chunk
 from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.envs import vector_env
-from worldenv.envs.core import CoreConfig, EnvCore, Episodes
+from worldenv.envs.core import CoreConfig, EnvCore
+from worldenv.envs.episodes import Episodes
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate

@@ -78,7 +78,7 @@ def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
         ("positive", (0.1, 3), (0, -0.1, math.inf, math.nan), "positive"),
         ("natural", (0, 0.5), (-1, math.inf, math.nan), "0 or more"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_what_they_must_be(kind: str, good: tuple[float, ...], wrong: tuple[float, ...], says: str) -> None:
     for value in (*good, good):
         check_numbers(SimpleNamespace(size=value), **{kind: ("size",)})
@@ -120,9 +120,7 @@ def test_a_file_may_extend_another_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "below" / "first.toml").write_text('name = "first"\nrate = 0.5\n[inner]\nsize = 3\n')
     (tmp_path / "below" / "second.toml").write_text('extends = "first.toml"\nname = "second"\n')
     (tmp_path / "third.toml").write_text('extends = "below/second.toml"\n[inner]\nnames = ["a"]\n')
-    assert read_layers(tmp_path / "third.toml") == {
-        "name": "second", "rate": 0.5, "inner": {"size": 3, "names": ["a"]}
-    }  # fmt: skip
+    assert read_layers(tmp_path / "third.toml") == {"name": "second", "rate": 0.5, "inner": {"size": 3, "names": ["a"]}}
 
 
 def test_files_that_extend_nothing_or_themselves_are_named(tmp_path: Path) -> None:

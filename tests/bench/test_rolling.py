@@ -23,17 +23,36 @@ def test_both_policies_are_measured_against_the_teachers(
     ).save_pretrained(tmp_path / "world")
     monkeypatch.setattr(bench, "WARM_UP", 2)
     monkeypatch.setattr(bench, "EPISODES", 2)
-    command = ["worldenv", "bench", "rolling", "--world", str(tmp_path / "world"), "--envs", "2", "--steps", "2",
-               "--teacher-steps", "6", "9", "--out", str(tmp_path / "bench.json")]  # fmt: skip
+    command = [
+        "worldenv",
+        "bench",
+        "rolling",
+        "--world",
+        str(tmp_path / "world"),
+        "--envs",
+        "2",
+        "--steps",
+        "2",
+        "--teacher-steps",
+        "6",
+        "9",
+        "--out",
+        str(tmp_path / "bench.json"),
+    ]
     monkeypatch.setattr("sys.argv", command)
     main()
     report = json.loads((tmp_path / "bench.json").read_text())
     assert report["trained_for_it"] == trained
     timing, response = report["timing"], report["response"]
     assert {way: (row["chunks_per_step"], row["passes"], row["changed_passes"]) for way, row in timing.items()} == {
-        "hold": (1, 1, 1), "reset": (1, 1, 4), "chunk": (1, 4, 4), "many_steps_6": (1, 6, 6),
-        "joint_teacher_6": (4, 6, 6), "many_steps_9": (1, 9, 9), "joint_teacher_9": (4, 9, 9),
-    }  # fmt: skip
+        "hold": (1, 1, 1),
+        "reset": (1, 1, 4),
+        "chunk": (1, 4, 4),
+        "many_steps_6": (1, 6, 6),
+        "joint_teacher_6": (4, 6, 6),
+        "many_steps_9": (1, 9, 9),
+        "joint_teacher_9": (4, 9, 9),
+    }
     for row in timing.values():
         assert row["chunks_per_step"] * row["chunk_ms"] >= row["first_frames_ms"] > 0
         assert row["times_hold"] > 0

@@ -75,7 +75,7 @@ def test_clips_without_poses_are_refused() -> None:
         clip_track(Clip(frames), spec)
     with pytest.raises(ValueError, match="no c2w;"):
         clip_track(Clip(frames, {"keys": keys}), spec)
-    with pytest.raises(ValueError, match=r"c2w has shape \(1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"'c2w' is torch.float64 \(1, 4, 4\)"):
         clip_track(Clip(frames, {"keys": keys, "c2w": c2w[:1]}), spec)
     track = clip_track(Clip(frames, {"keys": keys, "c2w": c2w}), spec)
     assert keys_to_label(track["keys"]).tolist() == [0, 48]

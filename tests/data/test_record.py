@@ -290,11 +290,15 @@ def test_the_simulator_is_recorded_alike_by_any_number_of_workers(sims: None, tm
 
 
 OBJECTS = RecordConfig(
-    clips=4, num_latents=24, clips_per_shard=4, first_seed=7, spec=WorldSpec(maze="plain-objects"),
+    clips=4,
+    num_latents=24,
+    clips_per_shard=4,
+    first_seed=7,
+    spec=WorldSpec(maze="plain-objects"),
     trajectories=TrajectoryConfig(
         out_and_back=0, look_around=0, loop=0, explore=0, acted=0, goals=0.25, walls=0.5, restless=0.25
     ),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -368,8 +372,10 @@ def test_styles_are_recorded_alike(path: Path) -> None:
     if path.stem.startswith("record"):
         large = load_toml(RecordConfig, path.with_name("record_large.toml"))
         assert (large.trajectories, large.first_seed, large.num_latents) == (
-            plain.trajectories, plain.first_seed, plain.num_latents
-        )  # fmt: skip
+            plain.trajectories,
+            plain.first_seed,
+            plain.num_latents,
+        )
         assert (large.spec.width, large.spec.height) == (4 * plain.spec.width, 4 * plain.spec.height)
     else:
         assert 960_000 <= plain.first_seed < 970_000 - plain.clips, "mazes that no suite has"

@@ -73,6 +73,7 @@ def test_specs_are_told_apart_and_found_again() -> None:
     assert {one: 1, other: 2}[WorldSpec()] == 1
     gear = WorldSpec(takes={"gear": Signal(shape=(), dtype="int64", low=1, high=5)}, gives={})
     check_signals(gear.still(2), gear.takes, what="the start", lead=(2, 1))  # nothing commanded is within bounds
+    assert gear.still(2)["gear"].dtype == WorldSpec().still(2)["keys"].dtype == torch.int64
     assert gear.takes["gear"].bounds == (1, 5)
     assert Signal(shape=(), dtype="uint8").bounds == (0, 255)
 

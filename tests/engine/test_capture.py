@@ -97,11 +97,14 @@ def assert_equal(made: list[list[Tensor]]) -> None:
 @pytest.mark.parametrize(
     ("backend", "policy", "changes"),
     [
-        ("torch", "worldplay", STOCHASTIC), ("torch", "worldscape", {}), ("torch", "recent", {}),
-        ("triton", "worldplay", {}), ("triton", "worldscape", STOCHASTIC),
+        ("torch", "worldplay", STOCHASTIC),
+        ("torch", "worldscape", {}),
+        ("torch", "recent", {}),
+        ("triton", "worldplay", {}),
+        ("triton", "worldscape", STOCHASTIC),
     ],
     ids=lambda value: value if isinstance(value, str) else "stochastic" if value else "ode",
-)  # fmt: skip
+)
 def test_an_episode_equals_the_computed_one(
     tiny_world: World, triton: None, backend: str, policy: str, changes: dict[str, Any]
 ) -> None:

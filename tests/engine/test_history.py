@@ -233,9 +233,11 @@ def told_world(tiny_world: World) -> World:
     for parameter in dit.parameters():
         nn.init.normal_(parameter, std=0.1)
     world = World(
-        replace(tiny_world.config, dit=config), vae=tiny_world.vae, dit=dit.eval().requires_grad_(False),
+        replace(tiny_world.config, dit=config),
+        vae=tiny_world.vae,
+        dit=dit.eval().requires_grad_(False),
         starts=tiny_world.starts,
-    )  # fmt: skip
+    )
     world.prompts = lambda text: torch.randn(1, 5, 6, generator=torch.Generator().manual_seed(len(text)))
     return world
 

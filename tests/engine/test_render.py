@@ -46,8 +46,12 @@ def test_what_cannot_be_rendered_is_refused(tiny_world: World, rendered_world: W
     with pytest.raises(ValueError, match=r"has no depth head; train one with `worldenv train heads`"):
         Engine(tiny_world, 1, memory=MemoryConfig(render=True))
     rolling = SamplerConfig(stochastic=True, rolling=True)
-    world = World(replace(rendered_world.config, sampler=rolling), vae=rendered_world.vae, dit=rendered_world.dit,
-                  heads=rendered_world.heads)  # fmt: skip
+    world = World(
+        replace(rendered_world.config, sampler=rolling),
+        vae=rendered_world.vae,
+        dit=rendered_world.dit,
+        heads=rendered_world.heads,
+    )
     assert not world.renders(MemoryConfig())
     with pytest.raises(ValueError, match="rolling window"):
         world.renders(MemoryConfig(render=True))

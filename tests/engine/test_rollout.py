@@ -29,8 +29,10 @@ def test_a_given_cache_changes_nothing(tiny_world: World) -> None:
     context, noise, rest = inputs(tiny_world)
     cache = new_cache(tiny_world.dit, (2, 6 + 4, *tiny_world.latent_shape), torch.device("cpu"))
     with torch.no_grad():
-        made = [generate_chunk(prepare(tiny_world.dit, context, **rest, cache=c), noise, SamplerConfig())
-                for c in (None, cache, cache)]  # fmt: skip
+        made = [
+            generate_chunk(prepare(tiny_world.dit, context, **rest, cache=c), noise, SamplerConfig())
+            for c in (None, cache, cache)
+        ]
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
     assert made[0].shape == noise.shape

@@ -210,8 +210,9 @@ def test_following_a_path_equals_stepping_along_it(tiny_world: World) -> None:
 
 
 def test_rolling_worlds_step_like_others(tiny_world: World) -> None:
-    world = World(replace(tiny_world.config, sampler=rolling()), vae=tiny_world.vae, dit=tiny_world.dit,
-                  starts=tiny_world.starts)  # fmt: skip
+    world = World(
+        replace(tiny_world.config, sampler=rolling()), vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts
+    )
     frames = walk(begun(world, [1, 2]), 2)
     assert torch.equal(frames, walk(make(tiny_world, [1, 2]), 2)), "no argument is needed"
     assert frames.shape == (2, 2, 16, 48, 64, 3)

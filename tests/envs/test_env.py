@@ -66,8 +66,15 @@ def test_defaults_of_the_ids(tiny_world: World, env_id: str) -> None:
 @pytest.mark.parametrize("env_id", IDS)
 def test_specs_survive_json(tiny_world_dir: Path, env_id: str) -> None:
     """Every argument is plain JSON, and the spec makes the same environment again."""
-    kwargs = {"world": str(tiny_world_dir), "device": "cpu", "dtype": "float32", "action_mode": "keys",
-              "memory": {"policy": "recent", "fov_deg": [70, 50]}, "num_steps": 2, "clip_actions": False}  # fmt: skip
+    kwargs = {
+        "world": str(tiny_world_dir),
+        "device": "cpu",
+        "dtype": "float32",
+        "action_mode": "keys",
+        "memory": {"policy": "recent", "fov_deg": [70, 50]},
+        "num_steps": 2,
+        "clip_actions": False,
+    }
     env = gym.make(env_id, **json.loads(json.dumps(kwargs)))
     assert env.spec is not None
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))
@@ -125,8 +132,13 @@ def test_bad_resets_leave_the_stream_of_episodes_alone(tiny_world: World) -> Non
     env.reset(seed=0)
     plain.reset(seed=0)
     wrong = np.zeros((3, 3, 3), np.uint8)
-    for arguments in ({"options": {"start": 64}}, {"seed": 5, "options": {"start": -1}}, {"seed": -1},
-                      {"options": {"reset_mask": None}}, {"options": {"image": wrong}}):  # fmt: skip
+    for arguments in (
+        {"options": {"start": 64}},
+        {"seed": 5, "options": {"start": -1}},
+        {"seed": -1},
+        {"options": {"reset_mask": None}},
+        {"options": {"image": wrong}},
+    ):
         with pytest.raises((ValueError, gym.error.Error)):
             env.reset(**arguments)  # type: ignore[arg-type]
     np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
@@ -134,9 +146,10 @@ def test_bad_resets_leave_the_stream_of_episodes_alone(tiny_world: World) -> Non
 
 def test_keywords_of_the_other_way_of_making_are_named(tiny_world: World) -> None:
     for keyword, said in (
-        ({"num_envs": 4}, "'num_envs' is of gym.make_vec"), ({"autoreset_mode": "NextStep"}, "is of gym.make_vec"),
+        ({"num_envs": 4}, "'num_envs' is of gym.make_vec"),
+        ({"autoreset_mode": "NextStep"}, "is of gym.make_vec"),
         ({"obs_mod": "image"}, r"unknown keyword 'obs_mod'; did you mean 'obs_mode'\?; known are action_mode, "),
-    ):  # fmt: skip
+    ):
         with pytest.raises(TypeError, match=said):
             gym.make(IDS[1], world=tiny_world, **keyword)
     for keyword, said in (({"time_limit": 4}, "is of gym.make; "), ({"wrld": "maze"}, "did you mean 'world'")):

@@ -103,9 +103,7 @@ def test_what_is_unknown_is_named_with_the_nearest_known(tiny_world: World) -> N
         with pytest.raises(ValueError, match=said):
             gym.make_vec("worldenv/Navigate-v0", num_envs=1, world=tiny_world, dynamics=name)
     with pytest.raises(ValueError, match="dynamics holds 3 envs, num_envs=2"):
-        gym.make_vec(
-            "worldenv/Navigate-v0", num_envs=2, world=tiny_world, dynamics=Painted(3, spec=tiny_world.spec)
-        )  # fmt: skip
+        gym.make_vec("worldenv/Navigate-v0", num_envs=2, world=tiny_world, dynamics=Painted(3, spec=tiny_world.spec))
 
 
 def test_capabilities_are_asked_for_by_name(tiny_world: World) -> None:

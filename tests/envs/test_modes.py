@@ -95,9 +95,12 @@ def test_small_excess_is_forgiven_and_clipping_clips(tiny_world: World) -> None:
 def test_equal_commands_in_every_action_mode(tiny_world: World) -> None:
     """Forward and right for a chunk says the same in keys, labels, per latent and as camera motion."""
     said: dict[str, Any] = {
-        "keys": [[1, 1]], "discrete": [10], "keys_per_latent": [[1, 1] * 4],
-        "camera": [[1.0, 0, 0, 1, 0]], "camera_per_latent": [[1.0, 0, 0, 1, 0] * 4],
-    }  # fmt: skip
+        "keys": [[1, 1]],
+        "discrete": [10],
+        "keys_per_latent": [[1, 1] * 4],
+        "camera": [[1.0, 0, 0, 1, 0]],
+        "camera_per_latent": [[1.0, 0, 0, 1, 0] * 4],
+    }
     results = []
     for mode, action in said.items():
         envs = make(tiny_world, 1, action_mode=mode)

@@ -62,8 +62,17 @@ def test_bad_resets_change_nothing_in_a_simulator(maze_world: World, arguments: 
     plain.close()
 
 
-SCRIPT = np.array([[FORWARD, RIGHT, FORWARD], [FORWARD, RIGHT, BACK], [FORWARD, RIGHT, FORWARD], [FORWARD, LEFT, RIGHT],
-                   [FORWARD, LEFT, FORWARD], [FORWARD, FORWARD, FORWARD], [FORWARD, FORWARD, FORWARD]])  # fmt: skip
+SCRIPT = np.array(
+    [
+        [FORWARD, RIGHT, FORWARD],
+        [FORWARD, RIGHT, BACK],
+        [FORWARD, RIGHT, FORWARD],
+        [FORWARD, LEFT, RIGHT],
+        [FORWARD, LEFT, FORWARD],
+        [FORWARD, FORWARD, FORWARD],
+        [FORWARD, FORWARD, FORWARD],
+    ]
+)
 
 
 def compare_with_gymnasium(
@@ -122,8 +131,12 @@ def test_autoreset_as_gymnasiums_own_vector_env(tiny_world: World, mode: Autores
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 def test_the_simulators_vector_env_is_bit_equal_to_single_envs(maze_world: World, mode: AutoresetMode) -> None:
     kwargs: dict[str, Any] = {
-        "task": "navigate", "world": maze_world, "dynamics": "sim", "max_episode_steps": 3, "device": "cpu"
-    }  # fmt: skip
+        "task": "navigate",
+        "world": maze_world,
+        "dynamics": "sim",
+        "max_episode_steps": 3,
+        "device": "cpu",
+    }
     envs = WorldVectorEnv(3, autoreset_mode=mode, **kwargs)
     events = compare_with_gymnasium(lambda: WorldEnv(**kwargs), envs, mode, tolerance=0)
     assert "truncated" in events

@@ -36,9 +36,7 @@ def walk(envs: Any, steps: int, seed: int = 0, *, same: bool = False) -> np.ndar
     return np.stack([envs.step(np.broadcast_to(rng.integers(0, 4, size), envs.num_envs))[0] for _ in range(steps)])
 
 
-@pytest.mark.parametrize(
-    ("memory", "rendered"), [("worldplay", False), ("worldscape", False), ("worldplay", True)]
-)  # fmt: skip
+@pytest.mark.parametrize(("memory", "rendered"), [("worldplay", False), ("worldscape", False), ("worldplay", True)])
 def test_a_saved_state_continues_in_another_process(
     tiny_world_dir: Path, rendered_world: World, tmp_path: Path, memory: str, rendered: bool
 ) -> None:
@@ -73,8 +71,8 @@ def test_states_of_other_worlds_and_settings_are_refused(
     with pytest.raises(ValueError, match="saved with max_episode_steps"):
         make(tiny_world_dir, max_episode_steps=3, dtype="float32").load_state(path)
     tensors, header = load_tensors(path)
-    save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 0})
-    with pytest.raises(ValueError, match="state format 0, this version reads 1"):
+    save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 1})
+    with pytest.raises(ValueError, match="state format 1, this version reads 2"):
         envs.load_state(tmp_path / "old.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
@@ -89,9 +87,12 @@ def damages(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, tor
         yield f"without {name}", {k: v for k, v in state.items() if k != name}
         kind = torch.int16 if tensor.dtype == torch.float32 else torch.float32
         for made, other in {
-            "of another dtype": tensor.to(kind), "with one row": tensor[:1], "wider": tensor[..., None].expand(
-                *tensor.shape, 2), "of no rows": tensor[:0], "a number": tensor.flatten()[0],
-        }.items():  # fmt: skip
+            "of another dtype": tensor.to(kind),
+            "with one row": tensor[:1],
+            "wider": tensor[..., None].expand(*tensor.shape, 2),
+            "of no rows": tensor[:0],
+            "a number": tensor.flatten()[0],
+        }.items():
             yield f"{name} {made}", {**state, name: other.contiguous()}
         if tensor.is_floating_point():
             for number in (torch.nan, torch.inf):
@@ -201,7 +202,7 @@ def test_video_continuation(tiny_world: World) -> None:
         ({"clip": np.zeros((1, 48, 64, 3), np.uint8), "c2w": np.eye(4)[None], "K": np.eye(3)}, "camera"),
         ({"clip": np.zeros((17, 48, 64, 3), np.uint8), "image": np.zeros((48, 64, 3), np.uint8)}, "one of them"),
     ],
-)  # fmt: skip
+)
 def test_clips_that_do_not_fit_are_refused(tiny_world: World, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(tiny_world).reset(seed=0, options=options)

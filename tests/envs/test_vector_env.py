@@ -31,9 +31,13 @@ def snapshot(envs: WorldVectorEnv) -> dict[str, Any]:
     return {
         **engine.clone_state(rows),  # type: ignore[attr-defined]
         **{f"task.{k}": v.clone() for k, v in core.state.items()},
-        "elapsed": core.elapsed.clone(), "frames": core.frames, "stacked": core.stacked,
-        "seeds_": list(envs._seeds or []), "episodes": list(envs._episodes), "done": envs._done.copy(),
-    }  # fmt: skip
+        "elapsed": core.elapsed.clone(),
+        "frames": core.frames,
+        "stacked": core.stacked,
+        "seeds_": list(envs._seeds or []),
+        "episodes": list(envs._episodes),
+        "done": envs._done.copy(),
+    }
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -107,10 +111,16 @@ def test_a_closed_environment_is_not_stepped(tiny_world: World) -> None:
     for one in (envs, env, envs, env):
         one.close()
     uses: list[Callable[[], Any]] = [
-        lambda: envs.step(np.array([0, 1])), envs.reset, lambda: envs.clone_state([0]), lambda: envs.fork([0], [1]),
-        lambda: envs.restore_state({}, [0]), lambda: envs.set_prompt("a maze"), lambda: envs.load_state("none"),
-        lambda: env.step(0), env.reset,
-    ]  # fmt: skip
+        lambda: envs.step(np.array([0, 1])),
+        envs.reset,
+        lambda: envs.clone_state([0]),
+        lambda: envs.fork([0], [1]),
+        lambda: envs.restore_state({}, [0]),
+        lambda: envs.set_prompt("a maze"),
+        lambda: envs.load_state("none"),
+        lambda: env.step(0),
+        env.reset,
+    ]
     for use in uses:
         with pytest.raises(gym.error.ClosedEnvironmentError, match="of a closed environment; make another"):
             use()
@@ -140,22 +150,34 @@ def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"obs_mode": "smell"}, "image, stack"), ({"action_mode": "jump"}, "basic"),
-        ({"memory": "elephant"}, "worldplay"), ({"memory": {"policies": 1}}, "policy"),
-        ({"dynamics": "dream"}, "one of world, sim"), ({"output": "jax"}, "numpy"), ({"dtype": "int8"}, "bfloat16"),
-        ({"backend": "fast"}, "choose auto, torch, onednn"), ({"capture": True}, "not of a world on cpu"),
+        ({"obs_mode": "smell"}, "image, stack"),
+        ({"action_mode": "jump"}, "basic"),
+        ({"memory": "elephant"}, "worldplay"),
+        ({"memory": {"policies": 1}}, "policy"),
+        ({"dynamics": "dream"}, "one of world, sim"),
+        ({"output": "jax"}, "numpy"),
+        ({"dtype": "int8"}, "bfloat16"),
+        ({"backend": "fast"}, "choose auto, torch, onednn"),
+        ({"capture": True}, "not of a world on cpu"),
         ({"obs_mode": "dict", "obs_keys": ["image", "depth"]}, "depth.*image, c2w, goal"),
-        ({"task_options": {"reach": 1}}, "tolerance"), ({"num_envs": 0}, "at least 1"),
-        ({"chunk_latents": -1}, "chunk_latents"), ({"num_steps": 0}, "num_steps"), ({"stack": 0}, "stack"),
-        ({"max_episode_steps": -5}, "max_episode_steps"), ({"num_envs": 2.5}, "num_envs=2.5; pass a whole number"),
-        ({"stack": True, "obs_mode": "stack"}, "stack=True; pass a whole"), ({"obs_keys": []}, "offers image, c2w"),
+        ({"task_options": {"reach": 1}}, "tolerance"),
+        ({"num_envs": 0}, "at least 1"),
+        ({"chunk_latents": -1}, "chunk_latents"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"stack": 0}, "stack"),
+        ({"max_episode_steps": -5}, "max_episode_steps"),
+        ({"num_envs": 2.5}, "num_envs=2.5; pass a whole number"),
+        ({"stack": True, "obs_mode": "stack"}, "stack=True; pass a whole"),
+        ({"obs_keys": []}, "offers image, c2w"),
         ({"obs_keys": ["image"], "obs_mode": "image"}, r"obs_keys=\['image'\] is for obs_mode='dict', and this one is"),
-        ({"stack": 2}, "stack=2 is for obs_mode='stack'"), ({"clip_actions": True}, "clip_actions=True is for cont"),
-        ({"prompt": "a maze"}, "takes no prompt"), ({"dynamics": "sim", "num_steps": 4}, "num_steps=4 is for gen"),
+        ({"stack": 2}, "stack=2 is for obs_mode='stack'"),
+        ({"clip_actions": True}, "clip_actions=True is for cont"),
+        ({"prompt": "a maze"}, "takes no prompt"),
+        ({"dynamics": "sim", "num_steps": 4}, "num_steps=4 is for gen"),
         ({"dynamics": "sim", "capture": True}, "capture=True is for generated"),
         ({"dynamics": "tests.envs.test_foreign:Painted", "report_memory": True}, "has a memory to explain; Painted"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_say_what_to_use(tiny_world: World, kwargs: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"num_envs": 1, "task": "navigate", "world": tiny_world, "device": "cpu", **kwargs}
     with pytest.raises(ValueError, match=message):

@@ -85,9 +85,16 @@ def test_full_width_layers_step_on_a_cpu(release_dir: Path, tmp_path: Path) -> N
         parameter.data.uniform_(-0.02, 0.02)
     vae_values = {**TINY_RELEASE["vae"], "z_dim": 48}
     values = {
-        **TINY_RELEASE["transformer"], "num_attention_heads": 24, "attention_head_dim": 128, "in_channels": 48,
-        "out_channels": 48, "text_dim": 4096, "freq_dim": 256, "ffn_dim": 14336, "num_layers": 2,
-    }  # fmt: skip
+        **TINY_RELEASE["transformer"],
+        "num_attention_heads": 24,
+        "attention_head_dim": 128,
+        "in_channels": 48,
+        "out_channels": 48,
+        "text_dim": 4096,
+        "freq_dim": 256,
+        "ffn_dim": 14336,
+        "num_layers": 2,
+    }
     whole = {"transformer": values, "vae": vae_values, "height": 64, "width": 96}
     (tmp_path / "config.json").write_text(json.dumps(whole))
     save_tensors(tmp_path / "transformer.safetensors", released_state(dit))
@@ -95,9 +102,12 @@ def test_full_width_layers_step_on_a_cpu(release_dir: Path, tmp_path: Path) -> N
     save_tensors(tmp_path / "text.safetensors", {"text": torch.randn(1, 512, 4096)})
     del dit
     env = gym.make(
-        "worldenv/Revisit-v0", world=str(tmp_path), prompt=str(tmp_path / "text.safetensors"), obs_mode="chunk",
+        "worldenv/Revisit-v0",
+        world=str(tmp_path),
+        prompt=str(tmp_path / "text.safetensors"),
+        obs_mode="chunk",
         action_mode="keys",
-    )  # fmt: skip
+    )
     env.reset(seed=0)
     for n_frames in (13, 16):
         obs, _, _, _, info = env.step(np.array([1, 0]))

@@ -241,8 +241,9 @@ def test_a_rollout_follows_a_camera_path_from_a_picture(
 ) -> None:
     iio.imwrite(tmp_path / "start.png", np.full((100, 80, 3), 200, np.uint8))
     video = tmp_path / "walk.mp4"
-    run_rollout(str(tiny_world_dir), str(camera_path), video, start=0, seed=0, memory="auto",
-                image=tmp_path / "start.png")  # fmt: skip
+    run_rollout(
+        str(tiny_world_dir), str(camera_path), video, start=0, seed=0, memory="auto", image=tmp_path / "start.png"
+    )
     frames = iio.imread(video)
     assert len(frames) == 1 + 2 * 16  # five poses after the first, padded to two chunks
     assert frames[0].mean() == pytest.approx(200, abs=4)

@@ -32,10 +32,21 @@ def test_psnr_by_its_formula_and_cap() -> None:
 
 
 def test_ssim_equals_skimages_published_definition() -> None:
-    wanted = np.mean([
-        structural_similarity(x / 255, y / 255, win_size=11, gaussian_weights=True, sigma=1.5, data_range=1.0,
-                              use_sample_covariance=False, channel_axis=-1) for x, y in zip(A[0], B[0], strict=True)
-    ])  # fmt: skip
+    wanted = np.mean(
+        [
+            structural_similarity(
+                x / 255,
+                y / 255,
+                win_size=11,
+                gaussian_weights=True,
+                sigma=1.5,
+                data_range=1.0,
+                use_sample_covariance=False,
+                channel_axis=-1,
+            )
+            for x, y in zip(A[0], B[0], strict=True)
+        ]
+    )
     assert ssim(A[0], B[0]) == pytest.approx(wanted, abs=1e-9)
     assert ssim(A, B).shape == (2,)
     assert ssim(A[0], A[0]) == pytest.approx(1.0)

@@ -151,9 +151,15 @@ def test_reasons_name_file_checksum_and_source(folder: str | None, tmp_path: Pat
     usable, skipped = available(None if folder is None else tmp_path)
     assert not usable
     assert set(skipped) == {
-        "lpips", "imaging_quality", "subject_consistency", "background_consistency", "motion_smoothness", "fid", "fvd",
+        "lpips",
+        "imaging_quality",
+        "subject_consistency",
+        "background_consistency",
+        "motion_smoothness",
+        "fid",
+        "fvd",
         "fid_vid",
-    }  # fmt: skip
+    }
     for name, metric in METRICS.items():
         assert "\n" not in skipped[name]
         for file in metric.files:
@@ -274,8 +280,9 @@ def test_background_consistency_is_on_clips_image_embedding(tmp_path: Path) -> N
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     config = transformers.CLIPConfig(
         text_config=sizes | {"vocab_size": 20, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 1},
-        vision_config=sizes | {"patch_size": 32, "image_size": 224, "projection_dim": 12}, projection_dim=12,
-    )  # fmt: skip
+        vision_config=sizes | {"patch_size": 32, "image_size": 224, "projection_dim": 12},
+        projection_dim=12,
+    )
     model = transformers.CLIPModel(config).eval()
     spread(model)
     model.save_pretrained(tmp_path)
@@ -433,9 +440,12 @@ def test_whatever_a_metric_does_is_a_reason_and_never_an_error(tmp_path: Path) -
 
     file = write(tmp_path / "w.pth", {"x": torch.zeros(1)})
     made = {
-        "broken": fail, "raises": partial(give, MemoryError("too large")), "nan": partial(give, np.array([1, np.nan])),
-        "short": partial(give, np.zeros(3)), "good": partial(give, np.array([1, 2])),
-    }  # fmt: skip
+        "broken": fail,
+        "raises": partial(give, MemoryError("too large")),
+        "nan": partial(give, np.array([1, np.nan])),
+        "short": partial(give, np.zeros(3)),
+        "good": partial(give, np.array([1, 2])),
+    }
     metrics = {name: LearnedMetric(per="trajectory", files=(file,), load=load) for name, load in made.items()}
     metrics["distance"] = LearnedMetric(per="arm", files=(file,), load=partial(give, 3))
     usable, skipped = available(tmp_path, metrics=metrics)

@@ -38,8 +38,9 @@ def true(cases: Cases) -> torch.Tensor:
 def motions(shape: tuple[int, ...] = (3, 5), seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     made = np.tile(np.eye(4), (*shape, 1, 1))
-    made[..., :3, :3] = Rotation.from_rotvec(rng.normal(0, 0.2, (*shape, 3)).reshape(-1, 3)).as_matrix().reshape(
-        *shape, 3, 3)  # fmt: skip
+    made[..., :3, :3] = (
+        Rotation.from_rotvec(rng.normal(0, 0.2, (*shape, 3)).reshape(-1, 3)).as_matrix().reshape(*shape, 3, 3)
+    )
     made[..., :3, 3] = rng.normal(0, 0.2, (*shape, 3))
     return made
 
@@ -88,8 +89,13 @@ def test_the_packaged_network_is_small_and_says_where_it_came_from(estimator: Po
 
 
 def test_other_frames_and_cameras_are_refused(estimator: PoseEstimator) -> None:
-    for other in (WorldSpec(width=96, height=64), WorldSpec(width=128, height=48), WorldSpec(width=32, height=24),
-                  WorldSpec(fov_deg=75), WorldSpec(width=128, height=96, fov_deg=75)):  # fmt: skip
+    for other in (
+        WorldSpec(width=96, height=64),
+        WorldSpec(width=128, height=48),
+        WorldSpec(width=32, height=24),
+        WorldSpec(fov_deg=75),
+        WorldSpec(width=128, height=96, fov_deg=75),
+    ):
         with pytest.raises(ValueError, match="64x48 or whole multiples, 90 degrees"):
             PoseEstimator.load(spec=other)
     good = torch.zeros(1, 5, 48, 64, 3, dtype=torch.uint8)

@@ -18,10 +18,15 @@ def test_given_chunks_are_left_out_and_seeds_share_a_colour(tmp_path: Path, monk
 
     monkeypatch.setattr(Axes, "plot", spying)
     made, given = np.full((2, 3), 20.0), np.array([[60.0, 20.0, 18.0]])
-    draw_curves(tmp_path / "a.png", {
-        "long@1": {"psnr": given}, "short@1": {"psnr": made}, "long@2": {"psnr": given},
-        "simulator": {"psnr": 3 * made},
-    })  # fmt: skip
+    draw_curves(
+        tmp_path / "a.png",
+        {
+            "long@1": {"psnr": given},
+            "short@1": {"psnr": made},
+            "long@2": {"psnr": given},
+            "simulator": {"psnr": 3 * made},
+        },
+    )
     assert (tmp_path / "a.png").stat().st_size > 0
     assert set(drawn) == {"long", "short", "simulator", None}, "one label per arm"
     np.testing.assert_array_equal(drawn["long"][0][0], [np.nan, 20, 18])

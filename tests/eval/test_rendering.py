@@ -19,8 +19,18 @@ from worldenv.eval.suites.depth import run_depth, true_depth
 from worldenv.memory.context import Context
 from worldenv.world.world import World
 
-ARMS = {"worldplay_rendered", "worldplay", "none", "rendered_alone", "depth_noise_1", "depth_noise_2", "depth_noise_4",
-        "splat_only", "vae", "simulator"}  # fmt: skip
+ARMS = {
+    "worldplay_rendered",
+    "worldplay",
+    "none",
+    "rendered_alone",
+    "depth_noise_1",
+    "depth_noise_2",
+    "depth_noise_4",
+    "splat_only",
+    "vae",
+    "simulator",
+}
 
 
 def test_arms_are_rendered_where_their_name_says_so(tiny_world: World, rendered_world: World) -> None:
@@ -83,8 +93,13 @@ def test_bench_rendering_steps_both_ways_in_turn(
 ) -> None:
     monkeypatch.setattr(bench, "FULL", 1)
     monkeypatch.setattr(bench, "WARM_UP", 1)
-    world = World(replace(rendered_world.config, name="bench"), vae=rendered_world.vae, dit=rendered_world.dit,
-                  heads=rendered_world.heads, starts=rendered_world.starts)  # fmt: skip
+    world = World(
+        replace(rendered_world.config, name="bench"),
+        vae=rendered_world.vae,
+        dit=rendered_world.dit,
+        heads=rendered_world.heads,
+        starts=rendered_world.starts,
+    )
     world.save_pretrained(tmp_path / "world")
     out = tmp_path / "bench.json"
     command = ["worldenv", "bench", "rendering", "--envs", "1", "2", "--steps", "2", "--out", str(out)]

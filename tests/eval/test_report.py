@@ -11,9 +11,13 @@ from worldenv.eval.report.statistics import Estimate
 
 def report(path: Path, **changes: object) -> dict[str, object]:
     arguments: dict[str, object] = {
-        "suite": "revisit", "protocol": "revisit-v1", "world": {"name": "w", "sha256": "0"}, "seeds": [1, 2],
-        "arms": {"none": {"psnr": np.array([10.0, 12.0])}}, "timing": {"frames_per_s": 3.14159},
-    }  # fmt: skip
+        "suite": "revisit",
+        "protocol": "revisit-v1",
+        "world": {"name": "w", "sha256": "0"},
+        "seeds": [1, 2],
+        "arms": {"none": {"psnr": np.array([10.0, 12.0])}},
+        "timing": {"frames_per_s": 3.14159},
+    }
     return write_report(path, **{**arguments, **changes})  # type: ignore[arg-type]
 
 

@@ -78,7 +78,11 @@ def test_parts_of_another_run_are_not_used(cases: Cases, tmp_path: Path, change:
     again = Arm()
     arms = {"a": again} | ({"b": Arm()} if change == "arms" else {})
     run_arms(
-        arms, cases.rows(slice(0, 4)) if change == "cases" else cases, scorer, tmp_path, num_chunks=2,
+        arms,
+        cases.rows(slice(0, 4)) if change == "cases" else cases,
+        scorer,
+        tmp_path,
+        num_chunks=2,
         key="other" if change == "key" else "k",
-    )  # fmt: skip
+    )
     assert again.calls > 0

@@ -122,9 +122,13 @@ def test_every_frame_by_frame_metric_is_split_by_gap(noise_cases) -> None:  # ty
     made[:, -16:] = (128 + (made[:, -16:].float() - 128) / 2).to(torch.uint8)  # gaps 98 to 128: 7 and 8 chunks
     found = measure(made, cases)
     for name, perfect in (
-        ("return_psnr_gt", 60), ("return_psnr_self", 60), ("return_ssim_gt", 1), ("contrast_ratio_return", 1),
-        ("motion_ratio_return", 1), ("seen_psnr", 60),
-    ):  # fmt: skip
+        ("return_psnr_gt", 60),
+        ("return_psnr_self", 60),
+        ("return_ssim_gt", 1),
+        ("contrast_ratio_return", 1),
+        ("motion_ratio_return", 1),
+        ("seen_psnr", 60),
+    ):
         assert found[f"{name}_gap4"] == pytest.approx(perfect), name
         assert found[f"{name}_gap16"] < 0.95 * perfect, name
         assert f"{name}_gap64" not in found

@@ -78,10 +78,17 @@ def test_rotation_comes_before_translation() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("none", (0, 0)), ("forward", (0, 1)), ("back", (0, -1)), ("right", (1, 0)), ("left", (-1, 0)),
-        ("forward+right", (1, 1)), ("forward+left", (-1, 1)), ("back+right", (1, -1)), ("back+left", (-1, -1)),
+        ("none", (0, 0)),
+        ("forward", (0, 1)),
+        ("back", (0, -1)),
+        ("right", (1, 0)),
+        ("left", (-1, 0)),
+        ("forward+right", (1, 1)),
+        ("forward+left", (-1, 1)),
+        ("back+right", (1, -1)),
+        ("back+left", (-1, -1)),
     ],
-)  # fmt: skip
+)
 def test_diagonals_move_a_full_step_on_each_axis(name: str, expected: tuple[int, int]) -> None:
     end = keys_to_c2w(torch.tensor([[TRANSLATIONS.index(name), 0]]), EYE, move=0.5, turn_deg=3.0)[0]
     assert end[:3, 3].tolist() == [0.5 * expected[0], 0, 0.5 * expected[1]]
@@ -120,8 +127,17 @@ def test_up_is_against_y(motion: str) -> None:
 
 def test_thirty_to_sixty_degrees_is_a_diagonal() -> None:
     """A translation key is on within 60 degrees of its axis (supplement A)."""
-    for degrees, name in ((0, "forward"), (29, "forward"), (31, "forward+right"), (59, "forward+right"), (61, "right"),
-                          (119, "right"), (121, "back+right"), (180, "back"), (-45, "forward+left")):  # fmt: skip
+    for degrees, name in (
+        (0, "forward"),
+        (29, "forward"),
+        (31, "forward+right"),
+        (59, "forward+right"),
+        (61, "right"),
+        (119, "right"),
+        (121, "back+right"),
+        (180, "back"),
+        (-45, "forward+left"),
+    ):
         path = EYE.repeat(2, 1, 1)
         path[1, 0, 3], path[1, 2, 3] = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
         assert TRANSLATIONS[int(c2w_to_keys(path)[0, 0])] == name, degrees

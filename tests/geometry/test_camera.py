@@ -62,9 +62,7 @@ def wall(c2w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_warping_a_wall_reproduces_the_other_view() -> None:
     source, target = camera(0, 0, 0), camera(0.8, -0.3, 1.0)
     (source_depth, source_image), (depth, image) = wall(source), wall(target)
-    warped, seen = warp(
-        source_image, depth=depth, source_depth=source_depth, c2w=target, source_c2w=source, K=K
-    )  # fmt: skip
+    warped, seen = warp(source_image, depth=depth, source_depth=source_depth, c2w=target, source_c2w=source, K=K)
     assert 0.7 < seen.double().mean() <= 1
     torch.testing.assert_close(warped[seen], image[seen], atol=1e-6, rtol=0)
 

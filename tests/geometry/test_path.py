@@ -52,9 +52,7 @@ def test_planners_give_exactly_as_many_actions_as_asked(kind: str, num_latents: 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 2**31), pitch=st.booleans(), turn=st.sampled_from([6.0, 11.25, 18.0]))
 @settings(max_examples=6, deadline=None)
-def test_the_camera_keeps_clear_of_walls_at_every_latent(
-    kind: str, seed: int, pitch: bool, turn: float
-) -> None:  # fmt: skip
+def test_the_camera_keeps_clear_of_walls_at_every_latent(kind: str, seed: int, pitch: bool, turn: float) -> None:
     steps = ActionSteps(move=0.3, turn_deg=turn)
     _, _, c2w = plan(kind, 48, seed, pitch=pitch, steps=steps)
     for x, _, z in c2w[:, :3, 3].tolist():

@@ -133,8 +133,9 @@ def test_detail_is_given_back_between_pixels_and_nowhere_else() -> None:
     assert float(given.std()) > 1.2 * float(plain.std())
     assert float(given.mean()) == pytest.approx(float(plain.mean()), abs=1e-3)
     flat = torch.full_like(frames, 0.3)
-    torch.testing.assert_close(splat(flat, depth, pose, aside, K, restore=restore).colour[..., 2:-2],
-                               flat[..., 2:-2], atol=1e-5, rtol=0)  # fmt: skip
+    torch.testing.assert_close(
+        splat(flat, depth, pose, aside, K, restore=restore).colour[..., 2:-2], flat[..., 2:-2], atol=1e-5, rtol=0
+    )
 
 
 def test_many_patches_are_numbered_in_wider_keys(monkeypatch: pytest.MonkeyPatch) -> None:

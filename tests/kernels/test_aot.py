@@ -11,17 +11,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOSEN = (
-    "memory_attention-880x128-bf16-tma", "memory_attention-48x64-i8-tma", "reframe_gather-64-i8",
-)  # fmt: skip
+    "memory_attention-880x128-bf16-tma",
+    "memory_attention-48x64-i8-tma",
+    "reframe_gather-64-i8",
+)
 
 
 def run(*names: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     path = os.pathsep.join([str(ROOT / "kernels"), inherited.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "worldenv_kernels.aot", *names]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**inherited, "PYTHONPATH": path}
-    )  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, env={**inherited, "PYTHONPATH": path})
 
 
 @pytest.fixture(scope="module")

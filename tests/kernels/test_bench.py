@@ -28,9 +28,13 @@ def timer(run: Callable[[], object]) -> tuple[float, float, float]:
 
 def candidate(error: float, *, flops: float = 0.0) -> Candidate:
     return Candidate(
-        op="op", route="route", run=lambda: None, error=lambda: error, tolerance=0.1,
+        op="op",
+        route="route",
+        run=lambda: None,
+        error=lambda: error,
+        tolerance=0.1,
         cost=Cost(flops, 8e6),
-    )  # fmt: skip
+    )
 
 
 def test_rates_and_their_ceilings() -> None:

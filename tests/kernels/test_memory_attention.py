@@ -100,15 +100,13 @@ def test_bfloat16_pages(triton: None, case: Make) -> None:
 @settings(max_examples=12, deadline=None)
 @given(
     table=st.integers(1, 4).flatmap(
-        lambda slots: st.lists(
-            st.lists(st.integers(-1, 3), min_size=slots, max_size=slots), min_size=1, max_size=2
-        )
+        lambda slots: st.lists(st.lists(st.integers(-1, 3), min_size=slots, max_size=slots), min_size=1, max_size=2)
     ),
     tokens=st.integers(1, 20),
     frames=st.integers(1, 2),
     forms=st.integers(1, 2),
     seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_any_table_and_page_size(
     triton: None, case: Make, table: list[list[int]], tokens: int, frames: int, forms: int, seed: int
 ) -> None:

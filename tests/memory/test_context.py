@@ -165,9 +165,18 @@ def test_unknown_policies_are_refused_with_the_list() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"radius": 0.0}, {"num_points": 0}, {"temporal_latents": 0}, {"retrieved_chunks": -1}, {"fov_deg": (180.0, 35.0)},
-     {"combine": "x"}, {"scale_deg": 0.0}, {"pool_entries": -1}, {"radius": math.nan}],
-)  # fmt: skip
+    [
+        {"radius": 0.0},
+        {"num_points": 0},
+        {"temporal_latents": 0},
+        {"retrieved_chunks": -1},
+        {"fov_deg": (180.0, 35.0)},
+        {"combine": "x"},
+        {"scale_deg": 0.0},
+        {"pool_entries": -1},
+        {"radius": math.nan},
+    ],
+)
 def test_impossible_configurations_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         MemoryConfig(**changes)

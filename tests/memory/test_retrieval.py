@@ -67,10 +67,14 @@ def test_points_outside_the_querys_view_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("history", "expected"),
     [
-        (camera(z=1.6), 0.523), (camera(z=-1.6), 0.548), (camera(yaw_deg=30), 0.499), (camera(yaw_deg=-30), 0.499),
-        (camera(yaw_deg=90), 0.0), (camera(), 1.0),
+        (camera(z=1.6), 0.523),
+        (camera(z=-1.6), 0.548),
+        (camera(yaw_deg=30), 0.499),
+        (camera(yaw_deg=-30), 0.499),
+        (camera(yaw_deg=90), 0.0),
+        (camera(), 1.0),
     ],
-)  # fmt: skip
+)
 def test_reference_values(history: torch.Tensor, expected: float) -> None:
     points = ball_points(50_000, radius=8.0)
     found = float(fov_overlap(camera()[None], history[None], points, fov_deg=(60, 35), radius=8.0))

@@ -37,8 +37,13 @@ def random_mask(kind: str) -> torch.Tensor | None:
 @pytest.mark.parametrize("limit", [1, 24 * 40, 3 * 2 * 24 * 40, 2**21])
 @pytest.mark.parametrize("segments_from", [0, 2**19])
 def test_every_backend_is_softmax_attention(
-    name: str, dtype: torch.dtype, kind: str, limit: int, segments_from: int, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    name: str,
+    dtype: torch.dtype,
+    kind: str,
+    limit: int,
+    segments_from: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """In slices of single queries, of heads, of rows, and in one piece; under a bias, and in segments."""
     monkeypatch.setattr(attention, "SCORES", limit)
     monkeypatch.setattr(backend, "SEGMENTS_FROM", segments_from)

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.models.motion import PoseConfig, PoseNet, correlate, expected_shift, load_pose, save_pose
 
-CONFIG = PoseConfig(width=32, height=24, encoder_widths=(3, 4, 6), reach_fine=(3, 1), reach_coarse=(2, 1), hidden=8,
-                    dilations=(1, 2))  # fmt: skip
+CONFIG = PoseConfig(
+    width=32, height=24, encoder_widths=(3, 4, 6), reach_fine=(3, 1), reach_coarse=(2, 1), hidden=8, dilations=(1, 2)
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,9 @@ def test_a_shifted_map_is_found_where_it_went(right: int, down: int) -> None:
     similarity = correlate(first, moved, reach=(3, 1))
     shift = expected_shift(similarity, torch.tensor(100.0), reach=(3, 1))
     inner = shift[:, :, 2:-2, 4:-4]
-    torch.testing.assert_close(inner, torch.tensor([right, down])[:, None, None].expand_as(inner[0])[None].float(),
-                               atol=1e-3, rtol=0)  # fmt: skip
+    torch.testing.assert_close(
+        inner, torch.tensor([right, down])[:, None, None].expand_as(inner[0])[None].float(), atol=1e-3, rtol=0
+    )
 
 
 def test_motions_of_a_clip_are_those_of_its_pairs(net: PoseNet) -> None:

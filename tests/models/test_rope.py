@@ -121,8 +121,10 @@ def test_dual_attention_equals_the_reference_formula() -> None:
     found = attention.merge(place.bring_back(attended))
 
     q, k, v = (x @ attention.to_qkv.weight.T + attention.to_qkv.bias).chunk(3, -1)
-    q, k = (t / (t.square().mean(-1, keepdim=True) + 1e-6).sqrt() * w for t, w in
-            ((q, attention.norm_q.weight), (k, attention.norm_k.weight)))  # fmt: skip
+    q, k = (
+        t / (t.square().mean(-1, keepdim=True) + 1e-6).sqrt() * w
+        for t, w in ((q, attention.norm_q.weight), (k, attention.norm_k.weight))
+    )
     q, k, v = (to_interleaved(t.unflatten(-1, (HEADS, DIM))) for t in (q, k, v))
     projection, inverse = oracle_camera(c2w)
     blocked = ~mask.repeat_interleave(TOKENS, 0).repeat_interleave(TOKENS, 1)
@@ -151,8 +153,9 @@ def test_keys_and_values_of_the_first_layer_equal_the_reference() -> None:
     if not FIXTURES.is_dir():
         pytest.skip(f"{FIXTURES} is not there")
     golden, weights = load_file(FIXTURES / "forward.safetensors"), load_file(FIXTURES / "transformer.safetensors")
-    config = DiTConfig(latent_channels=8, width=48, num_layers=1, num_heads=2, ffn_dim=96, freq_dim=32,
-                       position_embedding=False)  # fmt: skip
+    config = DiTConfig(
+        latent_channels=8, width=48, num_layers=1, num_heads=2, ffn_dim=96, freq_dim=32, position_embedding=False
+    )
     dit = WorldDiT(config).requires_grad_(False)
     order = to_interleaved(torch.arange(48.0).view(2, 24)).flatten().long().argsort()  # component-major <- interleaved
     attn = "blocks.0.attn1"
@@ -165,8 +168,13 @@ def test_keys_and_values_of_the_first_layer_equal_the_reference() -> None:
     for kind in ("weight", "bias"):
         rows = [weights[f"{attn}.to_{n}.{kind}"][order] for n in "qkv"]
         ours[f"blocks.0.attn.to_qkv.{kind}"] = torch.cat(rows)
-        for part in ("time_embedder.linear_1", "time_embedder.linear_2", "action_embedder.linear_1",
-                     "action_embedder.linear_2", "time_proj"):  # fmt: skip
+        for part in (
+            "time_embedder.linear_1",
+            "time_embedder.linear_2",
+            "action_embedder.linear_1",
+            "action_embedder.linear_2",
+            "time_proj",
+        ):
             ours[f"{part}.{kind}"] = weights[f"condition_embedder.{part}.{kind}"]
     missing, unexpected = dit.load_state_dict(ours, strict=False)
     assert not unexpected

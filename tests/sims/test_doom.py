@@ -65,9 +65,14 @@ def proof_maze(seed: int) -> Maze:
     rows, columns = np.indices(zero.shape)
     side = np.where(maze.solid | (maze.floor > 0), 3 + (rows // 2 + columns // 2) % 2, -1).astype(np.int16)
     return dataclasses.replace(
-        maze, wall=zero, side=side, floor_texture=zero + 1, ceiling_texture=zero + 2, textures=TONES,
+        maze,
+        wall=zero,
+        side=side,
+        floor_texture=zero + 1,
+        ceiling_texture=zero + 2,
+        textures=TONES,
         light=np.full_like(maze.light, 255),
-    )  # fmt: skip
+    )
 
 
 def paint(maze: Maze, c2w: np.ndarray, scale: int) -> np.ndarray:

@@ -24,10 +24,17 @@ def box(height: float = 3.0) -> Maze:
     floor[4:6, 4:6] = 1.0
     zero = np.zeros((n, n), np.int16)
     return Maze(
-        seed=0, solid=solid, floor=floor, ceiling=np.full((n, n), height, np.float32),
-        wall=zero, side=zero - 1,
-        floor_texture=zero, ceiling_texture=zero, light=np.full((n, n), 255, np.uint8), textures=("GRAY1",),
-    )  # fmt: skip
+        seed=0,
+        solid=solid,
+        floor=floor,
+        ceiling=np.full((n, n), height, np.float32),
+        wall=zero,
+        side=zero - 1,
+        floor_texture=zero,
+        ceiling_texture=zero,
+        light=np.full((n, n), 255, np.uint8),
+        textures=("GRAY1",),
+    )
 
 
 def random_poses(maze: Maze, count: int, seed: int) -> torch.Tensor:

@@ -72,10 +72,18 @@ def room_with(shape: str) -> Maze:
     solid[3, 1:6] = True
     zero = np.zeros((n, n), np.int16)
     return Maze(
-        seed=0, solid=solid, floor=floor, ceiling=np.full((n, n), 3.0, np.float32), wall=zero, side=zero - 1,
-        floor_texture=zero, ceiling_texture=zero, light=np.full((n, n), 255, np.uint8), textures=("GRAY1",),
+        seed=0,
+        solid=solid,
+        floor=floor,
+        ceiling=np.full((n, n), 3.0, np.float32),
+        wall=zero,
+        side=zero - 1,
+        floor_texture=zero,
+        ceiling_texture=zero,
+        light=np.full((n, n), 255, np.uint8),
+        textures=("GRAY1",),
         objects=(one,),
-    )  # fmt: skip
+    )
 
 
 def test_classic_mazes_are_what_they_were() -> None:

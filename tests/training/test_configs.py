@@ -14,8 +14,16 @@ from worldenv.training.stages.registry import STAGES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = {"maze": "runs", "maze128": "runs/maze128"}
-TRANSFORMER = ("bidirectional", "causal", "memory", "memory_final", "memory_cached", "memory_more", "teacher",
-               "context_forcing")  # fmt: skip
+TRANSFORMER = (
+    "bidirectional",
+    "causal",
+    "memory",
+    "memory_final",
+    "memory_cached",
+    "memory_more",
+    "teacher",
+    "context_forcing",
+)
 
 
 DISTILLED = ("teacher", "consistency_distill", "context_forcing", "rolling")

@@ -75,10 +75,15 @@ Member = tuple[int, bytes, bytes, float]
 def members(context: Context, timesteps: torch.Tensor, row: int) -> list[Member]:
     """What enters a network in order of slots: (chunk, picture, pose, noise label) of every filled slot."""
     return [
-        (int(context.entry[row, s]), context.latents[row, s].numpy().tobytes(),
-         context.track["c2w"][row, s].numpy().tobytes(), float(timesteps[row, s]))
-        for s in range(context.entry.shape[1]) if context.entry[row, s] >= 0
-    ]  # fmt: skip
+        (
+            int(context.entry[row, s]),
+            context.latents[row, s].numpy().tobytes(),
+            context.track["c2w"][row, s].numpy().tobytes(),
+            float(timesteps[row, s]),
+        )
+        for s in range(context.entry.shape[1])
+        if context.entry[row, s] >= 0
+    ]
 
 
 def test_the_teachers_memory_is_the_students_without_the_segment(

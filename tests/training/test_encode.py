@@ -48,10 +48,12 @@ def test_renders_alone_are_made_anew_where_they_alone_change(tmp_path: Path) -> 
     """Stages that roll out need what latents show, and no renders: after a stage that has both nothing is made."""
     torch.manual_seed(0)
     config = WorldConfig(
-        spec=SPEC, vae=PRESETS["tiny"].vae, dit=replace(PRESETS["tiny"].dit, render_input=True),
+        spec=SPEC,
+        vae=PRESETS["tiny"].vae,
+        dit=replace(PRESETS["tiny"].dit, render_input=True),
         heads=HeadConfigs(depth=DepthConfig(widths=(8, 8, 8), num_blocks=1)),
         memory=MemoryConfig(temporal_latents=8, num_points=512),
-    )  # fmt: skip
+    )
     world, recording, cache = World(config), record(tmp_path / "data", 2), tmp_path / "latents"
 
     def files() -> dict[str, int]:

@@ -42,12 +42,26 @@ from worldenv.world.config import WorldConfig
 from worldenv.world.world import World
 
 PATH = Path(__file__).with_name("golden.json")
-OPTIM = OptimConfig(steps=10, batch=2, lr=1e-3, warmup=2, beta1=0.0, beta2=0.999, log_every=1, save_every=100,
-                    preview_every=100, mixed_precision="no")  # fmt: skip
+OPTIM = OptimConfig(
+    steps=10,
+    batch=2,
+    lr=1e-3,
+    warmup=2,
+    beta1=0.0,
+    beta2=0.999,
+    log_every=1,
+    save_every=100,
+    preview_every=100,
+    mixed_precision="no",
+)
 DENOISING = {
-    "bidirectional": partial(WindowStage, causal=False), "causal": partial(WindowStage, causal=True),
-    "memory": MemoryStage, "memory_cached": MemoryStage, "memory_render": MemoryStage, "teacher": TeacherStage,
-}  # fmt: skip
+    "bidirectional": partial(WindowStage, causal=False),
+    "causal": partial(WindowStage, causal=True),
+    "memory": MemoryStage,
+    "memory_cached": MemoryStage,
+    "memory_render": MemoryStage,
+    "teacher": TeacherStage,
+}
 RECORDED = ("vae", "decoder", "pose", "heads")
 NAMES = (*RECORDED, *DENOISING, "consistency_distill", "context_forcing", "rolling")
 

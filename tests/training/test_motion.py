@@ -83,11 +83,21 @@ def world_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_for(recording: Path, world_dir: Path | None, **optim: object) -> PoseTrainConfig:
     loop = OptimConfig(steps=4, batch=4, warmup=1, log_every=1, preview_every=100, mixed_precision="no")
     return PoseTrainConfig(
-        data=recording, heldout=recording, init=world_dir, optim=dataclasses.replace(loop, **optim),
-        pose=PoseConfig(width=32, height=24, encoder_widths=(3, 4, 6), reach_fine=(3, 1), reach_coarse=(2, 1), hidden=8,
-                        dilations=(1, 2)),
+        data=recording,
+        heldout=recording,
+        init=world_dir,
+        optim=dataclasses.replace(loop, **optim),
+        pose=PoseConfig(
+            width=32,
+            height=24,
+            encoder_widths=(3, 4, 6),
+            reach_fine=(3, 1),
+            reach_coarse=(2, 1),
+            hidden=8,
+            dilations=(1, 2),
+        ),
         pose_loss=PoseLossConfig(decoded_clips=1),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +174,10 @@ def test_mirrored_windows_show_the_mirrored_motion(recording: Path, world_dir: P
         if torch.equal(poses[0], poses[2]) and torch.equal(clip[0], clip[2]):
             kinds.add("still")
             continue
-        for kind, seen, real, d in (("plain", clip, poses, depth),
-                                    ("mirrored", clip.flip(2), sides @ poses @ sides, depth.flip(2))):  # fmt: skip
+        for kind, seen, real, d in (
+            ("plain", clip, poses, depth),
+            ("mirrored", clip.flip(2), sides @ poses @ sides, depth.flip(2)),
+        ):
             expected, distance = floor_and_sky(real)
             if torch.equal(expected, seen):
                 kinds.add(kind)

@@ -85,5 +85,8 @@ def test_a_world_is_trained_on_what_it_does(recorded: Path, tmp_path: Path) -> N
     chunk = engine.step(Track(action=torch.zeros(2, world.spec.chunk_latents, 3)))
     assert chunk.frames.shape == (2, 16, 16, 16, 3)
     with pytest.raises(ValueError, match="which asks where the camera was"):
-        train("memory", TrainConfig(**{**vars(config), "init": tmp_path / "causal", "denoise": DenoiseConfig()}),
-              tmp_path / "memory")  # fmt: skip
+        train(
+            "memory",
+            TrainConfig(**{**vars(config), "init": tmp_path / "causal", "denoise": DenoiseConfig()}),
+            tmp_path / "memory",
+        )

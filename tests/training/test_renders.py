@@ -33,8 +33,9 @@ def world(rendered_world: World) -> World:
     assert dit.render_embedding is not None
     torch.nn.init.normal_(dit.render_embedding.weight, std=0.2)
     memory = MemoryConfig(temporal_latents=8, num_points=1024, rendering=RenderConfig(until=NEVER))
-    config = replace(rendered_world.config, dit=dit.config, memory=memory,
-                     sampler=SamplerConfig(num_steps=2, stochastic=True))  # fmt: skip
+    config = replace(
+        rendered_world.config, dit=dit.config, memory=memory, sampler=SamplerConfig(num_steps=2, stochastic=True)
+    )
     return World(config, vae=rendered_world.vae, dit=dit, heads=rendered_world.heads)
 
 

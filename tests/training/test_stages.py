@@ -55,21 +55,34 @@ def config_for(
     recording: Path, init: Path | None = None, teacher: Path | None = None, *, rolling: bool = False, **optim: object
 ) -> TrainConfig:
     return TrainConfig(
-        data=recording, init=init, teacher=teacher, name="tiny", spec=SPEC,
+        data=recording,
+        init=init,
+        teacher=teacher,
+        name="tiny",
+        spec=SPEC,
         vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
         dit=DiTConfig(latent_channels=4, width=24, num_layers=1, num_heads=1, ffn_dim=32, freq_dim=16),
         depth=DepthConfig(widths=(8, 8, 8), num_blocks=1),
         sampler=SamplerConfig(num_steps=2, stochastic=teacher is not None, rolling=rolling),
         memory=MemoryConfig(temporal_latents=8, num_points=2048),
-        optim=dataclasses.replace(OPTIM, **optim), vae_loss=VAELossConfig(num_frames=9),
+        optim=dataclasses.replace(OPTIM, **optim),
+        vae_loss=VAELossConfig(num_frames=9),
         denoise=DenoiseConfig(num_chunks=2, draws=2, forcing=0.3),
         context_forcing=ContextForcingConfig(critic_updates=2, history_steps=2),
-    )  # fmt: skip
+    )
 
 
-BEFORE = {"decoder": "vae", "bidirectional": "decoder", "causal": "bidirectional", "memory": "causal",
-          "teacher": "memory", "consistency_distill": "memory", "context_forcing": "consistency_distill",
-          "rolling": "context_forcing", "heads": "memory"}  # fmt: skip
+BEFORE = {
+    "decoder": "vae",
+    "bidirectional": "decoder",
+    "causal": "bidirectional",
+    "memory": "causal",
+    "teacher": "memory",
+    "consistency_distill": "memory",
+    "context_forcing": "consistency_distill",
+    "rolling": "context_forcing",
+    "heads": "memory",
+}
 """The stage whose world a stage starts from."""
 
 

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from worldenv.base.checkpoint import save_tensors
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.path import FreeSpace
 from worldenv.geometry.pose import yaw_pitch
 from worldenv.tasks.navigate import distance_and_angle
+from worldenv.world.starts import Starts, load_starts
 
 pytest.importorskip("vizdoom", reason="the simulators need pip install worldenv[sims]")
 pytestmark = pytest.mark.sim
@@ -37,3 +41,18 @@ def test_starts_are_held_out_views_with_goals_that_can_be_walked_to() -> None:
         torch.testing.assert_close(view.signals["c2w"][0, -1], c2w[i], atol=0.01, rtol=0)
         assert (view.frames[0, -1].int() - starts.frames[i].int()).abs().float().mean() < 1
     twin.close()
+
+
+def test_start_views_of_recorded_clips_have_no_goals(tmp_path: Path) -> None:
+    spec = WorldSpec()
+    c2w = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    views = Starts(torch.zeros(3, spec.height, spec.width, 3, dtype=torch.uint8), c2w)
+    save_tensors(tmp_path / "starts.safetensors", views.tensors())
+    again = load_starts(tmp_path / "starts.safetensors", spec)
+    assert again is not None
+    assert again.goals is None
+    with pytest.raises(ValueError, match="on no simulated maps"):
+        again.require_maps()
+    save_tensors(tmp_path / "starts.safetensors", {**views.tensors(), "map_seeds": torch.arange(3)})
+    with pytest.raises(ValueError, match="goals missing"):
+        load_starts(tmp_path / "starts.safetensors", spec)

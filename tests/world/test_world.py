@@ -163,9 +163,13 @@ def test_starts_without_goals_are_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("c2w", torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)), ("goals", torch.zeros(64, 3)),
-     ("map_seeds", torch.arange(63)), ("frames", torch.zeros(64, 48, 64, 3))],
-)  # fmt: skip
+    [
+        ("c2w", torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)),
+        ("goals", torch.zeros(64, 3)),
+        ("map_seeds", torch.arange(63)),
+        ("frames", torch.zeros(64, 48, 64, 3)),
+    ],
+)
 def test_starts_that_do_not_fit_together_are_refused(folder: Path, key: str, value: torch.Tensor) -> None:
     edit(folder / "starts.safetensors", **{key: value})
     with pytest.raises(ValueError, match=key):
@@ -215,8 +219,10 @@ def test_weights_that_are_whole_numbers_or_not_there_are_refused(folder: Path) -
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("spec.fps", 0, "fps=0 must be 1 or more"), ("spec.width", -64, "width=-64 must be 1 or more"),
-        ("spec.fov_deg", 180.0, "fov_deg=180.0 must be an angle"), ("spec.unit", 0.0, "unit=0.0 must be positive"),
+        ("spec.fps", 0, "fps=0 must be 1 or more"),
+        ("spec.width", -64, "width=-64 must be 1 or more"),
+        ("spec.fov_deg", 180.0, "fov_deg=180.0 must be an angle"),
+        ("spec.unit", 0.0, "unit=0.0 must be positive"),
         ("spec.focal", [0.5, float("nan")], "expected a finite number, got nan"),
         ("spec.focal", [0.5, -1.0], "focal=.* must be positive"),
         ("spec.steps.turn_deg", float("nan"), "steps.turn_deg: expected a finite number, got nan"),
@@ -230,7 +236,7 @@ def test_weights_that_are_whole_numbers_or_not_there_are_refused(folder: Path) -
         ("vae.encoder_widths", [8, 0, 8], "vae: encoder_widths=.* must be 1 or more"),
         ("memory.radius", float("inf"), "memory.radius: expected a finite number, got inf"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_make_no_sense_are_refused(folder: Path, key: str, value: Any, message: str) -> None:
     path = folder / "world.toml"
     *tables, name = key.split(".")

@@ -97,7 +97,7 @@ class WorldSpec:
         track = Track()
         for name, signal in self.takes.items():
             nothing = torch.zeros(num_envs, 1, *signal.shape, dtype=getattr(torch, signal.dtype))
-            track[name] = nothing if signal.dtype == "bool" else nothing.clamp(*signal.bounds)
+            track[name] = nothing if signal.dtype == "bool" else nothing.clamp(*signal.bounds).to(nothing.dtype)
         if self.has_camera:
             track["c2w"] = torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1, 1)
         return track

@@ -13,7 +13,6 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
-from ..base.rng import draw_start
 from ..bodies.base import Body
 from ..dynamics.protocol import (
     Branchable,
@@ -28,7 +27,7 @@ from ..dynamics.signals import Signals, Track, check_signals, wide
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 from ..tasks.base import Start, Task, TaskState
-from ..world.starts import Starts
+from .episodes import Episodes
 from .spaces import given, observation_space
 
 
@@ -301,29 +300,6 @@ class EnvCore:
             explained = require(self.dynamics, Explained, "report_memory=True").explain()
             info |= {f"memory_{name}": value for name, value in explained.items()}
         return info
-
-
-class Episodes:
-    """Start poses and goals of episodes, by the index that also chooses the start view."""
-
-    def __init__(self, starts: Starts | None) -> None:
-        self.starts = starts
-
-    def begin_at(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
-        """Return the start pose of each env, (B, 4, 4): the origin in a world without start views."""
-        return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
-
-    def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
-        """Return the goal pose of each env, (B, 4, 4); nothing where start views have no goals."""
-        goals = None if self.starts is None else self.starts.goals
-        return {} if goals is None else {"c2w": self._pick(goals, seeds, starts)}
-
-    @staticmethod
-    def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
-        if poses is None:
-            return torch.eye(4, dtype=torch.float64).repeat(len(seeds), 1, 1)
-        index = [draw_start(len(poses), s, i) for s, i in zip(seeds, starts, strict=True)]
-        return poses[torch.tensor(index)]
 
 
 def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

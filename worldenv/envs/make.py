@@ -25,7 +25,8 @@ from ..models.backend import resolve_backend
 from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
-from .core import CoreConfig, EnvCore, Episodes
+from .core import CoreConfig, EnvCore
+from .episodes import Episodes
 from .spaces import OBS_MODES
 
 

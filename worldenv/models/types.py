@@ -36,7 +36,7 @@ class DiTConfig:
     """Whether PRoPE attention (the continuous half of the dual action) is there."""
     key_branch: bool = True
     """Whether action labels (the discrete half) enter the timestep embedding."""
-    codes: dict[str, int] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict, hash=False)
     """Further signals that enter it, and how many numbers each of them has."""
     position_embedding: bool = True
     """Whether tokens know their place in the picture; rotary positions alone are relative and give PRoPE no rays."""

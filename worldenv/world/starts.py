@@ -70,8 +70,10 @@ def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
         "goals": (torch.float64, ("N", 4, 4)),
         "map_seeds": (torch.int64, ("N",)),
     }
-    needed = [name for name in known if name in ("frames", *(["c2w"] if spec.has_camera else [])) or name in tensors]
-    check_tensors(tensors, {name: known[name] for name in needed}, where=str(path))
+    needed = {"frames", *(["c2w"] if spec.has_camera else []), *(known.keys() & tensors.keys())}
+    if needed & {"goals", "map_seeds"}:  # of simulated maps, both
+        needed |= {"c2w", "goals", "map_seeds"}
+    check_tensors(tensors, {name: known[name] for name in known if name in needed}, where=str(path))
     for key in ("c2w", "goals"):
         if key in tensors and not is_rigid(tensors[key]):
             raise ValueError(f"{path}: {key} holds poses that are no rigid motions; the file was edited")

@@ -45,8 +45,11 @@ def test_embeddings_made_elsewhere_are_checked(tmp_path: Path) -> None:
     save_tensors(tmp_path / "narrow.safetensors", {"text": torch.ones(1, 4, 8)})
     save_tensors(tmp_path / "other.safetensors", {"weight": torch.ones(1)})
     assert torch.equal(encode(str(tmp_path / "good.safetensors")), torch.ones(1, 4, 16))
-    for name, match in (("narrow", r"text \(1, 4, 8\), expected text \(1, L, 16\)"), ("other", "no tensor 'text'"),
-                        ("none", "no such file")):  # fmt: skip
+    for name, match in (
+        ("narrow", r"text \(1, 4, 8\), expected text \(1, L, 16\)"),
+        ("other", "no tensor 'text'"),
+        ("none", "no such file"),
+    ):
         with pytest.raises(ValueError, match=match):
             encode(str(tmp_path / f"{name}.safetensors"))
 

@@ -24,9 +24,11 @@ def taehv(patch: int = 2, widths: tuple[int, ...] = WIDTHS) -> dict[str, torch.T
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator) / shape[1] ** 0.5 / shape[-1] if len(shape) > 1 else (
-            0.1 * torch.randn(shape, generator=generator)
-        )  # fmt: skip
+        return (
+            torch.randn(shape, generator=generator) / shape[1] ** 0.5 / shape[-1]
+            if len(shape) > 1
+            else (0.1 * torch.randn(shape, generator=generator))
+        )
 
     t = {"1.weight": normal(widths[0], CHANNELS, 3, 3), "1.bias": normal(widths[0])}
     for i in BLOCKS:

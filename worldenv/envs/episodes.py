@@ -1,0 +1,34 @@
+"""Where episodes begin and what they are to reach, by the number that also chooses the start view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..base.rng import draw_start
+from ..world.starts import Starts
+
+
+class Episodes:
+    """Start poses and goals of episodes, by the index that also chooses the start view."""
+
+    def __init__(self, starts: Starts | None) -> None:
+        self.starts = starts
+
+    def begin_at(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
+        """Return the start pose of each env, (B, 4, 4): the origin in a world without start views."""
+        return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
+
+    def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
+        """Return the goal pose of each env, (B, 4, 4); nothing where start views have no goals."""
+        goals = None if self.starts is None else self.starts.goals
+        return {} if goals is None else {"c2w": self._pick(goals, seeds, starts)}
+
+    @staticmethod
+    def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
+        if poses is None:
+            return torch.eye(4, dtype=torch.float64).repeat(len(seeds), 1, 1)
+        index = [draw_start(len(poses), s, i) for s, i in zip(seeds, starts, strict=True)]
+        return poses[torch.tensor(index)]
