@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gymnasium import spaces
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..dynamics.signals import Signal, Signals, Track
 from ..dynamics.spec import WorldSpec
 
 
+@runtime_checkable
 class Body(Protocol):
     """Turns actions into the signals that command a world."""
 

@@ -26,7 +26,9 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
             )
         return fitting[0]()
     found = find_object(body, BODIES, what="body")
-    made: Body = found() if isinstance(found, type) else found
+    made = found() if isinstance(found, type) else found
+    if not isinstance(made, Body):
+        raise ValueError(f"body {type(made).__name__} has not what a body has: takes, modes, space, command, keyboard")
     lacking = [name for name, signal in spec.takes.items() if made.takes.get(name) != signal]
     if lacking:
         raise ValueError(

@@ -298,4 +298,6 @@ def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -
         return own if memory == "auto" else replace(own, policy=memory), None
     found = find_object(memory, {}, what="memory policy")
     policy: Policy = found() if isinstance(found, type) else found
+    if not callable(policy):
+        raise ValueError(f"memory policy {type(policy).__name__} cannot be called; see memory.select.Policy")
     return own, policy
