@@ -12,7 +12,7 @@ from pathlib import Path
 from cells import ROOT, load
 from commands import commands_table
 from distilled import distilled_table, teacher_table
-from environments import environments_table
+from environments import environments_table, scores_table
 from rendering import input_table, rendering_table, summary_table
 from speed import backends_table, rolling_table, speed_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
@@ -94,7 +94,7 @@ def main() -> None:
     written = {
         README: with_table(README, "summary", "docs/results", summary_table()),
         COMMANDS: with_table(COMMANDS, "commands", "what --help says", commands_table()),
-        IDS: with_table(IDS, "environments", "the tasks", environments_table()),
+        IDS: with_table(IDS, "environments", "the tasks", environments_table() + scores_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -1,10 +1,10 @@
-"""The table of environments, from the tasks themselves."""
+"""The tables of environments: what they are, from the tasks themselves, and what is earned in them without learning."""
 
 from __future__ import annotations
 
 import sys
 
-from cells import heading
+from cells import RESULTS, cell, heading, load
 
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.ids import VERSION
@@ -27,3 +27,27 @@ def environments_table() -> list[str]:
             f"| {steps} steps, {frames:,} frames |"
         )
     return lines
+
+
+def scores_table() -> list[str]:
+    """Return what policies that never look at the picture earn, in worlds and on ground truth."""
+    lines: list[str] = []
+    for name in id_names():
+        if not (RESULTS / f"scores-{name.lower()}.json").is_file():
+            continue
+        report = load(f"scores-{name.lower()}")
+        for row in report["rows"]:
+            env_id = f"worldenv/{name}{'Sim' * (row['dynamics'] == 'sim')}-v{VERSION}"
+            figures = [cell(row[key], 2) for key in ("returns", "success", "lengths")]
+            lines.append(f"| `{env_id}` | `{row['policy']}` | " + " | ".join(figures) + " |")
+    if not lines:
+        return []
+    command = "`worldenv-agents eval POLICY --env ID --twin --episodes 16`; means with 95 % intervals"
+    return [
+        "",
+        f"What is earned without looking ({command}):",
+        "",
+        "| id | policy | return | success | steps |",
+        "|---|---|---|---|---|",
+        *lines,
+    ]
