@@ -55,6 +55,8 @@ results: $(STAMP)
 	  $(BIN)/worldenv eval $$suite --worlds 32 --first-seed 958000 --out out/results/$$suite || exit 1; \
 	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
 	done
+	$(BIN)/worldenv-agents eval random seek_goal --env worldenv/Navigate-v0 --episodes 16 --twin --out docs/results/scores-navigate.json
+	$(BIN)/worldenv-agents eval random out_and_back --env worldenv/Revisit-v0 --episodes 16 --twin --out docs/results/scores-revisit.json
 	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
