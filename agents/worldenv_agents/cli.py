@@ -93,7 +93,7 @@ def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path |
     from rich.table import Table
 
     from worldenv.base.files import save_text
-    from worldenv.base.log import progress_bar
+    from worldenv.base.log import git_revision, hardware, progress_bar
 
     from .environments import check_env
     from .evaluate import evaluate_named
@@ -116,7 +116,8 @@ def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path |
                 table.add_row(name, dynamics_of(place), *cells(rows[-1]))
     Console(width=110 if not sys.stdout.isatty() else None).print(table)
     if out is not None:
-        save_text(out, json.dumps({"env": config.env, **how, "rows": rows}, indent=1, allow_nan=False) + "\n")
+        where = {"git": git_revision(), "hardware": hardware()}
+        save_text(out, json.dumps({"env": config.env, **how, **where, "rows": rows}, indent=1, allow_nan=False) + "\n")
 
 
 def advance(bar: Any, task: Any, count: int) -> None:

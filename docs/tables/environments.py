@@ -32,17 +32,19 @@ def environments_table() -> list[str]:
 def scores_table() -> list[str]:
     """Return what policies that never look at the picture earn, in worlds and on ground truth."""
     lines: list[str] = []
+    how = ""
     for name in id_names():
         if not (RESULTS / f"scores-{name.lower()}.json").is_file():
             continue
         report = load(f"scores-{name.lower()}")
+        how = f"--twin --episodes {report['episodes']}`, {report['hardware']}; means with 95 % intervals"
         for row in report["rows"]:
             env_id = f"worldenv/{name}{'Sim' * (row['dynamics'] == 'sim')}-v{VERSION}"
             figures = [cell(row[key], 2) for key in ("returns", "success", "lengths")]
             lines.append(f"| `{env_id}` | `{row['policy']}` | " + " | ".join(figures) + " |")
     if not lines:
         return []
-    command = "`worldenv-agents eval POLICY --env ID --twin --episodes 16`; means with 95 % intervals"
+    command = f"`worldenv-agents eval POLICY --env ID {how}"
     return [
         "",
         f"What is earned without looking ({command}):",

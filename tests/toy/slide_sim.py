@@ -69,7 +69,7 @@ class Recorder:
         return Clip(frames.numpy(), {"push": pushes, "disc": disc.numpy()}, {"seed": seed})
 
     def close(self) -> None:
-        pass
+        """Stop nothing: no process runs."""
 
 
 def paint(

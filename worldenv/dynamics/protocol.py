@@ -173,6 +173,12 @@ class Explained(Protocol):
         ...
 
 
+def check_rows(rows: Sequence[int], num_envs: int) -> None:
+    """Refuse rows that do not exist or are named twice, and none at all, by a ValueError."""
+    if not rows or len(set(rows)) != len(rows) or any(not 0 <= row < num_envs for row in rows):
+        raise ValueError(f"rows {list(rows)} must be different ones of 0..{num_envs - 1}")
+
+
 C = TypeVar("C")
 CAN: dict[type, str] = {
     Followable: "follows a path",

@@ -14,7 +14,7 @@ from ..base.config import to_dict
 from ..base.device import stateful
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
-from ..dynamics.protocol import Chunk
+from ..dynamics.protocol import Chunk, check_rows
 from ..dynamics.signals import Signals, Track, check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ..memory.config import MemoryConfig
@@ -383,8 +383,7 @@ class Engine:
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse rows that do not exist or are named twice."""
-        if not rows or len(set(rows)) != len(rows) or any(not 0 <= row < self.num_envs for row in rows):
-            raise ValueError(f"rows {list(rows)} must be different ones of 0..{self.num_envs - 1}")
+        check_rows(rows, self.num_envs)
 
 
 def _masked(num_envs: int, mask: Tensor | None) -> Tensor:

@@ -97,7 +97,4 @@ def given(spec: WorldSpec) -> dict[str, Signal]:
 
 def _box(signal: Signal) -> spaces.Box:
     low, high = signal.bounds
-    kind = np.dtype(signal.dtype)
-    if kind.kind in "iu":  # Gymnasium wants bounds that the type can hold
-        low, high = max(low, np.iinfo(kind).min), min(high, np.iinfo(kind).max)
-    return spaces.Box(low, high, signal.shape, kind.type)
+    return spaces.Box(low, high, signal.shape, np.dtype(signal.dtype).type)

@@ -63,22 +63,22 @@ def run_suite(
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
-    if recording is not None and name != "open_loop":
+    other = OTHERS.get(name)
+    recorded = other is not None and other.recorded
+    if recording is not None and not recorded:
         raise ValueError(f"--recording is for suite open_loop; suite {name} has cases of its own")
     device = resolve_device("auto")
     loaded = shared_world(world, device=device, dtype=default_dtype(device))
-    if name != "open_loop":
+    if not recorded:
         loaded.spec.require_camera(f"suite {name!r} (open_loop does not)")
-    if weights is not None and name not in RUNS:
+    if weights is not None and other is not None:
         raise ValueError(f"--weights is for suites that step worlds along cases; suite {name} computes no such metric")
     out.mkdir(parents=True, exist_ok=True)
     cases = {"num_worlds": num_worlds, "first_seed": first_seed}
-    if name in RUNS:
+    if other is None:
         run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights)
-    elif name == "open_loop":
-        run_open_loop(loaded, out, **cases, recording=recording)
     else:
-        OTHERS[name](loaded, out, **cases)
+        other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
 
 
 def run_world(
@@ -254,10 +254,21 @@ def _geometry(world: World, out: Path, *, num_worlds: int | None, first_seed: in
     )
 
 
-OTHERS: dict[str, Callable[..., None]] = {
-    "action": run_action,
-    "reconstruction": run_reconstruction,
-    "geometry": _geometry,
-    "depth": run_depth,
+@dataclass(frozen=True)
+class Other:
+    """A suite with a way of its own."""
+
+    run: Callable[..., None]
+    """Called with the world, the folder, ``num_worlds`` and ``first_seed``."""
+    recorded: bool = False
+    """Whether its cases are clips of a ``recording``, of any world, and not paths through mazes."""
+
+
+OTHERS = {
+    "action": Other(run_action),
+    "reconstruction": Other(run_reconstruction),
+    "geometry": Other(_geometry),
+    "depth": Other(run_depth),
+    "open_loop": Other(run_open_loop, recorded=True),
 }
-SUITES = (*RUNS, *OTHERS, "open_loop")
+SUITES = (*RUNS, *OTHERS)

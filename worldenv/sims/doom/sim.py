@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...base.rng import draw_start
-from ...dynamics.protocol import Chunk
+from ...dynamics.protocol import Chunk, check_rows
 from ...dynamics.signals import Signals
 from ...dynamics.spec import WorldSpec, frame_path
 from .maze import Maze, MazeConfig
@@ -119,8 +119,7 @@ class DoomDynamics:
     def step(self, commands: Signals, rows: Sequence[int] | None = None) -> Chunk:
         """Walk as commanded, with the engine's collisions; a latent's motion is spread over its frames."""
         walking = range(self.num_envs) if rows is None else rows
-        if len(set(walking)) != len(walking) or any(not 0 <= row < self.num_envs for row in walking):
-            raise ValueError(f"rows {list(walking)} must be different ones of 0..{self.num_envs - 1}")
+        check_rows(walking, self.num_envs)
         commanded = commands["c2w"].double()
         self._check(commanded, len(walking))
         return self._chunk([self._rows[row].step(c2w) for row, c2w in zip(walking, commanded, strict=True)])

@@ -11,6 +11,7 @@ import torch
 
 from ...base.config import changes, from_dict, to_dict
 from ...base.rng import derive_seed
+from ...data.record import SOURCES
 from ...data.schema import read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
 from ...models.dit import WorldDiT
@@ -86,7 +87,7 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     """Make start views: on held-out mazes where those were recorded, else the first frames of recorded clips."""
     folder = config.data if config.heldout is None else config.heldout
     paths = shard_paths(folder)
-    if str(shard_config(paths[0]).get("env", "")).startswith("doom/"):
+    if shard_config(paths[0]).get("env") in SOURCES:  # a simulator of ours
         return make_starts(spec, config.num_starts)
     clips = (clip for path in paths for clip in read_shard(path))
     chosen = list(islice(clips, config.num_starts))
@@ -101,6 +102,8 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
 def conditioned(dit: DiTConfig, spec: WorldSpec) -> DiTConfig:
     """Let a transformer take in what the world takes: keys and a camera unless left out, the rest as codes."""
     codes = {name: math.prod(signal.shape) for name, signal in spec.takes.items() if name not in ("keys", "c2w")}
+    if dit.codes and dit.codes != codes:
+        raise ValueError(f"[dit] codes follow from what the world takes, {codes}; leave them out")
     return replace(
         dit,
         camera_branch=dit.camera_branch and spec.has_camera,
