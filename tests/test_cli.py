@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,22 @@ def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     run(monkeypatch, "train", "teacher", "--init", "w", "--out", "o", "--optim.patience", "5")
     assert called["evaluate"].func is composite
     assert called["evaluate"].keywords == {"parent": Path("w")}
+
+
+def test_tables_of_signals_are_given_as_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from worldenv.training.stages import registry as stages
+
+    called: dict[str, Any] = {}
+    monkeypatch.setattr(stages, "train", lambda stage, config, out, **more: called.update(config=config))
+    given = ["--spec.gives", "{}", "--spec.takes"]
+    run(monkeypatch, "train", "vae", "--out", "o", *given, '{"push": {"shape": [3], "low": -1}}')
+    (signal,) = called["config"].spec.takes.values()
+    assert (signal.shape, signal.low, signal.dtype) == ((3,), -1.0, "float32")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "train", "vae", "--out", "o", *given, '{"push": {"shpe": [3]}}')
+    assert "unknown key" in "".join(capsys.readouterr())
 
 
 def test_a_mistaken_flag_is_no_other_commands_matter(
