@@ -113,7 +113,18 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
     bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
     assert torch.equal(target.latents, data.latents[1, 17:21].float().expand(8, -1, -1, -1, -1))
     assert bank.length.tolist() == [17] * 8
-    assert torch.equal(bank.latents[0, :17], data.latents[1, :17].float())
+    assert torch.equal(bank.latents_at(torch.arange(17).expand(8, -1))[0], data.latents[1, :17])
+
+
+def test_contexts_of_recorded_chunks_are_those_that_are_chosen_one_by_one(tiny_world: World) -> None:
+    stage = stage_of(tiny_world)
+    bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(5))
+    pick, seeds = stage.chunks.draw_policies(len(bank.length), torch.Generator().manual_seed(6))
+    assert bank.order is not None
+    places = (bank.order, target.entry[:, 0])
+    found = stage.chunks.choose(bank, target.track, pick, seeds, places=places)
+    assert torch.equal(found, stage.chunks.choose(bank, target.track, pick, seeds))
+    assert len(pick.unique()) > 1
 
 
 def test_history_ends_where_the_target_begins(tiny_world: World) -> None:

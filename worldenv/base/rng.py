@@ -15,6 +15,16 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw standard normal noise, float32, where it is needed: elsewhere than on the generator's CPU from a stream of
+    that device, which the generator seeds.
+    """
+    if device.type == "cpu":
+        return torch.randn(*shape, generator=generator)
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return torch.randn(*shape, generator=torch.Generator(device).manual_seed(seed), device=device)
+
+
 def draw_start(count: int, seed: int, start: int | None) -> int:
     """Return the start view of an episode: the one asked for, or one of ``count`` drawn from its seed.
 

@@ -70,21 +70,21 @@ class Renderer:
         c2w: Tensor,  # (B, F, 4, 4) the coming path
     ) -> Rendered:
         """Render the sources into every frame of the coming chunk."""
-        frames, depth, source = bank.shown(places)
+        frames, depth, source = (part.to(self.device) for part in bank.shown(places))
         made = (places >= bank.given[:, None]).float()
         start = bank.c2w[torch.arange(len(places)), (bank.length - 1).clamp(min=0)]
         found = splat(
             to_pixels(frames),
             depth,
             source,
-            frame_path(start, c2w),
+            frame_path(start, c2w).to(self.device),
             self.spec.K,
-            valid=places >= 0,
+            valid=(places >= 0).to(self.device),
             slack=self.config.slack,
-            restore=self.config.sharpen * made,
+            restore=self.config.sharpen * made.to(self.device),
         )
         clip = fill_holes(found.colour.clamp(-1, 1), found.known)
-        latents = self.vae.encode_chunk(clip.to(self.device, self.vae.dtype))
+        latents = self.vae.encode_chunk(clip.to(self.vae.dtype))
         known, (low, high) = self._cells(found.known), self.config.known
         return Rendered(latents.float(), known, ((known - low) / (high - low)).clamp(0, 1), self.config.until)
 
@@ -92,7 +92,7 @@ class Renderer:
         """Return the known share of each latent cell, the least of its frames' (B, T, H, W) bool; (B, F, 1, h, w)."""
         cells = F.avg_pool2d(known.float(), self.vae.spatial_factor)
         frames = self.spec.chunk_frames // self.spec.chunk_latents
-        return cells.unflatten(1, (-1, frames)).amin(2)[:, :, None].to(self.device)
+        return cells.unflatten(1, (-1, frames)).amin(2)[:, :, None]
 
 
 def fill_holes(

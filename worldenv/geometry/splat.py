@@ -33,7 +33,9 @@ RING = tuple((i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), a
 ROUNDS = 3
 """How often what is still open between known pixels is looked at: gaps of three pixels close."""
 POINTS = 2**17
-"""Points that are projected at once, so that they stay in the cache."""
+"""Points that a CPU projects at once, so that they stay in its cache."""
+GPU_POINTS = 2**23
+"""Points that a GPU projects at once, so that they fit its memory."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,18 @@ def splat(
     turn = K @ motion[..., :3, :3] @ K.inverse()
     ways = torch.cat([turn, K @ motion[..., :3, 3:]], -1).float().flatten(0, 1)  # (B V, S, 3, 4)
     views = torch.arange(batch, device=depth.device).repeat_interleave(target.shape[1])
-    parts = math.ceil(len(views) * num_sources * height * width / POINTS)
-    parts = min(len(views), math.ceil(parts / torch.get_num_threads()) * torch.get_num_threads())
+    parts = _num_parts(len(views), num_sources * height * width, depth.device)
     made = _each(partial(patches.show, slack=slack), ways.tensor_split(parts), views.tensor_split(parts))
     colour, seen = (torch.cat(part) for part in zip(*made, strict=True))
     return Splat(colour.view(batch, -1, height, width, channels).movedim(-1, 2), seen.view(batch, -1, height, width))
+
+
+def _num_parts(views: int, points: int, device: torch.device) -> int:
+    """Return into how many blocks views of so many points each are cut."""
+    if device.type != "cpu":
+        return min(views, math.ceil(views * points / GPU_POINTS))
+    threads = torch.get_num_threads()
+    return min(views, math.ceil(math.ceil(views * points / POINTS) / threads) * threads)
 
 
 def _each(show: Callable[..., tuple[Tensor, Tensor]], *blocks: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

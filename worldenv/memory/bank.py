@@ -167,7 +167,7 @@ class MemoryBank:
             length=self.length[rows],
             boxes=None if self.boxes is None else self.boxes[rows],
             given=self.given[rows],
-            order=rows,
+            order=rows if self.order is None else self.order[rows],
         )
 
     def with_length(

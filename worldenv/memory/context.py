@@ -50,9 +50,10 @@ def gather(
 ) -> Context:
     """Fetch the selected latents; empty slots repeat latent 0 and are masked."""
     row, safe = (torch.arange(len(index)) if rows is None else rows)[:, None], index.clamp(min=0)
+    there = row if bank.order is None else bank.order[row]
     kept = None if first is None else torch.cat([safe, first[:, None]], 1)
     track = bank.track.at((row, safe))
-    return Context(latents=bank.latents[row, safe], track=track, entry=layout.entry_of(index), index=kept)
+    return Context(latents=bank.latents[there, safe], track=track, entry=layout.entry_of(index), index=kept)
 
 
 def positions(

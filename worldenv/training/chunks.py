@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..base.log import console
+from ..base.rng import normal
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
 from ..dynamics.signals import Track
 from ..engine.rollout import Prepared, Rendered, prepare
 from ..memory.bank import MemoryBank
-from ..memory.config import with_policy
+from ..memory.config import num_slots, with_policy
 from ..memory.context import Context, gather
 from ..memory.select import BY_POSE, Query, select
 from ..models.dit import WorldDiT
 from ..models.kv_cache import GradientCache
 from .material import Material
 from .preview import preview_rollout
+
+BLOCK = 256
+"""Chunks whose contexts are chosen at once."""
 
 
 class Chunks:
@@ -45,17 +50,19 @@ class Chunks:
         index = first[:, None] + torch.arange(self.material.chunk)
         rows = clips[:, None]
         target = Context(
-            self.material.data.latents[rows, index].float(),
+            self.material.data.latents[rows, index].to(self.material.device).float(),
             self.material.data.track.at((rows, index)),
             entries[:, None].expand(-1, self.material.chunk),
         )
-        history = self.material.bank(self.material.data, clips, torch.arange(int(first.max())).expand(batch, -1))
-        return replace(history, length=first), target, self.material.renders(clips, index)
+        return self.material.history(clips, first), target, self.material.renders(clips, index)
 
     def context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
         """Reconstitute each row's context under a policy drawn for it (context dropout)."""
-        index = self.choose(bank, target.track, *self.draw_policies(len(bank.length), generator))
-        return gather(bank, index, self.material.layout, first=self.material.kept(bank.length))
+        pick, seeds = self.draw_policies(len(bank.length), generator)
+        assert bank.order is not None
+        index = self.choose(bank, target.track, pick, seeds, places=(bank.order, target.entry[:, 0]))
+        found = gather(bank, index, self.material.layout, first=self.material.kept(bank.length))
+        return replace(found, latents=found.latents.to(self.material.device).float())
 
     def draw_policies(self, batch: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
         """Draw the number of a policy and a seed of its choices for each row."""
@@ -63,17 +70,41 @@ class Chunks:
         pick = torch.multinomial(shares, batch, replacement=True, generator=generator)
         return pick, torch.randint(2**31, (batch,), generator=generator).tolist()
 
-    def choose(self, bank: MemoryBank, track: Track, pick: Tensor, seeds: list[int]) -> Tensor:
+    def choose(
+        self,
+        bank: MemoryBank,
+        track: Track,  # of the coming chunks
+        pick: Tensor,  # (B,) number of each row's policy
+        seeds: list[int],
+        *,
+        places: tuple[Tensor, Tensor] | None = None,  # each (B,): clips and entries of them, if they are recorded
+    ) -> Tensor:
         """Index the context of a coming chunk under each row's policy, (B, S)."""
-        index = None
+        memory, layout = self.material.world.config.memory, self.material.layout
+        index = torch.empty(len(pick), num_slots(memory, layout.chunk_latents), dtype=torch.long)
         for i, (name, _) in enumerate(self.material.config.policies):
-            config = with_policy(self.material.world.config.memory, name)
-            if not bool((pick == i).any()):
-                continue
-            found = select(bank, Query(track, seeds), config, self.material.layout).index
-            index = found if index is None else torch.where((pick == i)[:, None], found, index)
-        assert index is not None
+            rows = (pick == i).nonzero()[:, 0]
+            if places is not None and name == "worldplay" and len(rows):
+                index[rows] = self.by_pose[places[0][rows], places[1][rows]]
+            elif len(rows):
+                query = Query(track.at(rows), [seeds[row] for row in rows.tolist()])
+                index[rows] = select(bank.rows(rows), query, with_policy(memory, name), layout).index
         return index
+
+    @cached_property
+    def by_pose(self) -> Tensor:
+        """What ``worldplay`` memory chooses for every chunk, (clips, 1 + entries, S): poses are recorded, so once."""
+        m, (clips, entries) = self.material, self.every.unbind(1)
+        memory = with_policy(m.world.config.memory, "worldplay")
+        first = m.chunk * (entries - 1) + 1
+        index = first[:, None] + torch.arange(m.chunk)
+        found = [
+            select(m.history(row, length), Query(m.data.track.at((row[:, None], at))), memory, m.layout).index
+            for row, length, at in zip(clips.split(BLOCK), first.split(BLOCK), index.split(BLOCK), strict=True)
+        ]
+        table = torch.full((len(m.data), 1 + int(entries.max()), found[0].shape[1]), -1)
+        table[clips, entries] = torch.cat(found)
+        return table
 
     def noised(self, context: Context, generator: torch.Generator) -> Context:
         """Noise each context chunk at its own level, or leave a sample's context clean."""
@@ -85,9 +116,11 @@ class Chunks:
         sigmas = low + (high - low) * levels.gather(1, first)
         clean = torch.rand(batch, 1, generator=generator) < self.material.config.clean_context
         sigmas = torch.where(clean, 0.0, sigmas)
-        noise = torch.randn(context.latents.shape, generator=generator)
+        device = self.material.device
+        noise = normal(context.latents.shape, generator, device)
         timesteps = torch.where(clean, CONTEXT_TIMESTEP, 1000 * sigmas)
-        return replace(context, latents=add_noise(context.latents, noise, sigmas), timesteps=timesteps)
+        latents = add_noise(context.latents.to(device), noise, sigmas.to(device))
+        return replace(context, latents=latents, timesteps=timesteps)
 
     def draws_loss(
         self, context: Context, target: Context, generator: torch.Generator, rendered: Rendered | None = None
@@ -129,7 +162,7 @@ class Chunks:
 def chunk_error(prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Tensor:
     """Return the flow-matching error of a chunk at one noise level per row (B, 1); (B,)."""
     device = prepared.mask.device
-    noise = torch.randn(x0.shape, generator=generator).to(device)
+    noise = normal(x0.shape, generator, device)
     x0, level = x0.to(device), sigmas.expand(-1, x0.shape[1]).to(device)
     velocity = prepared.velocity(add_noise(x0, noise, level), 1000 * level)
     return (velocity - (noise - x0)).square().mean((1, 2, 3, 4))

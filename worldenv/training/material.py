@@ -104,7 +104,13 @@ class Material:
         """Return the latents ``index`` (B, F) of some clips (B,) as what episodes remember."""
         rows = clips[:, None]
         length = torch.full((len(clips),), index.shape[1])
-        return MemoryBank(data.latents[rows, index].float(), data.track.at((rows, index)), length)
+        given = torch.zeros_like(length)
+        return MemoryBank(data.latents[rows, index].float(), data.track.at((rows, index)), length, given=given)
+
+    def history(self, clips: Tensor, length: Tensor) -> MemoryBank:
+        """Return the first latents (B,) of some clips (B,) to choose from: they stay where they are, in half."""
+        given = torch.zeros_like(length)
+        return MemoryBank(self.data.latents, self.data.track.at(clips), length, given=given, order=clips)
 
     def renders(self, clips: Tensor, index: Tensor) -> Tensor | None:
         """Fetch what is rendered of latents ``index`` (B, F) of some clips, (B, R, F, C + 1, h, w)."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..base.device import resolve_device
+from ..base.rng import normal
 from ..data.dataset import LatentDataset
 from ..dynamics.signals import Track
 from ..dynamics.spec import FRAMES_PER_LATENT
@@ -147,7 +148,7 @@ class ClipRenderer:
         )
 
         def noise() -> Tensor:
-            return torch.randn(rendered.latents.shape, generator=generator).to(device)
+            return normal(rendered.latents.shape, generator, device)
 
         return generate_chunk(prepared, noise(), world.config.sampler, renoise=noise)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..base.rng import normal
 from ..data.dataset import LatentDataset
 from ..dynamics.signals import Track
 from ..engine.rollout import Prepared, Rendered, generate_chunk, prepare
@@ -217,7 +218,7 @@ class Segments:
 
     def noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Draw noise where the transformer is."""
-        return torch.randn(shape, generator=generator).to(self.material.device)
+        return normal(shape, generator, self.material.device)
 
     def preview(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..base.rng import normal
 from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
 from ..engine.rollout import to_device
 from ..memory.bank import MemoryBank
@@ -44,14 +45,15 @@ def _flow_matching(
 ) -> Tensor:
     """Mean squared error of the velocity on the noised latents, those with sigma > 0."""
     device = m.device
-    noise = torch.randn(latents.shape, generator=generator)
-    noisy = add_noise(latents, noise, sigmas).to(device)
+    latents, sigmas = latents.to(device), sigmas.to(device)
+    noise = normal(latents.shape, generator, device)
+    noisy = add_noise(latents, noise, sigmas)
     mask = None if mask is None else mask.to(device)
     rendered = m.drawn(renders, generator)
     known = None if rendered is None else (rendered.latents, rendered.known)
     velocity = m.module(noisy, to_device(cond, device), mask=mask, render=known)
-    error = (velocity - (noise - latents).to(device)).square().mean((2, 3, 4))
-    weight = (sigmas > 0).to(device).float()
+    error = (velocity - (noise - latents)).square().mean((2, 3, 4))
+    weight = (sigmas > 0).float()
     return (error * weight).sum() / weight.sum()
 
 

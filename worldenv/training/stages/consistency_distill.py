@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...base.rng import normal
 from ...diffusion.schedule import add_noise, inference_sigmas, predict_x0
 from ..chunks import Chunks, preview_policies
 from ..material import Material
@@ -53,7 +54,7 @@ class ConsistencyStage:
         x0 = target.latents.repeat_interleave(draws, 0)
         index = torch.randint(len(self.levels) - 1, (len(x0), 1), generator=generator).expand(-1, self.material.chunk)
         now, after = self.levels[index].to(device), self.levels[index + 1].to(device)
-        x = add_noise(x0.to(device), torch.randn(x0.shape, generator=generator).to(device), now)
+        x = add_noise(x0.to(device), normal(x0.shape, generator, device), now)
         with torch.no_grad():
             slope = chunks.encode(self.teacher, context, target, rendered).velocity(x, 1000 * now)
             nearer = x + (after - now)[..., None, None, None] * slope

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ...base.psnr import psnr_of
+from ...base.rng import normal
 from ...data.dataset import PixelDataset
 from ...models.codec import to_frames, to_pixels
 from ...models.vae import VAE
@@ -113,7 +114,7 @@ class VAEStage:
         """Reconstruct a batch through a sampled posterior."""
         pixels = self.frames.pixels(generator)
         mean, log_variance = self.vae.posterior(pixels)
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        noise = normal(mean.shape, generator, mean.device)
         z = (mean + (0.5 * log_variance).exp() * noise).transpose(1, 2)
         output = self.vae.decode(self.vae.normalise(z))
         mse = F.mse_loss(output, pixels)
@@ -186,7 +187,7 @@ class DecoderStage:
         with torch.no_grad():
             latents = self.vae.encode(pixels)
         level = self.config.latent_noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
-        noise = (level * torch.randn(latents.shape, generator=generator)).to(latents.device)
+        noise = level.to(latents.device) * normal(latents.shape, generator, latents.device)
         output = self.vae.decode(latents + noise)
         mse = F.mse_loss(output, pixels)
         reconstruction = mse + self.config.gradient * gradient_loss(output, pixels)
