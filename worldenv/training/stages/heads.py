@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...base.device import resolve_device
 from ...base.rng import derive_seed
 from ...data.dataset import DepthDataset
 from ...models.codec import to_pixels
@@ -51,6 +52,7 @@ class HeadsStage:
     ) -> None:
         self.config, self.optim = config, optim
         self.module = world.require_depth_head()
+        world.vae.to(resolve_device("auto"))
         generator = torch.Generator().manual_seed(derive_seed(optim.seed, "decoded"))
         noisy = partial(round_trip, world.vae, noise=config.latent_noise, generator=generator)
         self.data = DepthDataset.load(data, max_clips=max_clips)
