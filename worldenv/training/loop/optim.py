@@ -86,5 +86,7 @@ def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.
         torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=betas, weight_decay=decay)
     ]
     if matrices:
-        optimizers.append(torch.optim.Muon(matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+        from .muon import Muon  # torch >= 2.9
+
+        optimizers.append(Muon(matrices, lr=config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     return optimizers
