@@ -9,10 +9,13 @@ from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
 from ..geometry.pose import is_rigid
+from ..memory.occupancy import MOST
 from .history import History
 from .state import EngineState
 
 WHERE = "the state"
+FURTHEST = 2**40
+"""Cells from the origin beyond which nobody walks."""
 
 
 def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int) -> None:
@@ -26,6 +29,8 @@ def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int
         raise ValueError(f"{WHERE} is of another memory policy: one keeps keys and values, the other does not")
     if ("views.frames" in tensors) != (history.renderer is not None):
         raise ValueError(f"of {WHERE}'s memory and this one only one is rendered; set memory.render alike")
+    if ("walls.evidence" in tensors) != (history.walls is not None):
+        raise ValueError(f"of {WHERE}'s world and this one only one has walls; set memory.walls alike")
     check_tensors(tensors, _expected(state, tensors), where=WHERE, R=num_rows)
     _check_history(history, tensors)
     if history.store is not None:
@@ -62,6 +67,9 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
         views = {f"views.{name}": part for name, part in bank.views().items()}
         expected |= {name: (part.dtype, ("R", "V", *part.shape[2:])) for name, part in views.items()}
         expected["views.given"] = numbers
+    if history.walls is not None:
+        expected["walls.evidence"] = (torch.int8, ("R", *history.walls.evidence.shape[1:]))
+        expected["walls.centre"] = (torch.int64, ("R", 2))
     if history.store is not None:
         pool, chunk = history.store.pool, history.layout.chunk_latents
         assert pool is not None
@@ -100,6 +108,9 @@ def _check_history(history: History, tensors: Mapping[str, Tensor]) -> None:
     if history.renderer is not None:
         _require(tensors["views.frames"].shape[1] == history.bank.slots_of(num_latents), "views.frames")
         _require(_within(tensors["views.given"], 0, length), "views.given")
+    if history.walls is not None:
+        _require(_within(tensors["walls.evidence"], -MOST, MOST), "walls.evidence")
+        _require(_within(tensors["walls.centre"], -FURTHEST, FURTHEST), "walls.centre")
 
 
 def _check_signals(history: History, signals: Mapping[str, Tensor], where: str) -> None:

@@ -47,6 +47,7 @@ class Engine:
         decode: bool = True,
         capture: bool = False,  # launch chunks as CUDA graphs
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
+        walls: bool = False,  # whether what was seen to be solid stops cameras that are stepped; see ``has_walls``
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
@@ -57,7 +58,8 @@ class Engine:
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
-        self.history = History(world, self.spec, self.memory, num_envs, choose=choose, sampler=self.sampler)
+        history = History(world, self.spec, self.memory, num_envs, choose=choose, sampler=self.sampler, walls=walls)
+        self.history = history
         self._choice = {} if choose is None else {"policy": _name(choose)}
         call = self._caller(capture)
         self._state = EngineState.empty(num_envs, self.history, Screen(world.vae, num_envs, self.spec, call))
@@ -113,7 +115,7 @@ class Engine:
         """Return weights, memory, sampler and precision, which states hold for."""
         return {
             "world": self.world.fingerprint(),
-            "memory": to_dict(self.memory) | self._choice,
+            "memory": to_dict(self.memory) | self._choice | {"walls": self.history.walls is not None},
             "sampler": to_dict(self.sampler),
             "computation": self.world.identity()["computation"],
         }
@@ -247,6 +249,10 @@ class Engine:
             ValueError: on commands that the world does not take, or rows that do not exist; then nothing has changed.
         """
         index, track, order = self._asked(commands, rows)
+        return self._advance(index, self._stepper.realised(track, index), order)
+
+    def _advance(self, index: Tensor, track: Track, order: Tensor | slice) -> Chunk:
+        """Generate and decode the next chunk of some rows, which ascend, along exactly this track."""
         spec, length = self.spec, self._state.bank.length[index]
         frames, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
         n_frames = torch.full((len(index),), spec.chunk_frames)
@@ -279,7 +285,7 @@ class Engine:
         fills the four frames of its latent.
         """
         index, track, _ = self._asked(commands, None)
-        return self._stepper.stream(track, index)
+        return self._stepper.stream(self._stepper.realised(track, index), index)
 
     def generate(self, commands: Signals) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w); decoded only if memory is rendered."""
@@ -328,7 +334,7 @@ class Engine:
         if c2w.shape[1] % chunk:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
         for poses in c2w.split(chunk, 1):
-            parts.append(self.step(Track(keys=self.path_keys(poses), c2w=poses)))
+            parts.append(self._advance(*self._asked(Track(keys=self.path_keys(poses), c2w=poses), None)))
         return Chunk(torch.cat([p.frames for p in parts], 1), {"c2w": c2w})
 
     def path_keys(

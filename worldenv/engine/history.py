@@ -18,6 +18,7 @@ from ..dynamics.spec import WorldSpec
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
+from ..memory.occupancy import Occupancy
 from ..memory.select import BY_POSE, Policy, Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
@@ -46,6 +47,7 @@ class History:
         *,
         choose: Policy | None = None,  # instead of the policy that ``config`` names
         sampler: SamplerConfig | None = None,  # by default the world's own
+        walls: bool = False,  # whether to keep what is solid
     ) -> None:
         if config.policy in BY_POSE and choose is None and not spec.has_camera:
             raise ValueError(
@@ -65,6 +67,7 @@ class History:
             frame_size=size,
             every=spec.chunk_latents,
         )
+        self.walls = Occupancy(num_envs, config.floor) if walls else None
         self.store: WorldScapeMemory | None = None
         if config.policy == "worldscape" and choose is None:
             pool = new_pool(world.dit, world.latent_shape, self.device)
@@ -149,7 +152,11 @@ class History:
         count, chunk = frames.shape[1], self.layout.chunk_latents
         ends = frames[:, (count - 1) % chunk :: chunk]
         behind = torch.arange(count - 1 - (count - 1) % chunk, -1, -chunk)
-        self.bank.show(rows, self.bank.length[rows, None] - 1 - behind, ends, self.renderer.depth(ends))
+        index, depth = self.bank.length[rows, None] - 1 - behind, self.renderer.depth(ends)
+        self.bank.show(rows, index, ends, depth)
+        if self.walls is not None:
+            for view, c2w in zip(depth.cpu().unbind(1), self.bank.c2w[rows[:, None], index].unbind(1), strict=True):
+                self.walls.observe(rows, view, c2w, self.spec.K)
         if given:
             self.bank.given[rows] = self.bank.length[rows]
 
@@ -193,6 +200,8 @@ class History:
         """Forget these rows and remember this instead."""
         self.bank.clear(rows)
         self.bank.append(rows, latents, track)
+        if self.walls is not None:
+            self.walls.clear(rows)
         self.sources[rows] = -1
         if self.selection is not None:
             self.selection = self.selection.without(rows)
@@ -213,6 +222,8 @@ class History:
             used = self.bank.slots_of(longest)
             tensors |= {f"views.{name}": part[rows, :used] for name, part in self.bank.views().items()}
             tensors["views.given"] = self.bank.given[rows]
+        if self.walls is not None:
+            tensors |= {"walls.evidence": self.walls.evidence[rows], "walls.centre": self.walls.centre[rows]}
         if self.store is None:
             return tensors
         assert self.store.pool is not None
@@ -241,6 +252,8 @@ class History:
             views = tensors["views.frames"], tensors["views.depth"]
             self.bank.show(rows, (self.bank.every * torch.arange(views[0].shape[1])).expand(len(rows), -1), *views)
             self.bank.given[rows] = tensors["views.given"]
+        if self.walls is not None:
+            self.walls.evidence[rows], self.walls.centre[rows] = tensors["walls.evidence"], tensors["walls.centre"]
         self.bank.length[rows] = tensors["length"]
         if self.store is not None:
             self._restore_store(self.store, rows, tensors)
@@ -261,6 +274,8 @@ class History:
         """Let rows remember what others do; the pages of keys and values are shared."""
         self.bank.fork(source, rows)
         self.sources[rows] = self.sources[source]
+        if self.walls is not None:
+            self.walls.fork(source, rows)
         if self.selection is not None:
             self.selection = self.selection.copied(source, rows)
         if self.store is not None:

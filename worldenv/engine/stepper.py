@@ -83,6 +83,13 @@ class Stepper:
             yield frames
         self.history.show(rows, frames[:, -1:])
 
+    def realised(self, track: Track, rows: Tensor) -> Track:
+        """Return what becomes of commands: their keys, and a path that slides along what was seen to be solid."""
+        walls = self.history.walls
+        if walls is None:
+            return track
+        return Track(track | {"c2w": walls.slide(rows, self.state.present["c2w"][rows], track["c2w"])})
+
     def first(self, length: Tensor) -> Tensor:
         """Tell which rows come to their first chunk and have the start view in it; (R,) bool."""
         return (length <= 1) & self.spec.start_in_chunk

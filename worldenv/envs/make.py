@@ -257,6 +257,7 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         sampler=wanted.sampler,
         chunk_latents=wanted.spec.chunk_latents,
         capture=wanted.capture,
+        walls=world.has_walls(wanted.memory),
     )
 
 

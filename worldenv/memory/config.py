@@ -56,6 +56,31 @@ class RenderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WallsConfig:
+    """A body on a floor, and the grid that is kept of it."""
+
+    radius: float = 0.5
+    """Metres from the middle of the body to its sides."""
+    height: tuple[float, float] = (-0.9, 0.3)
+    """Metres above the camera between which what is seen stands in the way."""
+    cell: float = 0.125
+    """Metres to a side of a cell."""
+    cells: int = 256
+    """Cells to a side of the grid."""
+    reach: float = 6.0
+    """Metres beyond which depth is not trusted."""
+    margin: float = 0.05
+    """Share of its distance that is left open before what stands in the way: what is behind it is unknown."""
+    solid: int = 2
+    """Evidence from which a cell is solid."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, counts=("cells", "solid"), positive=("radius", "cell", "reach"), natural=("margin",))
+        if self.cells * self.cell < 2 * (self.reach + self.radius):
+            raise ValueError(f"cells={self.cells} of {self.cell} m do not hold reach={self.reach} m on both sides")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
     """What is remembered and how it is looked up."""
 
@@ -100,6 +125,11 @@ class MemoryConfig:
     """Whether what is remembered is also rendered into the coming view; None where the world has a depth head."""
     rendering: RenderConfig = field(default_factory=RenderConfig)
     """How."""
+    walls: bool | None = None
+    """Whether what was seen to be solid stops the camera of an environment; None where memory is rendered, which has
+    its depth, and the camera walks."""
+    floor: WallsConfig = field(default_factory=WallsConfig)
+    """What is kept of the floor, and what body walks on it."""
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

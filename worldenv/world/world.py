@@ -123,6 +123,17 @@ class World:
             raise ValueError(f"memory.render=true: {why}; set render=false")
         return able if memory.render is None else memory.render
 
+    def has_walls(self, memory: MemoryConfig) -> bool:
+        """Tell whether what it remembers to be solid stops the camera of an environment.
+
+        Raises:
+            ValueError: if it is asked to and cannot.
+        """
+        if memory.walls and not self.renders(memory):
+            raise ValueError("memory.walls=true: walls are seen in the depth of rendered memory; leave render on")
+        able = self.renders(memory) and self.spec.steps.motion == "walk"
+        return able if memory.walls is None else memory.walls
+
     def unguided(self) -> MemoryConfig:
         """Return its memory as it is when renders do not guide the sampler: what the transformer knows by itself."""
         memory = self.config.memory

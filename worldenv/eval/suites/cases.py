@@ -132,7 +132,7 @@ def make_cases(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunks: 
     return Cases(seeds, list(kinds), start, path, keys, frames, first, seen, overlap)
 
 
-def _open_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[Chunk, Tensor, Tensor]:
+def open_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[Chunk, Tensor, Tensor]:
     """Go to the start of a case; return what is seen there, the start pose (4, 4) and the path (F, 4, 4)."""
     opened = dynamics.reset(seeds=[derive_seed(protocol_of(dynamics.spec), seed)], starts=[seed])
     start, camera = _plan(dynamics.mazes[0].free, opened.signals["c2w"][0, -1], kind, num_latents, seed, dynamics.spec)
@@ -142,7 +142,7 @@ def _open_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[C
 
 def _make_case(dynamics: Any, seed: int, kind: str, num_latents: int) -> tuple[Tensor, ...]:
     spec = dynamics.spec
-    before, start, c2w = _open_case(dynamics, seed, kind, num_latents)
+    before, start, c2w = open_case(dynamics, seed, kind, num_latents)
     shown = dynamics.follow(c2w[None])
     frames = torch.cat([before.frames[0, -1:], shown.frames[0]])
     if kind == "another_way":
@@ -241,7 +241,7 @@ def start_digests(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunk
 
     dynamics, found = DoomDynamics(1, spec=spec, depth=False), []
     for seed, kind in track(list(zip(seeds, kinds, strict=True)), "simulator", total=len(seeds)):
-        before, _, path = _open_case(dynamics, seed, kind, num_chunks * spec.chunk_latents)
+        before, _, path = open_case(dynamics, seed, kind, num_chunks * spec.chunk_latents)
         found.append(_digest(before.frames[0, -1], path))
     dynamics.close()
     return found

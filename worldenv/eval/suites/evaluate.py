@@ -32,6 +32,7 @@ from .reconstruction import run_reconstruction
 from .registry import HELD_OUT, RUNS, Suite, suite_cases
 from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
 from .score import Judge
+from .walls import run_walls
 
 POSE_METRICS = ("r_dist", "t_dist", "traj_acc_iworld", "traj_acc_signed", "action_score", "frechet_pose_features")
 """Metrics that need the pose network."""
@@ -269,6 +270,7 @@ OTHERS = {
     "reconstruction": Other(run_reconstruction),
     "geometry": Other(_geometry),
     "depth": Other(run_depth),
+    "walls": Other(run_walls),
     "open_loop": Other(run_open_loop, recorded=True),
 }
 SUITES = (*RUNS, *OTHERS)
