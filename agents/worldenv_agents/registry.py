@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from .base import Policy
 from .environments import EnvConfig
 from .random_agent import RandomPolicy
-from .scripted import FollowKeys, OutAndBack, SeekGoal
+from .scripted import FollowKeys, OutAndBack, SeekGoal, Wander
 
 Envs = VectorEnv[Any, Any, Any]
 
@@ -37,6 +37,12 @@ def _seek_goal(envs: Envs, argument: str, seed: int) -> Policy:
     spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
     turn = math.radians(spec.steps.turn_deg) * spec.chunk_latents
     return SeekGoal(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed)
+
+
+def _wander(envs: Envs, argument: str, seed: int) -> Policy:
+    spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
+    turn = math.radians(spec.steps.turn_deg) * spec.chunk_latents
+    return Wander(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed)
 
 
 def _out_and_back(envs: Envs, argument: str, seed: int) -> Policy:
@@ -76,6 +82,7 @@ POLICIES: dict[str, PolicyEntry] = {
     "random": PolicyEntry(_random, lambda env, _: env),
     "seek_goal": PolicyEntry(_seek_goal, _adapt_seek_goal),
     "out_and_back": PolicyEntry(_out_and_back, lambda env, _: replace(env, action_mode="basic")),
+    "wander": PolicyEntry(_wander, lambda env, _: replace(env, action_mode="basic")),
     "follow": PolicyEntry(
         _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), example='"follow:w-8, right-8"'
     ),

@@ -1,4 +1,4 @@
-"""Policies without learning: follow a path, go out and come back, walk to a goal."""
+"""Policies without learning: follow a path, go out and come back, walk to a goal, wander."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class SeekGoal:
     """Turns towards the goal and walks, with ``basic`` actions; sees nothing but ``obs["goal"]``.
 
     When a step forward hardly moved the camera there was a wall: the policy turns aside, walks on a little and tries
-    again. Generated worlds without walls never trigger this.
+    again. In worlds without walls that never happens.
     """
 
     def __init__(self, *, turn: float, move: float, detour: int = 2, seed: int = 0) -> None:
@@ -154,3 +154,30 @@ class SeekGoal:
         quarter = max(1, round(math.pi / 2 / self.turn))
         side = int(self.rng.choice([RIGHT, LEFT]))
         return [side] * quarter + [FORWARD] * int(self.rng.integers(1, self.detour + 1))
+
+
+class Wander:
+    """Walks on until something stops it, then turns aside by up to half a turn; sees nothing but where it is."""
+
+    def __init__(self, *, turn: float, move: float, seed: int = 0) -> None:
+        """Make a policy for an env whose ``basic`` steps turn by ``turn`` radians and walk ``move`` metres."""
+        self.most, self.move, self.seed = max(1, round(math.pi / turn)), move, seed
+        self.reset(0)
+
+    def reset(self, num_envs: int) -> None:
+        """Begin by walking."""
+        self.rng = np.random.default_rng(self.seed)
+        self._turns = np.zeros(num_envs, int)
+        self._side = np.full(num_envs, RIGHT)
+        self._where: npt.NDArray[Any] | None = None
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return one action per env."""
+        where = np.array(info["c2w"])[:, :3, 3]
+        if self._where is not None:
+            stopped = (self._turns == 0) & (np.linalg.norm(where - self._where, axis=1) < self.move / 2)
+            count, sides = int(stopped.sum()), np.array([RIGHT, LEFT])
+            self._turns[stopped] = 1 + self.rng.integers(1, self.most + 1, count)
+            self._side[stopped] = self.rng.choice(sides, count)
+        self._turns, self._where = np.maximum(self._turns - 1, 0), where
+        return np.where(self._turns > 0, self._side, FORWARD)

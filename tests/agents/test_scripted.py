@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from worldenv.world.world import World
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate, evaluate_named
 from worldenv_agents.random_agent import RandomPolicy
-from worldenv_agents.scripted import FORWARD, LEFT, RIGHT, FollowKeys, FollowPath, SeekGoal, camera_between
+from worldenv_agents.scripted import FORWARD, LEFT, RIGHT, FollowKeys, FollowPath, SeekGoal, Wander, camera_between
 
 STEPS = ActionSteps()
 QUARTER = np.pi / 4
@@ -144,3 +145,20 @@ def test_the_same_policy_runs_on_the_simulator_twin(maze_world_dir: Path) -> Non
         seeker, random = (evaluate_named(name, place, episodes=4, num_envs=4) for name in ("seek_goal", "random"))
         assert seeker.success.mean() > random.success.mean()
         assert seeker.returns.mean() > random.returns.mean()
+
+
+def test_wander_turns_aside_where_it_was_stopped() -> None:
+    policy = Wander(turn=math.pi / 4, move=1.0)
+    policy.reset(2)
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    assert policy.act(None, {"c2w": poses}).tolist() == [0, 0]
+    poses[0, 2, 3] = 1.0  # row 0 walked on, row 1 was stopped
+    first = policy.act(None, {"c2w": poses})
+    assert first[0] == 0
+    assert first[1] in (2, 3)
+    taken = [int(first[1])]
+    for _ in range(8):
+        poses[0, 2, 3] += 1.0
+        taken.append(int(policy.act(None, {"c2w": poses})[1]))
+    assert 0 in taken  # it walks again
+    assert set(taken[: taken.index(0)]) == {taken[0]}  # after turning one way

@@ -24,8 +24,9 @@ class Chunk:
     frames: Tensor  # (B, T, H, W, 3) uint8
     signals: dict[str, Tensor] = field(default_factory=dict)
     """What is known beside, by the names that ``WorldSpec.gives`` declares: ``c2w`` (B, F, 4, 4) float64, the realised
-    pose at the end of each latent (commanded where unknown); from simulators ``depth`` (B, T, H, W) float32, metres
-    along z, and ``segmentation`` (B, T, H, W) uint8, 0 or 1 + the class of the goal object that is seen."""
+    pose at the end of each latent (commanded where unknown); ``depth`` (B, T, H, W) float32, metres along z, from
+    simulators of all frames, from worlds of the newest alone (T = 1); from simulators ``segmentation`` (B, T, H, W)
+    uint8, 0 or 1 + the class of the goal object that is seen."""
     n_frames: Tensor | None = None  # (B,) int64: frames that are new, the last ones; None is all
 
 

@@ -50,6 +50,11 @@ C2W = Signal(shape=(4, 4), dtype="float64")
 """Camera to world at the end of a latent, metres."""
 
 
+def depth_signal(height: int, width: int) -> Signal:
+    """Declare what the newest view lies away, metres along z; chunks hold as many of their last views as are known."""
+    return Signal(shape=(height, width), low=0.0, rate="chunk")
+
+
 class Track(dict[str, Tensor]):
     """Signals of latents in a row, each (B, F, ...): what conditions them and where they lie.
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
+from ..geometry.occupancy import MOST
 from ..geometry.pose import is_rigid
-from ..memory.occupancy import MOST
 from .history import History
 from .state import EngineState
 

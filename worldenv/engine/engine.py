@@ -15,7 +15,7 @@ from ..base.device import stateful
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Chunk, check_rows
-from ..dynamics.signals import Signals, Track, check_signals
+from ..dynamics.signals import Signals, Track, check_signals, depth_signal
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
@@ -51,6 +51,8 @@ class Engine:
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
+        if world.renders(memory or world.config.memory):
+            known["depth"] = depth_signal(world.spec.height, world.spec.width)
         chunk_latents = chunk_latents or world.spec.chunk_latents
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
         if self.spec.start_in_chunk and self.spec.chunk_latents < 2:
@@ -80,7 +82,9 @@ class Engine:
     @property
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
-        now = self._state.present
+        now: dict[str, Tensor] = self._state.present
+        if "depth" in self.spec.gives:
+            now = now | {"depth": self.history.newest_depth()}
         return {name: now[name] for name in self.spec.gives}
 
     @property
@@ -258,7 +262,9 @@ class Engine:
         n_frames = torch.full((len(index),), spec.chunk_frames)
         n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
-        given = {name: placed[name][order].clone() for name in spec.gives}
+        given = {name: placed[name][order].clone() for name in spec.gives if name in placed}
+        if "depth" in spec.gives:
+            given["depth"] = self.history.newest_depth()[index, None][order]
         if not self.decode:
             return Chunk(self._state.screen.frames[index, None][order], given)
         return Chunk(torch.cat(frames, 1)[order], given, n_frames[order])

@@ -15,10 +15,10 @@ from torch import Tensor
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
+from ..geometry.occupancy import Occupancy
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
-from ..memory.occupancy import Occupancy
 from ..memory.select import BY_POSE, Policy, Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
@@ -159,6 +159,12 @@ class History:
                 self.walls.observe(rows, view, c2w, self.spec.K)
         if given:
             self.bank.given[rows] = self.bank.length[rows]
+
+    def newest_depth(self) -> Tensor:
+        """Return the depth of each row's newest entry, (B, H, W) float32 metres; 0 before there is one."""
+        newest = torch.where(self.bank.length > 0, self.bank.length - 1, -1)[:, None]
+        _, depth, _ = self.bank.shown(newest)
+        return torch.where((newest >= 0)[..., None], depth[:, 0].float(), 0)
 
     def encode(self, staged: Staged) -> Prepared:
         """Encode the context of the rows that were staged into the cache that all chunks share."""

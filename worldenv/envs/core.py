@@ -110,7 +110,8 @@ class EnvCore:
         else:
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
         present = self.dynamics.present
-        fresh = self.task.reset(Start(chunk.frames[:, -1], present, self.episodes.goal(seeds, starts)))
+        K = self.spec.K if self.spec.has_camera else None
+        fresh = self.task.reset(Start(chunk.frames[:, -1], present, self.episodes.goal(seeds, starts), K))
         self.state = {k: _where(mask, v, self.state[k]) if self.state else v for k, v in fresh.items()}
         self.elapsed[mask] = 0
         view = chunk.frames[:, -1:]
@@ -289,7 +290,8 @@ class EnvCore:
         return {key: parts[key] for key in self.config.obs_keys}
 
     def _info(self, commanded: Signals, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
-        present = self.dynamics.present
+        told = {name for name, signal in self.spec.gives.items() if signal.rate == "latent"}
+        present = {name: part for name, part in self.dynamics.present.items() if name in told}
         info = {
             **{f"{name}_commanded": commanded[name].clone() for name in present if name in commanded},
             **{name: part.clone() for name, part in present.items()},

@@ -26,7 +26,7 @@ class WorldEnv(gym.Env[Any, Any]):
         kwargs: see ``WorldVectorEnv``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "depth_array"], "render_fps": 2}  # noqa: RUF012
 
     def __init__(self, *, time_limit: int | None = 0, **kwargs: Any) -> None:
         check_keywords(kwargs, (*KEYWORDS, "time_limit"), dict.fromkeys(("num_envs", "autoreset_mode"), VECTOR))
@@ -59,8 +59,8 @@ class WorldEnv(gym.Env[Any, Any]):
         obs, reward, terminated, truncated, info = self.row.step(value[None])
         return _first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _plain(info)
 
-    def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return the newest frame, (H, W, 3) uint8."""
+    def render(self) -> npt.NDArray[Any] | None:
+        """Return the newest frame, (H, W, 3) uint8, or its depth, (H, W) float32 metres along z."""
         frames = self.row.render()
         return None if frames is None else frames[0]
 

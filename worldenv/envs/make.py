@@ -54,6 +54,7 @@ def make_core(
     task_options: Mapping[str, Any] | None = None,
     report_memory: bool = False,
     prompt: str = "",
+    depth: bool = False,
 ) -> EnvCore:
     """Build the core of an environment.
 
@@ -88,6 +89,8 @@ def make_core(
             ``History.explain``.
         prompt: what episodes of a world with text begin with, unless ``reset`` says otherwise; a text, or the path of
             its embedding (.safetensors).
+        depth: whether to know the newest view's depth, which a simulator has to cast rays for; what observations and
+            tasks need of it is known anyway.
 
     Raises:
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
@@ -126,6 +129,7 @@ def make_core(
         sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
         replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
         capture,
+        depth or "depth" in made.defaults.reads or (config.obs_mode == "dict" and "depth" in config.obs_keys),
     )
     stepped = opens(loaded, num_envs, wanted)
     if stepped.num_envs != num_envs:
@@ -246,6 +250,7 @@ class Wanted:
     sampler: SamplerConfig
     spec: WorldSpec
     capture: bool
+    depth: bool  # whether depth is wanted, which a simulator has to cast rays for
 
 
 def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
@@ -265,7 +270,7 @@ def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
 
     seeds, c2w = world.require_starts().require_maps()
-    return DoomDynamics(num_envs, spec=wanted.spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=False)
+    return DoomDynamics(num_envs, spec=wanted.spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
 
 
 Opens = Callable[[World, int, Wanted], Dynamics]

@@ -24,6 +24,7 @@ from .options import check_options, read_clip, read_images, read_mask, read_prom
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
 
+RENDER_MODES = ("rgb_array", "depth_array")
 KEYWORDS = ("autoreset_mode", "render_mode", "output")
 """What the class takes beside the arguments of ``make_core``."""
 _ROW: dict[str, Expected] = {
@@ -39,13 +40,13 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     Args:
         num_envs: B.
         autoreset_mode: ``SameStep`` (default), ``NextStep`` or ``Disabled``.
-        render_mode: ``rgb_array`` or None.
+        render_mode: ``rgb_array``, ``depth_array`` (worlds with a depth head, and simulators) or None.
         output: ``numpy``, or ``torch`` for tensors.
         kwargs: see ``make_core``.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
-        "render_modes": ["rgb_array"],
+        "render_modes": [*RENDER_MODES],  # of one without depth only the first
         "render_fps": 2,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
@@ -62,14 +63,19 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         check_keywords(kwargs, KEYWORDS, {"time_limit": "of gym.make; gym.make_vec takes max_episode_steps"})
         if output not in ("numpy", "torch"):
             raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode={render_mode!r}; choose 'rgb_array' or None")
+        if render_mode not in (None, *RENDER_MODES):
+            raise ValueError(f"render_mode={render_mode!r}; choose {', '.join(map(repr, RENDER_MODES))} or None")
+        if render_mode == "depth_array":
+            kwargs["depth"] = True
         self.core: EnvCore = make_core(num_envs=num_envs, **kwargs)
+        modes = [mode for mode in RENDER_MODES if mode != "depth_array" or "depth" in self.core.spec.gives]
+        if render_mode is not None and render_mode not in modes:
+            raise ValueError("render_mode='depth_array': this world has no depth; a world has it from its depth head")
         self.autoreset_mode = autoreset(autoreset_mode)
         fps = math.ceil(
             self.core.spec.fps / self.core.spec.chunk_frames
         )  # env steps a second: Gymnasium wants integers
-        own = {"render_modes": ["rgb_array"], "render_fps": fps, "autoreset_mode": self.autoreset_mode}
+        own = {"render_modes": modes, "render_fps": fps, "autoreset_mode": self.autoreset_mode}
         self.metadata = own | ({"torch": True} if output == "torch" else {})
         self.render_mode, self.output = render_mode, output
         self.num_envs = num_envs
@@ -295,10 +301,12 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             result[f"_{key}"] = valid.copy()
         return result
 
-    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
-        """Return the newest frame of each env, (H, W, 3) uint8."""
+    def render(self) -> tuple[npt.NDArray[Any], ...] | None:
+        """Return the newest frame of each env, (H, W, 3) uint8, or its depth, (H, W) float32 metres along z."""
         if self.render_mode is None or self.core.frames is None:
             return None
+        if self.render_mode == "depth_array":
+            return tuple(self.core.dynamics.present["depth"].cpu().numpy().copy())
         return tuple(self.core.frames[:, -1].numpy().copy())
 
     @property

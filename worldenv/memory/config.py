@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..base.config import check_numbers
 from ..dynamics.spec import WorldSpec
+from ..geometry.occupancy import WallsConfig
 
 POLICIES = ("worldplay", "worldscape", "recent", "random", "none", "oracle")
 """``worldplay`` looks past chunks up by what they show and encodes them anew for every chunk; ``worldscape`` keeps
@@ -53,31 +54,6 @@ class RenderConfig:
         check_numbers(self, natural=("until", "slack", "sharpen"))
         if not 0 <= self.known[0] < self.known[1]:
             raise ValueError(f"known={self.known} must be two shares, the smaller first")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WallsConfig:
-    """A body on a floor, and the grid that is kept of it."""
-
-    radius: float = 0.5
-    """Metres from the middle of the body to its sides."""
-    height: tuple[float, float] = (-0.9, 0.3)
-    """Metres above the camera between which what is seen stands in the way."""
-    cell: float = 0.125
-    """Metres to a side of a cell."""
-    cells: int = 256
-    """Cells to a side of the grid."""
-    reach: float = 6.0
-    """Metres beyond which depth is not trusted."""
-    margin: float = 0.05
-    """Share of its distance that is left open before what stands in the way: what is behind it is unknown."""
-    solid: int = 2
-    """Evidence from which a cell is solid."""
-
-    def __post_init__(self) -> None:
-        check_numbers(self, counts=("cells", "solid"), positive=("radius", "cell", "reach"), natural=("margin",))
-        if self.cells * self.cell < 2 * (self.reach + self.radius):
-            raise ValueError(f"cells={self.cells} of {self.cell} m do not hold reach={self.reach} m on both sides")
 
 
 @dataclass(frozen=True, kw_only=True)

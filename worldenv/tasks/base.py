@@ -26,6 +26,7 @@ class Start:
     frames: Tensor  # (B, H, W, 3) uint8
     present: Signals  # each (B, ...): where that is
     goal: Signals  # each (B, ...): where to go, empty in worlds that propose nothing
+    K: Tensor | None = None  # (3, 3) pixels, of worlds with a camera
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "navigate": "worldenv.tasks.navigate:Navigate",
     "revisit": "worldenv.tasks.revisit:Revisit",
+    "explore": "worldenv.tasks.explore:Explore",
 }
 """Where each task is; the name of its class is that of its ids."""
 

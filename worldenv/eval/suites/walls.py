@@ -25,8 +25,7 @@ from ...dynamics.signals import Track
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...engine.engine import Engine
 from ...geometry.action import BASIC_KEYS
-from ...memory.config import WallsConfig
-from ...memory.occupancy import Occupancy
+from ...geometry.occupancy import Occupancy, WallsConfig
 from ...sims.doom.sim import DoomDynamics
 from ...world.world import World
 from ..image import Array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ...base.rng import draw_start
 from ...dynamics.protocol import Chunk, check_rows
-from ...dynamics.signals import Signals
+from ...dynamics.signals import Signals, depth_signal
 from ...dynamics.spec import WorldSpec, frame_path
 from .maze import Maze, MazeConfig
 from .presets import maze_config
@@ -55,7 +56,9 @@ class DoomDynamics:
             raise ValueError(f"maps={maps!r} is unknown; pass 'maze' or 'freedoom'")
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
-        self.num_envs, self.spec, self.maps = num_envs, spec or WorldSpec(), maps
+        self.num_envs, self.maps, own = num_envs, maps, spec or WorldSpec()
+        shown = {"depth": depth_signal(own.height, own.width)} if depth and maps == "maze" else {}
+        self.spec = replace(own, gives={name: s for name, s in own.gives.items() if name != "depth"} | shown)
         self.map_seeds = map_seeds if maps == "maze" else range(len(FREEDOOM_MAPS))
         self.start_c2w = start_c2w
         config = config or maze_config(self.spec.maze)
@@ -66,8 +69,9 @@ class DoomDynamics:
 
     @property
     def present(self) -> dict[str, Tensor]:
-        """Where each env's camera is."""
-        return {"c2w": self.c2w}
+        """Where each env's camera is, and how far away lies what it sees, if that is known."""
+        seen = [row.view().depth for row in self._rows] if "depth" in self.spec.gives else []
+        return {"c2w": self.c2w, **({"depth": torch.cat([d for d in seen if d is not None]).float()} if seen else {})}
 
     @property
     def c2w(self) -> Tensor:

@@ -9,12 +9,42 @@ same however far one walks. Nothing is known of what nobody has seen, and it sto
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..geometry.camera import unproject
-from .config import WallsConfig
+from .camera import unproject
+
+
+@dataclass(frozen=True, kw_only=True)
+class WallsConfig:
+    """A body on a floor, and the grid that is kept of it."""
+
+    radius: float = 0.5
+    """Metres from the middle of the body to its sides."""
+    height: tuple[float, float] = (-0.9, 0.3)
+    """Metres above the camera between which what is seen stands in the way."""
+    cell: float = 0.125
+    """Metres to a side of a cell."""
+    cells: int = 256
+    """Cells to a side of the grid."""
+    reach: float = 6.0
+    """Metres beyond which depth is not trusted."""
+    margin: float = 0.05
+    """Share of its distance that is left open before what stands in the way: what is behind it is unknown."""
+    solid: int = 2
+    """Evidence from which a cell is solid."""
+
+    def __post_init__(self) -> None:
+        for name in ("radius", "cell", "cells", "reach", "solid"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"margin={self.margin} is a share, from 0 to 1")
+        if self.cells * self.cell < 2 * (self.reach + self.radius):
+            raise ValueError(f"cells={self.cells} of {self.cell} m do not hold reach={self.reach} m on both sides")
+
 
 NEAR, MIDDLE = 2.0, 4.0
 """Metres up to which a view counts four times, and twice."""
@@ -54,10 +84,9 @@ class Occupancy:
         """Take in one view of each of these rows."""
         config, place = self.config, c2w[:, None, [2, 0], 3].double()  # (R, 1, 2) z, x
         self._move(rows, place[:, 0])
-        free, solid = self._columns(depth.double(), c2w.double(), K.double())
-        share = torch.linspace(0, 1, math.ceil(2 * config.reach / config.cell), dtype=torch.float64)
-        along = place[:, :, None] + share[:, None] * (_polar(free[..., 0]) * free[..., 1:])[:, :, None]  # (R, W, N, 2)
-        seen = self._votes(rows, along.flatten(1, 2), _weight(share * free[..., 1:]).flatten(1))
+        free, solid = _columns(depth.double(), c2w.double(), K.double(), config)
+        along, away = _floor(free, place, config)
+        seen = self._votes(rows, along, _weight(away))
         hit = place + _polar(solid[..., 0]) * (solid[..., 1:].clamp(max=config.reach) + config.cell / 4)
         hits = self._votes(rows, hit, (solid[..., 1] < config.reach) * _weight(solid[..., 1]))
         body = self._votes(rows, place, torch.full((len(rows), 1), 8))
@@ -82,25 +111,6 @@ class Occupancy:
     def _cell(self, where: Tensor) -> Tensor:
         """Number the cells of places (..., 2) over z and x, endlessly."""
         return (where / self.config.cell).floor().long()
-
-    def _columns(self, depth: Tensor, c2w: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-        """Return heading and distance of the end of the free floor and of what stands there, each (R, W, 2).
-
-        Where nothing stands there, its distance is infinite.
-        """
-        config = self.config
-        offset = unproject(depth, c2w, K) - c2w[:, None, None, :3, 3]  # (R, H, W, 3), y down
-        distance, above = offset[..., [0, 2]].norm(dim=-1), -offset[..., 1]
-        heading = torch.atan2(offset[..., 0], offset[..., 2])
-        low, high = config.height
-        blocks = (above > low) & (above < high) & (depth < math.inf)
-        nearest, row = distance.masked_fill(~blocks, math.inf).min(1)  # (R, W)
-        floor = distance.masked_fill(above > low, 0).amax(1)  # what lies lower is floor, and one sees over it
-        end = torch.where(nearest < math.inf, nearest * (1 - config.margin) - config.cell / 2, floor)
-        at = heading.gather(1, row[:, None])[:, 0]
-        at = torch.where(nearest < math.inf, at, heading[:, heading.shape[1] // 2])
-        free = torch.stack([at, end.clamp(0, config.reach)], -1)
-        return free, torch.stack([at, nearest], -1)
 
     @property
     def _reach(self) -> int:
@@ -191,3 +201,40 @@ def _clearance(
     distance, nearest = offset.norm(dim=-1).nan_to_num(math.inf).min(1)
     away = offset[torch.arange(len(place)), nearest].nan_to_num(0, 0, 0)
     return distance, away / away.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+
+
+def _columns(depth: Tensor, c2w: Tensor, K: Tensor, config: WallsConfig) -> tuple[Tensor, Tensor]:
+    """Return heading and distance of the end of the free floor and of what stands there, each (R, W, 2).
+
+    Where nothing stands there, its distance is infinite.
+    """
+    offset = unproject(depth, c2w, K) - c2w[:, None, None, :3, 3]  # (R, H, W, 3), y down
+    distance, above = offset[..., [0, 2]].norm(dim=-1), -offset[..., 1]
+    heading = torch.atan2(offset[..., 0], offset[..., 2])
+    low, high = config.height
+    blocks = (above > low) & (above < high) & (depth < math.inf)
+    nearest, row = distance.masked_fill(~blocks, math.inf).min(1)  # (R, W)
+    floor = distance.masked_fill(above > low, 0).amax(1)  # what lies lower is floor, and one sees over it
+    end = torch.where(nearest < math.inf, nearest * (1 - config.margin) - config.cell / 2, floor)
+    at = heading.gather(1, row[:, None])[:, 0]
+    at = torch.where(nearest < math.inf, at, heading[:, heading.shape[1] // 2])
+    free = torch.stack([at, end.clamp(0, config.reach)], -1)
+    return free, torch.stack([at, nearest], -1)
+
+
+def _floor(free: Tensor, place: Tensor, config: WallsConfig) -> tuple[Tensor, Tensor]:
+    """Return places on the free floor of every column, (R, N, 2) z and x, and how far away they lie, (R, N)."""
+    share = torch.linspace(0, 1, math.ceil(2 * config.reach / config.cell), dtype=torch.float64)
+    away = share * free[..., 1:]  # (R, W, N)
+    return (place[:, :, None] + away[..., None] * _polar(free[..., :1])).flatten(1, 2), away.flatten(1)
+
+
+def floor_shown(
+    depth: Tensor,  # (R, H, W) metres along z
+    c2w: Tensor,  # (R, 4, 4)
+    K: Tensor,  # (3, 3) pixels
+    config: WallsConfig,
+) -> Tensor:
+    """Return cells of the floor that views show to be free, (R, N, 2) int64 over z and x, some of them repeatedly."""
+    free, _ = _columns(depth.double(), c2w.double(), K.double(), config)
+    return (_floor(free, c2w[:, None, [2, 0], 3].double(), config)[0] / config.cell).floor().long()

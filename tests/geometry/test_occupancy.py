@@ -10,9 +10,8 @@ from torch import Tensor
 
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.camera import pixel_rays
+from worldenv.geometry.occupancy import MOST, Occupancy, WallsConfig
 from worldenv.geometry.pose import look
-from worldenv.memory.config import WallsConfig
-from worldenv.memory.occupancy import MOST, Occupancy
 
 SPEC = WorldSpec()
 EYE = 1.28
