@@ -6,14 +6,12 @@ import gymnasium as gym
 
 from .tasks.registry import id_names
 
-VERSION = 0
-
 
 def environment_ids() -> dict[str, dict[str, str]]:
     """Return the arguments of each id: every task's, and its twin's on ground truth, ``<name>Sim``."""
     return {
-        f"worldenv/{name}{suffix}-v{VERSION}": {"task": task, "dynamics": dynamics}
-        for name, task in id_names().items()
+        f"worldenv/{name}{suffix}-{version}": {"task": task, "dynamics": dynamics}
+        for task, (name, version) in id_names().items()
         for suffix, dynamics in (("", "world"), ("Sim", "sim"))
     }
 

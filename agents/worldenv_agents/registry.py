@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -33,10 +34,10 @@ def _random(envs: Envs, argument: str, seed: int) -> Policy:
     return RandomPolicy(envs.single_action_space, seed=seed)
 
 
-def _seek_goal(envs: Envs, argument: str, seed: int) -> Policy:
+def _seek_goal(envs: Envs, argument: str, seed: int, *, detour: int = 2) -> Policy:
     spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
     turn = math.radians(spec.steps.turn_deg) * spec.chunk_latents
-    return SeekGoal(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed)
+    return SeekGoal(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed, detour=detour)
 
 
 def _wander(envs: Envs, argument: str, seed: int) -> Policy:
@@ -81,6 +82,7 @@ def _adapt_seek_goal(config: EnvConfig, argument: str) -> EnvConfig:
 POLICIES: dict[str, PolicyEntry] = {
     "random": PolicyEntry(_random, lambda env, _: env),
     "seek_goal": PolicyEntry(_seek_goal, _adapt_seek_goal),
+    "straight": PolicyEntry(partial(_seek_goal, detour=0), _adapt_seek_goal),
     "out_and_back": PolicyEntry(_out_and_back, lambda env, _: replace(env, action_mode="basic")),
     "wander": PolicyEntry(_wander, lambda env, _: replace(env, action_mode="basic")),
     "follow": PolicyEntry(

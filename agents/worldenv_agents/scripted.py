@@ -122,7 +122,10 @@ class SeekGoal:
     """
 
     def __init__(self, *, turn: float, move: float, detour: int = 2, seed: int = 0) -> None:
-        """Make a policy for an env whose steps turn by ``turn`` radians and walk ``move`` metres."""
+        """Make a policy for an env whose steps turn by ``turn`` radians and walk ``move`` metres.
+
+        It walks up to ``detour`` steps aside where it was stopped; 0 is pose arithmetic alone, which walks on.
+        """
         self.turn, self.move, self.detour, self.seed = turn, move, detour, seed
         self.reset(0)
 
@@ -139,7 +142,7 @@ class SeekGoal:
         bearing = np.arctan2(goal[:, 0], goal[:, 2])
         towards = np.where(bearing > 0, RIGHT, LEFT)
         action = np.where(np.abs(bearing) > self.turn / 2, towards, FORWARD)
-        if self._goal is not None:
+        if self._goal is not None and self.detour:
             # Walking does not turn, so the goal moves through the camera frame as far as the camera did.
             moved = np.linalg.norm(goal[:, :3] - self._goal[:, :3], axis=1)
             for row in np.flatnonzero(self._walked & (moved < self.move / 2)):

@@ -6,8 +6,8 @@ import sys
 
 from cells import RESULTS, cell, heading, load
 
+from worldenv.dynamics.signals import PICTURE, Signal
 from worldenv.dynamics.spec import WorldSpec
-from worldenv.ids import VERSION
 from worldenv.tasks.registry import id_names, make_task
 
 
@@ -15,15 +15,15 @@ def environments_table() -> list[str]:
     """Return a row for each task: ids, observation, action, what is rewarded, and when it ends."""
     columns = ("twin on ground truth", "observation", "action", "task and reward", "limit")
     lines = heading("", "id", columns)[2:]
-    for name, task in id_names().items():
+    for task, (name, version) in id_names().items():
         made = make_task(task)
         says = (sys.modules[type(made).__module__].__doc__ or "").partition("\n\n")[0].replace("\n", " ").strip()
         own, steps = made.defaults, made.defaults.max_episode_steps
-        shown = [f"`{key}` {made.shows[key].shape}" if key in made.shows else f"`{key}`" for key in own.obs_keys]
+        shown = [f"`{key}` {_shape(made.shows[key])}" if key in made.shows else f"`{key}`" for key in own.obs_keys]
         seen = "dict: " + ", ".join(shown) if own.obs_mode == "dict" else f"`{own.obs_mode}`"
         frames = steps * WorldSpec().chunk_frames
         lines.append(
-            f"| `worldenv/{name}-v{VERSION}` | `worldenv/{name}Sim-v{VERSION}` | {seen} | `{own.action_mode}` | {says} "
+            f"| `worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}` | {seen} | `{own.action_mode}` | {says} "
             f"| {steps} steps, {frames:,} frames |"
         )
     return lines
@@ -33,13 +33,13 @@ def scores_table() -> list[str]:
     """Return what policies that never look at the picture earn, in worlds and on ground truth."""
     lines: list[str] = []
     how = ""
-    for name in id_names():
-        if not (RESULTS / f"scores-{name.lower()}.json").is_file():
+    for task, (name, version) in id_names().items():
+        if not (RESULTS / f"scores-{task}.json").is_file():
             continue
-        report = load(f"scores-{name.lower()}")
+        report = load(f"scores-{task}")
         how = f"--twin --episodes {report['episodes']}`, {report['hardware']}; means with 95 % intervals"
         for row in report["rows"]:
-            env_id = f"worldenv/{name}{'Sim' * (row['dynamics'] == 'sim')}-v{VERSION}"
+            env_id = f"worldenv/{name}{'Sim' * (row['dynamics'] == 'sim')}-{version}"
             figures = [cell(row[key], 2) for key in ("returns", "success", "lengths")]
             lines.append(f"| `{env_id}` | `{row['policy']}` | " + " | ".join(figures) + " |")
     if not lines:
@@ -53,3 +53,8 @@ def scores_table() -> list[str]:
         "|---|---|---|---|---|",
         *lines,
     ]
+
+
+def _shape(signal: Signal) -> str:
+    """Write a signal's shape; pictures have the world's size."""
+    return "(H, W, 3)" if signal == PICTURE else str(signal.shape)

@@ -95,15 +95,23 @@ def train_pose(*, out: Path, resume: bool = False, config: File = None, what: Po
     train_network(what, out, resume=resume)
 
 
-def export(*, world: str, weights: Path, dtype: Literal["bfloat16", "float32"] = "bfloat16", name: str = "") -> None:
-    """Write a world's weights in another precision.
+def export(
+    *,
+    world: str,
+    weights: Path,
+    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    name: str = "",
+    clips: int = 0,
+) -> None:
+    """Write a world's weights in another precision, and clips that tasks begin from.
 
     Args:
         world: packaged name, directory or hub:org/name.
         weights: directory to write, to share or to package.
         dtype: precision of the weights; bfloat16 halves the size and is what CPUs and GPUs here compute in.
         name: a new name for it; empty keeps the old one.
+        clips: how many clips on held-out mazes to record for it (the sims extra); 0 keeps those it has.
     """
     from ..world.world import convert_world
 
-    convert_world(world, weights, dtype=dtype, name_as=name)
+    convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)

@@ -23,7 +23,7 @@ class Signal:
     """What one row of a named tensor looks like, at one moment."""
 
     shape: tuple[int, ...]
-    """Without the axes of envs and of time."""
+    """Without the axes of envs and of time; -1 stands for the picture's height and width, in this order."""
     dtype: Literal["float32", "float64", "int64", "uint8", "bool"] = "float32"
     """Type of its numbers."""
     low: float | None = None
@@ -48,6 +48,8 @@ KEYS = Signal(shape=(2,), dtype="int64", low=0.0, high=8.0)
 """Translation and rotation code that are held on the way to a latent (``geometry.action``)."""
 C2W = Signal(shape=(4, 4), dtype="float64")
 """Camera to world at the end of a latent, metres."""
+PICTURE = Signal(shape=(-1, -1, 3), dtype="uint8")
+"""A frame of the world's size."""
 
 
 def depth_signal(height: int, width: int) -> Signal:

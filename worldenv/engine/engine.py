@@ -20,6 +20,7 @@ from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.codec import to_pixels
+from ..world.clips import Clips
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
@@ -48,8 +49,10 @@ class Engine:
         capture: bool = False,  # launch chunks as CUDA graphs
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
         walls: bool = False,  # whether what was seen to be solid stops cameras that are stepped; see ``has_walls``
+        from_clips: bool = False,  # whether episodes begin with the world's clips instead of its start views
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
+        self._clips = world.require_clips("an engine with from_clips=True") if from_clips else None
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
             known["depth"] = depth_signal(world.spec.height, world.spec.width)
@@ -150,7 +153,10 @@ class Engine:
         """
         rows = _masked(self.num_envs, mask)
         chosen = [seeds[r] for r in rows.tolist()]
-        if self.spec.start_in_chunk and self.world.starts is None:
+        if self._clips is not None:
+            drawn = [draw_start(len(self._clips), seeds[r], starts[r]) for r in rows.tolist()]
+            self._begin_with(self._clips, torch.tensor(drawn, dtype=torch.long), rows, chosen)
+        elif self.spec.start_in_chunk and self.world.starts is None:
             self._state.screen.frames[rows] = 0
             self.begin(rows, torch.zeros(len(rows), 0, *self.world.latent_shape), self.spec.still(len(rows)), chosen)
         else:
@@ -159,6 +165,12 @@ class Engine:
             index = torch.tensor(drawn, dtype=torch.long)
             self._begin(rows, views.frames[index, None], views.track(index), chosen)
         return self._view()
+
+    def _begin_with(self, clips: Clips, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
+        """Begin episodes in these rows from clips (R,) that were encoded before."""
+        self._state.screen.frames[rows] = clips.views[index, -1]
+        latents, views = clips.latents[index].to(self.device, torch.float32), clips.views[index]
+        self._stepper.begin(rows, latents, clips.track(index), seeds, noise=None, frames=None, views=views)
 
     @stateful
     def resume(

@@ -53,6 +53,7 @@ class Stepper:
         *,
         noise: Tensor | None,  # (R, horizon, C, h, w) instead of drawing it, until any row begins anew
         frames: Tensor | None,  # (R, 4 F - 3, H, W, 3) uint8: what was encoded; decoded if it is needed
+        views: Tensor | None = None,  # (R, E, H, W, 3) uint8: instead, what each entry of a clip ends with
     ) -> None:
         """Begin episodes from encoded start views or clips."""
         state, horizon = self.state, self.sampler.noise_horizon
@@ -65,7 +66,10 @@ class Stepper:
             state.draw_ahead(rows, self.world.latent_shape, horizon)
         else:
             state.noise = None
-        if self.shows and latents.shape[1]:
+        if self.shows and views is not None:
+            state.screen.begin(rows, latents[:, -1 - LOOKS_BACK :])  # the decoder looks back no further
+            self.history.show(rows, views, given=True, every=self.spec.chunk_latents)
+        elif self.shows and latents.shape[1]:
             decoded = state.screen.begin(rows, latents)
             shown = (decoded if frames is None else frames)[:, ::FRAMES_PER_LATENT]
             self.history.show(rows, shown, given=frames is not None)

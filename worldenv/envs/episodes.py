@@ -22,9 +22,13 @@ class Episodes:
         return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
 
     def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
-        """Return the goal pose of each env, (B, 4, 4); nothing where start views have no goals."""
-        goals = None if self.starts is None else self.starts.goals
-        return {} if goals is None else {"c2w": self._pick(goals, seeds, starts)}
+        """Return the goal of each env: its pose ``c2w`` (B, 4, 4) and, where it was recorded, the ``image`` seen there
+        (B, H, W, 3); nothing where start views have no goals.
+        """
+        if self.starts is None or self.starts.goals is None:
+            return {}
+        known = {"c2w": self.starts.goals, "image": self.starts.goal_frames}
+        return {name: self._pick(part, seeds, starts) for name, part in known.items() if part is not None}
 
     @staticmethod
     def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:

@@ -116,8 +116,10 @@ def make_core(
     loaded = _load(world, device, dtype, backend)
     if generated:
         loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
-    goals = None if loaded.starts is None else loaded.starts.goals
-    if (goals is None and made.defaults.needs_goal) or (loaded.starts is None and dynamics == "sim"):
+    what = f"task {type(made).__name__}"
+    starts = loaded.require_clips(what).starts if made.defaults.from_clip else loaded.starts
+    goals = None if starts is None else starts.goals
+    if (goals is None and made.defaults.needs_goal) or (starts is None and dynamics == "sim"):
         raise ValueError(
             f"world {loaded.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
             "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
@@ -129,6 +131,7 @@ def make_core(
         sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
         replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
         capture,
+        made.defaults.from_clip,
         depth or "depth" in made.defaults.reads or (config.obs_mode == "dict" and "depth" in config.obs_keys),
     )
     stepped = opens(loaded, num_envs, wanted)
@@ -148,7 +151,7 @@ def make_core(
         raise ValueError(
             f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
         )
-    return EnvCore(stepped, acting, made, Episodes(loaded.starts), config)
+    return EnvCore(stepped, acting, made, Episodes(starts), config)
 
 
 def _check_action_mode(mode: str | None, known: Sequence[str]) -> None:
@@ -250,6 +253,7 @@ class Wanted:
     sampler: SamplerConfig
     spec: WorldSpec
     capture: bool
+    from_clips: bool  # whether episodes begin with clips
     depth: bool  # whether depth is wanted, which a simulator has to cast rays for
 
 
@@ -263,13 +267,15 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         chunk_latents=wanted.spec.chunk_latents,
         capture=wanted.capture,
         walls=world.has_walls(wanted.memory),
+        from_clips=wanted.from_clips,
     )
 
 
 def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
 
-    seeds, c2w = world.require_starts().require_maps()
+    starts = world.require_clips("this task").starts if wanted.from_clips else world.require_starts()
+    seeds, c2w = starts.require_maps()
     return DoomDynamics(num_envs, spec=wanted.spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
 
 

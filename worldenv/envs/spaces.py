@@ -79,7 +79,7 @@ def observation_space(
         return spaces.Box(-math.inf, math.inf, (spec.chunk_latents, *latent_shape), np.float32)
     if mode != "dict":
         raise ValueError(f"unknown obs_mode {mode!r}; choose one of {', '.join(OBS_MODES)}")
-    known = {"image": image, **{name: _box(signal) for name, signal in {**given(spec), **shows}.items()}}
+    known = {"image": image, **{name: _box(signal, spec) for name, signal in {**given(spec), **shows}.items()}}
     unknown = [key for key in obs_keys if key not in known]
     if unknown or not obs_keys:
         raise ValueError(f"obs_keys={list(obs_keys)}: this environment offers {', '.join(known)}")
@@ -95,6 +95,7 @@ def given(spec: WorldSpec) -> dict[str, Signal]:
     }
 
 
-def _box(signal: Signal) -> spaces.Box:
-    low, high = signal.bounds
-    return spaces.Box(low, high, signal.shape, np.dtype(signal.dtype).type)
+def _box(signal: Signal, spec: WorldSpec) -> spaces.Box:
+    (low, high), sides = signal.bounds, iter((spec.height, spec.width))
+    shape = tuple(next(sides) if size == -1 else size for size in signal.shape)
+    return spaces.Box(low, high, shape, np.dtype(signal.dtype).type)

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, str] = {
     "navigate": "worldenv.tasks.navigate:Navigate",
+    "navigate-v1": "worldenv.tasks.navigate_v1:Navigate",
+    "image_nav": "worldenv.tasks.image_nav:ImageNav",
     "revisit": "worldenv.tasks.revisit:Revisit",
     "explore": "worldenv.tasks.explore:Explore",
 }
-"""Where each task is; the name of its class is that of its ids."""
+"""Where each task is; the name of its class is that of its ids, whose version is 0 unless the task's name has one."""
 
 
-def id_names() -> dict[str, str]:
-    """Return the task of each id, by the id's name without version: ``Navigate``."""
-    return {where.partition(":")[2]: task for task, where in TASKS.items()}
+def id_names() -> dict[str, tuple[str, str]]:
+    """Return the name and the version of each task's ids: ``("Navigate", "v0")``."""
+    return {task: (where.partition(":")[2], task.partition("-")[2] or "v0") for task, where in TASKS.items()}
 
 
 def make_task(task: str | Task, options: Mapping[str, Any] | None = None) -> Task:

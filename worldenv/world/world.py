@@ -1,8 +1,8 @@
 """``World``: the artifact on disk that training makes and everything else steps.
 
 A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and
-safetensors files: ``vae``, ``dit``, ``starts``, and ``heads.depth`` if it has that head. Every training stage writes
-one: a run of stages is a chain of worlds.
+safetensors files: ``vae``, ``dit``, ``starts``, and ``heads.depth`` and ``clips`` if it has those. Every training stage
+writes one: a run of stages is a chain of worlds.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..models.dit import WorldDiT
 from ..models.heads import DepthHead, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE
+from .clips import Clips, load_clips, make_clips
 from .config import FORMAT, Provenance, WorldConfig, config_digest
 from .files import find_world, world_sha256
 from .starts import Starts, load_starts
@@ -46,12 +47,13 @@ class World:
         dit: WorldDiT | None = None,
         heads: Mapping[str, nn.Module] | None = None,
         starts: Starts | None = None,
+        clips: Clips | None = None,
     ) -> None:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
         self.heads = make_heads(config.heads) if heads is None else dict(heads)
-        self.starts = starts
+        self.starts, self.clips = starts, clips
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
         self.notice = ""  # what its licence excludes, shown before use
         self.sha256 = ""
@@ -79,9 +81,10 @@ class World:
         return {"name": self.config.name, "sha256": self.sha256, "computation": how}
 
     def fingerprint(self) -> str:
-        """Return the hash of the world's files, or of its weights if it has none, and of its configuration."""
+        """Return the hash of the world's files, or of its weights if it has none, of its configuration and clips."""
         if self.sha256:
-            return f"{self.sha256} {config_digest(self.config)}"
+            clips = "" if self.clips is None else f" {self.clips.digest}"
+            return f"{self.sha256} {config_digest(self.config)}{clips}"
         digest = hashlib.sha256(config_digest(self.config).encode())
         for module in self.parts().values():
             for name, tensor in sorted(module.state_dict().items()):
@@ -93,6 +96,15 @@ class World:
         if self.starts is None:
             raise ValueError(f"world {self.config.name!r} has no start views; reset with options={{'image': ...}}")
         return self.starts
+
+    def require_clips(self, what: str) -> Clips:
+        """Return the clips that episodes can begin from, or say that this world has none."""
+        if self.clips is None:
+            raise ValueError(
+                f"{what} begins with a recorded clip, and world {self.config.name!r} has none; give it some with "
+                "`worldenv export --clips 64`, where the simulator is installed"
+            )
+        return self.clips
 
     @property
     def depth_head(self) -> DepthHead | None:
@@ -164,6 +176,8 @@ class World:
             save_tensors(path / f"{name}.safetensors", module.state_dict())
         if self.starts is not None:
             save_tensors(path / "starts.safetensors", self.starts.tensors())
+        if self.clips is not None:
+            save_tensors(path / "clips.safetensors", self.clips.tensors())
         values = to_dict(self.config)
         stages = {f"{i:02d}": stage for i, stage in enumerate(values.pop("provenance"))}
         save_text(path / "world.toml", dump_toml({**values, "provenance": stages}))  # the last: where it is, all is
@@ -247,6 +261,7 @@ class World:
             load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file))
             module.eval().requires_grad_(False)
         world.starts = load_starts(path / "starts.safetensors", world.spec)
+        world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)
         world.sha256 = world_sha256(path)
         return world
 
@@ -256,9 +271,16 @@ def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32)
 
 
-def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "") -> World:
-    """Write a world with weights in another precision to ``folder``, under another name if one is given."""
+def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "", num_clips: int = 0) -> World:
+    """Write a world with weights in another precision to ``folder``, under another name if one is given.
+
+    With ``num_clips`` it gets so many clips that episodes can begin from, encoded in float32.
+    """
     world = World.from_pretrained(name, dtype=dtype)
+    if num_clips:
+        exact = World.from_pretrained(name, dtype="float32")
+        exact.spec.require_camera("making clips")
+        world.clips = make_clips(exact.vae, exact.spec, num_clips)
     if name_as:
         world.config = replace(world.config, name=name_as)
     world.save_pretrained(folder)

@@ -1,0 +1,159 @@
+"""Clips that episodes begin from: their file, their planning, and what a world makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import worldenv  # noqa: F401  (registers the ids)
+from tests.engine.test_engine import commands
+from worldenv.base.checkpoint import load_tensors, save_tensors
+from worldenv.bodies.camera import press
+from worldenv.engine.engine import Engine
+from worldenv.geometry.path import FreeSpace
+from worldenv.world.clips import BODY, Clips, leads_straight, load_clips, make_clips
+from worldenv.world.world import World
+
+CHUNKS = 3
+
+
+def some_clips(world: World, count: int = 2) -> Clips:
+    """Walk ahead and turn, with random latents and views."""
+    generator, spec = torch.Generator().manual_seed(0), world.spec
+    num_latents = CHUNKS * spec.chunk_latents
+    keys = torch.tensor([[1, 1]]).expand(count, num_latents, 2)
+    origin = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    c2w = torch.cat([origin[:, None], press(keys, origin, spec.steps)["c2w"]], 1)
+    return Clips(
+        latents=torch.randn(count, 1 + num_latents, *world.latent_shape, generator=generator).half(),
+        keys=torch.cat([torch.zeros(count, 1, 2, dtype=torch.long), keys], 1),
+        c2w=c2w,
+        views=torch.randint(0, 256, (count, 1 + CHUNKS, spec.height, spec.width, 3), generator=generator).byte(),
+        goals=c2w[:, 0],
+        map_seeds=torch.arange(912_000, 912_000 + count),
+    )
+
+
+def with_clips(world: World, clips: Clips) -> World:
+    return World(world.config, vae=world.vae, dit=world.dit, heads=world.heads, starts=world.starts, clips=clips)
+
+
+def test_a_world_keeps_its_clips(tiny_world: World, tmp_path: Path) -> None:
+    clips = some_clips(tiny_world)
+    with_clips(tiny_world, clips).save_pretrained(tmp_path)
+    again = World.load(tmp_path)
+    assert again.clips is not None
+    assert again.clips.digest == clips.digest
+    assert again.clips.digest in again.fingerprint()
+
+
+@pytest.mark.parametrize("wrong", ["views", "c2w", "latents", "goals"])
+def test_edited_files_are_refused(tiny_world: World, tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "clips.safetensors"
+    tensors = some_clips(tiny_world).tensors()
+    if wrong in ("c2w", "goals"):
+        tensors[wrong] = 2 * tensors[wrong]
+    else:
+        tensors[wrong] = tensors[wrong][:, :-1]
+    save_tensors(file, tensors)
+    with pytest.raises(ValueError, match="clips"):
+        load_clips(file, tiny_world.spec, tiny_world.latent_shape)
+    assert load_tensors(file)
+
+
+def test_episodes_begin_at_the_end_of_a_clip(rendered_world: World) -> None:
+    clips = some_clips(rendered_world)
+    engine = Engine(with_clips(rendered_world, clips), 2, from_clips=True, walls=True)
+    chunk = engine.reset(seeds=[0, 1], starts=[1, 0])
+    bank = engine.history.bank
+    assert torch.equal(chunk.frames[:, 0], clips.views[[1, 0], -1])
+    assert torch.equal(engine.c2w, clips.c2w[[1, 0], -1])
+    assert bank.length.tolist() == [clips.latents.shape[1]] * 2
+    assert torch.equal(bank.latents[:, : clips.latents.shape[1]], clips.latents[[1, 0]].float())
+    every = torch.arange(1 + CHUNKS) * rendered_world.spec.chunk_latents
+    assert torch.equal(bank.shown(every.expand(2, -1))[0], clips.views[[1, 0]])
+    assert bank.given.tolist() == bank.length.tolist()
+    assert engine.history.walls is not None
+    assert engine.history.walls.evidence.flatten(1).any(1).all()
+
+
+def test_the_decoder_goes_on_as_if_it_had_decoded_the_whole_clip(tiny_world: World) -> None:
+    clips = some_clips(tiny_world)
+    short = Engine(with_clips(tiny_world, clips), 2, from_clips=True)
+    short.reset(seeds=[0, 1], starts=[0, 1])
+    whole = Engine(tiny_world, 2)
+    whole.begin(torch.arange(2), clips.latents.float(), clips.track(torch.arange(2)), [0, 1])
+    keys = [(1, 0), (0, 1)]
+    for _ in range(2):
+        assert torch.equal(
+            short.step(commands(short, keys)).frames.int(), whole.step(commands(whole, keys)).frames.int()
+        )
+
+
+def test_a_task_that_begins_with_a_clip_says_what_a_world_lacks(tiny_world: World) -> None:
+    with pytest.raises(ValueError, match=r"task Navigate begins with a recorded clip, and world 'tiny' has none"):
+        gym.make_vec("worldenv/Navigate-v1", num_envs=1, world=tiny_world)
+
+
+def test_the_way_back_is_the_goal(tiny_world: World) -> None:
+    envs = gym.make_vec("worldenv/Navigate-v1", num_envs=2, world=with_clips(tiny_world, some_clips(tiny_world)))
+    obs, info = envs.reset(seed=0, options={"start": [0, 1]})
+    goal = np.linalg.inv(info["c2w"]) @ np.eye(4)
+    assert obs["goal"][:, [0, 2]] == pytest.approx(goal[:, [0, 2], 3], abs=1e-4)
+    assert envs.single_action_space.n == 5  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"start=2, but the world has 2 start views, 0\.\.1"):
+        envs.reset(options={"start": 2})
+    envs.close()
+
+
+def test_a_picture_of_the_goal_is_shown(tiny_world: World) -> None:
+    clips = some_clips(tiny_world)
+    envs = gym.make_vec("worldenv/ImageNav-v0", num_envs=2, world=with_clips(tiny_world, clips))
+    obs, _ = envs.reset(seed=0, options={"start": [1, 0]})
+    assert envs.observation_space.contains(obs)
+    assert np.array_equal(obs["goal_image"], clips.views[[1, 0], 0].numpy())
+    obs, _, terminated, *_ = envs.step(np.array([0, 1]))
+    assert np.array_equal(obs["goal_image"], clips.views[[1, 0], 0].numpy())
+    assert not terminated.any()
+    envs.close()
+    facing = gym.make_vec(
+        "worldenv/ImageNav-v0",
+        num_envs=2,
+        world=with_clips(tiny_world, clips),
+        task_options={"tolerance": 100.0, "angle_tolerance_deg": 100.0},
+    )
+    facing.reset(seed=0, options={"start": [0, 1]})
+    turned = np.rad2deg(np.arccos((np.trace(clips.c2w[0, -1, :3, :3].numpy()) - 1) / 2))
+    assert turned > 100  # by twelve turns to the right, and one back is still too much
+    assert not facing.step(np.array([0, 0]))[2].any()
+    assert facing.step(np.array([4, 4]))[2].all()  # left
+    facing.close()
+
+
+@pytest.mark.usefixtures("sims")
+def test_recorded_clips_lead_away_from_a_goal_behind_walls(tiny_world: World) -> None:
+    from worldenv.sims.doom.generate import generate_maze
+
+    clips = make_clips(tiny_world.vae, tiny_world.spec, 2)
+    for seed, c2w in zip(clips.map_seeds.tolist(), clips.c2w, strict=True):
+        space = FreeSpace(generate_maze(seed).free, 1.0)
+        ends = [tuple(c2w[i, [0, 2], 3].tolist()) for i in (0, -1)]
+        assert not leads_straight(space, ends[1], ends[0], tiny_world.spec.steps.move)  # type: ignore[arg-type]
+        for x, z in c2w[:, [0, 2], 3].tolist():
+            assert space.contains(x, z, clearance=BODY)
+    twin = gym.make_vec("worldenv/NavigateSim-v1", num_envs=2, world=with_clips(tiny_world, clips))
+    _, info = twin.reset(seed=0, options={"start": [0, 1]})
+    assert info["c2w"] == pytest.approx(clips.c2w[:, -1].numpy(), abs=0.05)
+    twin.close()
+
+
+def test_a_line_is_straight_or_it_is_not() -> None:
+    free = np.ones((12, 12), bool)
+    assert leads_straight(FreeSpace(free, 1.0), (2, 2), (9, 9), 0.25)
+    free[6, 3:10] = False  # a wall between, wider than one slides around
+    free[4:7, 3] = free[4:7, 9] = False
+    assert not leads_straight(FreeSpace(free, 1.0), (6, 2), (6, 9), 0.25)
