@@ -15,6 +15,7 @@ from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from rendering import input_table, rendering_table, summary_table
 from speed import backends_table, rolling_table, speed_table
+from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
 from worldenv.base.files import save_text
@@ -50,6 +51,7 @@ def page() -> str:
     parts = [
         revisit_table(),
         rendering_table(),
+        walls_table(),
         input_table(),
         distilled_table(),
         teacher_table(),
