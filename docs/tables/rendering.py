@@ -94,10 +94,14 @@ def _cost_lines() -> list[str]:
     title = (
         f"**Its cost** (`{waits}worldenv bench rendering --out FILE`, {bench['hardware']}; paired steps, p20 to p80)"
     )
-    lines = heading(title, "envs", ("ms per chunk", "rendered", "times longer"))
-    for row in bench["timing"]:
-        times = f"{row['times_longer_p50']:.2f} [{row['times_longer_p20']:.2f}, {row['times_longer_p80']:.2f}]"
-        lines.append(
-            f"| {row['num_envs']} | {row['chunk_ms_p50']:.0f} | {row['rendered_chunk_ms_p50']:.0f} | {times} |"
-        )
-    return lines
+    lines = heading(title, "envs", ("ms per chunk", "rendered", "times longer", "with walls", "times longer"))
+    return lines + [_cost_row(row) for row in bench["timing"]]
+
+
+def _cost_row(row: dict[str, float]) -> str:
+    cells = [f"{row['num_envs']}", f"{row['chunk_ms_p50']:.0f}"]
+    for way in ("", "walled_"):
+        name = f"{way}times_longer_p"
+        cells.append(f"{row[way + 'chunk_ms_p50' if way else 'rendered_chunk_ms_p50']:.0f}")
+        cells.append(f"{row[name + '50']:.2f} [{row[name + '20']:.2f}, {row[name + '80']:.2f}]")
+    return "| " + " | ".join(cells) + " |"

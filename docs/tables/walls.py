@@ -24,10 +24,10 @@ def walls_table() -> list[str]:
     first = f"--worlds {len(report['seeds'])} --first-seed {report['seeds'][0]}"
     seen = ", ".join(f"{count} {name.removeprefix('seen_')}" for name, count in report["cases"].items())
     title = (
-        f"**Walls** (`worldenv eval walls {first} --out DIR`, {report['hardware']}; means with 95 % intervals. Walks of 20 "
-        "chunks from the end of a clip, straight ahead and at random: the share that gets within a metre as far as the "
-        f"simulator's, of all and of those whose true way the clip showed ({seen}); metres; the share of their places that "
-        "is floor. `true_depth` slides along what the clip's true depth shows, and sees nothing after it)"
+        f"**Walls** (`worldenv eval walls {first} --out DIR`, {report['hardware']}; means with 95 % intervals. Walks "
+        "of 20 chunks from the end of a clip, straight ahead and at random: the share that gets within a metre as far "
+        f"as the simulator's, of those whose true way the clip showed ({seen}) and of all; metres; the share of their "
+        "places that is floor. `true_depth` slides along what the clip's true depth shows, and sees nothing after it)"
     )
     lines = heading(title, "arm", COLUMNS)
     return lines + [arm_row(f"`{arm}`", metrics, COLUMNS) for arm, metrics in report["arms"].items()]

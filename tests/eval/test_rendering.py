@@ -88,7 +88,7 @@ def test_hiding_and_disturbing() -> None:
     assert spread[1] == pytest.approx(4 * spread[0], rel=1e-3)
 
 
-def test_bench_rendering_steps_both_ways_in_turn(
+def test_bench_rendering_steps_all_ways_in_turn(
     rendered_world: World, tiny_world_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "FULL", 1)
@@ -107,7 +107,7 @@ def test_bench_rendering_steps_both_ways_in_turn(
     main()
     rows = json.loads(out.read_text())["timing"]
     assert [row["num_envs"] for row in rows] == [1, 2]
-    assert all(row["times_longer_p50"] > 0 for row in rows)
+    assert all(row[f"{way}times_longer_p50"] > 0 for row in rows for way in ("", "walled_"))
     with pytest.raises(ValueError, match="has no depth head"):
         bench.bench_rendering(str(tiny_world_dir), out, sizes=(1,), num_steps=1)
 

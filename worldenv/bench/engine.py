@@ -30,7 +30,8 @@ def bench_engine(
     """Step engines of several batch sizes in turn and write their medians as JSON."""
     device = resolve_device("auto")
     world = shared_world(name, device=device, dtype=default_dtype(device))
-    engines = {size: Engine(world, size, decode=decode, capture=capture) for size in sizes}
+    walls = world.has_walls(world.config.memory)  # as environments have them
+    engines = {size: Engine(world, size, decode=decode, capture=capture, walls=walls) for size in sizes}
     for size, engine in engines.items():
         engine.reset(seeds=list(range(size)), starts=[None] * size)
     seconds: dict[int, list[float]] = {size: [] for size in sizes}

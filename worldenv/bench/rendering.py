@@ -1,4 +1,4 @@
-"""What it costs to render memory into the coming view: the same world with and without, stepped in turn."""
+"""What rendered memory and walls cost: the same world without, with the one and with both, stepped in turn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from ..base.device import default_dtype, resolve_device, threads_sleep
 from ..base.log import console, track
 from ..engine.engine import Engine
+from ..eval.image import Array
 from ..world.world import World, shared_world
 from .engine import WARM_UP, command, random_keys, write_bench
 
@@ -21,7 +22,7 @@ FULL = 5
 
 
 def bench_rendering(name: str, out: Path, *, sizes: Sequence[int], num_steps: int) -> None:
-    """Step two engines of every size in turn and write the ratios of paired steps as JSON.
+    """Step three engines of every size in turn and write the ratios of paired steps as JSON.
 
     Raises:
         ValueError: if the world has no depth head.
@@ -36,25 +37,31 @@ def bench_rendering(name: str, out: Path, *, sizes: Sequence[int], num_steps: in
 
 
 def _compare(world: World, size: int, num_steps: int) -> dict[str, object]:
-    engines = [Engine(world, size, memory=replace(world.config.memory, render=render)) for render in (False, True)]
+    plain, rendered = (replace(world.config.memory, render=render) for render in (False, True))
+    engines = [
+        Engine(world, size, memory=plain),
+        Engine(world, size, memory=rendered),
+        Engine(world, size, memory=rendered, walls=True),
+    ]
     for engine in engines:
         engine.reset(seeds=list(range(size)), starts=[None] * size)
-    generator, seconds = torch.Generator().manual_seed(0), np.zeros((num_steps, 2))
+    generator, seconds = torch.Generator().manual_seed(0), np.zeros((num_steps, len(engines)))
     for i in track(range(-max(FULL, WARM_UP), num_steps), f"{size} envs", total=max(FULL, WARM_UP) + num_steps):
-        actions = command(engines[0], random_keys(size, generator))
-        for which in (0, 1) if i % 2 else (1, 0):
+        keys = random_keys(size, generator)
+        for which in np.roll(range(len(engines)), i).tolist():
+            actions = command(engines[which], keys)
             start = time.perf_counter()
             engines[which].step(actions)
             if i >= 0:
                 seconds[i, which] = time.perf_counter() - start
-    p20, p50, p80 = np.percentile(seconds[:, 1] / seconds[:, 0], [20, 50, 80])
-    plain, rendered = 1000 * np.median(seconds, 0)
-    console.print(f"{size:4d} envs  {plain:.0f} ms, rendered {rendered:.0f} ms: x{p50:.2f} ({p20:.2f}..{p80:.2f})")
-    return {
-        "num_envs": size,
-        "chunk_ms_p50": round(float(plain), 1),
-        "rendered_chunk_ms_p50": round(float(rendered), 1),
-        "times_longer_p50": round(float(p50), 3),
-        "times_longer_p20": round(float(p20), 3),
-        "times_longer_p80": round(float(p80), 3),
-    }
+    taken = dict(zip(("chunk", "rendered_chunk", "walled_chunk"), 1000 * np.median(seconds, 0), strict=True))
+    longer = _ratios(seconds, 1, "times_longer") | _ratios(seconds, 2, "walled_times_longer")
+    console.print(f"{size:4d} envs  " + "  ".join(f"{key} {value:.0f} ms" for key, value in taken.items()))
+    console.print("  ".join(f"{key} {value:.2f}" for key, value in longer.items()))
+    return {"num_envs": size, **{f"{key}_ms_p50": round(float(value), 1) for key, value in taken.items()}, **longer}
+
+
+def _ratios(seconds: Array, which: int, name: str) -> dict[str, float]:
+    """Return how many times as long a way takes as the plain one, over paired steps."""
+    found = np.percentile(seconds[:, which] / seconds[:, 0], [20, 50, 80])
+    return {f"{name}_p{p}": round(float(value), 3) for p, value in zip((20, 50, 80), found, strict=True)}

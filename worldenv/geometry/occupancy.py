@@ -29,15 +29,13 @@ class WallsConfig:
     """Metres to a side of a cell."""
     cells: int = 256
     """Cells to a side of the grid."""
-    reach: float = 6.0
+    reach: float = 12.0
     """Metres beyond which depth is not trusted."""
-    margin: float = 0.05
+    margin: float = 0.1
     """Share of its distance that is left open before what stands in the way: what is behind it is unknown."""
-    solid: int = 2
-    """Evidence from which a cell is solid."""
 
     def __post_init__(self) -> None:
-        for name in ("radius", "cell", "cells", "reach", "solid"):
+        for name in ("radius", "cell", "cells", "reach"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if not 0 <= self.margin < 1:
@@ -48,8 +46,8 @@ class WallsConfig:
 
 NEAR, MIDDLE = 2.0, 4.0
 """Metres up to which a view counts four times, and twice."""
-MOST = 12
-"""Evidence that is enough: later views can still overturn it."""
+MOST = 8
+"""What it counts that a body is there: nothing overturns that."""
 STEP = 0.0625
 """Metres that a body moves before it is stopped anew."""
 ROUNDS = 4
@@ -59,7 +57,11 @@ SLACK = 1e-3
 
 
 class Occupancy:
-    """Evidence of B rows, int8 (B, cells, cells) over z and x: above 0 for something solid, below for free floor."""
+    """Evidence of B rows, int8 (B, cells, cells) over z and x: above 0 for something solid, below for free floor.
+
+    Its size is what the view counts that it is from: what a view shows is overturned by nearer views alone, and walls
+    not by equally near ones, for who stands before a wall sees little of how far away it is.
+    """
 
     def __init__(self, num_rows: int, config: WallsConfig) -> None:
         self.config = config
@@ -84,15 +86,17 @@ class Occupancy:
         """Take in one view of each of these rows."""
         config, place = self.config, c2w[:, None, [2, 0], 3].double()  # (R, 1, 2) z, x
         self._move(rows, place[:, 0])
-        free, solid = _columns(depth.double(), c2w.double(), K.double(), config)
-        along, away = _floor(free, place, config)
+        open_, blocked = _columns(depth.double(), c2w.double(), K.double(), config)
+        along, away = _floor(open_, place, config)
         seen = self._votes(rows, along, _weight(away))
-        hit = place + _polar(solid[..., 0]) * (solid[..., 1:].clamp(max=config.reach) + config.cell / 4)
-        hits = self._votes(rows, hit, (solid[..., 1] < config.reach) * _weight(solid[..., 1]))
-        body = self._votes(rows, place, torch.full((len(rows), 1), 8))
-        change = torch.where(hits > 0, 2 * hits, -torch.maximum(seen, body))
+        hit = place + _polar(blocked[..., 0]) * (blocked[..., 1:].clamp(max=config.reach) + config.cell / 4)
+        hits = self._votes(rows, hit, (blocked[..., 1] < config.reach) * _weight(blocked[..., 1]))
+        seen = torch.maximum(seen, self._votes(rows, place, torch.full((len(rows), 1), MOST)))  # where the body is
         cells = self._window(rows)
-        self.evidence[cells] = (self.evidence[cells] + change).clamp_(-MOST, MOST).to(torch.int8)
+        known = self.evidence[cells].long()
+        free = torch.where((known <= 0) | (seen > known), torch.minimum(known.clamp(max=0), -seen), known)
+        solid = torch.where((hits > 0) & (hits >= -free), torch.maximum(free, hits), free)
+        self.evidence[cells] = torch.where(seen == MOST, -MOST, solid).to(torch.int8)
 
     def _move(self, rows: Tensor, where: Tensor) -> None:
         """Centre grids on places (R, 2), z and x; cells that come to stand for other places are forgotten."""
@@ -176,7 +180,7 @@ class Occupancy:
         step = torch.arange(-math.ceil(reach / cell) - 1, math.ceil(reach / cell) + 2)
         middle = self._cell(where)  # x, z
         x, z = middle[:, 0, None] + step, middle[:, 1, None] + step
-        solid = self.evidence[rows[:, None, None], (z % size)[:, :, None], (x % size)[:, None]] >= self.config.solid
+        solid = self.evidence[rows[:, None, None], (z % size)[:, :, None], (x % size)[:, None]] > 0
         corner = torch.stack(torch.broadcast_tensors(x[:, None], z[:, :, None]), -1) * cell
         return torch.where(solid[..., None], corner.double(), math.inf).flatten(1, 2)
 

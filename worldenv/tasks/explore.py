@@ -14,7 +14,7 @@ from ..dynamics.signals import Signal, Signals
 from ..geometry.occupancy import WallsConfig, floor_shown
 from .base import Defaults, Outcome, Start, TaskState
 
-GRID = WallsConfig(cell=0.25, cells=256)
+GRID = WallsConfig(cell=0.25, cells=256, reach=6.0)
 """Cells in which floor is counted, in a square around the start; as far as ``reach`` a view counts."""
 
 
