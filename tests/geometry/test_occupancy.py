@@ -121,6 +121,13 @@ def test_a_grid_wraps_and_forgets_what_is_far_away() -> None:
     assert walk(space, pose(0, 0), (0, 0.25), 30)[-1, 1] == 7.5
 
 
+def test_endless_depth_is_far_away() -> None:
+    space = Occupancy(1, WallsConfig())
+    space.observe(ONE, torch.full((1, 48, 64), math.inf), pose(0, 0), SPEC.K)
+    assert walk(space, pose(0, 0), (0, 0.25), 40)[-1, 1] == 10
+    assert not (space.evidence > 0).any()
+
+
 def test_rows_know_only_their_own() -> None:
     space, both = Occupancy(2, WallsConfig()), torch.arange(2)
     view = pose(0, 0).expand(2, -1, -1)

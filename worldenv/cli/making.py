@@ -103,7 +103,7 @@ def export(
     name: str = "",
     clips: int = 0,
 ) -> None:
-    """Write a world's weights in another precision, and clips that tasks begin from.
+    """Write a world's weights in another precision, and its clips.
 
     Args:
         world: packaged name, directory or hub:org/name.

@@ -46,6 +46,8 @@ class WallsConfig:
 
 NEAR, MIDDLE = 2.0, 4.0
 """Metres up to which a view counts four times, and twice."""
+FAR = 1e4
+"""Metres that stand for endless depth."""
 MOST = 8
 """What it counts that a body is there: nothing overturns that."""
 STEP = 0.0625
@@ -212,7 +214,7 @@ def _columns(depth: Tensor, c2w: Tensor, K: Tensor, config: WallsConfig) -> tupl
 
     Where nothing stands there, its distance is infinite.
     """
-    offset = unproject(depth, c2w, K) - c2w[:, None, None, :3, 3]  # (R, H, W, 3), y down
+    offset = unproject(depth.clamp(max=FAR), c2w, K) - c2w[:, None, None, :3, 3]  # (R, H, W, 3), y down
     distance, above = offset[..., [0, 2]].norm(dim=-1), -offset[..., 1]
     heading = torch.atan2(offset[..., 0], offset[..., 2])
     low, high = config.height

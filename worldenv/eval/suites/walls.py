@@ -32,7 +32,7 @@ from ..image import Array
 from ..report.document import write_report
 from .cases import open_case
 
-FIRST_SEED = 956_000
+FIRST_SEED = 953_000
 """Held-out mazes that no other suite has."""
 CLIP_LATENTS = 64
 NUM_CHUNKS = 20
