@@ -103,7 +103,7 @@ def export(
     name: str = "",
     clips: int = 0,
 ) -> None:
-    """Write a world's weights in another precision, and its clips.
+    """Write a world in another precision, or with clips.
 
     Args:
         world: packaged name, directory or hub:org/name.
