@@ -34,7 +34,7 @@ stage memory memory_more --init "$runs/memory_cached" --processes "$processes"
 stage teacher teacher --init "$runs/memory_more" --processes "$processes"
 stage context_forcing context_forcing --init "$runs/memory_more" --teacher "$runs/teacher" --processes "$processes"
 stage heads heads --init "$runs/context_forcing"
-worldenv export --world "$runs/heads" --weights "worldenv/worlds/$recipe"
+worldenv export --world "$runs/heads" --weights "worldenv/worlds/$recipe" --clips 64
 # Not packaged (docs/training-log.md): a rolling window, and finer tokens (of maze alone).
 # stage rolling rolling --init "$runs/context_forcing" --teacher "$runs/teacher" --processes "$processes"
 # stage memory memory_fine --init "$runs/memory_cached" --processes "$processes"

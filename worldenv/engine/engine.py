@@ -15,7 +15,7 @@ from ..base.device import stateful
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Chunk, check_rows
-from ..dynamics.signals import Signals, Track, check_signals, depth_signal
+from ..dynamics.signals import DEPTH, Signals, Track, check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
@@ -55,9 +55,14 @@ class Engine:
         self._clips = world.require_clips("an engine with from_clips=True") if from_clips else None
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
-            known["depth"] = depth_signal(world.spec.height, world.spec.width)
+            known["depth"] = DEPTH
         chunk_latents = chunk_latents or world.spec.chunk_latents
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
+        if self._clips is not None and (self._clips.num_latents - 1) % chunk_latents:
+            raise ValueError(
+                f"clips of 1 + {self._clips.num_latents - 1} latents are not whole chunks of {chunk_latents}; choose "
+                "another chunk_latents"
+            )
         if self.spec.start_in_chunk and self.spec.chunk_latents < 2:
             raise ValueError("this world has its start view in the first chunk; chunk_latents must be at least 2")
         self.memory = memory or world.config.memory
@@ -167,9 +172,13 @@ class Engine:
         return self._view()
 
     def _begin_with(self, clips: Clips, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
-        """Begin episodes in these rows from clips (R,) that were encoded before."""
+        """Begin episodes in these rows from clips (R,) that were encoded before.
+
+        In other chunks than the world's own entries end elsewhere, and what they show is decoded.
+        """
         self._state.screen.frames[rows] = clips.views[index, -1]
-        latents, views = clips.latents[index].to(self.device, torch.float32), clips.views[index]
+        latents = clips.latents[index].to(self.device, torch.float32)
+        views = clips.views[index] if self.spec.chunk_latents == self.world.spec.chunk_latents else None
         self._stepper.begin(rows, latents, clips.track(index), seeds, noise=None, frames=None, views=views)
 
     @stateful
@@ -353,7 +362,7 @@ class Engine:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
         for poses in c2w.split(chunk, 1):
             parts.append(self._advance(*self._asked(Track(keys=self.path_keys(poses), c2w=poses), None)))
-        return Chunk(torch.cat([p.frames for p in parts], 1), {"c2w": c2w})
+        return Chunk(torch.cat([p.frames for p in parts], 1), {**parts[-1].signals, "c2w": c2w})
 
     def path_keys(
         self,

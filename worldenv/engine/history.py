@@ -142,17 +142,25 @@ class History:
     def show(
         self,
         rows: Tensor,  # (R,) int64
-        frames: Tensor,  # (R, N, H, W, 3) uint8: the last frame of each of these rows' newest latents
+        frames: Tensor,  # (R, F, H, W, 3) uint8: the last frame of each of these rows' newest latents
         *,
         given: bool = False,
-        every: int = 1,  # or of each so manieth latent, up to the newest
     ) -> None:
         """Keep what the newest entries show, if memory is rendered; all that the rows hold may be ``given``."""
+        count, chunk = frames.shape[1], self.layout.chunk_latents
+        self.show_entries(rows, frames[:, (count - 1) % chunk :: chunk], given=given)
+
+    def show_entries(
+        self,
+        rows: Tensor,  # (R,) int64
+        ends: Tensor,  # (R, E, H, W, 3) uint8: the last frame of each of these rows' newest entries
+        *,
+        given: bool,
+    ) -> None:
+        """Do what ``show`` does for whole entries."""
         if self.renderer is None or not len(rows):
             return
-        count, chunk = frames.shape[1], self.layout.chunk_latents // every
-        ends = frames[:, (count - 1) % chunk :: chunk]
-        behind = every * torch.arange(count - 1 - (count - 1) % chunk, -1, -chunk)
+        behind = self.layout.chunk_latents * torch.arange(ends.shape[1] - 1, -1, -1)
         index, depth = self.bank.length[rows, None] - 1 - behind, self.renderer.depth(ends)
         self.bank.show(rows, index, ends, depth)
         if self.walls is not None:

@@ -68,7 +68,7 @@ class Stepper:
             state.noise = None
         if self.shows and views is not None:
             state.screen.begin(rows, latents[:, -1 - LOOKS_BACK :])  # the decoder looks back no further
-            self.history.show(rows, views, given=True, every=self.spec.chunk_latents)
+            self.history.show_entries(rows, views, given=True)
         elif self.shows and latents.shape[1]:
             decoded = state.screen.begin(rows, latents)
             shown = (decoded if frames is None else frames)[:, ::FRAMES_PER_LATENT]

@@ -18,7 +18,7 @@ BODY = 0.5
 
 
 class _Body:
-    """A coarse guess of where commands lead: an axis that a wall stops moves no further, the other one slides."""
+    """A coarse guess of where commands lead."""
 
     def __init__(self, space: FreeSpace, start: tuple[float, float, float], steps: ActionSteps) -> None:
         self.space, self.steps = space, steps
@@ -33,10 +33,7 @@ class _Body:
         dx = self.steps.move * (forward * sine + right * cosine)
         dz = self.steps.move * (forward * cosine - right * sine)
         before = self.x, self.z
-        if self.space.contains(self.x + dx, self.z, clearance=BODY):
-            self.x += dx
-        if self.space.contains(self.x, self.z + dz, clearance=BODY):
-            self.z += dz
+        self.x, self.z = self.space.slide(before, (dx, dz), clearance=BODY)
         return math.dist(before, (self.x, self.z)) > 0.5 * math.hypot(dx, dz)
 
     def face_wall(self) -> None:

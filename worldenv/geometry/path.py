@@ -40,6 +40,17 @@ class FreeSpace:
             return False
         return bool(self.free[r0 : r1 + 1, c0 : c1 + 1].all())
 
+    def slide(
+        self, place: tuple[float, float], motion: tuple[float, float], *, clearance: float
+    ) -> tuple[float, float]:
+        """Move from (x, z): an axis that a wall stops moves no further, the other one slides."""
+        (x, z), (dx, dz) = place, motion
+        if self.contains(x + dx, z, clearance=clearance):
+            x += dx
+        if self.contains(x, z + dz, clearance=clearance):
+            z += dz
+        return x, z
+
     def sample(self, rng: np.random.Generator, *, clearance: float) -> tuple[float, float]:
         """Draw a free point (x, z).
 

@@ -7,7 +7,6 @@ the way that one cannot slide around.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -24,6 +23,7 @@ from ..base.log import track
 from ..dynamics.signals import Track
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.action import camera_to_c2w
+from ..geometry.contact import BODY
 from ..geometry.path import FreeSpace, Walker, visit
 from ..geometry.pose import is_rigid, look
 from ..models.codec import Codec, to_pixels
@@ -38,8 +38,6 @@ NUM_LATENTS = 48
 """Latents of a clip behind its first frame."""
 CLEARANCE = 0.65
 """Metres that the way keeps from walls."""
-BODY = 0.5
-"""Metres to a side of the middle of a body."""
 ARRIVED, PATIENCE = 0.5, 24.0
 """Metres from a goal at which one is there, and metres of walking after which one never is."""
 WALK = (5.0, 11.0)
@@ -61,6 +59,11 @@ class Clips:
     def __len__(self) -> int:
         return len(self.latents)
 
+    @property
+    def num_latents(self) -> int:
+        """Latents of a clip, its first frame's among them."""
+        return self.latents.shape[1]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything by the names in the file."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -71,14 +74,6 @@ class Clips:
     ) -> Track:
         """Return what led to the latents of some clips, each (R, F, ...)."""
         return Track(keys=self.keys[index], c2w=self.c2w[index])
-
-    @cached_property
-    def digest(self) -> str:
-        """Hash what is in them."""
-        digest = hashlib.blake2b(digest_size=8)
-        for name, tensor in sorted(self.tensors().items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()
 
     @cached_property
     def starts(self) -> Starts:
@@ -189,9 +184,7 @@ def leads_straight(space: FreeSpace, here: tuple[float, float], goal: tuple[floa
         if away < ARRIVED:
             return True
         dx, dz = (step * (b - a) / away for a, b in ((x, goal[0]), (z, goal[1])))
-        before = x, z
-        x += dx * space.contains(x + dx, z, clearance=BODY)
-        z += dz * space.contains(x, z + dz, clearance=BODY)
+        before, (x, z) = (x, z), space.slide((x, z), (dx, dz), clearance=BODY)
         if (x, z) == before:
             return False
     return False

@@ -27,7 +27,8 @@ def describe_world(world: World) -> str:
         f"{config.memory.retrieved_chunks} retrieved chunk(s)"
         + (f", rendered from {config.memory.rendering.sources} views" if world.renders(config.memory) else ""),
         *(f"head      {name}, {_millions(head)}" for name, head in world.heads.items()),
-        f"starts    {len(world.starts) if world.starts is not None else 0} start views",
+        f"starts    {len(world.starts) if world.starts is not None else 0} start views"
+        + (f", {len(world.clips)} clips" if world.clips is not None else ""),
         "trained",
     ]
     lines += [

@@ -81,10 +81,9 @@ class World:
         return {"name": self.config.name, "sha256": self.sha256, "computation": how}
 
     def fingerprint(self) -> str:
-        """Return the hash of the world's files, or of its weights if it has none, of its configuration and clips."""
+        """Return the hash of the world's files, or of its weights if it has none, and of its configuration."""
         if self.sha256:
-            clips = "" if self.clips is None else f" {self.clips.digest}"
-            return f"{self.sha256} {config_digest(self.config)}{clips}"
+            return f"{self.sha256} {config_digest(self.config)}"
         digest = hashlib.sha256(config_digest(self.config).encode())
         for module in self.parts().values():
             for name, tensor in sorted(module.state_dict().items()):
