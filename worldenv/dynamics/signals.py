@@ -50,11 +50,8 @@ C2W = Signal(shape=(4, 4), dtype="float64")
 """Camera to world at the end of a latent, metres."""
 PICTURE = Signal(shape=(-1, -1, 3), dtype="uint8")
 """A frame of the world's size."""
-
-
-def depth_signal(height: int, width: int) -> Signal:
-    """Declare what the newest view lies away, metres along z; chunks hold as many of their last views as are known."""
-    return Signal(shape=(height, width), low=0.0, rate="chunk")
+DEPTH = Signal(shape=(-1, -1), low=0.0, rate="chunk")
+"""What the newest view lies away, metres along z; chunks hold as many of their last views as are known."""
 
 
 class Track(dict[str, Tensor]):

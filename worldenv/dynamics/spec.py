@@ -66,6 +66,8 @@ class WorldSpec:
             if name in OWN and replace(signal, low=None, high=None) != replace(OWN[name], low=None, high=None):
                 raise ValueError(f"signal {name!r} is {OWN[name]}; give another one another name")
         for name, signal in self.takes.items():
+            if -1 in signal.shape:
+                raise ValueError(f"takes: {name!r} has shape {signal.shape}; commands do not have the picture's size")
             if signal.rate != "latent":
                 raise ValueError(f"takes: {name!r} has rate {signal.rate!r}; commands come once per latent")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...base.rng import draw_start
 from ...dynamics.protocol import Chunk, check_rows
-from ...dynamics.signals import Signals, depth_signal
+from ...dynamics.signals import C2W, DEPTH, Signals
 from ...dynamics.spec import WorldSpec, frame_path
 from .maze import Maze, MazeConfig
 from .presets import maze_config
@@ -56,9 +56,9 @@ class DoomDynamics:
             raise ValueError(f"maps={maps!r} is unknown; pass 'maze' or 'freedoom'")
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
-        self.num_envs, self.maps, own = num_envs, maps, spec or WorldSpec()
-        shown = {"depth": depth_signal(own.height, own.width)} if depth and maps == "maze" else {}
-        self.spec = replace(own, gives={name: s for name, s in own.gives.items() if name != "depth"} | shown)
+        self.num_envs, self.maps = num_envs, maps
+        known = {"c2w": C2W, "depth": DEPTH} if depth and maps == "maze" else {"c2w": C2W}
+        self.spec = replace(spec or WorldSpec(), gives=known)
         self.map_seeds = map_seeds if maps == "maze" else range(len(FREEDOOM_MAPS))
         self.start_c2w = start_c2w
         config = config or maze_config(self.spec.maze)
