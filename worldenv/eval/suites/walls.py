@@ -69,15 +69,18 @@ def run_walls(world: World, out: Path, *, num_worlds: int | None, first_seed: in
     seeds = list(range(first, first + count))
     cases = [make_case(dynamics, seed) for seed in track(seeds, "simulator", total=count)]
     dynamics.close()
-    floor = world.config.memory.floor
+    floor, chunk = world.config.memory.floor, world.spec.chunk_latents
+    known = [looked(case, world.spec, floor, every=chunk) for case in cases]  # as much as worlds look
+    whole = [looked(case, world.spec, floor, every=1) for case in cases]
+    nothing: list[Occupancy | None] = [None] * count
     ways: dict[str, Callable[[str], Tensor]] = {
         "world": lambda walk: walked_in(world, cases, walk),
-        "true_depth": lambda walk: torch.stack([slid(case, walk, world.spec, floor) for case in cases]),
-        "commanded": lambda walk: torch.stack([slid(case, walk, world.spec, None) for case in cases]),
+        "true_depth": lambda walk: torch.stack([slid(*pair, walk, world.spec) for pair in zip(cases, known)]),
+        "commanded": lambda walk: torch.stack([slid(*pair, walk, world.spec) for pair in zip(cases, nothing)]),
         "simulator": lambda walk: torch.stack([case.truth[walk] for case in cases]),
     }
     paths = {arm: {walk: way(walk) for walk in WALKS} for arm, way in ways.items()}
-    seen = {walk: np.array([shows(case, case.truth[walk], world.spec, floor) for case in cases]) for walk in WALKS}
+    seen = {walk: np.array([shows(space, c.truth[walk]) for c, space in zip(cases, whole)]) for walk in WALKS}
     arms = {arm: scores(cases, paths[arm], seen) for arm in paths}
     write_report(
         out / "report.json",
@@ -157,9 +160,8 @@ def looked(case: Case, spec: WorldSpec, config: WallsConfig, *, every: int) -> O
     return space
 
 
-def slid(case: Case, walk: str, spec: WorldSpec, config: WallsConfig | None) -> Tensor:
-    """Walk on from a clip along what its true depth shows, or through everything; (1 + latents, 2)."""
-    space = None if config is None else looked(case, spec, config, every=spec.chunk_latents)
+def slid(case: Case, space: Occupancy | None, walk: str, spec: WorldSpec) -> Tensor:
+    """Walk on from a clip along what is known of it, or through everything; (1 + latents, 2)."""
     here, row, path = case.c2w[None, -1], torch.zeros(1, dtype=torch.long), [case.c2w[-1:]]
     for keys in case.keys[walk]:
         told = press(keys[None], here, spec.steps)["c2w"]
@@ -169,13 +171,12 @@ def slid(case: Case, walk: str, spec: WorldSpec, config: WallsConfig | None) -> 
     return _places(path)
 
 
-def shows(case: Case, way: Tensor, spec: WorldSpec, config: WallsConfig) -> bool:
-    """Tell whether the clip shows the floor of a whole way (N, 2)."""
-    space = looked(case, spec, config, every=1)
-    x, z = (way / config.cell).floor().long().unbind(-1)
-    apart = torch.stack([z, x], -1) - space.centre[0]
-    there = (apart.abs() < config.cells // 2).all()
-    return bool(there and (space.evidence[0, z % config.cells, x % config.cells] < 0).all())
+def shows(space: Occupancy, way: Tensor) -> bool:
+    """Tell whether a whole way (N, 2) is known to be free floor."""
+    size = space.config.cells
+    x, z = (way / space.config.cell).floor().long().unbind(-1)
+    there = ((torch.stack([z, x], -1) - space.centre[0]).abs() < size // 2).all()
+    return bool(there and (space.evidence[0, z % size, x % size] < 0).all())
 
 
 def scores(cases: list[Case], paths: dict[str, Tensor], seen: dict[str, Array]) -> dict[str, Array]:
