@@ -55,6 +55,11 @@ results: $(STAMP)
 	  $(BIN)/worldenv eval $$suite --worlds 32 --first-seed 958000 --out out/results/$$suite || exit 1; \
 	  cp out/results/$$suite/report.json docs/results/$$suite.json; \
 	done
+	$(BIN)/worldenv eval walls --worlds 48 --out out/results/walls
+	cp out/results/walls/report.json docs/results/walls.json
+	$(BIN)/worldenv-agents eval random straight seek_goal --env worldenv/Navigate-v1 --episodes 16 --twin --out docs/results/scores-navigate-v1.json
+	$(BIN)/worldenv-agents eval random wander --env worldenv/ImageNav-v0 --episodes 16 --twin --out docs/results/scores-image_nav.json
+	$(BIN)/worldenv-agents eval random wander "follow:right-32" --env worldenv/Explore-v0 --episodes 16 --twin --out docs/results/scores-explore.json
 	$(BIN)/worldenv-agents eval random seek_goal --env worldenv/Navigate-v0 --episodes 16 --twin --out docs/results/scores-navigate.json
 	$(BIN)/worldenv-agents eval random out_and_back --env worldenv/Revisit-v0 --episodes 16 --twin --out docs/results/scores-revisit.json
 	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json

@@ -35,15 +35,18 @@ def _random(envs: Envs, argument: str, seed: int) -> Policy:
 
 
 def _seek_goal(envs: Envs, argument: str, seed: int, *, detour: int = 2) -> Policy:
-    spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
-    turn = math.radians(spec.steps.turn_deg) * spec.chunk_latents
-    return SeekGoal(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed, detour=detour)
+    return SeekGoal(**_step(envs), seed=seed, detour=detour)
 
 
 def _wander(envs: Envs, argument: str, seed: int) -> Policy:
+    return Wander(**_step(envs), seed=seed)
+
+
+def _step(envs: Envs) -> dict[str, float]:
+    """Return by how much a step turns, in radians, and moves, in metres."""
     spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
     turn = math.radians(spec.steps.turn_deg) * spec.chunk_latents
-    return Wander(turn=turn, move=spec.steps.move * spec.chunk_latents, seed=seed)
+    return {"turn": turn, "move": spec.steps.move * spec.chunk_latents}
 
 
 def _out_and_back(envs: Envs, argument: str, seed: int) -> Policy:

@@ -100,8 +100,7 @@ def _cost_lines() -> list[str]:
 
 def _cost_row(row: dict[str, float]) -> str:
     cells = [f"{row['num_envs']}", f"{row['chunk_ms_p50']:.0f}"]
-    for way in ("", "walled_"):
-        name = f"{way}times_longer_p"
-        cells.append(f"{row[way + 'chunk_ms_p50' if way else 'rendered_chunk_ms_p50']:.0f}")
-        cells.append(f"{row[name + '50']:.2f} [{row[name + '20']:.2f}, {row[name + '80']:.2f}]")
+    for chunk, longer in (("rendered_chunk", "times_longer"), ("walled_chunk", "walled_times_longer")):
+        p20, p50, p80 = (row[f"{longer}_p{p}"] for p in (20, 50, 80))
+        cells += [f"{row[f'{chunk}_ms_p50']:.0f}", f"{p50:.2f} [{p20:.2f}, {p80:.2f}]"]
     return "| " + " | ".join(cells) + " |"
