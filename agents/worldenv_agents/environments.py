@@ -25,6 +25,8 @@ class EnvConfig:
     """``world`` generates, ``sim`` is the simulator twin, package.module:Class another; by default what the id says."""
     task: str | None = None
     """A task's name, or package.module:Class, instead of the id's own."""
+    task_options: dict[str, int | float | str] | None = None
+    """The task's options, such as ``variant in_view`` of ObjectNav; by default its own."""
     body: str | None = None
     """What acts: a body's name, or package.module:Class; by default the one that commands what the world takes."""
     action_mode: str | None = None

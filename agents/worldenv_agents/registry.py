@@ -11,6 +11,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from .base import Policy
+from .chase import Chase
 from .environments import EnvConfig
 from .random_agent import RandomPolicy
 from .scripted import FollowKeys, OutAndBack, SeekGoal, Wander
@@ -49,6 +50,10 @@ def _step(envs: Envs) -> dict[str, float]:
     return {"turn": turn, "move": spec.steps.move * spec.chunk_latents}
 
 
+def _chase(envs: Envs, argument: str, seed: int) -> Policy:
+    return Chase(**_step(envs), seed=seed)
+
+
 def _out_and_back(envs: Envs, argument: str, seed: int) -> Policy:
     return OutAndBack()
 
@@ -82,11 +87,16 @@ def _adapt_seek_goal(config: EnvConfig, argument: str) -> EnvConfig:
     return replace(config, action_mode="basic", obs_mode="dict", obs_keys=("goal",))
 
 
+def _adapt_chase(config: EnvConfig, argument: str) -> EnvConfig:
+    return replace(config, action_mode="basic", obs_mode="dict", obs_keys=("image", "goal"))
+
+
 POLICIES: dict[str, PolicyEntry] = {
     "random": PolicyEntry(_random, lambda env, _: env),
     "seek_goal": PolicyEntry(_seek_goal, _adapt_seek_goal),
     "straight": PolicyEntry(partial(_seek_goal, detour=0), _adapt_seek_goal),
     "out_and_back": PolicyEntry(_out_and_back, lambda env, _: replace(env, action_mode="basic")),
+    "chase": PolicyEntry(_chase, _adapt_chase),
     "wander": PolicyEntry(_wander, lambda env, _: replace(env, action_mode="basic")),
     "follow": PolicyEntry(
         _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), example='"follow:w-8, right-8"'

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from worldenv.dynamics.labels import CLASSES
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.pose import look
 from worldenv.geometry.pose_string import parse_pose_string
 from worldenv.world.starts import Starts
 from worldenv.world.world import World
+from worldenv_agents.chase import Chase, coloured
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate, evaluate_named
 from worldenv_agents.random_agent import RandomPolicy
@@ -162,3 +164,17 @@ def test_wander_turns_aside_where_it_was_stopped() -> None:
         taken.append(int(policy.act(None, {"c2w": poses})[1]))
     assert 0 in taken  # it walks again
     assert set(taken[: taken.index(0)]) == {taken[0]}  # after turning one way
+
+
+def test_the_chaser_turns_to_the_colour_of_its_class_and_walks() -> None:
+    goals = np.eye(len(CLASSES), dtype=np.float32)[[CLASSES.index("blue column")] * 3]
+    pictures = np.full((3, 48, 64, 3), (200, 30, 30), np.uint8)
+    pictures[0, 10:40, 2:10] = pictures[1, 10:40, 28:36] = pictures[2, 10:40, 55:62] = (20, 20, 190)
+    policy = Chase(turn=QUARTER, move=1.0)
+    policy.reset(3)
+    info = {"c2w": np.tile(np.eye(4), (3, 1, 1))}
+    assert policy.act({"image": pictures, "goal": goals}, info).tolist() == [LEFT, FORWARD, RIGHT]
+    assert coloured(pictures[0], "red").mean() > 0.9
+    assert not coloured(pictures[0], "yellow").any()
+    with pytest.raises(ValueError, match="'pink' is none of red"):
+        coloured(pictures[0], "pink")

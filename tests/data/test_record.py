@@ -14,8 +14,9 @@ from worldenv.data.record import RecordConfig, record
 from worldenv.data.schema import Clip, read_shard, shard_paths, write_shard
 from worldenv.data.sources.gym import GymSource
 from worldenv.data.trajectories import TrajectoryConfig
+from worldenv.dynamics.labels import CLASSES
 from worldenv.dynamics.spec import WorldSpec
-from worldenv.sims import CLASSES, MAZES, clearance, generate_maze
+from worldenv.sims import MAZES, clearance, generate_maze
 
 
 class Turntable(gym.Env[Any, Any]):

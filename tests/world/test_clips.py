@@ -16,9 +16,10 @@ from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.bodies.camera import press
 from worldenv.engine.engine import Engine
 from worldenv.geometry.contact import BODY
+from worldenv.geometry.detour import leads_straight
 from worldenv.geometry.path import FreeSpace
 from worldenv.models.codec import to_frames
-from worldenv.world.clips import Clips, leads_straight, load_clips, make_clips
+from worldenv.world.clips import Clips, load_clips, make_clips
 from worldenv.world.world import World
 
 CHUNKS = 3
@@ -38,6 +39,10 @@ def some_clips(world: World, count: int = 2) -> Clips:
         views=torch.randint(0, 256, (count, 1 + CHUNKS, spec.height, spec.width, 3), generator=generator).byte(),
         goals=c2w[:, 0],
         map_seeds=torch.arange(912_000, 912_000 + count),
+        objects=torch.tensor([[0.0, -1.0, 2.0, 0.0, 3.0], [5.0, 3.0, -1.0, 4.0, 0.0]])
+        .double()
+        .expand(count, 2, 5)
+        .clone(),
     )
 
 
@@ -56,12 +61,12 @@ def test_a_world_keeps_its_clips(tiny_world: World, tmp_path: Path) -> None:
     assert World.load(tmp_path).sha256 != again.sha256  # they are part of the world
 
 
-@pytest.mark.parametrize("wrong", ["views", "c2w", "latents", "goals"])
+@pytest.mark.parametrize("wrong", ["views", "c2w", "latents", "goals", "objects"])
 def test_edited_files_are_refused(tiny_world: World, tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "clips.safetensors"
     tensors = some_clips(tiny_world).tensors()
-    if wrong in ("c2w", "goals"):
-        tensors[wrong] = 2 * tensors[wrong]
+    if wrong in ("c2w", "goals", "objects"):
+        tensors[wrong] = -2 * tensors[wrong]
     else:
         tensors[wrong] = tensors[wrong][:, :-1]
     save_tensors(file, tensors)
@@ -153,19 +158,23 @@ def test_a_picture_of_the_goal_is_shown(tiny_world: World) -> None:
 
 
 @pytest.mark.usefixtures("sims")
-def test_recorded_clips_lead_away_from_a_goal_behind_walls(tiny_world: World) -> None:
+def test_recorded_clips_lead_from_one_object_to_another_behind_walls(tiny_world: World) -> None:
     from worldenv.sims.doom.generate import generate_maze
+    from worldenv.sims.doom.presets import maze_config
 
     clips = make_clips(tiny_world.vae, tiny_world.spec, 2)
-    for seed, c2w in zip(clips.map_seeds.tolist(), clips.c2w, strict=True):
-        space = FreeSpace(generate_maze(seed).free, 1.0)
+    for seed, c2w, objects in zip(clips.map_seeds.tolist(), clips.c2w, clips.objects, strict=True):
+        maze = generate_maze(seed, maze_config("classic-many"))
+        assert {(float(one.class_idx), *one.box) for one in maze.objects} >= {tuple(row) for row in objects.tolist()}
+        space = FreeSpace(maze.free, 1.0)
         ends = [tuple(c2w[i, [0, 2], 3].tolist()) for i in (0, -1)]
         assert not leads_straight(space, ends[1], ends[0], tiny_world.spec.steps.move)  # type: ignore[arg-type]
         for x, z in c2w[:, [0, 2], 3].tolist():
             assert space.contains(x, z, clearance=BODY)
     twin = gym.make_vec("worldenv/NavigateSim-v1", num_envs=2, world=with_clips(tiny_world, clips))
-    _, info = twin.reset(seed=0, options={"start": [0, 1]})
+    obs, info = twin.reset(seed=0, options={"start": [0, 1]})
     assert info["c2w"] == pytest.approx(clips.c2w[:, -1].numpy(), abs=0.05)
+    assert (np.abs(obs["image"].astype(int) - clips.views[:, -1].numpy()) < 40).mean() > 0.95  # objects are there
     twin.close()
 
 

@@ -17,8 +17,8 @@ from ..base.files import save_text
 from ..base.log import console, git_revision, progress_bar
 from ..base.objects import import_object
 from ..base.workers import when_worker_ends, worker_pool
+from ..dynamics.labels import CLASSES
 from ..dynamics.spec import WorldSpec
-from ..sims.doom.objects import CLASSES
 from .schema import Clip, write_shard
 from .sources.gym import GymSource
 from .sources.sim import SimSource

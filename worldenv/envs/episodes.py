@@ -22,12 +22,12 @@ class Episodes:
         return {"c2w": self._pick(None if self.starts is None else self.starts.c2w, seeds, starts)}
 
     def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
-        """Return the goal of each env: its pose ``c2w`` (B, 4, 4) and, where it was recorded, the ``image`` seen there
-        (B, H, W, 3); nothing where start views have no goals.
+        """Return the goal of each env: its pose ``c2w`` (B, 4, 4) and, where they were recorded, the ``image`` seen
+        there (B, H, W, 3) and goal ``objects`` (B, O, 5); nothing where start views have no goals.
         """
         if self.starts is None or self.starts.goals is None:
             return {}
-        known = {"c2w": self.starts.goals, "image": self.starts.goal_frames}
+        known = {"c2w": self.starts.goals, "image": self.starts.goal_frames, "objects": self.starts.objects}
         return {name: self._pick(part, seeds, starts) for name, part in known.items() if part is not None}
 
     @staticmethod

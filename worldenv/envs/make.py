@@ -272,11 +272,16 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
 
 
 def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
-    from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
+    from ..sims.doom.presets import with_many  # the simulator is an extra
+    from ..sims.doom.sim import DoomDynamics
 
-    starts = world.require_clips("this task").starts if wanted.from_clips else world.require_starts()
+    if wanted.from_clips:
+        starts, maze = world.require_clips("this task").starts, with_many(wanted.spec.maze)
+    else:
+        starts, maze = world.require_starts(), wanted.spec.maze
+    spec = replace(wanted.spec, maze=maze)
     seeds, c2w = starts.require_maps()
-    return DoomDynamics(num_envs, spec=wanted.spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
+    return DoomDynamics(num_envs, spec=spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
 
 
 Opens = Callable[[World, int, Wanted], Dynamics]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .path import Walker, visit, wander
+from .path import FreeSpace, Walker, visit, wander
 
 NEAR, FAR = 1.5, 3.5
 """Metres from the middle of a goal within which one stops in front of it."""
@@ -45,7 +45,7 @@ def _routes(walker: Walker, start: Point, goals: Sequence[Point], rng: np.random
     """Return a way to some place in front of each goal that can be reached."""
     routes = {}
     for goal in goals:
-        spots = _spots(walker, goal)
+        spots = spots_before(walker.space, goal, clearance=walker.clearance)
         if spots:
             spot = spots[int(rng.integers(len(spots)))]
             route = walker.space.route(start, spot, clearance=walker.clearance)
@@ -54,16 +54,16 @@ def _routes(walker: Walker, start: Point, goals: Sequence[Point], rng: np.random
     return routes
 
 
-def _spots(walker: Walker, goal: Point) -> list[Point]:
+def spots_before(space: FreeSpace, goal: Point, *, clearance: float) -> list[Point]:
     """Return the middles of free cells in front of a goal that see it."""
-    space, found = walker.space, []
+    found = []
     reach = math.ceil(FAR / space.cell)
     row, column = int(goal[1] // space.cell), int(goal[0] // space.cell)
     for i in range(row - reach, row + reach + 1):
         for j in range(column - reach, column + reach + 1):
             spot = (j + 0.5) * space.cell, (i + 0.5) * space.cell
             far = math.dist(spot, goal)
-            if NEAR < far < FAR and space.contains(*spot, clearance=walker.clearance):
+            if NEAR < far < FAR and space.contains(*spot, clearance=clearance):
                 parts = np.arange(0.0, far - NEAR, 0.25) / far
                 line = [(spot[0] + p * (goal[0] - spot[0]), spot[1] + p * (goal[1] - spot[1])) for p in parts]
                 if all(space.contains(*point, clearance=0.05) for point in line):

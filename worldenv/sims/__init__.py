@@ -3,18 +3,15 @@
 from .doom.distance import GoalDistances
 from .doom.generate import generate_maze
 from .doom.maze import Maze, MazeConfig, clearance, corners, describe
-from .doom.objects import CLASSES, COLOURS, SHAPES, GoalObject
+from .doom.objects import GoalObject
 from .doom.presets import MAZES
 from .doom.raycast import cast_classes, cast_depth
 from .doom.row import FREEDOOM_MAPS
 from .doom.sim import TEST_SEEDS, TRAIN_SEEDS, DoomDynamics
 
 __all__ = [
-    "CLASSES",
-    "COLOURS",
     "FREEDOOM_MAPS",
     "MAZES",
-    "SHAPES",
     "TEST_SEEDS",
     "TRAIN_SEEDS",
     "DoomDynamics",

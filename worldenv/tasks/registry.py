@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "navigate": "worldenv.tasks.navigate:Navigate",
     "navigate-v1": "worldenv.tasks.navigate_v1:Navigate",
+    "object_nav": "worldenv.tasks.object_nav:ObjectNav",
     "image_nav": "worldenv.tasks.image_nav:ImageNav",
     "revisit": "worldenv.tasks.revisit:Revisit",
     "explore": "worldenv.tasks.explore:Explore",

@@ -1,4 +1,4 @@
-"""Clips that episodes can begin from: the way from a goal to somewhere else, on held-out mazes.
+"""Clips that episodes can begin from: the way from one goal object to another, on held-out mazes.
 
 Who begins with a clip remembers it: the goal, the way, and every wall on it were seen, so that a task that asks to go
 back asks nothing that the world would have to invent. Who walks straight at the goal does not get there: walls are in
@@ -7,8 +7,7 @@ the way that one cannot slide around.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,29 +19,29 @@ from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors, load_tensors
 from ..base.log import track
+from ..dynamics.labels import CLASSES
 from ..dynamics.signals import Track
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.action import camera_to_c2w
-from ..geometry.contact import BODY
-from ..geometry.path import FreeSpace, Walker, visit
+from ..geometry.detour import plan_detour
+from ..geometry.path import FreeSpace
 from ..geometry.pose import is_rigid, look
 from ..models.codec import Codec, to_pixels
 from .starts import Starts
 
 if TYPE_CHECKING:
+    from ..sims.doom.maze import Maze
+    from ..sims.doom.objects import GoalObject
     from ..sims.doom.sim import DoomDynamics
 
 FIRST_SEED = 912_000
 """First of the held-out mazes that clips are on, each on its own; those with nothing to walk round are left out."""
-NUM_LATENTS = 48
+NUM_LATENTS = 64
 """Latents of a clip behind its first frame."""
-CLEARANCE = 0.65
-"""Metres that the way keeps from walls."""
-ARRIVED, PATIENCE = 0.5, 24.0
-"""Metres from a goal at which one is there, and metres of walking after which one never is."""
-WALK = (5.0, 11.0)
-"""Metres of walking between a goal and the end of its clip."""
-TRIES = 400
+MOST_SEEDS = 4
+"""Mazes that are looked at for each clip."""
+SHOWN = 0.012
+"""Share of a picture from which an object in it is seen."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Clips:
     views: Tensor  # (N, E, H, W, 3) uint8: the start view, then the last frame of each chunk
     goals: Tensor  # (N, 4, 4) float64
     map_seeds: Tensor  # (N,) int64
+    objects: Tensor  # (N, 2, 5) float64: class, least x and z, largest x and z of what each began and ends in front of
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -78,7 +78,7 @@ class Clips:
     @cached_property
     def starts(self) -> Starts:
         """Where episodes that begin with a clip begin: at its end."""
-        return Starts(self.views[:, -1], self.c2w[:, -1], self.goals, self.map_seeds, self.views[:, 0])
+        return Starts(self.views[:, -1], self.c2w[:, -1], self.goals, self.map_seeds, self.views[:, 0], self.objects)
 
 
 def load_clips(path: Path, spec: WorldSpec, latent_shape: tuple[int, int, int]) -> Clips | None:
@@ -97,27 +97,32 @@ def load_clips(path: Path, spec: WorldSpec, latent_shape: tuple[int, int, int]) 
         "views": (torch.uint8, ("N", "E", spec.height, spec.width, 3)),
         "goals": (torch.float64, ("N", 4, 4)),
         "map_seeds": (torch.int64, ("N",)),
+        "objects": (torch.float64, ("N", 2, 5)),
     }
     check_tensors(tensors, known, where=str(path))
     count, entries = tensors["latents"].shape[1], tensors["views"].shape[1]
     fits = len(tensors["latents"]) > 0 and count == 1 + (entries - 1) * spec.chunk_latents
-    if not (fits and is_rigid(tensors["c2w"]) and is_rigid(tensors["goals"])):
-        raise ValueError(f"{path} holds no clips of whole chunks with rigid poses; the file was edited")
+    classes, boxes = tensors["objects"][..., 0], tensors["objects"][..., 1:]
+    objects = bool(((classes >= 0) & (classes < len(CLASSES))).all() and (boxes[..., :2] < boxes[..., 2:]).all())
+    if not (fits and is_rigid(tensors["c2w"]) and is_rigid(tensors["goals"]) and objects):
+        raise ValueError(f"{path} holds no clips of whole chunks with rigid poses and objects; the file was edited")
     return Clips(**tensors)
 
 
 @torch.no_grad()
 def make_clips(vae: Codec, spec: WorldSpec, count: int) -> Clips:
-    """Record ``count`` clips, each on its own maze, and encode them.
+    """Record ``count`` clips, each on its own maze with many objects, and encode them.
 
     Raises:
         ValueError: if most mazes have no way round anything.
     """
-    from ..sims.doom.sim import DoomDynamics  # the simulator is an extra
+    from ..sims.doom.presets import with_many  # the simulator is an extra
+    from ..sims.doom.sim import DoomDynamics
 
-    dynamics, rows = DoomDynamics(1, spec=spec, depth=False), []
-    recorded = (found for seed in range(FIRST_SEED, FIRST_SEED + 4 * count) if (found := _record(dynamics, seed)))
-    for seed, frames, c2w in track(islice(recorded, count), "clips", total=count):
+    dynamics, rows = DoomDynamics(1, spec=replace(spec, maze=with_many(spec.maze)), depth=False), []
+    seeds = range(FIRST_SEED, FIRST_SEED + MOST_SEEDS * count)
+    recorded = (found for seed in seeds if (found := _record(dynamics, seed)))
+    for seed, frames, c2w, objects in track(islice(recorded, count), "clips", total=count):
         pixels = to_pixels(frames)[None].to(vae.latent_mean.device, vae.dtype)
         rows.append(
             {
@@ -127,64 +132,52 @@ def make_clips(vae: Codec, spec: WorldSpec, count: int) -> Clips:
                 "views": frames[:: FRAMES_PER_LATENT * spec.chunk_latents],
                 "goals": c2w[0],
                 "map_seeds": torch.tensor(seed),
+                "objects": torch.tensor([(float(one.class_idx), *one.box) for one in objects], dtype=torch.float64),
             }
         )
     dynamics.close()
     if len(rows) < count:
-        raise ValueError(f"{len(rows)} of {4 * count} mazes have something to walk round, {count} were asked for")
+        raise ValueError(f"{len(rows)} of {len(seeds)} mazes have something to walk round, {count} were asked for")
     return Clips(**{name: torch.stack([row[name] for row in rows]) for name in rows[0]})
 
 
-def _record(dynamics: DoomDynamics, seed: int) -> tuple[int, Tensor, Tensor] | None:
-    """Walk away from a goal on a maze; return its seed, frames (T, H, W, 3) and poses (F, 4, 4)."""
-    opened = dynamics.reset(seeds=[seed], starts=[seed])
+def _record(dynamics: DoomDynamics, seed: int) -> tuple[int, Tensor, Tensor, list[GoalObject]] | None:
+    """Walk from one object of a maze to another.
+
+    Returns:
+        The maze's seed, frames (T, H, W, 3), poses (F, 4, 4) and both objects; None where there is no such walk.
+    """
+    opened, spec = dynamics.reset(seeds=[seed], starts=[seed]), dynamics.spec
     maze = dynamics.mazes[0]
     assert maze is not None
-    height, spec = float(opened.signals["c2w"][0, 0, 1, 3]), dynamics.spec
-    planned = _away(FreeSpace(maze.free, 1.0), height, spec, np.random.default_rng([seed, 4]))
-    if planned is None:
+    found = plan_detour(
+        FreeSpace(maze.free, 1.0),
+        [one.centre for one in maze.objects],
+        steps=spec.steps,
+        num_latents=NUM_LATENTS,
+        rng=np.random.default_rng([seed, 4]),
+    )
+    if found is None:
         return None
-    start, camera = planned
-    first = dynamics.follow(start[None, None])
-    c2w = camera_to_c2w(torch.from_numpy(camera), start, spec.steps)
-    shown = dynamics.follow(c2w[None])
-    return seed, torch.cat([first.frames[0, -1:], shown.frames[0]]), torch.cat([start[None], c2w])
+    place = torch.tensor([found.place[0], float(opened.signals["c2w"][0, 0, 1, 3]), found.place[1]]).double()
+    start, ends = look(place, torch.tensor(found.yaw).double()), [maze.objects[i] for i in found.goals]
+    c2w = torch.cat([start[None], camera_to_c2w(torch.from_numpy(found.actions), start, spec.steps)])
+    if not _shown(maze, c2w[[0, -1]], spec, ends):
+        return None
+    first, shown = dynamics.follow(start[None, None]), dynamics.follow(c2w[None, 1:])
+    return seed, torch.cat([first.frames[0, -1:], shown.frames[0]]), c2w, ends
 
 
-def _away(
-    space: FreeSpace, height: float, spec: WorldSpec, rng: np.random.Generator
-) -> tuple[Tensor, np.ndarray[tuple[int, ...], np.dtype[np.float64]]] | None:
-    """Plan a way from a goal to where no straight line leads back, and a look around: pose and actions (F, 5)."""
-    step = spec.steps.move
-    for _ in range(TRIES):
-        goal, end = (space.sample(rng, clearance=CLEARANCE) for _ in range(2))
-        if not WALK[0] / 2 < math.dist(goal, end) < WALK[1] or leads_straight(space, end, goal, step):
-            continue
-        route = space.route(goal, end, clearance=CLEARANCE)
-        if not WALK[0] <= len(route) * space.cell <= WALK[1]:
-            continue
-        yaw = math.atan2(route[min(2, len(route) - 1)][0] - goal[0], route[min(2, len(route) - 1)][1] - goal[1])
-        walker = Walker(space, x=goal[0], z=goal[1], yaw=yaw, steps=spec.steps, clearance=CLEARANCE)
-        visit(walker, route, NUM_LATENTS)
-        if math.dist((walker.x, walker.z), end) > 1 or leads_straight(space, (walker.x, walker.z), goal, step):
-            continue
-        side = int(rng.choice([-1, 1]))
-        while len(walker.actions) < NUM_LATENTS:
-            walker.try_step(yaw=side)
-        position = torch.tensor([goal[0], height, goal[1]], dtype=torch.float64)
-        return look(position, torch.tensor(yaw).double()), np.stack(walker.actions)
-    return None
+def _shown(
+    maze: Maze,
+    c2w: Tensor,  # (2, 4, 4)
+    spec: WorldSpec,
+    objects: list[GoalObject],
+) -> bool:
+    """Tell whether each of two views shows its object, and the second one not the first one's."""
+    from ..sims.doom.raycast import cast_classes  # the simulator is an extra
 
-
-def leads_straight(space: FreeSpace, here: tuple[float, float], goal: tuple[float, float], step: float) -> bool:
-    """Tell whether who always walks towards a goal gets there, sliding along walls as a body does."""
-    x, z = here
-    for _ in range(math.ceil(PATIENCE / step)):
-        away = math.dist((x, z), goal)
-        if away < ARRIVED:
-            return True
-        dx, dz = (step * (b - a) / away for a, b in ((x, goal[0]), (z, goal[1])))
-        before, (x, z) = (x, z), space.slide((x, z), (dx, dz), clearance=BODY)
-        if (x, z) == before:
-            return False
-    return False
+    _, classes = cast_classes(maze, c2w, spec.K, width=spec.width, height=spec.height)
+    first, last = (1 + one.class_idx for one in objects)
+    share = [float((classes[i] == label).float().mean()) for i, label in ((0, first), (1, last), (1, first))]
+    return share[0] >= SHOWN and share[1] >= SHOWN and share[2] == 0

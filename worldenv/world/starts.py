@@ -34,6 +34,7 @@ class Starts:
     goals: Tensor | None = None  # (N, 4, 4) float64: a reachable goal pose on the same map
     map_seeds: Tensor | None = None  # (N,) int64, of simulated maps
     goal_frames: Tensor | None = None  # (N, H, W, 3) uint8: what is seen at the goals, where that is known
+    objects: Tensor | None = None  # (N, O, 5) float64: class and box of goal objects; see ``Clips.objects``
 
     def __len__(self) -> int:
         return len(self.frames)

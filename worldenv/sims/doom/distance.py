@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from skimage.graph import MCP_Geometric
 
+from ...dynamics.labels import CLASSES
 from .maze import Array, Maze
-from .objects import CLASSES, GoalObject
+from .objects import GoalObject
 
 STEP = 0.25
 """Metres between neighbouring points of the ground; the middle of a passage one tile wide is one of them."""

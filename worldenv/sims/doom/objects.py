@@ -1,15 +1,13 @@
-"""Classes of goal objects: a colour and a shape, made of whole tiles."""
+"""Goal objects: a colour, which is a paint of its own (``paint.PAINTS``), and a shape made of whole tiles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-COLOURS = ("red", "green", "blue", "yellow")
-"""Colours of goal objects, saturated; each is a paint of its own (``paint.PAINTS``)."""
-SHAPES: dict[str, tuple[int, int, float | None]] = {"cube": (1, 1, 1.0), "column": (1, 1, None), "bench": (1, 2, 0.5)}
-"""Tiles along both sides (either way round) and height in metres, None up to the ceiling."""
-CLASSES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-"""Names of the classes; an object's class is an index into them."""
+from ...dynamics.labels import CLASSES
+
+SIZES: dict[str, tuple[int, int, float | None]] = {"cube": (1, 1, 1.0), "column": (1, 1, None), "bench": (1, 2, 0.5)}
+"""Tiles along both sides of each shape (either way round) and height in metres, None up to the ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +15,9 @@ class GoalObject:
     """A solid thing that a task can ask for."""
 
     colour: str
-    """One of ``COLOURS``."""
+    """One of ``dynamics.labels.COLOURS``."""
     shape: str
-    """One of ``SHAPES``."""
+    """One of ``dynamics.labels.SHAPES``."""
     row: int
     """First row (z)."""
     column: int
@@ -38,7 +36,7 @@ class GoalObject:
 
     @property
     def class_idx(self) -> int:
-        """Index of its class in ``CLASSES``."""
+        """Index of its class in ``dynamics.labels.CLASSES``."""
         return CLASSES.index(self.name)
 
     @property
@@ -50,3 +48,8 @@ class GoalObject:
     def tiles(self) -> tuple[slice, slice]:
         """Index of its tiles in a map array."""
         return slice(self.row, self.row + self.rows), slice(self.column, self.column + self.columns)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Its footprint: least x and z, largest x and z in metres."""
+        return float(self.column), float(self.row), float(self.column + self.columns), float(self.row + self.rows)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...dynamics.labels import CLASSES
 from .maze import Maze, MazeConfig, Room, passable
-from .objects import CLASSES, SHAPES, GoalObject
+from .objects import SIZES, GoalObject
 from .paint import object_paint
 
 _STREAM = 7
@@ -35,7 +36,7 @@ def place_objects(maze: Maze, config: MazeConfig) -> Maze:
 def _place(maze: Maze, room: Room, name: str, rng: np.random.Generator) -> Maze:
     """Put one object into a room, in the first of the shuffled places that takes it; the maze as it is if none does."""
     colour, shape = name.split()
-    rows, columns, height = SHAPES[shape]
+    rows, columns, height = SIZES[shape]
     if rng.random() < 0.5:
         rows, columns = columns, rows
     places = np.argwhere(np.ones((max(room.rows - rows - 1, 0), max(room.columns - columns - 1, 0)), bool))
