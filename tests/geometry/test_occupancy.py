@@ -147,3 +147,14 @@ def test_rows_know_only_their_own() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         WallsConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_where_a_body_has_stood_is_free_whatever_is_seen_there_later() -> None:
+    trodden, space = (seen_room({}, pose(0, 0)) for _ in range(2))
+    trodden.tread(ONE, torch.cat([pose(0, 0.25 * i) for i in range(20)])[None])
+    for known in (trodden, space):
+        known.observe(ONE, room_depth(pose(0, 0), {"high_z": 2.0}), pose(0, 0), SPEC.K)
+    assert walk(space, pose(0, 0), (0, 0.25), 16)[-1, 1] == pytest.approx(1.5, abs=0.2)
+    assert walk(trodden, pose(0, 0), (0, 0.25), 16)[-1].tolist() == pytest.approx([0, 4], abs=0.2)
+    aside = pose(2, 0)
+    assert walk(trodden, aside, (0, 0.25), 16)[-1, 1] == pytest.approx(1.5, abs=0.2)

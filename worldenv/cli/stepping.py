@@ -7,20 +7,38 @@ from pathlib import Path
 import tyro
 
 
-def demo(*, out: Path, world: str = "maze", worlds: int = 24, first_seed: int | None = None, chunks: int = 12) -> None:
-    """Step a world out and back, with memory and without.
+def demo(
+    *,
+    out: Path,
+    world: str = "maze",
+    worlds: int = 24,
+    first_seed: int | None = None,
+    chunks: int = 12,
+    clip: int = 10,
+) -> None:
+    """Step a world out and back, with memory and without; then walk back to what a recorded clip began in front of.
 
     Args:
         out: folder for demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json.
             From top to bottom: the simulator; continued, which is given the way out as it was and makes the way back;
-            the world from a start view alone, with memory and without.
+            the world from a start view alone, with memory and without. tour.mp4 and tour.png show the walk back, and
+            what is known of the floor.
         world: packaged name, directory or hub:org/name.
         worlds: number of held-out mazes; their true frames, which everything is compared with, need the sims extra.
         first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
         chunks: chunks of a path, half of them on the way out.
+        clip: which of the world's clips is walked back, if it has any.
     """
+    from ..base.device import default_dtype, resolve_device
+    from ..base.log import console
     from ..eval.suites.evaluate import run_suite
+    from ..play.tour import save_tour, walk_back
+    from ..world.world import shared_world
 
+    device = resolve_device("auto")
+    shown = shared_world(world, device=device, dtype=default_dtype(device))
+    if shown.clips is not None:
+        console.print(f"{save_tour(walk_back(shown, clip), out)}: wrote {out / 'tour.mp4'}, tour.png")
     run_suite("demo", world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
 
 

@@ -164,10 +164,17 @@ class History:
         index, depth = self.bank.length[rows, None] - 1 - behind, self.renderer.depth(ends)
         self.bank.show(rows, index, ends, depth)
         if self.walls is not None:
-            for view, c2w in zip(depth.cpu().unbind(1), self.bank.c2w[rows[:, None], index].unbind(1), strict=True):
-                self.walls.observe(rows, view, c2w, self.spec.K)
+            self._keep_floor(rows, index, depth.cpu())
         if given:
             self.bank.given[rows] = self.bank.length[rows]
+
+    def _keep_floor(self, rows: Tensor, index: Tensor, depth: Tensor) -> None:
+        """Take in what views (R, E, H, W) of entries that end with these latents (R, E) show, and the way to each."""
+        assert self.walls is not None
+        way = torch.arange(1 - self.layout.chunk_latents, 1)
+        for view, last in zip(depth.unbind(1), index.unbind(1), strict=True):
+            self.walls.observe(rows, view, self.bank.c2w[rows, last], self.spec.K)
+            self.walls.tread(rows, self.bank.c2w[rows[:, None], (last[:, None] + way).clamp(min=0)])
 
     def newest_depth(self) -> Tensor:
         """Return the depth of each row's newest entry, (B, H, W) float32 metres; 0 before there is one."""

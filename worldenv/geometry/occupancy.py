@@ -100,6 +100,28 @@ class Occupancy:
         solid = torch.where((hits > 0) & (hits >= -free), torch.maximum(free, hits), free)
         self.evidence[cells] = torch.where(seen == MOST, -MOST, solid).to(torch.int8)
 
+    def tread(
+        self,
+        rows: Tensor,  # (R,) int64
+        path: Tensor,  # (R, F, 4, 4) where each camera has been
+    ) -> None:
+        """Know the floor to be free where a body has stood, whatever is seen of it later."""
+        size, cell = self.config.cells, self.config.cell
+        where = path[..., [2, 0], 3].double().flatten(0, 1)  # (N, 2) z, x
+        step = torch.arange(-int(self.config.radius / cell), int(self.config.radius / cell) + 1)
+        z, x = (self._cell(where)[:, axis, None] + step for axis in (0, 1))
+        apart = ((z + 0.5) * cell - where[:, :1])[:, :, None].hypot(((x + 0.5) * cell - where[:, 1:])[:, None])
+        of = rows.repeat_interleave(path.shape[1])[:, None, None]
+        index = torch.broadcast_tensors(of, (z % size)[:, :, None], (x % size)[:, None])
+        self.evidence[tuple(part[apart < self.config.radius] for part in index)] = -MOST
+
+    def chart(self, row: int) -> tuple[Tensor, tuple[float, float]]:
+        """Return a row's grid unwrapped, (cells, cells) over z and x, and its least z and x in metres."""
+        size, least = self.config.cells, self.centre[row] - self.config.cells // 2
+        z, x = ((least[axis] + torch.arange(size)) % size for axis in (0, 1))
+        corner = least * self.config.cell
+        return self.evidence[row][z][:, x], (float(corner[0]), float(corner[1]))
+
     def _move(self, rows: Tensor, where: Tensor) -> None:
         """Centre grids on places (R, 2), z and x; cells that come to stand for other places are forgotten."""
         size, new = self.config.cells, self._cell(where)
