@@ -128,8 +128,17 @@ class World:
     def require_display(self) -> DisplayHead:
         """Return the display decoder, or say that this world has none."""
         if self.display is None:
-            raise ValueError(f"world {self.config.name!r} has no display decoder; train one with `worldenv train display`")
+            raise ValueError(
+                f"world {self.config.name!r} has no display decoder; train one with `worldenv train display`"
+            )
         return self.display
+
+    def enlarge(
+        self,
+        frames: Tensor,  # (..., H, W, 3) uint8
+    ) -> Tensor:
+        """Return frames as people are shown them: pictures of the display decoder if there is one, else themselves."""
+        return frames if self.display is None else self.display.show(frames)
 
     def renders(self, memory: MemoryConfig) -> bool:
         """Tell whether it is stepped with rendered memory.

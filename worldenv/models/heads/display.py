@@ -1,9 +1,9 @@
 """The display decoder: frames four times as large each way, for people to look at.
 
-It reads a frame and the one before it, which are all that a VAE makes of latents, so that it shows any frames of its
-world: generated, recorded or read from a file. Most of it works at the small frame's size and below; pixels are put in
-place in two steps of pixel shuffling (Shi et al. 2016), on top of the frame enlarged by bicubic interpolation. Nothing
-is normalised over a picture and nothing is drawn at random: equal frames look equal, wherever they come from.
+It reads one frame at a time and nothing else, so that it shows any frames of its world: generated, recorded or read
+from a file. Latents would tell it nothing more: frames are made of them alone. Most of it works at the small frame's
+size and below; pixels are put in place in two steps of pixel shuffling (Shi et al. 2016), on top of the frame enlarged
+by bicubic interpolation. Nothing is normalised over a picture, remembered or drawn at random: equal frames look equal.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DisplayHead(nn.Module):
         super().__init__()
         self.config = config
         a, b, c = config.widths
-        self.stem = nn.Conv2d(6, a, 3, padding=1)
+        self.stem = nn.Conv2d(3, a, 3, padding=1)
         self.own = Residual(a)
         self.down1, self.down2 = nn.Conv2d(4 * a, b, 1), nn.Conv2d(4 * b, c, 1)
         self.middle = nn.Sequential(*(Residual(b) for _ in range(config.num_blocks)))
@@ -81,14 +81,12 @@ class DisplayHead(nn.Module):
     def forward(
         self,
         pixels: Tensor,  # (N, 3, H, W) in [-1, 1]
-        before: Tensor,  # (N, 3, H, W) the frame before each; a first frame itself
     ) -> Tensor:
         """Return pictures, (N, 3, 4 H, 4 W) float32, about in [-1, 1]."""
         height, width = pixels.shape[-2:]
         if height % SCALE or width % SCALE:
             raise ValueError(f"frames of {width}x{height} pixels; the display decoder takes multiples of {SCALE}")
-        both = torch.cat([pixels, pixels - before], 1).to(self.dtype, memory_format=torch.channels_last)
-        own = self.own(self.stem(both))
+        own = self.own(self.stem(pixels.to(self.dtype, memory_format=torch.channels_last)))
         middle = self.middle(self.down1(F.pixel_unshuffle(own, 2)))
         coarse = self.coarse(self.down2(F.pixel_unshuffle(middle, 2)))
         middle = self.merge1(middle + F.pixel_shuffle(self.up1(coarse), 2))
@@ -99,17 +97,13 @@ class DisplayHead(nn.Module):
     @torch.no_grad()
     def show(
         self,
-        frames: Tensor,  # (T, H, W, 3) uint8, one after the other
-        before: Tensor | None = None,  # (H, W, 3) uint8: the frame before the first, if there is one
+        frames: Tensor,  # (..., H, W, 3) uint8
     ) -> Tensor:
-        """Return pictures of a clip, (T, 4 H, 4 W, 3) uint8."""
+        """Return pictures of frames, (..., 4 H, 4 W, 3) uint8."""
         device = self.out.weight.device
-        past = torch.cat([(frames[0] if before is None else before)[None], frames[:-1]])
-        shown = [
-            to_frames(self(to_pixels(now).to(device), to_pixels(then).to(device))).cpu()
-            for now, then in zip(frames.split(BATCH), past.split(BATCH), strict=True)
-        ]
-        return torch.cat(shown)
+        parts = frames.flatten(0, -4).split(BATCH) if frames.ndim > 3 else [frames[None]]
+        shown = torch.cat([to_frames(self(to_pixels(part).to(device))).cpu() for part in parts])
+        return shown.view(*frames.shape[:-3], *shown.shape[1:])
 
 
 BATCH = 8

@@ -22,7 +22,6 @@ from ...data.dataset import PixelDataset
 from ...engine.engine import Engine
 from ...geometry.action import BASIC_KEYS, camera_to_c2w, keys_to_camera
 from ...models.codec import to_frames, to_pixels
-from ...models.heads import DisplayHead
 from ...models.heads.display import SCALE, enlarged, shrunk
 from ...world.world import World
 from ..adversary import adversarial_loss
@@ -49,9 +48,9 @@ class DisplayTrainConfig:
     """Largest noise on their latents, which generated ones are never free of; every clip has its own."""
     generated: float = 0.25
     """Samples of frames that the world made, for each recorded one; they count while there is a discriminator."""
-    walks: int = 32
+    walks: int = 16
     """Walks of the world that these are taken from, each from the first frame of a recorded clip."""
-    walk_chunks: int = 8
+    walk_chunks: int = 6
     """Chunks of a walk."""
     gradient: float = 1.0
     """Weight of the L1 difference of image gradients, for sharpness."""
@@ -66,7 +65,7 @@ class DisplayTrainConfig:
 class PairDiscriminator(nn.Module):
     """Tells recorded pairs of patches from made ones: two pictures, one after the other; spectrally normalised."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 24) -> None:
         super().__init__()
         sizes = ((6, width, 4, 2), (width, 2 * width, 4, 2), (2 * width, 4 * width, 3, 1), (4 * width, 1, 3, 1))
         layers: list[nn.Module] = []
@@ -142,8 +141,7 @@ class DisplayStage:
         config, device = self.config, self.head.out.weight.device
         small, large = (x.to(device) for x in self._recorded(generator))
         own = self._generated(generator).to(device)
-        three = torch.cat([small, own])
-        shown = self.head(three[:, 1:].flatten(0, 1), three[:, :-1].flatten(0, 1)).unflatten(0, (-1, 2))
+        shown = self.head(torch.cat([small, own]).flatten(0, 1)).unflatten(0, (-1, 2))
         output, without_truth = shown.split([len(small), len(own)])
         l1 = F.l1_loss(output, large)
         reconstruction = l1 + config.gradient * gradient_loss(output, large)
@@ -151,7 +149,7 @@ class DisplayStage:
         figures = {"l1": float(l1.detach()), "psnr": float(psnr_of(F.mse_loss(output, large).detach(), peak=2))}
         if len(own):
             again = F.avg_pool2d(without_truth.flatten(0, 1), SCALE)
-            unfaithful = F.l1_loss(again, own[:, 1:].flatten(0, 1))
+            unfaithful = F.l1_loss(again, own.flatten(0, 1))
             reconstruction = reconstruction + config.faithful * len(own) / len(small) * unfaithful
             figures["unfaithful"] = float(unfaithful.detach())
         if not config.adversarial:
@@ -167,7 +165,7 @@ class DisplayStage:
         return reconstruction + more, figures | said
 
     def _recorded(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw crops of three small frames (B, 3, 3, h, w) and of the pictures of the last two (B, 2, 3, 4 h, 4 w)."""
+        """Draw crops of pairs of small frames (B, 2, 3, h, w) and of their pictures (B, 2, 3, 4 h, 4 w)."""
         small, large = [], []
         for _ in range(self.optim.batch):
             clip = _below(len(self.data.small), generator)
@@ -175,23 +173,23 @@ class DisplayStage:
             frames = (self.data.decoded if decoded else self.data.small)[clip]
             t, y, x = self._place(frames, generator)
             size, pictures = self.config.crop, self.data.large.clips[clip]
-            small.append(frames[t : t + 3, y : y + size, x : x + size])
+            small.append(frames[t : t + 2, y : y + size, x : x + size])
             y, x, size = SCALE * y, SCALE * x, SCALE * size
-            large.append(pictures[t + 1 : t + 3, y : y + size, x : x + size])
+            large.append(pictures[t : t + 2, y : y + size, x : x + size])
         return to_pixels(torch.stack(small)), to_pixels(torch.stack(large))
 
     def _generated(self, generator: torch.Generator) -> Tensor:
-        """Draw crops of three frames that the world made, (B', 3, 3, h, w); none without a discriminator."""
+        """Draw crops of pairs that the world made, (B', 2, 3, h, w); none without a discriminator."""
         size, crops = self.config.crop, []
         for _ in range(round(self.config.generated * self.optim.batch) if self.walks else 0):
             frames = self.walks[_below(len(self.walks), generator)]
             t, y, x = self._place(frames, generator)
-            crops.append(frames[t : t + 3, y : y + size, x : x + size])
-        return to_pixels(torch.stack(crops)) if crops else torch.empty(0, 3, 3, size, size)
+            crops.append(frames[t : t + 2, y : y + size, x : x + size])
+        return to_pixels(torch.stack(crops)) if crops else torch.empty(0, 2, 3, size, size)
 
     def _place(self, frames: Tensor, generator: torch.Generator) -> tuple[int, ...]:
-        """Draw where a crop of three frames begins: frame, row, column."""
-        last = (len(frames) - 3, frames.shape[1] - self.config.crop, frames.shape[2] - self.config.crop)
+        """Draw where a crop of a pair begins: frame, row, column."""
+        last = (len(frames) - 2, frames.shape[1] - self.config.crop, frames.shape[2] - self.config.crop)
         return tuple(_below(n + 1, generator) for n in last)
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
@@ -199,13 +197,12 @@ class DisplayStage:
         figures: dict[str, list[float]] = {}
         rows: list[Tensor] = []
         for large, decoded in zip(self.heldout.large.clips[:NUM_PREVIEW], self.heldout.decoded, strict=False):
-            at = torch.arange(2, len(decoded), 16)
+            at = torch.arange(1, len(decoded), 16)
             both = torch.stack([at - 1, at], 1).flatten()  # pairs, for what changes from one frame to the next
-            pixels = to_pixels(decoded)
-            truth, device = to_pixels(large[both]), self.head.out.weight.device
+            pixels, truth = to_pixels(decoded[both]), to_pixels(large[both])
             made = {
-                "display": self.head(pixels[both].to(device), pixels[both - 1].to(device)).cpu().clamp(-1, 1),
-                "bicubic": enlarged(pixels[both]).clamp(-1, 1),
+                "display": self.head(pixels.to(self.head.out.weight.device)).cpu().clamp(-1, 1),
+                "bicubic": enlarged(pixels).clamp(-1, 1),
             }
             for name, pictures in made.items():
                 for key, value in compare(pictures, truth).items():
