@@ -132,6 +132,7 @@ class DisplayStage:
         self.walks: list[Tensor] = []  # each (T, H, W, 3) uint8
         if config.adversarial:
             parts["discriminator"] = PairDiscriminator()
+        if config.adversarial and config.walks:
             starts = torch.stack([clip[0] for clip in self.data.small[: config.walks]])
             self.walks = list(walk(maker, starts, num_chunks=config.walk_chunks, seed=optim.seed))
         self.module = nn.ModuleDict(parts)
