@@ -101,9 +101,9 @@ def twice(
     return repeated
 
 
-def sheet(truth: Tensor, made: Tensor, *, scale: int = 2) -> npt.NDArray[np.uint8]:
-    """Lay out clips (N, T, H, W, 3) as rows, the truth above what was made of it."""
-    rows = [np.concatenate(list(clip.numpy()), 1) for pair in zip(truth, made, strict=True) for clip in pair]
+def sheet(*clips: Tensor, scale: int = 2) -> npt.NDArray[np.uint8]:
+    """Lay out clips (N, T, H, W, 3) as rows, the first kind (the truth) above what was made of it."""
+    rows = [np.concatenate(list(clip.numpy()), 1) for alike in zip(*clips, strict=True) for clip in alike]
     grid: npt.NDArray[np.uint8] = np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)
     return grid
 

@@ -110,10 +110,8 @@ def run_display(world: World, out: Path, *, num_worlds: int | None, first_seed: 
         timing={"frames_per_s": _speed(head.show, inputs["generated"][0])},
     )
     some = slice(1, None, 4)
-    rows = [torch.stack([shown[f"{way}_vae"][i, some] for way in ways]) for i in range(min(count, NUM_SHOWN))]
-    save_picture(
-        out / "vae.png", np.concatenate([sheet(truth[i : i + 1, some], r, scale=1) for i, r in enumerate(rows)])
-    )
+    decoded = [shown[f"{way}_vae"][:, some] for way in ways]
+    save_picture(out / "vae.png", sheet(truth[:NUM_SHOWN, some], *decoded, scale=1))
     made = [shown[f"{way}_generated"][:, some] for way in ("bicubic", "display")]
     save_picture(out / "generated.png", sheet(*made, scale=1))
     for arm, summary in report["arms"].items():
