@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cells import ROOT, load
 from commands import commands_table
+from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from rendering import input_table, rendering_table, summary_table
@@ -53,6 +54,7 @@ def page() -> str:
         rendering_table(),
         walls_table(),
         input_table(),
+        display_table(),
         distilled_table(),
         teacher_table(),
         short_term_table(),

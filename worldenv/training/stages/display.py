@@ -32,6 +32,8 @@ from .vae import gradient_loss
 
 NUM_PREVIEW = 16
 """Held-out clips in previews."""
+LARGEST = 1.0
+"""Largest weight of the discriminator's gradient: an absolute error's is ten times as large as a squared one's."""
 MOTIONS = torch.tensor([(0, 0), *BASIC_KEYS, (1, 1), (1, 2)])
 """Keys of walks, one of them for a whole chunk: as people hold them."""
 
@@ -162,6 +164,7 @@ class DisplayStage:
             reconstruction,
             self.head.out.weight,
             strength=config.adversarial,
+            largest=LARGEST,
         )
         return reconstruction + more, figures | said
 
