@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cells import ROOT, load
 from commands import commands_table
+from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from rendering import input_table, rendering_table, summary_table
@@ -19,7 +20,7 @@ from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
 from worldenv.base.files import save_text
-from worldenv.world.files import world_sha256
+from worldenv.world.files import STEPPED, world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS = ROOT / "docs" / "commands.md"
@@ -53,6 +54,7 @@ def page() -> str:
         rendering_table(),
         walls_table(),
         input_table(),
+        display_table(),
         distilled_table(),
         teacher_table(),
         short_term_table(),
@@ -80,12 +82,13 @@ def world_report() -> str:
     Raises:
         SystemExit: if a report speaks of other weights than the packaged ones.
     """
-    packaged, papers = world_sha256(WORLD), world_sha256(WORLD, PAPERS)
+    packaged = world_sha256(WORLD)
+    same = {packaged, world_sha256(WORLD, STEPPED), world_sha256(WORLD, PAPERS)}
     suites = {}
     for name, arm in SCORED.items():
         report = load(name)
         world = report["worlds"][arm] if arm else report["world"]
-        if world["sha256"] not in (packaged, papers):
+        if world["sha256"] not in same:
             sys.exit(f"docs/results/{name}.json speaks of another world than {WORLD.name}; run it again")
         suites[name] = {"sha256": world["sha256"], **{key: report[key] for key in KEPT if key in report}}
     return json.dumps({"format": 1, "world": {"name": WORLD.name, "sha256": packaged}, "suites": suites}) + "\n"

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -6,6 +7,7 @@ import numpy as np
 from worldenv.envs.env import WorldEnv
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.envs.wrappers import RecordChunkVideo, tile
+from worldenv.models.heads import DisplayConfig, DisplayHead, HeadConfigs
 from worldenv.world.world import World
 
 
@@ -30,6 +32,21 @@ def test_a_vector_env_becomes_one_tiled_video(tiny_world: World, tmp_path: Path)
     env.step(np.array([0, 1, 2]))
     env.close()
     assert iio.imread(tmp_path / "a.mp4").shape == (17, 96, 128, 3)
+
+
+def test_videos_are_large_where_a_world_has_a_display_and_observations_small(tiny_world: World, tmp_path: Path) -> None:
+    sizes = DisplayConfig(widths=(8, 8, 8), fine=8, num_blocks=1)
+    config = replace(tiny_world.config, heads=HeadConfigs(display=sizes))
+    parts = {"vae": tiny_world.vae, "dit": tiny_world.dit, "starts": tiny_world.starts}
+    world = World(config, heads={"display": DisplayHead(sizes)}, **parts)
+    for display, times in ((True, 4), (False, 1)):
+        made = WorldVectorEnv(2, task="revisit", world=world, device="cpu")
+        env = RecordChunkVideo(made, tmp_path, prefix=f"{display}", columns=2, display=display)
+        env.reset(seed=0)
+        obs, *_ = env.step(np.array([0, 1]))
+        assert obs.shape[-3:] == (48, 64, 3)
+        env.close()
+        assert iio.imread(tmp_path / f"{display}.mp4").shape == (17, 48 * times, 128 * times, 3)
 
 
 def test_tiles_lie_in_reading_order() -> None:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_stages import BEFORE, config_of, record
+from tests.training.test_stages import BEFORE, LARGE, config_of, record
 from worldenv.training.stages.registry import train
 
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return record(tmp_path_factory.mktemp("data") / "train")
+    folder = tmp_path_factory.mktemp("data")
+    record(folder / "large", 2, spec=LARGE)
+    return record(folder / "train")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from worldenv.base.config import load_toml
 from worldenv.data.record import RecordConfig
+from worldenv.models.heads.display import SCALE
 from worldenv.models.types import DiTConfig
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import STAGES
@@ -27,15 +28,17 @@ TRANSFORMER = (
 
 
 DISTILLED = ("teacher", "consistency_distill", "context_forcing", "rolling")
-ONLY_OF_MAZE = ("consistency_distill", "memory_fine", "memory_render", "pose")
-"""Tried and not packaged; and the pose network, which measures larger frames too."""
+ONLY_OF_MAZE = ("consistency_distill", "memory_fine", "memory_render", "pose", "display", "display_sharp")
+"""Tried and not packaged; the pose network, which measures larger frames too; and pictures four times as large."""
 RECORDINGS = ("record_plain", "record_classic", "record_large", "heldout_plain", "heldout_classic")
 """Of mazes with goal objects, which no recipe trains on yet."""
+LARGE = ("record_display", "heldout_display")
+"""What the display decoder learns from."""
 
 
 def test_both_recipes_have_the_same_stages() -> None:
     first, second = ({path.stem for path in (CONFIGS / recipe).glob("*.toml")} for recipe in RECIPES)
-    assert first - second == {*ONLY_OF_MAZE, *RECORDINGS}
+    assert first - second == {*ONLY_OF_MAZE, *RECORDINGS, *LARGE}
     assert not second - first
 
 
@@ -61,7 +64,7 @@ def test_distillation_is_configured(path: Path) -> None:
 @pytest.mark.parametrize(("recipe", "runs"), RECIPES.items())
 def test_a_recipes_files_say_what_its_script_does(recipe: str, runs: str) -> None:
     script = (CONFIGS / "maze" / "train.sh").read_text().replace('"$runs/', f'"{runs}/').replace('"', "")
-    lines = re.findall(r"^(?:# )?stage (\w+) (\w+)((?: --(?:init|teacher) \S+)*)", script, re.MULTILINE)
+    lines = re.findall(r"^ *(?:# )?stage (\w+) (\w+)((?: --(?:init|teacher) \S+)*)", script, re.MULTILINE)
     assert {name for _, name, _ in lines} >= {"vae", "decoder", *TRANSFORMER, "rolling"}
     for stage, name, options in lines:
         path = CONFIGS / recipe / f"{name}.toml"
@@ -71,7 +74,8 @@ def test_a_recipes_files_say_what_its_script_does(recipe: str, runs: str) -> Non
         command = f"worldenv train {stage} --config configs/{recipe}/{name}.toml{options} --out {runs}/{name}"
         assert path.read_text().startswith(f"# {command}\n")
         config = load_toml(TrainConfig, path)
-        assert (config.data, config.heldout) == (Path(runs) / "train", Path(runs) / "heldout")
+        large = "display_" if stage == "display" else ""
+        assert (config.data, config.heldout) == (Path(runs) / f"{large}train", Path(runs) / f"{large}heldout")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -79,7 +83,7 @@ def test_a_transformer_keeps_the_sizes_that_it_begins_with(recipe: str) -> None:
     """Other stages repeat them or say nothing; finer tokens and rendered memory add to them alone."""
     first = load_toml(TrainConfig, CONFIGS / recipe / "bidirectional.toml").dit
     for path in (CONFIGS / recipe).glob("*.toml"):
-        if path.stem in ("record", "heldout", "pose", "vae", "decoder", "heads", *RECORDINGS):
+        if path.stem in ("record", "heldout", "pose", "vae", "decoder", "heads", *RECORDINGS, *LARGE):
             continue
         dit = load_toml(TrainConfig, path).dit
         assert dit == DiTConfig() or replace(dit, patch=first.patch, render_input=False) == first
@@ -96,6 +100,15 @@ def test_a_recipes_stages_fit_together(recipe: str) -> None:
     trained = [load_toml(TrainConfig, CONFIGS / recipe / f"{name}.toml") for name in TRANSFORMER]
     assert len({config.denoise.shift for config in trained[:-1]}) == 1, "levels of noise; a student has its own"
     assert len({config.sampler.shift for config in trained[3:]}) == 1
+
+
+def test_large_recordings_are_of_the_packaged_worlds_mazes() -> None:
+    spec = load_toml(TrainConfig, CONFIGS / "maze" / "vae.toml").spec
+    for name in LARGE:
+        config = load_toml(RecordConfig, CONFIGS / "maze" / f"{name}.toml")
+        assert (config.spec.width, config.spec.height) == (SCALE * spec.width, SCALE * spec.height)
+        assert config.spec.maze == spec.maze
+        assert (config.first_seed >= 960_000) == (name == "heldout_display")
 
 
 def test_gates_differ_in_what_they_decide_alone() -> None:

@@ -21,7 +21,7 @@ from tests.training.test_segments import MEMORY, walks
 from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.geometry.action import ActionSteps
-from worldenv.models.heads import DepthConfig, HeadConfigs
+from worldenv.models.heads import DepthConfig, DisplayConfig, HeadConfigs
 from worldenv.models.presets import PRESETS
 from worldenv.models.refine import with_render_input
 from worldenv.training.loop.optim import OptimConfig
@@ -30,6 +30,7 @@ from worldenv.training.loop.trainer import Trainer
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.stages.consistency_distill import ConsistencyConfig, ConsistencyStage
 from worldenv.training.stages.context_forcing import ContextForcingConfig, ContextForcingStage
+from worldenv.training.stages.display import DisplayStage, DisplayTrainConfig
 from worldenv.training.stages.heads import HeadsConfig, HeadsStage
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.training.stages.motion import PoseStage
@@ -62,7 +63,7 @@ DENOISING = {
     "memory_render": MemoryStage,
     "teacher": TeacherStage,
 }
-RECORDED = ("vae", "decoder", "pose", "heads")
+RECORDED = ("vae", "decoder", "pose", "heads", "display")
 NAMES = (*RECORDED, *DENOISING, "consistency_distill", "context_forcing", "rolling")
 
 
@@ -70,7 +71,8 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
     """Make a stage that trains on frames."""
     torch.manual_seed(0)
     world = World(WorldConfig(spec=test_stages.SPEC, vae=PRESETS["tiny"].vae, dit=PRESETS["tiny"].dit))
-    data, config = test_stages.record(folder, 2), VAELossConfig(num_frames=9)
+    spec = test_stages.LARGE if name == "display" else test_stages.SPEC
+    data, config = test_stages.record(folder, 2, spec=spec), VAELossConfig(num_frames=9)
     if name == "pose":
         tiny = test_motion.config_for(data, None, batch=2)
         recorded = replace(tiny.pose_loss, decoded=0.0)  # others are decoded in bfloat16 where the CPU has it
@@ -81,6 +83,11 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
         small = DepthConfig(widths=(8, 8, 8), num_blocks=1)
         world = World(replace(world.config, heads=HeadConfigs(depth=small)), vae=world.vae, dit=world.dit)
         return HeadsStage(world, HeadsConfig(decoded=0.0), OPTIM, data=data, heldout=None, max_clips=None)
+    if name == "display":
+        sizes = DisplayConfig(widths=(8, 8, 8), fine=8, num_blocks=1)
+        world = World(replace(world.config, heads=HeadConfigs(display=sizes)), vae=world.vae, dit=world.dit)
+        losses = DisplayTrainConfig(crop=16, decoded=0.0, walks=0, adversarial=0.5)
+        return DisplayStage(world, world, losses, OPTIM, data=data, heldout=None, max_clips=None)
     frames = Frames(world, config, OPTIM.batch, data=data, heldout=None, max_clips=None)
     if name == "vae":
         return VAEStage(frames, fresh=OPTIM.seed)

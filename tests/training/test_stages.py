@@ -11,9 +11,10 @@ from worldenv.base.log import JsonlLog
 from worldenv.data.schema import Clip, write_shard
 from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.dynamics.spec import WorldSpec
+from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera
 from worldenv.memory.config import MemoryConfig
-from worldenv.models.heads import DepthConfig
+from worldenv.models.heads import DepthConfig, DisplayConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.training.loop.optim import OptimConfig
@@ -21,6 +22,7 @@ from worldenv.training.material import DenoiseConfig
 from worldenv.training.renders import RendersConfig
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.context_forcing import ContextForcingConfig
+from worldenv.training.stages.display import DisplayTrainConfig
 from worldenv.training.stages.registry import STAGES, train
 from worldenv.training.stages.start import start_world
 from worldenv.training.stages.vae import VAELossConfig
@@ -63,6 +65,8 @@ def config_for(
         vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)),
         dit=DiTConfig(latent_channels=4, width=24, num_layers=1, num_heads=1, ffn_dim=32, freq_dim=16),
         depth=DepthConfig(widths=(8, 8, 8), num_blocks=1),
+        display=DisplayConfig(widths=(8, 8, 8), fine=8, num_blocks=1),
+        display_loss=DisplayTrainConfig(crop=16, walks=2, walk_chunks=1, adversarial=0.5, generated=0.5),
         sampler=SamplerConfig(num_steps=2, stochastic=teacher is not None, rolling=rolling),
         memory=MemoryConfig(temporal_latents=8, num_points=2048),
         optim=dataclasses.replace(OPTIM, **optim),
@@ -82,12 +86,18 @@ BEFORE = {
     "context_forcing": "consistency_distill",
     "rolling": "context_forcing",
     "heads": "memory",
+    "display": "heads",
 }
 """The stage whose world a stage starts from."""
 
 
+LARGE = dataclasses.replace(SPEC, width=128, height=128)
+"""What the display decoder learns from."""
+
+
 def config_of(stage: str, recording: Path, chain: dict[str, Path], **optim: object) -> TrainConfig:
     """Configure a stage from the worlds that there are."""
+    recording = recording.with_name("large") if stage == "display" else recording
     init = chain[BEFORE[stage]] if stage in BEFORE else None
     few_step = stage in ("consistency_distill", "context_forcing", "rolling")
     return config_for(recording, init, chain["teacher"] if few_step else None, rolling=stage == "rolling", **optim)
@@ -145,6 +155,35 @@ def test_heads_are_trained_beside_a_world_that_stays_as_it_is(
     config = dataclasses.replace(config_for(recording, chain["heads"]), depth=DepthConfig(widths=(8, 8, 16)))
     with pytest.raises(ValueError, match=r"has other sizes; leave \[depth\] out"):
         train("heads", config, tmp_path / "other")
+
+
+def test_a_display_is_trained_beside_a_world_that_shows_agents_the_same(
+    chain: dict[str, Path], recording: Path, tmp_path: Path
+) -> None:
+    worlds = [World.load(chain[stage]) for stage in ("heads", "display")]
+    assert worlds[0].display is None
+    assert worlds[1].config.heads.display == DisplayConfig(widths=(8, 8, 8), fine=8, num_blocks=1)
+    assert bool(worlds[1].require_display().out.weight.any()), "it has learned something"
+    seen = []
+    for world in worlds:
+        engine = Engine(world, 1)
+        frames = torch.arange(32 * 32 * 3).view(1, 1, 32, 32, 3).to(torch.uint8)
+        engine.resume(frames, {}, seeds=[0])
+        keys = torch.zeros(1, world.spec.chunk_latents, 2, dtype=torch.long)
+        c2w = engine.c2w[:, None].expand(-1, world.spec.chunk_latents, -1, -1)
+        seen.append(engine.step({"keys": keys, "c2w": c2w}).frames)
+    assert torch.equal(*seen), "to the bit"
+    lines = JsonlLog.read(chain["display"] / "log.jsonl")
+    assert {"deceit", "detection", "unfaithful", "psnr_bicubic", "psnr_display"} <= {
+        key for one in lines for key in one
+    }
+    config = config_of("display", recording, chain)
+    small = dataclasses.replace(config, data=recording)
+    with pytest.raises(ValueError, match="the recording has 32x32 frames, the world 128x128"):
+        train("display", small, tmp_path / "small")
+    other = dataclasses.replace(config, init=chain["display"], display=DisplayConfig(fine=12))
+    with pytest.raises(ValueError, match=r"has other sizes; leave \[display\] out"):
+        train("display", other, tmp_path / "other")
 
 
 def test_a_trained_world_can_go_on_with_rendered_memory_as_input(

@@ -29,6 +29,7 @@ STAGES = {
     "context_forcing": "A few steps instead of many, on the student's own chunks.",
     "rolling": "A rolling window, on the student's own chunks.",
     "heads": "The depth head, with which memory is rendered.",
+    "display": "The display decoder, large pictures for people.",
 }
 """What each stage trains; ``training.stages.registry`` has them."""
 

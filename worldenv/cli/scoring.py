@@ -17,6 +17,7 @@ SUITES = {
     "action": "Are turns obeyed?",
     "reconstruction": "The VAE alone.",
     "depth": "The depth head's errors.",
+    "display": "The display decoder beside enlarging.",
     "walls": "Do walls stop a body where the simulator's do?",
     "geometry": "The simulator.",
     "open_loop": "Recorded clips continued as commanded (--recording): any world, with a camera or without.",

@@ -53,6 +53,7 @@ def rollout(
     seed: int = 0,
     memory: str = "auto",
     explain: bool = False,
+    display: bool = True,
 ) -> None:
     """Generate a video along keys or a camera path.
 
@@ -68,10 +69,23 @@ def rollout(
         seed: seed of the noise.
         memory: memory policy; auto is the world's own.
         explain: also draw from above what each chunk retrieved, beside the video (.memory.png).
+        display: show it by the world's display decoder, if it has one, four times as large; else its frames' pixels
+            enlarged.
     """
     from ..play.walk import run_rollout
 
-    run_rollout(world, pose, out, start=start, seed=seed, memory=memory, image=image, prompt=prompt, explain=explain)
+    run_rollout(
+        world,
+        pose,
+        out,
+        start=start,
+        seed=seed,
+        memory=memory,
+        image=image,
+        prompt=prompt,
+        explain=explain,
+        display=display,
+    )
 
 
 def info(world: tyro.conf.Positional[str] = "maze", /) -> None:

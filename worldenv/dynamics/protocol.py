@@ -174,6 +174,15 @@ class Explained(Protocol):
         ...
 
 
+@runtime_checkable
+class Displayed(Protocol):
+    """May show people more than its frames."""
+
+    def enlarge(self, frames: Tensor) -> Tensor:
+        """Return pictures of frames (..., H, W, 3) uint8, as large or larger."""
+        ...
+
+
 def check_rows(rows: Sequence[int], num_envs: int) -> None:
     """Refuse rows that do not exist or are named twice, and none at all, by a ValueError."""
     if not rows or len(set(rows)) != len(rows) or any(not 0 <= row < num_envs for row in rows):

@@ -136,6 +136,10 @@ class Engine:
         """Return how many ``chunks`` each env remembers, and what ``History.explain`` says of the newest one."""
         return {"chunks": self.memory_chunks, **self.history.explain()}
 
+    def enlarge(self, frames: Tensor) -> Tensor:
+        """Return frames as people are shown them; see ``World.enlarge``."""
+        return self.world.enlarge(frames)
+
     @property
     def memory_chunks(self) -> Tensor:
         """Entries each env remembers, (B,) int64: all of them, or those that ``worldscape`` keeps."""

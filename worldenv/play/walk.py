@@ -35,8 +35,11 @@ def run_rollout(
     image: Path | None = None,
     prompt: str = "",
     explain: bool = False,
+    display: bool = True,
 ) -> None:
     """Generate along ``pose`` from a start view, a picture or a prompt, and write every frame.
+
+    Frames are shown by the world's display decoder, if it has one and ``display`` is not off.
 
     With ``explain`` a picture beside the video shows from above what each chunk retrieved.
 
@@ -67,10 +70,12 @@ def run_rollout(
         new = chunk.frames.shape[1] if chunk.n_frames is None else int(chunk.n_frames[0])
         frames.append(chunk.frames[0, -new:])
         count += new
-    video = torch.cat(frames if image is not None or world.starts is not None else frames[1:]).numpy()
-    scale = max(1, 256 // world.spec.width)
-    save_video(out, video.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps)
-    console.print(f"{len(video)} frames, {count / watch.seconds():.0f} frames/s; wrote {out}")
+    console.print(f"{count} frames generated, {count / watch.seconds():.0f} frames/s")
+    video = torch.cat(frames if image is not None or world.starts is not None else frames[1:])
+    pictures = (world.enlarge(video) if display else video).numpy()
+    scale = max(1, 256 // pictures.shape[2])
+    save_video(out, pictures.repeat(scale, 1).repeat(scale, 2), fps=world.spec.fps)
+    console.print(f"wrote {out}: {len(video)} frames")
     if explain:
         picture = out.with_suffix(".memory.png")
         trace.draw(picture, title=f"{world.config.name}, {engine.memory.policy}")

@@ -17,6 +17,9 @@ HUB = "hub:"
 PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts", "clips")
 """Names of the files that a world may be made of."""
 
+STEPPED = tuple(name for name in PARTS if name != "heads.display")
+"""Those that decide what a world does; what is measured of one holds for it with another display decoder, or none."""
+
 
 def world_sha256(folder: Path, parts: Sequence[str] = PARTS) -> str:
     """Hash the files that a world is made of, or some of them; a checkpoint that lies beside them is none of it."""

@@ -26,7 +26,7 @@ from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.codec import Codec
 from ..models.dit import WorldDiT
-from ..models.heads import DepthHead, make_heads
+from ..models.heads import DepthHead, DisplayHead, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE
 from .clips import Clips, load_clips, make_clips
@@ -117,6 +117,28 @@ class World:
         if self.depth_head is None:
             raise ValueError(f"world {self.config.name!r} has no depth head; train one with `worldenv train heads`")
         return self.depth_head
+
+    @property
+    def display(self) -> DisplayHead | None:
+        """The display decoder, if there is one."""
+        head = self.heads.get("display")
+        assert head is None or isinstance(head, DisplayHead)
+        return head
+
+    def require_display(self) -> DisplayHead:
+        """Return the display decoder, or say that this world has none."""
+        if self.display is None:
+            raise ValueError(
+                f"world {self.config.name!r} has no display decoder; train one with `worldenv train display`"
+            )
+        return self.display
+
+    def enlarge(
+        self,
+        frames: Tensor,  # (..., H, W, 3) uint8
+    ) -> Tensor:
+        """Return frames as people are shown them: pictures of the display decoder if there is one, else themselves."""
+        return frames if self.display is None else self.display.show(frames)
 
     def renders(self, memory: MemoryConfig) -> bool:
         """Tell whether it is stepped with rendered memory.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,35 @@ CONTROLS = ("frozen", "last_frame", "blur", "vae", "swapped", "shuffled_actions"
 """Arms drawn with dashes."""
 
 
-def write_video(path: Path, rows: Mapping[str, Tensor], *, fps: int, count: int = 6) -> None:
-    """Write clips side by side: a column per case, a row per arm, twice as large."""
-    parts = [tile(clips[:count].numpy(), count) for clips in rows.values()]
-    save_video(path, np.concatenate(parts, 1).repeat(2, 1).repeat(2, 2), fps=fps)
+Show = Callable[[Tensor], Tensor]
+"""Makes pictures of frames (..., H, W, 3) uint8, as large or larger: ``World.enlarge``."""
 
 
-def write_contact(path: Path, rows: Mapping[str, Tensor], cases: Cases, *, count: int = 3, columns: int = 9) -> None:
+def as_they_are(frames: Tensor) -> Tensor:
+    """Show frames themselves."""
+    return frames
+
+
+def write_video(
+    path: Path, rows: Mapping[str, Tensor], *, fps: int, count: int = 6, enlarge: Show = as_they_are
+) -> None:
+    """Write clips side by side: a column per case, a row per arm, twice as large; fewer cases where they are larger."""
+    first = next(iter(rows.values()))[0, 0]
+    larger = enlarge(first).shape[0] // first.shape[0]
+    count, scale = (count, 2) if larger == 1 else (max(1, count // 3), 1)
+    parts = [tile(enlarge(clips[:count]).numpy(), count) for clips in rows.values()]
+    save_video(path, np.concatenate(parts, 1).repeat(scale, 1).repeat(scale, 2), fps=fps)
+
+
+def write_contact(
+    path: Path,
+    rows: Mapping[str, Tensor],
+    cases: Cases,
+    *,
+    count: int = 3,
+    columns: int = 9,
+    enlarge: Show = as_they_are,
+) -> None:
     """Write a sheet: for each case and arm the first pass above the later one over the same poses.
 
     White lines part arms, black ones cases.
@@ -59,15 +81,29 @@ def write_contact(path: Path, rows: Mapping[str, Tensor], cases: Cases, *, count
         shown = [places[i] for i in np.linspace(0, len(places) - 1, columns).round().astype(int)]
         again = [latest[first] for first in shown]
         for clips in rows.values():
-            strips += [np.concatenate(list(clips[case, index].numpy()), 1) for index in (shown, again)]
-            strips.append(np.full((2, strips[0].shape[1], 3), 255, np.uint8))
-        strips.append(np.zeros((6, strips[0].shape[1], 3), np.uint8))
-    save_picture(path, np.concatenate(strips).repeat(2, 0).repeat(2, 1))
+            strips += [np.concatenate(list(twice(clips[case, index], enlarge)), 1) for index in (shown, again)]
+            strips.append(np.full((4, strips[0].shape[1], 3), 255, np.uint8))
+        strips.append(np.zeros((12, strips[0].shape[1], 3), np.uint8))
+    save_picture(path, np.concatenate(strips))
 
 
-def sheet(truth: Tensor, made: Tensor, *, scale: int = 2) -> npt.NDArray[np.uint8]:
-    """Lay out clips (N, T, H, W, 3) as rows, the truth above what was made of it."""
-    rows = [np.concatenate(list(clip.numpy()), 1) for pair in zip(truth, made, strict=True) for clip in pair]
+def twice(
+    frames: Tensor,  # (N, H, W, 3) uint8
+    enlarge: Show,
+) -> npt.NDArray[np.uint8]:
+    """Return pictures of frames twice as large, (N, 2 H, 2 W, 3): larger ones averaged, others' pixels repeated."""
+    pictures = enlarge(frames)
+    larger = pictures.shape[1] // frames.shape[1]
+    if larger > 2:
+        squares = pictures.unflatten(2, (-1, larger // 2)).unflatten(1, (-1, larger // 2))
+        return squares.float().mean((2, 4)).round().to(torch.uint8).numpy()
+    repeated: npt.NDArray[np.uint8] = pictures.numpy().repeat(2 // larger, 1).repeat(2 // larger, 2)
+    return repeated
+
+
+def sheet(*clips: Tensor, scale: int = 2) -> npt.NDArray[np.uint8]:
+    """Lay out clips (N, T, H, W, 3) as rows, the first kind (the truth) above what was made of it."""
+    rows = [np.concatenate(list(clip.numpy()), 1) for alike in zip(*clips, strict=True) for clip in alike]
     grid: npt.NDArray[np.uint8] = np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)
     return grid
 

@@ -19,12 +19,21 @@ from ..learned import score as learned_scores
 from ..motion import PoseEstimator, measure_floor
 from ..report.document import print_arms, write_report
 from ..report.latency import latency
-from ..report.pictures import draw_curves, draw_means, draw_memory_map, write_contact, write_video
+from ..report.pictures import (
+    Show,
+    as_they_are,
+    draw_curves,
+    draw_means,
+    draw_memory_map,
+    write_contact,
+    write_video,
+)
 from ..report.statistics import Estimate
 from .action import run_action
 from .arms import Make, WorldArm, control_arms, doubted, memory_arms, rendering_arms, splat_arm, vae_arm
 from .cases import Cases, protocol_of
 from .depth import run_depth
+from .display import run_display
 from .figures import arm_figures
 from .geometry import run_geometry
 from .open_loop import run_open_loop
@@ -48,6 +57,8 @@ class Subject:
     """What reports say of it: ``name``, ``sha256``, ..."""
     spec: WorldSpec
     memory: MemoryConfig
+    enlarge: Show = as_they_are
+    """How pictures of frames are drawn, of all arms alike; what is measured are frames."""
 
 
 def run_suite(
@@ -106,7 +117,7 @@ def run_world(
         controls |= {"splat_only": splat_arm(world)}
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
-    subject = Subject(world.identity(), world.spec, world.config.memory)
+    subject = Subject(world.identity(), world.spec, world.config.memory, world.enlarge)
     report = measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
     if name in ("revisit", "demo"):
         draw_memory_map(out / "memory_map.png", world, cases)
@@ -179,7 +190,7 @@ def measure(
         weights={metric: one.sha256 for metric, one in usable.items()},
         **more(results),
     )
-    _draw(name, suite, results, cases, out, fps=spec.fps)
+    _draw(name, suite, results, cases, out, fps=spec.fps, enlarge=subject.enlarge)
     return report
 
 
@@ -236,13 +247,15 @@ def _timing(results: dict[str, ArmResult], cases: Cases, spec: WorldSpec) -> dic
     }
 
 
-def _draw(name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, out: Path, *, fps: int) -> None:
+def _draw(
+    name: str, suite: Suite, results: dict[str, ArmResult], cases: Cases, out: Path, *, fps: int, enlarge: Show
+) -> None:
     first = next(iter(results))
     wanted = [arm for arm in ("simulator", "continued", first, "none") if arm in results]
     rows = {arm: shown for arm in wanted if (shown := results[arm].shown) is not None}
-    write_video(out / f"{name}.mp4", rows, fps=fps)
+    write_video(out / f"{name}.mp4", rows, fps=fps, enlarge=enlarge)
     if (cases.first >= 0).any():
-        write_contact(out / "contact.png", rows, cases.rows(slice(0, len(rows[first]))))
+        write_contact(out / "contact.png", rows, cases.rows(slice(0, len(rows[first]))), enlarge=enlarge)
     draw_curves(out / "over_time.png", {arm: result.curves for arm, result in results.items()})
     if suite.panels:
         draw_means(out / "means.png", {arm: result.metrics for arm, result in results.items()}, suite.panels)
@@ -270,6 +283,7 @@ OTHERS = {
     "reconstruction": Other(run_reconstruction),
     "geometry": Other(_geometry),
     "depth": Other(run_depth),
+    "display": Other(run_display),
     "walls": Other(run_walls),
     "open_loop": Other(run_open_loop, recorded=True),
 }

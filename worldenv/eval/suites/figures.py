@@ -41,7 +41,7 @@ def arm_figures(results: Mapping[str, ArmResult], cases: Cases, *, ages: bool) -
         for length in {result.features[name].shape[1] for result in results.values()}:  # given frames have none
             made = {arm: r.features[name] for arm, r in results.items() if r.features[name].shape[1] == length}
             for suffix, chosen in _parts(cases, length, ages=ages).items():
-                for arm, figure in _frechet(made, truth[:, -length:], chosen, weights).items():
+                for arm, figure in frechet_figures(made, truth[:, -length:], chosen, weights).items():
                     found[arm][name + suffix] = figure
         for figures in found.values() if ages else ():
             figures[f"{name}_drift"] = figures[f"{name}_late"] - figures[f"{name}_early"]
@@ -59,12 +59,13 @@ def _parts(cases: Cases, length: int, *, ages: bool) -> dict[str, npt.NDArray[np
     return everywhere | ({"_unseen": unseen} if unseen.sum() >= 2 else {})
 
 
-def _frechet(
+def frechet_figures(
     made: Mapping[str, Array],  # (N, n, D)
     truth: Array,  # (N, n, D)
     chosen: npt.NDArray[np.bool_],  # (N, n)
     weights: Array,  # (K, N)
 ) -> dict[str, Estimate]:
+    """Return each arm's Frechet distance from the truth over what was chosen, and those of resampled cases."""
     centre = truth[chosen].mean(0)
     sums = {arm: Moments.of(features - centre, chosen) for arm, features in made.items()}
     draws, count = frechet_draws(sums, Moments.of(truth - centre, chosen), weights), int(chosen.any(1).sum())

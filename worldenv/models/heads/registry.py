@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from .depth import DepthConfig, DepthHead
+from .display import DisplayConfig, DisplayHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +18,11 @@ class HeadConfigs:
 
     depth: DepthConfig | None = None
     """Metres, and how far off they may be."""
+    display: DisplayConfig | None = None
+    """Large pictures, for people."""
 
 
-HEADS: dict[str, Callable[[Any], nn.Module]] = {"depth": DepthHead}
+HEADS: dict[str, Callable[[Any], nn.Module]] = {"depth": DepthHead, "display": DisplayHead}
 """Makes each head from its sizes; the names are those of ``HeadConfigs``."""
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from ...diffusion.schedule import SamplerConfig
 from ...dynamics.spec import WorldSpec
 from ...memory.config import MemoryConfig
-from ...models.heads import DepthConfig
+from ...models.heads import DepthConfig, DisplayConfig
 from ...models.types import DiTConfig
 from ...models.vae import VAEConfig
 from ..material import DenoiseConfig
 from ..renders import RendersConfig
 from .consistency_distill import ConsistencyConfig
 from .context_forcing import ContextForcingConfig
+from .display import DisplayTrainConfig
 from .heads import HeadsConfig
 from .rolling import RollingConfig
 from .run import RunConfig
@@ -58,3 +59,7 @@ class TrainConfig(RunConfig):
     """Sizes of the depth head (stage ``heads``)."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     """Data and losses of stage ``heads``."""
+    display: DisplayConfig = field(default_factory=DisplayConfig)
+    """Sizes of the display decoder (stage ``display``)."""
+    display_loss: DisplayTrainConfig = field(default_factory=DisplayTrainConfig)
+    """Data and losses of stage ``display``."""

@@ -12,7 +12,7 @@ import torch
 from ...base.config import difference, to_dict
 from ...base.log import console
 from ...models.dit import WorldDiT
-from ...models.heads import DepthConfig, DepthHead
+from ...models.heads import DepthConfig, DepthHead, DisplayConfig, DisplayHead
 from ...world.files import world_sha256
 from ...world.world import World
 from ..encode import encode_recording
@@ -22,6 +22,7 @@ from ..material import Material
 from .config import TrainConfig
 from .consistency_distill import ConsistencyStage
 from .context_forcing import ContextForcingStage
+from .display import DisplayStage
 from .heads import HeadsStage
 from .memory import MemoryStage
 from .rolling import rolling_stage
@@ -56,6 +57,26 @@ def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     world.config = replace(world.config, memory=replace(world.config.memory, rendering=config.memory.rendering))
     return HeadsStage(
         world, config.heads, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
+    )
+
+
+def _display_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    if world.display is None:
+        world.config = replace(world.config, heads=replace(world.config.heads, display=config.display))
+        world.heads["display"] = DisplayHead(config.display)
+    elif config.display not in (DisplayConfig(), world.config.heads.display):
+        raise ValueError(f"[display]: the display decoder of {config.init} has other sizes; leave [display] out")
+    world.require_display().float()
+    assert config.init is not None
+    maker = World.from_pretrained(config.init, device="auto", dtype="auto")
+    return DisplayStage(
+        world,
+        maker,
+        config.display_loss,
+        config.optim,
+        data=config.data,
+        heldout=config.heldout,
+        max_clips=config.max_clips,
     )
 
 
@@ -133,6 +154,7 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "context_forcing": _context_forcing_stage,
     "rolling": _rolling_stage,
     "heads": _heads_stage,
+    "display": _display_stage,
 }
 
 

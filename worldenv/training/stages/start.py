@@ -22,7 +22,7 @@ from ...world.starts import Starts, make_starts
 from ...world.world import World
 from .config import TrainConfig
 
-BESIDE = ("vae", "decoder", "heads")
+BESIDE = ("vae", "decoder", "heads", "display")
 """Stages that train something other than the transformer."""
 
 

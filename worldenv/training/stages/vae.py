@@ -21,14 +21,11 @@ from ...data.dataset import PixelDataset
 from ...models.codec import to_frames, to_pixels
 from ...models.vae import VAE
 from ...world.world import World
+from ..adversary import adversarial_loss
 from ..loop.plots import save_sheet
 
 PREVIEW_FRAMES = 17
 """Frames per window of previews and of the principal components."""
-
-
-MAX_BALANCE = 0.1
-"""Largest weight of the discriminator's gradient: while it knows nothing, its gradient is small and is noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,22 +188,12 @@ class DecoderStage:
         output = self.vae.decode(latents + noise)
         mse = F.mse_loss(output, pixels)
         reconstruction = mse + self.config.gradient * gradient_loss(output, pixels)
-        self.discriminator.requires_grad_(False)
-        deceit = F.softplus(-self.discriminator(output)).mean()
-        self.discriminator.requires_grad_(True)
-        weight = self.config.adversarial * self._balance(reconstruction, deceit)
-        real, fake = self.discriminator(pixels), self.discriminator(output.detach())
-        detection = F.softplus(-real).mean() + F.softplus(fake).mean()
-        figures = {
-            "psnr": float(psnr_of(mse.detach(), peak=2)),
-            "deceit": float(deceit.detach()),
-            "detection": float(detection.detach()),
-            "weight": float(weight),
-        }
-        return reconstruction + weight * deceit + detection, figures
-
-    def _balance(self, reconstruction: Tensor, deceit: Tensor) -> Tensor:
-        """Return the ratio of both gradients' norms at the decoder's last layer, at most MAX_BALANCE."""
-        last = self.vae.decoder.head.conv.weight
-        a, b = (torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (reconstruction, deceit))
-        return (a / (b + 1e-6)).clamp(max=MAX_BALANCE)
+        more, figures = adversarial_loss(
+            self.discriminator,
+            pixels,
+            output,
+            reconstruction,
+            self.vae.decoder.head.conv.weight,
+            strength=self.config.adversarial,
+        )
+        return reconstruction + more, {"psnr": float(psnr_of(mse.detach(), peak=2)), **figures}
