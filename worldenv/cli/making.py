@@ -24,6 +24,7 @@ STAGES = {
     "bidirectional": "The transformer, on windows whose chunks all see each other.",
     "causal": "The transformer, on windows whose chunks see the past.",
     "memory": "Chunks that need memory, with their reconstituted context.",
+    "consistency": "The same, and its features have to know depth and other views.",
     "teacher": "A bidirectional model of several chunks with all their memory.",
     "consistency_distill": "A few steps instead of many, on recorded contexts.",
     "context_forcing": "A few steps instead of many, on the student's own chunks.",

@@ -1,8 +1,9 @@
 """Gaussians drawn as a camera sees them, in plain tensor operations that gradients flow through.
 
 ``splat`` shows pictures with depth exactly and without gradients; here every point is a round blob of its own size and
-opacity, and what lies in front hides the rest by degrees: weights fall off with the distance to a pixel's centre, and
-with the depth behind the nearest blob there. So colour, place, size and opacity all learn from a picture's error.
+opacity. Weights fall off with the distance to a pixel's centre, and with the depth behind the nearest blob there.
+Colours, places, sizes and opacities learn from a picture's error. Which blob is in front does not, as in 3D Gaussian
+splatting: that gradient is the steepest by far and pulls everything towards the camera.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ LEAST = 0.35
 """Pixels to which a blob's standard deviation is widened, so that none falls between pixels (as EWA splatting does)."""
 CUT = 2.5
 """Standard deviations beyond which a blob shows nothing."""
-OPAQUE = 0.1
+MOST_OPAQUE = 0.99
+"""What a blob hides at most of what is behind it."""
+OPAQUE = 0.3
 """Weight from which a blob counts as what is nearest at a pixel."""
 
 
@@ -105,12 +108,15 @@ def _blend(
     nearest = torch.full((total,), torch.inf, device=z.device, dtype=z.dtype)
     counts = weight.detach() > OPAQUE
     nearest.scatter_reduce_(0, pixel[counts], z.detach()[counts], "amin")
-    behind = ((z - nearest[pixel]) / (softness * z.detach())).clamp(min=0)  # -inf where nothing is opaque: all shows
+    behind = ((z.detach() - nearest[pixel]) / (softness * z.detach())).clamp(
+        min=0
+    )  # -inf where nothing is opaque: all shows
     weight = weight * torch.where(behind < torch.inf, (-behind).exp(), 0)
     sums = z.new_zeros(total).index_add(0, pixel, weight)
     values = torch.cat([gaussians.colour.flatten(0, 1)[blob], z[:, None]], -1)
     mixed = values.new_zeros(total, values.shape[-1]).index_add(0, pixel, weight[:, None] * values)
     mixed = mixed / sums.clamp(min=1e-6)[:, None]
     shown = mixed.view(batch, height, width, -1).movedim(-1, 1)
-    cover = 1 - (-2 * sums).exp()
+    passed = z.new_zeros(total).index_add(0, pixel, (-weight.clamp(max=MOST_OPAQUE)).log1p())
+    cover = 1 - passed.exp()
     return Drawn(shown[:, :-1], shown[:, -1], cover.view(batch, height, width))

@@ -190,7 +190,8 @@ def from_above(
     camera[:3, 3] -= 9.0 * camera[:3, 2]
     facing = (cloud.normal * (camera[:3, 3].float() - cloud.xyz)).sum(-1) > 0
     some = cloud.select(facing)
-    blobs = Gaussians(some.xyz[None], some.colour[None], some.radius.prod(-1).sqrt()[None], _opacity(some)[None])
+    width = some.radius.prod(-1).sqrt()[None]
+    blobs = Gaussians(some.xyz[None], some.colour[None], width, torch.ones_like(width))
     drawn = draw(blobs, camera[None], intrinsics(size[1], size[0], fov_deg=70.0), size=size, softness=0.02)
     known = drawn.cover > 0.25
     picture = torch.where(known[:, None], drawn.colour, 1.0)[0].clamp(0, 1)
