@@ -118,7 +118,8 @@ def test_the_depth_suite_compares_with_the_simulator(rendered_world: World, tiny
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["arms"]) == ["simulator", "vae", "worldplay_rendered", "worldplay"]
     for metrics in report["arms"].values():
-        assert {"depth_error", "depth_error_seen", "depth_error_of_frames", "depth_error_expected"} == set(metrics)
+        assert {"depth_error", "depth_error_seen", "depth_error_of_frames", "depth_error_expected"} <= set(metrics)
+        assert {f"reprojection_{what}_{gap}" for what in ("psnr", "depth") for gap in (1, 4)} <= set(metrics)
         assert metrics["depth_error"]["mean"] > 0.05, "random weights know no depth"
     with pytest.raises(ValueError, match="worldenv train heads"):
         run_depth(tiny_world, tmp_path, num_worlds=1, first_seed=950_100)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.conftest import make_tiny_world
-from tests.training import test_motion, test_stages
+from tests.training import test_consistency, test_motion, test_stages
 from tests.training.test_segments import MEMORY, walks
 from worldenv.base.log import JsonlLog
 from worldenv.diffusion.schedule import SamplerConfig
@@ -64,7 +64,7 @@ DENOISING = {
     "teacher": TeacherStage,
 }
 RECORDED = ("vae", "decoder", "pose", "heads", "display")
-NAMES = (*RECORDED, *DENOISING, "consistency_distill", "context_forcing", "rolling")
+NAMES = (*RECORDED, *DENOISING, "consistency", "consistency_distill", "context_forcing", "rolling")
 
 
 def make_recorded_stage(name: str, folder: Path) -> Stage:
@@ -97,6 +97,8 @@ def make_recorded_stage(name: str, folder: Path) -> Stage:
 def make_stage(name: str, folder: Path) -> Stage:
     if name in RECORDED:
         return make_recorded_stage(name, folder / "data")
+    if name == "consistency":
+        return test_consistency.make_stage(OPTIM.steps)
     tiny = make_tiny_world()
     sampler = SamplerConfig(num_steps=4, stochastic=True, rolling=name == "rolling")
     config = replace(tiny.config, memory=MEMORY, sampler=sampler)

@@ -81,6 +81,7 @@ BEFORE = {
     "bidirectional": "decoder",
     "causal": "bidirectional",
     "memory": "causal",
+    "consistency": "memory",
     "teacher": "memory",
     "consistency_distill": "memory",
     "context_forcing": "consistency_distill",

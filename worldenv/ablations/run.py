@@ -26,6 +26,7 @@ from ..eval.suites.evaluate import Subject, conclude, measure
 from ..eval.suites.registry import RUNS, Suite, suite_cases
 from ..eval.suites.teacher import JointArm
 from ..memory.config import MemoryConfig
+from ..models.heads import DepthHead
 from ..world.world import World, shared_world
 from .table import AblationTable, Settings, read_table
 from .training import default_processes, train_table
@@ -87,6 +88,7 @@ def run_table(
         num_worlds=num_worlds or table.cases.worlds,
         first_seed=first_seed,
         title=table.title,
+        depth_head=load_world(table.world).require_depth_head() if table.cases.reprojection else None,
     )
 
 
@@ -178,6 +180,7 @@ def score_worlds(
     num_worlds: int | None,
     first_seed: int | None,
     title: str = "ablations",
+    depth_head: DepthHead | None = None,
 ) -> None:
     """Step all worlds, by ARM@SEED, through the same cases; judge and write the report."""
     name, first = next(iter(worlds.items()))
@@ -199,6 +202,7 @@ def score_worlds(
         subject=subject,
         source=source,
         weights=None,
+        depth_head=depth_head,
         more=lambda results: {
             "worlds": _describe(worlds),
             "given_chunks": suite.given,

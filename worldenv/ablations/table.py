@@ -46,6 +46,8 @@ class CasesConfig:
     """Whether seen and unseen ground are told apart."""
     pose_step: int = 0
     """Every how manieth case's camera motion is measured; 0 is none."""
+    reprojection: bool = False
+    """Whether views are shown in one another, by the depth head of the table's ``world``."""
     quick: bool = True
     """Whether it is measured in a quarter of the time, less precisely."""
 

@@ -24,6 +24,7 @@ STAGES = {
     "bidirectional": "The transformer, on windows whose chunks all see each other.",
     "causal": "The transformer, on windows whose chunks see the past.",
     "memory": "Chunks that need memory, with their reconstituted context.",
+    "consistency": "The same, and its features have to know depth and other views.",
     "teacher": "A bidirectional model of several chunks with all their memory.",
     "consistency_distill": "A few steps instead of many, on recorded contexts.",
     "context_forcing": "A few steps instead of many, on the student's own chunks.",
@@ -99,12 +100,18 @@ def train_pose(*, out: Path, resume: bool = False, config: File = None, what: Po
 def export(
     *,
     world: str,
-    weights: Path,
+    weights: Path | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     name: str = "",
     clips: int = 0,
+    points: Path | None = None,
+    splats: Path | None = None,
+    view: Path | None = None,
+    pose: str = "",
+    start: int = 0,
+    seed: int = 0,
 ) -> None:
-    """Write a world in another precision, or with clips.
+    """Write a world in another precision, or with clips; or what a walk shows of it, as points in space.
 
     Args:
         world: packaged name, directory or hub:org/name.
@@ -112,7 +119,20 @@ def export(
         dtype: precision of the weights; bfloat16 halves the size and is what CPUs and GPUs here compute in.
         name: a new name for it; empty keeps the old one.
         clips: how many clips on held-out mazes to record for it (the sims extra); 0 keeps those it has.
+        points: point cloud to write (.ply): x, y, z in metres, red, green, blue. Axes are a camera's: y points down.
+        splats: the same points as Gaussians (.ply), in the layout that viewers of 3D Gaussian splatting open.
+        view: picture to write, of the points from above, where no camera of the walk was (.png or .jpg).
+        pose: the walk, as for rollout; by default one of twelve seconds that looks around twice.
+        start: start view of the world that the walk begins from.
+        seed: seed of the noise.
     """
+    from ..play.cloud import WALK, export_cloud
     from ..world.world import convert_world
 
-    convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)
+    shapes = {"points": points, "splats": splats, "view": view}
+    if weights is None and not any(shapes.values()):
+        raise ValueError("nothing to write; pass --weights DIR, --points F.ply, --splats F.ply or --view F.png")
+    if weights is not None:
+        convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)
+    if any(shapes.values()):
+        export_cloud(world, **shapes, pose=pose or WALK, start=start, seed=seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..base.log import console
 from ..base.rng import normal
-from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
+from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, predict_x0, sample_sigmas
 from ..dynamics.signals import Track
 from ..engine.rollout import Prepared, Rendered, prepare
 from ..memory.bank import MemoryBank
@@ -25,6 +25,19 @@ from .preview import preview_rollout
 
 BLOCK = 256
 """Chunks whose contexts are chosen at once."""
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What the network made of noisy chunks."""
+
+    x0: Tensor  # (N, F, C, h, w) its estimate
+    error: Tensor  # (N,) of flow matching
+    sigmas: Tensor  # (N, F)
+
+    def at(self, rows: slice) -> Denoised:
+        """Return some rows."""
+        return Denoised(self.x0[rows], self.error[rows], self.sigmas[rows])
 
 
 class Chunks:
@@ -126,6 +139,12 @@ class Chunks:
         self, context: Context, target: Context, generator: torch.Generator, rendered: Rendered | None = None
     ) -> Tensor:
         """Flow matching of M noise draws of the chunk against one encoding of its context, as at inference."""
+        return self.denoised(context, target, generator, rendered).error.mean()
+
+    def denoised(
+        self, context: Context, target: Context, generator: torch.Generator, rendered: Rendered | None = None
+    ) -> Denoised:
+        """Denoise M noise draws of each chunk, one behind the other, against one encoding of its context."""
         slots = context.entry.shape[1]
         track = self.material.drop_labels(Track.join([context.track, target.track]), generator)
         context = replace(context, track=track.part(slice(slots)))
@@ -133,7 +152,7 @@ class Chunks:
         prepared = self.encode(self.material.module, context, target, rendered)
         x0 = target.latents.repeat_interleave(self.material.config.draws, 0)
         sigmas = sample_sigmas((len(x0), 1), shift=self.material.config.shift, generator=generator)
-        return chunk_error(prepared, x0, sigmas, generator).mean()
+        return denoise(prepared, x0, sigmas, generator)
 
     def encode(self, dit: WorldDiT, context: Context, target: Context, rendered: Rendered | None = None) -> Prepared:
         """Encode a context for ``draws`` noisy copies of each row's target."""
@@ -161,11 +180,18 @@ class Chunks:
 
 def chunk_error(prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Tensor:
     """Return the flow-matching error of a chunk at one noise level per row (B, 1); (B,)."""
+    return denoise(prepared, x0, sigmas, generator).error
+
+
+def denoise(prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Denoised:
+    """Noise a chunk at one level per row (B, 1) and let the network look at it."""
     device = prepared.mask.device
     noise = normal(x0.shape, generator, device)
     x0, level = x0.to(device), sigmas.expand(-1, x0.shape[1]).to(device)
-    velocity = prepared.velocity(add_noise(x0, noise, level), 1000 * level)
-    return (velocity - (noise - x0)).square().mean((1, 2, 3, 4))
+    x = add_noise(x0, noise, level)
+    velocity = prepared.velocity(x, 1000 * level)
+    error = (velocity - (noise - x0)).square().mean((1, 2, 3, 4))
+    return Denoised(predict_x0(x, velocity, level), error, level)
 
 
 def preview_policies(m: Material, folder: Path, step: int) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Suite ``depth``: how far a world's depth head is off, on true frames, on decoded ones and on those the world makes.
 
+And whether views agree with one another, shown where others were by that depth (``eval.reprojection``).
+
 Where the start view showed a point, what the world makes there should lie where the simulator has it; elsewhere the
 world invents, and nobody knows how far away that is.
 """
@@ -21,6 +23,7 @@ from ...sims.doom.sim import TEST_SEEDS
 from ...world.world import World
 from ..image import Array
 from ..report.document import write_report
+from ..reprojection import reprojection
 from .arms import Progress, memory_arms, vae_arm
 from .cases import KINDS, STRIDE, Cases, make_cases, protocol_of
 from .score import ENDS
@@ -82,6 +85,7 @@ def depth_errors(world: World, frames: Tensor, truth: Tensor, cases: Cases) -> d
     found, error = (torch.cat(part).float().cpu().view(truth.shape) for part in zip(*parts, strict=True))
     wrong = (found - truth).abs() / truth
     some = slice(STRIDE // 2, None, STRIDE)
+    agree = reprojection(ends, found, cases.c2w, world.spec.K)
     at = wrong[:, :, some, some].flatten(2)
     assert cases.seen is not None
     return {
@@ -89,4 +93,5 @@ def depth_errors(world: World, frames: Tensor, truth: Tensor, cases: Cases) -> d
         "depth_error_seen": np.asarray([float(w[s].median()) for w, s in zip(at, cases.seen, strict=True)]),
         "depth_error_of_frames": (found / truth).log().flatten(2).median(2).values.abs().median(1).values.numpy(),
         "depth_error_expected": error.flatten(1).median(1).values.numpy(),
+        **{name: values for name, values in agree.items() if not np.isnan(values).all()},
     }

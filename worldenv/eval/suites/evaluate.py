@@ -13,6 +13,7 @@ from ...base.device import default_dtype, resolve_device
 from ...base.log import console, git_revision
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
+from ...models.heads import DepthHead
 from ...world.world import World, shared_world
 from ..learned import UsableMetric, available
 from ..learned import score as learned_scores
@@ -144,6 +145,7 @@ def measure(
     subject: Subject,
     source: str,
     weights: Path | None,
+    depth_head: DepthHead | None = None,
     more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
 ) -> dict[str, Any]:
     """Run and score the arms, write the report (with what ``more`` makes of the results) and the pictures."""
@@ -155,6 +157,7 @@ def measure(
         suite.ssim_step,
         suite.ages,
         pose_step=suite.pose_step,
+        depth_head=depth_head,
     )
     usable, skipped = available(weights)
     try:

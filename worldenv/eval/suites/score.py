@@ -16,8 +16,11 @@ from torch import Tensor
 
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.pose import chain, relative
+from ...models.heads import DepthHead
+from ...training.stages.heads import measure
 from ..image import Array, as_unit, decibels, frame_contrast, frame_psnr, frame_ssim, motion_ratio
 from ..motion import PoseEstimator, action_score, steps_off
+from ..reprojection import GAPS, reprojection
 from ..symmetry import memory_symmetry
 from ..trajectory import nmr, r_dist, rpe, t_dist, t_dist_scaled, traj_acc
 from .cases import STRIDE, Cases
@@ -38,6 +41,7 @@ LOWER_IS_BETTER = (
     "rpe_rotation",
     "rpe_rotation_deg",
     "lpips",
+    *(f"reprojection_depth_{gap}" for gap in GAPS),
 )
 """Metrics that measure an error."""
 
@@ -59,6 +63,8 @@ class Judge:
     """Measures camera motion and describes frames; without one there are no such metrics."""
     pose_step: int = 1
     """Every how manieth case's motion is measured; 0 is none."""
+    depth_head: DepthHead | None = None
+    """What views are shown in one another by (``reprojection``); without one they are not."""
 
     def __call__(self, frames: Tensor, cases: Cases, given_frames: int = 0) -> Scores:
         """Score frames (B, T, H, W, 3) uint8; what is measured over a whole clip, after those that were given."""
@@ -75,6 +81,8 @@ class Judge:
         )
         if self.ages:
             metrics |= by_age({name: curve[:, given_frames // chunk :] for name, curve in plotted.items()})
+        if self.depth_head is not None:
+            metrics |= self._reprojection(frames[:, ENDS], cases, given_frames // FRAMES_PER_LATENT)
         if self.estimator is None:
             return Scores(metrics, plotted)
         if self.pose_step:
@@ -93,6 +101,12 @@ class Judge:
         ends = frames[:, ENDS][:, given_frames // FRAMES_PER_LATENT :]
         features = self.estimator.features(ends.flatten(0, 1)).reshape(*ends.shape[:2], -1)
         return Scores(metrics, plotted, {"frechet_pose_features": features})
+
+    def _reprojection(self, ends: Tensor, cases: Cases, given: int) -> dict[str, Array]:
+        assert self.depth_head is not None
+        ends, c2w = ends[:, given:], cases.c2w[:, given:]
+        depth, _ = measure(self.depth_head, ends.flatten(0, 1))
+        return reprojection(ends, depth.view(ends.shape[:-1]), c2w, self.spec.K)
 
 
 def score(

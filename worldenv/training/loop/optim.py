@@ -75,8 +75,8 @@ def precision(name: str) -> str:
 def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """Build AdamW, or Muon for matrices and AdamW for the rest; both follow one learning rate."""
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    inputs = [p for name, p in named if name.startswith("render_embedding.")]
-    parameters = [p for name, p in named if not name.startswith("render_embedding.")]
+    inputs = [p for name, p in named if "render_embedding." in name]
+    parameters = [p for name, p in named if "render_embedding." not in name]
     matrices = [p for p in parameters if p.ndim == 2 and config.optimizer == "muon"]
     taken = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in taken]

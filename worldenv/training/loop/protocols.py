@@ -42,16 +42,21 @@ class Critic:
 
 
 @runtime_checkable
-class CriticStage(Stage, Protocol):
+class PacedStage(Stage, Protocol):
+    """A stage that changes as it goes."""
+
+    def begin(self, step: int) -> None:
+        """Hear which step comes next."""
+        ...
+
+
+@runtime_checkable
+class CriticStage(PacedStage, Protocol):
     """A stage with a critic."""
 
     @property
     def critic(self) -> Critic:
         """What is trained along, and kept in checkpoints."""
-        ...
-
-    def begin(self, step: int) -> None:
-        """Hear which step comes next, for what the stage changes as it goes."""
         ...
 
 

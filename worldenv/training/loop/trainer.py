@@ -24,7 +24,7 @@ from .learner import Learner, LossFn
 from .optim import OptimConfig, learning_rate, make_optimizers, precision
 from .parallel import all_cores, finishing, from_main
 from .plots import plot_losses
-from .protocols import CriticStage, Stage, TargetStage
+from .protocols import CriticStage, PacedStage, Stage, TargetStage
 
 T = TypeVar("T")
 
@@ -120,8 +120,9 @@ class Trainer:
     def _update(self) -> dict[str, float]:
         rate, stage = learning_rate(self.step, self.config), self.stage
         figures: dict[str, float] = {}
-        if isinstance(stage, CriticStage) and self.critic is not None:
+        if isinstance(stage, PacedStage):
             stage.begin(self.step)
+        if isinstance(stage, CriticStage) and self.critic is not None:
             turns = [
                 self.critic.update(self._generator("critic", i), stage.critic.lr_scale * rate, self.accelerator)
                 for i in range(stage.critic.updates)

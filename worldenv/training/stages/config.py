@@ -13,6 +13,7 @@ from ...models.types import DiTConfig
 from ...models.vae import VAEConfig
 from ..material import DenoiseConfig
 from ..renders import RendersConfig
+from .consistency import SpatialConfig
 from .consistency_distill import ConsistencyConfig
 from .context_forcing import ContextForcingConfig
 from .display import DisplayTrainConfig
@@ -49,6 +50,8 @@ class TrainConfig(RunConfig):
     """Windows and noise of the transformer stages."""
     renders: RendersConfig = field(default_factory=RendersConfig)
     """What degraded renders bear, where the transformer takes renders in (``[dit] render_input``)."""
+    spatial: SpatialConfig = field(default_factory=SpatialConfig)
+    """Losses on depth and rendered views of stage ``consistency``."""
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     """Noise levels of stage ``consistency_distill``."""
     context_forcing: ContextForcingConfig = field(default_factory=ContextForcingConfig)

@@ -11,6 +11,7 @@ import torch
 
 from ...base.config import difference, to_dict
 from ...base.log import console
+from ...data.dataset import DepthDataset
 from ...models.dit import WorldDiT
 from ...models.heads import DepthConfig, DepthHead, DisplayConfig, DisplayHead
 from ...world.files import world_sha256
@@ -20,6 +21,7 @@ from ..loop.parallel import process_state
 from ..loop.protocols import Stage
 from ..material import Material
 from .config import TrainConfig
+from .consistency import SpatialStage
 from .consistency_distill import ConsistencyStage
 from .context_forcing import ContextForcingStage
 from .display import DisplayStage
@@ -116,6 +118,12 @@ def _consistency_stage(world: World, config: TrainConfig, out: Path) -> Stage:
     return ConsistencyStage(_material(world, config, out, rendered=True), config.consistency)
 
 
+def _spatial_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    material = _material(world, config, out, rendered=True)
+    views = DepthDataset.load(config.data, max_clips=config.max_clips)
+    return SpatialStage(material, config.spatial, views=views, steps=config.optim.steps)
+
+
 def _teacher(stage: str, world: World, config: TrainConfig) -> WorldDiT:
     """Load what a stage distils with distribution matching."""
     _require_renoising(stage, config)
@@ -149,6 +157,7 @@ STAGES: dict[str, Callable[[World, TrainConfig, Path], Stage]] = {
     "bidirectional": _denoise_stage(partial(WindowStage, causal=False)),
     "causal": _denoise_stage(partial(WindowStage, causal=True)),
     "memory": _denoise_stage(MemoryStage),
+    "consistency": _spatial_stage,
     "teacher": _denoise_stage(TeacherStage, rendered=False),
     "consistency_distill": _consistency_stage,
     "context_forcing": _context_forcing_stage,
