@@ -43,7 +43,7 @@ LIBRARIES = {
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
-    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.bodies", "worldenv.data.sources.gym", "worldenv_agents"),
+    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.bodies", "worldenv.sims.gym", "worldenv.data.sources.gym", "worldenv_agents"),
     "safetensors": ("worldenv.base.checkpoint",),
     "huggingface_hub": ("worldenv.world",),
     "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),

@@ -17,7 +17,7 @@ from ..base.files import save_text
 from ..base.log import console, git_revision, progress_bar
 from ..base.objects import import_object
 from ..base.workers import when_worker_ends, worker_pool
-from ..dynamics.spec import WorldSpec
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..sims.doom.objects import CLASSES
 from .schema import Clip, write_shard
 from .sources.gym import GymSource
@@ -38,6 +38,8 @@ class RecordConfig:
     """Map seed of clip 0; clip i has first_seed + i. Training maps have seeds below 900,000, held-out ones above."""
     num_latents: int = 64
     """Latents after the first frame; a clip has 4 * num_latents + 1 frames."""
+    size: tuple[int, int] | None = None
+    """Width and height that a Gymnasium environment's pictures are resized to; by default they stay as they are."""
     clips_per_shard: int = 16
     """Clips in one file."""
     depth: bool = True
@@ -69,11 +71,20 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 def make_source(config: RecordConfig) -> Source:
     """Open a source: a simulator by name, someone else's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
+        if config.size is not None or config.spec.frames_per_latent != FRAMES_PER_LATENT:
+            raise ValueError(f"{config.env} renders what [spec] says, {FRAMES_PER_LATENT} frames a latent; leave size out")
         return SOURCES[config.env](config)
     if config.env.partition(":")[2].isidentifier():  # ``module:Id-v0`` is Gymnasium's
         made: Source = import_object(config.env, what="source")(config)
         return made
-    return GymSource(config.env, config.num_latents, config.first_seed, simulators=tuple(SOURCES))
+    return GymSource(
+        config.env,
+        config.num_latents,
+        config.first_seed,
+        simulators=tuple(SOURCES),
+        spec=config.spec,
+        size=config.size,
+    )
 
 
 def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
@@ -123,6 +134,7 @@ def _as_shown(config: RecordConfig) -> RecordConfig:
         height=source.height,
         takes=source.takes,
         gives={"c2w": source.takes["c2w"]} if source.has_poses else {},
+        environment=source.environment,
     )
     console.print(
         f"{config.env} shows {source.width}x{source.height} frames; a world of it takes "

@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from ...dynamics.signals import REWARD, TERMINATED, Signal
 from .depth import DepthConfig, DepthHead
+from .event import EventConfig, EventHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +19,16 @@ class HeadConfigs:
 
     depth: DepthConfig | None = None
     """Metres, and how far off they may be."""
+    reward: EventConfig | None = None
+    """What was earned in a latent."""
+    terminated: EventConfig | None = None
+    """Whether the episode ended in it."""
 
 
-HEADS: dict[str, Callable[[Any], nn.Module]] = {"depth": DepthHead}
+HEADS: dict[str, Callable[[Any], nn.Module]] = {"depth": DepthHead, "reward": EventHead, "terminated": EventHead}
 """Makes each head from its sizes; the names are those of ``HeadConfigs``."""
+EVENTS: dict[str, Signal] = {"reward": REWARD, "terminated": TERMINATED}
+"""Heads that remember, and what a world with them gives."""
 
 
 def make_heads(configs: HeadConfigs) -> dict[str, nn.Module]:
