@@ -160,7 +160,7 @@ def test_actions_that_cannot_be_embedded_are_refused_by_name(monkeypatch: pytest
 
     with monkeypatch.context() as patched:
         patched.setitem(gym.registry, "test/Talker-v0", gym.envs.registration.EnvSpec("test/Talker-v0", Talker))
-        with pytest.raises(ValueError, match="test/Talker-v0: actions of Text.* under 'say' cannot be embedded"):
+        with pytest.raises(ValueError, match=r"test/Talker-v0: actions of Text.* under 'say' cannot be embedded"):
             GymSource("test/Talker-v0", 4, 0, simulators=())
 
 

@@ -19,7 +19,7 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
         ValueError: on an unknown body, or one that does not command what the world takes.
     """
     if body == "auto":
-        known = [Camera(), *([] if spec.environment is None else [Vector.for_spec(spec)])]
+        known: list[Body] = [Camera(), *([] if spec.environment is None else [Vector.for_spec(spec)])]
         fitting = [one for one in known if dict(one.takes) == spec.takes]
         if not fitting:
             raise ValueError(

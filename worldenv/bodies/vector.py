@@ -117,7 +117,7 @@ def unembed(
     """Return the action that a vector embeds: what an environment of these parts is stepped with."""
     sizes = np.cumsum([part.size for part in parts])[:-1]
     found = {part.name: _unembed(part, x) for part, x in zip(parts, np.split(vector, sizes), strict=True)}
-    return found[""] if "" in found else found
+    return found.get("", found)
 
 
 def _unembed(part: ActionPart, values: Array) -> Any:

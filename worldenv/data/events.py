@@ -91,7 +91,7 @@ class EventWindows:
 
 
 def windows_of(episodes: Iterable[Episode], first: Iterable[int], num_latents: int) -> EventWindows:
-    """Cut a window out of each episode, from these latents (behind the start view) on; a shorter one repeats its end."""
+    """Cut a window out of each episode, from these latents behind the start view on; one that ends repeats its end."""
     frames, tracks, reward, terminated, there = [], [], [], [], []
     for episode, start in zip(episodes, first, strict=True):
         index = start + torch.arange(num_latents)

@@ -72,7 +72,9 @@ def make_source(config: RecordConfig) -> Source:
     """Open a source: a simulator by name, someone else's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
         if config.size is not None or config.spec.frames_per_latent != FRAMES_PER_LATENT:
-            raise ValueError(f"{config.env} renders what [spec] says, {FRAMES_PER_LATENT} frames a latent; leave size out")
+            raise ValueError(
+                f"{config.env} renders what [spec] says, {FRAMES_PER_LATENT} frames a latent; leave size out"
+            )
         return SOURCES[config.env](config)
     if config.env.partition(":")[2].isidentifier():  # ``module:Id-v0`` is Gymnasium's
         made: Source = import_object(config.env, what="source")(config)

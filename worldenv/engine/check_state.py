@@ -38,8 +38,8 @@ def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int
     _check_history(history, tensors)
     if history.store is not None:
         _check_store(history, tensors)
-    for name in state.events.clone(torch.zeros(1, dtype=torch.long)):
-        _require(bool(torch.isfinite(tensors[name]).all()), name)
+    for name in state.events.heads:  # what a GRU remembers lies between -1 and 1
+        _require(_within(tensors[f"events.{name}.state"], -1, 1), f"events.{name}.state")
     _check_signals(history, {name: tensors[f"origin.{name}"] for name in state.origin}, "origin")
     _require(
         "prompt" not in tensors or _within(tensors["prompt_length"], 1, tensors["prompt"].shape[1]), "prompt_length"

@@ -50,8 +50,11 @@ class Events:
         pixels = to_pixels(torch.cat([before[:, None], frames], 1)).to(self.device)
         codes = command_codes(commands, spec).to(self.device)
         for name, head in self.heads.items():
-            state = self.states[name][rows].to(self.device)
-            logits, after = head.step(head.features(pixels, codes), state)
+            seen, state = head.see(pixels), self.states[name][rows].to(self.device)
+            each = [  # one by one: products of few rows depend on how many there are
+                head.step(head.features(seen[i : i + 1], codes[i : i + 1]), state[i : i + 1]) for i in range(len(rows))
+            ]
+            logits, after = (torch.cat(parts) for parts in zip(*each, strict=True))
             self.states[name] = self.states[name].index_copy(0, rows, after.cpu())
             self.present[name] = self.present[name].index_copy(0, rows, head.decide(logits).cpu())
 

@@ -84,10 +84,10 @@ class Stepper:
         track: Track,  # each (R, F, ...)
     ) -> None:
         """Let heads look at what episodes begin with, latent by latent."""
-        events, before = self.state.events, frames[:, 0]
-        for i, shown in enumerate(frames[:, 1:].split(self.spec.frames_per_latent, 1), start=1):
-            events.read(rows, before, shown, track.at((slice(None), i)), self.spec)
-            before = shown[:, -1]
+        events, every = self.state.events, self.spec.frames_per_latent
+        for i in range(1, track.num_latents):
+            shown = frames[:, every * (i - 1) : every * i + 1]
+            events.read(rows, shown[:, 0], shown[:, 1:], track.at((slice(None), i)), self.spec)
         events.settle(rows)
 
     @stateful

@@ -52,7 +52,7 @@ class GymRow:
         return self._shown
 
     def hold(self, action: Any) -> tuple[Frame, float, bool, bool]:
-        """Hold an action for a latent; return frames (T, H, W, 3), what was earned, and whether it ended or was cut off.
+        """Hold an action for a latent; return frames (T, H, W, 3), what was earned, and whether it ended or was cut.
 
         Raises:
             ValueError: if the environment gives what cannot be learned from.
@@ -171,8 +171,8 @@ def twin_maker(environment: Environment, given: Any) -> Callable[[], gym.Env[Any
     name = environment.id.rpartition(":")[2]
     if name not in gym.registry:
         raise ValueError(
-            f"this world was recorded from {environment.id!r}, which is not registered here, and a file is no reason to "
-            "import anything; import what registers it, or pass sim_env='module:Id-v0', a class or a function"
+            f"this world was recorded from {environment.id!r}, which is not registered here, and a file is no reason "
+            "to import anything; import what registers it, or pass sim_env='module:Id-v0', a class or a function"
         )
     return lambda: open_registered(name)
 

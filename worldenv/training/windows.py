@@ -58,9 +58,7 @@ def _flow_matching(
     return (error * weight).sum() / weight.sum()
 
 
-def draw_windows(
-    m: Material, num_chunks: int, generator: torch.Generator
-) -> tuple[MemoryBank, Tensor | None, Tensor]:
+def draw_windows(m: Material, num_chunks: int, generator: torch.Generator) -> tuple[MemoryBank, Tensor | None, Tensor]:
     """Draw contiguous chunk-aligned windows of 1 + num_chunks * chunk latents, and what is rendered of them.
 
     Where an episode is shorter, its window goes on with its last latent; the third result says what happened, (B, F)

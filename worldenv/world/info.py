@@ -19,7 +19,7 @@ def describe_world(world: World) -> str:
         + (f"; keys move {steps.move:g} m and turn {steps.turn_deg:g} degrees per latent" if spec.has_camera else ""),
         f"takes     {', '.join(f'{name} {signal.shape}' for name, signal in spec.takes.items())}",
         f"vae       {_millions(world.vae)}, {config.dit.latent_channels} channels at 1/{world.vae.spatial_factor}, "
-        "4 frames per latent",
+        f"{spec.frames_per_latent} frame(s) per latent",
         f"dit       {_millions(world.dit)}, width {config.dit.width}, {config.dit.num_layers} layers",
         f"sampler   {config.sampler.num_steps} steps, shift {config.sampler.shift:g}, order {config.sampler.order}"
         + (f", rolling window, {config.sampler.lookahead_policy}" if config.sampler.rolling else ""),

@@ -94,15 +94,21 @@ class EventHead(nn.Module):
         """The dtype of the weights."""
         return self.merge.weight.dtype
 
-    def features(
+    def see(
         self,
         pixels: Tensor,  # (N, T + 1, 3, H, W) in [-1, 1]: a latent's frames behind the one before
+    ) -> Tensor:
+        """Return what one latent shows, (N, P)."""
+        seen: Tensor = self.picture(F.pixel_unshuffle(pixels.to(self.dtype).flatten(1, 2), 2))
+        return seen
+
+    def features(
+        self,
+        seen: Tensor,  # (N, P)
         codes: Tensor,  # (N, A): what was commanded
     ) -> Tensor:
         """Return what is seen and done in one latent, (N, D)."""
-        patches = F.pixel_unshuffle(pixels.to(self.dtype).flatten(1, 2), 2)
-        merged: Tensor = self.merge(torch.cat([self.picture(patches), codes.to(self.dtype)], 1))
-        return F.silu(merged)
+        return F.silu(self.merge(torch.cat([seen, codes.to(seen.dtype)], 1)))
 
     def step(
         self,
@@ -121,7 +127,7 @@ class EventHead(nn.Module):
     ) -> Tensor:
         """Return the logits of latents in a row, the first of which is an episode's, (B, F, K) float32."""
         batch, num_latents = pixels.shape[:2]
-        features = self.features(pixels.flatten(0, 1), codes.flatten(0, 1)).unflatten(0, (batch, num_latents))
+        features = self.features(self.see(pixels.flatten(0, 1)), codes.flatten(0, 1)).unflatten(0, (batch, num_latents))
         state, made = features.new_zeros(batch, self.config.hidden), []
         for one in features.unbind(1):
             logits, state = self.step(one, state)

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...base.classify import auc, best_threshold, calibration_error, f1_score, platt
 from ...base.device import resolve_device
 from ...base.log import console
 from ...base.rng import derive_seed
@@ -27,9 +25,7 @@ from ...models.heads.event import command_codes, num_codes, symlog
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.optim import OptimConfig
-
-BATCH = 64
-"""Episodes that are read together where nothing is learned."""
+from ..verdicts import chosen, judge, read_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +79,9 @@ class EventsStage:
         left = data if heldout is None else heldout
         views = {"truth": read(left, max_clips=max_clips), "vae": read(left, max_clips=max_clips, through=plain)}
         self.splits = {
-            (name, part): [one for one in view if (one.clip % 5 == 3 + part if heldout is None else one.clip % 2 == part)]
+            (name, part): [
+                one for one in view if (one.clip % 5 == 3 + part if heldout is None else one.clip % 2 == part)
+            ]
             for name, view in views.items()
             for part in (0, 1)
         }
@@ -97,9 +95,9 @@ class EventsStage:
     def _make_heads(self) -> dict[str, EventHead]:
         """Make fresh heads of the sizes that the recording asks for, and give them to the world."""
         largest = max(float(one.reward.abs().max()) for one, _ in self.pairs)
-        filled = {"num_codes": num_codes(self.spec), "num_frames": self.spec.frames_per_latent}
+        codes, every = num_codes(self.spec), self.spec.frames_per_latent
         asked = {"reward": self.config.reward, "terminated": self.config.terminated}
-        configs = {name: replace(config, **filled) for name, config in asked.items()}
+        configs = {name: replace(config, num_codes=codes, num_frames=every) for name, config in asked.items()}
         configs["reward"] = replace(configs["reward"], reach=symlog(largest) or 1.0)
         torch.manual_seed(derive_seed(self.optim.seed, "events"))
         heads = {name: EventHead(config) for name, config in configs.items()}
@@ -113,7 +111,8 @@ class EventsStage:
             head = self.world.heads[name]
             assert isinstance(head, EventHead)
             head.config = config
-        self.world.config = replace(self.world.config, heads=replace(self.world.config.heads, **dict(configs)))
+        heads = replace(self.world.config.heads, reward=configs["reward"], terminated=configs["terminated"])
+        self.world.config = replace(self.world.config, heads=heads)
 
     def _places(self, name: str) -> list[tuple[int, int]]:
         """Return (episode, latent) of every event."""
@@ -172,7 +171,8 @@ class EventsStage:
     def choose_thresholds(self) -> None:
         """Calibrate every head and choose its threshold on the clips that are for that, true and decoded."""
         some = [*self.splits["truth", 0], *self.splits["vae", 0]]
-        self._note_configs({name: chosen(head, *read_heads({name: head}, some, self.world)[name]) for name, head in self.heads.items()})
+        said = read_heads(self.heads, some, self.world)
+        self._note_configs({name: chosen(head, *said[name]) for name, head in self.heads.items()})
 
     def finish(self) -> None:
         """Choose thresholds for the weights that are kept, and say what they are."""
@@ -197,76 +197,3 @@ def _as_read(pixels: Tensor, windows: EventWindows, world: World) -> tuple[Tenso
     flat = windows.track.map(lambda part: part.flatten(0, 1))
     codes = command_codes(flat, world.spec).unflatten(0, (-1, count))
     return pixels[:, index], codes
-
-
-@torch.no_grad()
-def read_heads(
-    heads: Mapping[str, EventHead], episodes: list[Episode], world: World
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return logits (N, K) and the truth (N,) of every latent of these episodes, each read from its start on."""
-    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {name: ([], []) for name in heads}
-    device = next(iter(heads.values())).out[0].weight.device
-    ordered = sorted(episodes, key=len)
-    for first in range(0, len(ordered), BATCH):
-        some = ordered[first : first + BATCH]
-        windows = windows_of(some, [0] * len(some), len(some[-1]))
-        there = windows.there.flatten()
-        states = {name: torch.zeros(len(some), head.config.hidden, device=device) for name, head in heads.items()}
-        logits: dict[str, list[Tensor]] = {name: [] for name in heads}
-        every = world.spec.frames_per_latent
-        for i in range(windows.there.shape[1]):  # a latent at a time: whole episodes of pixels are too many
-            pixels = to_pixels(windows.frames[:, i * every : (i + 1) * every + 1]).to(device)
-            codes = command_codes(windows.track.at((slice(None), i)), world.spec).to(device)
-            for name, head in heads.items():
-                said, states[name] = head.step(head.features(pixels, codes), states[name])
-                logits[name].append(said.cpu())
-        for name in heads:
-            found[name][0].append(torch.stack(logits[name], 1).flatten(0, 1)[there])
-            found[name][1].append(windows.events[name].flatten()[there])
-    return {name: (torch.cat(said), torch.cat(truth)) for name, (said, truth) in found.items()}
-
-
-def chosen(
-    head: EventHead,
-    logits: Tensor,  # (N, K)
-    truth: Tensor,  # (N,)
-) -> EventConfig:
-    """Return how what a head says is to be read: calibrated, with the threshold of the best F1.
-
-    Rewards that are hardly ever 0 have no events: they are given as expected, without a threshold.
-    """
-    happened = truth != 0
-    if head.config.output != "logit" and bool(happened.float().mean() > 0.5):
-        return replace(head.config, scale=1.0, shift=0.0, threshold=0.0)
-    scale, shift = platt(head.evidence(logits), happened)
-    probability = (scale * head.evidence(logits) + shift).sigmoid().double().numpy()
-    return replace(head.config, scale=scale, shift=shift, threshold=best_threshold(probability, happened.numpy()))
-
-
-def scores(
-    head: EventHead,
-    logits: Tensor,  # (N, K)
-    truth: Tensor,  # (N,)
-) -> dict[str, float]:
-    """Return F1, AUC and calibration of a head's events, their number, and of rewards the mean error; NaN: undefined."""
-    happened, said = (truth != 0).numpy(), head.decide(logits)
-    probability = head.probability(logits).double().numpy()
-    figures: dict[str, float] = {
-        "events": float(happened.sum()),
-        "f1": f1_score((said != 0).numpy(), happened),
-        "auc": auc(probability, happened),
-        "ece": calibration_error(probability, happened),
-    }
-    if head.config.output != "logit":
-        wanted = truth.sign() if head.config.output == "signs" else truth
-        figures["error"] = float((said - wanted).abs().mean())
-    return figures
-
-
-def judge(heads: Mapping[str, EventHead], episodes: list[Episode], world: World) -> dict[str, Any]:
-    """Return the scores of all heads on some episodes, by ``head_figure``."""
-    return {
-        f"{name}_{key}": value
-        for name, (logits, truth) in read_heads(heads, episodes, world).items()
-        for key, value in scores(heads[name], logits, truth).items()
-    }
