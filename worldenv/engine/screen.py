@@ -79,7 +79,9 @@ class Screen:
         return to_frames(self.codec.decode(latent, cache)), cache.tensors
 
     def _write(self, rows: Tensor, part: VAECache) -> None:
-        """Overwrite the decoder's past in these rows, where it is."""
+        """Overwrite the decoder's past in these rows, where it is; a decoder of single pictures has none."""
+        if not part.tensors:
+            return
         if not self.past.tensors:
             with torch.inference_mode(False):  # written to in any mode from now on
                 self.past = VAECache([t.new_zeros(len(self.frames), *t.shape[1:]) for t in part.tensors])
