@@ -21,6 +21,7 @@ from worldenv.data.sources.gym import GymSource
 from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
+from worldenv.eval.suites.evaluate import run_suite
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.codec import to_pixels
 from worldenv.models.heads import EventConfig
@@ -242,10 +243,25 @@ def test_a_world_of_single_frames_is_trained_and_stepped(no_plots: None, tmp_pat
     obs, _ = envs.reset(seed=0)
     assert obs.shape == (2, 1, 16, 16, 3)
     for _ in range(3):
-        obs, reward, *_ = envs.step(envs.action_space.sample())
+        obs, *_ = envs.step(envs.action_space.sample())
     assert obs.shape == (2, 1, 16, 16, 3)
     twin = gym.make_vec("worldenv/WorldSim-v0", num_envs=2, world=str(folder))
     twin.reset(seed=0)
     steps = [twin.step({"go": np.ones(2, np.int64), "by": np.full((2, 1), 3.0, np.float32)}) for _ in range(16)]
     assert sum(step[2].astype(int) for step in steps).tolist() == [1, 1]  # once each, then a new episode
     assert sum(step[1] for step in steps).tolist() == [1.0, 1.0]
+
+
+def test_heads_are_judged_on_true_decoded_and_generated_frames(lane: Path, tmp_path: Path) -> None:
+    recording_of_it = lane.parent / "recording"
+    run_suite("heads", str(lane), tmp_path, num_worlds=3, first_seed=12, recording=recording_of_it)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["arms"]) == ["truth", "vae", "world"]
+    truth = report["arms"]["truth"]
+    assert truth["terminated_f1"]["mean"] > 0.9
+    low, high = truth["terminated_auc"]["ci95"]
+    assert low <= truth["terminated_auc"]["mean"] <= high
+    assert truth["psnr"]["mean"] == 60 > report["arms"]["vae"]["psnr"]["mean"]
+    assert report["events"]["terminated"] == report["events"]["reward"] > 0
+    with pytest.raises(ValueError, match="pass --recording DIR"):
+        run_suite("heads", str(lane), tmp_path)

@@ -83,7 +83,7 @@ def _make(part: ActionPart) -> spaces.Space[Any]:
         counts, least = (np.reshape(x, part.shape) for x in (part.counts, part.least))
         return spaces.MultiDiscrete(counts, dtype=kind, start=least)
     if part.kind == "multi_binary":
-        return spaces.MultiBinary(part.shape)
+        return spaces.MultiBinary(part.shape[0] if len(part.shape) == 1 else part.shape)
     low, high = (np.reshape(x, part.shape) for x in (part.low, part.high))
     if np.issubdtype(kind, np.floating):
         low, high = np.where(low <= -UNBOUNDED, -np.inf, low), np.where(high >= UNBOUNDED, np.inf, high)

@@ -28,7 +28,7 @@ STAGES = {
     "consistency_distill": "A few steps instead of many, on recorded contexts.",
     "context_forcing": "A few steps instead of many, on the student's own chunks.",
     "rolling": "A rolling window, on the student's own chunks.",
-    "heads": "The depth head, with which memory is rendered.",
+    "heads": "What is read off frames: depth, with which memory is rendered, or reward and end (--head).",
 }
 """What each stage trains; ``training.stages.registry`` has them."""
 

@@ -25,7 +25,7 @@ from ...models.heads.event import command_codes, num_codes, symlog
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.optim import OptimConfig
-from ..verdicts import chosen, judge, read_heads
+from ..verdicts import chosen, judge, pooled, read_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ class EventsStage:
         """Calibrate every head and choose its threshold on the clips that are for that, true and decoded."""
         some = [*self.splits["truth", 0], *self.splits["vae", 0]]
         said = read_heads(self.heads, some, self.world)
-        self._note_configs({name: chosen(head, *said[name]) for name, head in self.heads.items()})
+        self._note_configs({name: chosen(head, *pooled(said[name])) for name, head in self.heads.items()})
 
     def finish(self) -> None:
         """Choose thresholds for the weights that are kept, and say what they are."""
