@@ -33,7 +33,8 @@ LAYERS = {
     "worldenv_agents": 10,
     "ablations": 10,
     "bench": 10,
-    "cli": 11,
+    "making": 11,
+    "cli": 12,
 }
 
 # library -> the modules (or whole packages, by prefix) that may import it

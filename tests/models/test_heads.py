@@ -11,6 +11,7 @@ import torch
 
 from worldenv.models.heads import DepthConfig, DepthHead, EventConfig, EventHead, HeadConfigs
 from worldenv.models.heads.event import symlog
+from worldenv.training.verdicts import chosen
 from worldenv.world.files import world_sha256
 from worldenv.world.info import describe_world
 from worldenv.world.world import World
@@ -135,3 +136,15 @@ def test_a_head_remembers_and_knows_what_was_done() -> None:
         loss.backward()
         optimizer.step()
     assert ((head.evidence(logits) > 0) == twice).float().mean() > 0.98
+
+
+def test_a_head_that_cannot_tell_says_nothing_but_what_it_is_sure_of() -> None:
+    """Always yes has the best F1 of all where nothing can be told, and would end every episode at once."""
+    torch.manual_seed(0)
+    head, truth = EventHead(EventConfig(output="logit")), torch.rand(500) < 0.1
+    knows, guesses = torch.where(truth, 3.0, -3.0)[:, None], torch.randn(500, 1)
+    assert chosen(head, guesses, truth).threshold == 0.5
+    config = chosen(head, knows, truth)
+    assert config.threshold != 0.5
+    head.config = config
+    assert bool((head.decide(knows) == truth).all())

@@ -40,6 +40,9 @@ class RecordConfig:
     """Latents after the first frame; a clip has 4 * num_latents + 1 frames."""
     size: tuple[int, int] | None = None
     """Width and height that a Gymnasium environment's pictures are resized to; by default they stay as they are."""
+    policy: str = "random"
+    """Who acts in a Gymnasium environment: ``random``, ``sticky`` (random, three times in four as before), or
+    ``package.module:function``, called with the picture, the action space and a generator."""
     clips_per_shard: int = 16
     """Clips in one file."""
     depth: bool = True
@@ -86,6 +89,7 @@ def make_source(config: RecordConfig) -> Source:
         simulators=tuple(SOURCES),
         spec=config.spec,
         size=config.size,
+        policy=config.policy,
     )
 
 
@@ -141,7 +145,7 @@ def _as_shown(config: RecordConfig) -> RecordConfig:
     console.print(
         f"{config.env} shows {source.width}x{source.height} frames; a world of it takes "
         + ", ".join(f"{name} {signal.shape}" for name, signal in source.takes.items())
-        + ("" if source.has_poses else ", and has no camera: set [memory] policy to recent, none or random")
+        + ("" if source.has_poses else ", and has no camera: set memory.policy to recent, none or random")
     )
     return replace(config, spec=shown_as)
 

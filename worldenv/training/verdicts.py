@@ -17,6 +17,8 @@ from ..world.world import World
 
 BATCH = 64
 """Episodes that are read together."""
+LEAST_F1 = 0.5
+"""A head whose best F1 is less cannot tell: always yes would be best, and end every episode at once."""
 Said = list[tuple[Tensor, Tensor]]
 """Of every episode logits (L, K) and the truth (L,)."""
 
@@ -63,14 +65,17 @@ def chosen(
 ) -> EventConfig:
     """Return how what a head says is to be read: calibrated, with the threshold of the best F1.
 
-    Rewards that are hardly ever 0 have no events: they are given as expected, without a threshold.
+    Of a head that cannot tell events nothing counts but what it is sure of. Rewards that are hardly ever 0 have no
+    events: they are given as expected, without a threshold.
     """
     happened = truth != 0
     if head.config.output != "logit" and bool(happened.float().mean() > 0.5):
         return replace(head.config, scale=1.0, shift=0.0, threshold=0.0)
     scale, shift = platt(head.evidence(logits), happened)
-    probability = (scale * head.evidence(logits) + shift).sigmoid().double().numpy()
-    return replace(head.config, scale=scale, shift=shift, threshold=best_threshold(probability, happened.numpy()))
+    probability, truly = (scale * head.evidence(logits) + shift).sigmoid().double().numpy(), happened.numpy()
+    threshold = best_threshold(probability, truly)
+    tells = f1_score(probability >= threshold, truly) >= LEAST_F1
+    return replace(head.config, scale=scale, shift=shift, threshold=threshold if tells else 0.5)
 
 
 def wrong_by(

@@ -6,12 +6,14 @@ Its actions become the signal ``action``: numbers, one-hot where they are discre
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
+from ...base.objects import find_object
 from ...bodies.vector import ACTION, action_signal, describe_actions, embed
 from ...dynamics.environment import Environment
 from ...dynamics.signals import C2W, Signal
@@ -25,8 +27,22 @@ LEAST_FRAMES = 17
 """Frames of a clip that stage ``vae`` needs for its previews."""
 
 
+STICKY = 0.75
+"""How often a sticky policy does what it did before."""
+Policy = Callable[[Array, gym.Space[Any], np.random.Generator], Any]
+
+
+def anything(frame: Array, space: gym.Space[Any], generator: np.random.Generator) -> Any:
+    """Return a random action; the space is seeded with the clip."""
+    return space.sample()
+
+
+POLICIES: dict[str, Policy] = {"random": anything, "sticky": anything}
+"""What ``policy`` may name."""
+
+
 class GymSource:
-    """Random actions, one per latent.
+    """An action of a policy per latent.
 
     A clip holds episodes one behind the other. One that ends repeats its last frame until its chunk is full; the next
     begins with a latent of its start view alone, marked ``is_first``, as every episode of a world does. Where ``info``
@@ -47,7 +63,10 @@ class GymSource:
         simulators: tuple[str, ...],
         spec: WorldSpec | None = None,  # its clock; default of every world
         size: tuple[int, int] | None = None,  # width and height of what is recorded; as it is shown by default
+        policy: str = "random",  # see ``RecordConfig``
     ) -> None:
+        self.policy: Policy = find_object(policy, POLICIES, what="policy")
+        self.repeats = STICKY if policy == "sticky" else 0.0
         try:
             self.env: gym.Env[Any, Any] = open_registered(env_id)
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -92,6 +111,7 @@ class GymSource:
         """Record one clip: episodes from the one with seed first_seed + index on."""
         seed = self.first_seed + index
         self.env.action_space.seed(seed)
+        generator, action = np.random.default_rng(seed), None
         frames, latents = [self.row.reset(seed)[None]], [self._entry(is_first=True)]
         lived = 0  # latents of the episode behind its start view
         while len(latents) <= self.num_latents:
@@ -100,7 +120,7 @@ class GymSource:
                 latents.append(self._entry(is_first=True))
                 lived = 0
                 continue
-            action = self.env.action_space.sample()
+            action = self._act(frames[-1][-1], generator, action)
             shown, reward, terminated, truncated = self.row.hold(action)
             frames.append(shown)
             latents.append(self._entry(action, reward, terminated=terminated, truncated=truncated))
@@ -116,6 +136,20 @@ class GymSource:
         whole = np.concatenate(frames)
         assert len(whole) == frames_of(len(latents), self.frames_per_latent)
         return Clip(whole, signals, attributes, self.frames_per_latent)
+
+    def _act(self, frame: Array, generator: np.random.Generator, before: Any) -> Any:
+        """Let the policy choose an action of the space.
+
+        Raises:
+            ValueError: if it chooses another.
+        """
+        space = self.env.action_space
+        if before is not None and generator.random() < self.repeats:
+            return before
+        action = self.policy(frame, space, generator)
+        if not space.contains(action):
+            raise ValueError(f"the policy chose {action!r}, which is no action of {space}")
+        return action
 
     def _entry(
         self,
