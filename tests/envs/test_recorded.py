@@ -228,6 +228,30 @@ def test_worlds_without_these_heads_say_how_to_get_them(tiny_world: World) -> No
         gym.make("worldenv/World-v0", world=tiny_world)
 
 
+def test_short_episodes_begin_at_recorded_moments(lane: Path) -> None:
+    world = World.load(lane)
+    assert world.moments is not None
+    assert world.moments.latents.shape[1:] == (3, 4, 2, 2)  # a frame, and a chunk of 2 latents
+    envs = gym.make_vec("worldenv/World-v0", num_envs=2, world=str(lane), horizon=3, autoreset_mode="Disabled")
+    obs, _ = envs.reset(seed=0, options={"start": [3, 5]})
+    np.testing.assert_array_equal(obs, world.moments.views[[3, 5], 0])
+    engine = envs.unwrapped.core.dynamics  # type: ignore[attr-defined]
+    assert engine.memory_chunks.tolist() == [2, 2]  # the frame and the chunk
+    assert engine.clone_state([0])["events.reward.state"].any()  # the heads have seen them
+    assert not engine.present["reward"].any()
+    core = envs.unwrapped.core  # type: ignore[attr-defined]
+    moves = engine.spec.still(2).map(lambda part: part.expand(-1, 2, -1).clone())
+    cut = [core.advance(moves) for _ in range(3)]
+    assert not cut[0].truncated.any()
+    assert bool((cut[2].truncated | cut[2].terminated).all())
+    for said, options in (
+        ("horizon=3 is a limit already", {"horizon": 3, "max_episode_steps": 5}),
+        ("horizon=3 is for generated worlds", {"horizon": 3, "dynamics": "sim"}),
+    ):
+        with pytest.raises(ValueError, match=said):
+            gym.make_vec("worldenv/World-v0", num_envs=1, world=str(lane), **options)
+
+
 def test_a_world_of_single_frames_is_trained_and_stepped(no_plots: None, tmp_path: Path) -> None:
     """A latent is a frame, a chunk is a latent: one acts on every frame, as in the environment."""
     spec = WorldSpec(frames_per_latent=1, chunk_latents=1)

@@ -21,6 +21,7 @@ from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.codec import to_pixels
 from ..world.clips import Clips
+from ..world.moments import Moments
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
@@ -51,9 +52,14 @@ class Engine:
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
         walls: bool = False,  # whether what was seen to be solid stops cameras that are stepped; see ``has_walls``
         from_clips: bool = False,  # whether episodes begin with the world's clips instead of its start views
+        from_moments: bool = False,  # or at its recorded moments
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
-        self._clips = world.require_clips("an engine with from_clips=True") if from_clips else None
+        self._clips: Clips | Moments | None = None
+        if from_clips:
+            self._clips = world.require_clips("an engine with from_clips=True")
+        elif from_moments:
+            self._clips = world.require_moments("an engine with from_moments=True")
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
             known["depth"] = DEPTH
@@ -175,14 +181,15 @@ class Engine:
             self._begin(rows, views.frames[index, None], views.track(index), chosen)
         return self._view()
 
-    def _begin_with(self, clips: Clips, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
+    def _begin_with(self, clips: Clips | Moments, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
         """Begin episodes in these rows from clips (R,) that were encoded before.
 
         In other chunks than the world's own entries end elsewhere, and what they show is decoded.
         """
         self._state.screen.frames[rows] = clips.views[index, -1]
         latents = clips.latents[index].to(self.device, torch.float32)
-        views = clips.views[index] if self.spec.chunk_latents == self.world.spec.chunk_latents else None
+        same = self.spec.chunk_latents == self.world.spec.chunk_latents
+        views = clips.views[index] if same and isinstance(clips, Clips) else None
         self._stepper.begin(rows, latents, clips.track(index), seeds, noise=None, frames=None, views=views)
 
     @stateful

@@ -57,6 +57,7 @@ def make_core(
     report_memory: bool = False,
     prompt: str = "",
     depth: bool = False,
+    horizon: int | None = None,
     sim_env: str | Callable[..., Any] | None = None,
 ) -> EnvCore:
     """Build the core of an environment.
@@ -94,6 +95,8 @@ def make_core(
             its embedding (.safetensors).
         depth: whether to know the newest view's depth, which a simulator has to cast rays for; what observations and
             tasks need of it is known anyway.
+        horizon: steps of an episode that begins at a recorded moment, instead of as the environment does; None begins
+            with start views. Generated worlds of recorded environments have such moments.
         sim_env: what the twin of a recorded environment is made of, a class, a function, or an id that may import its
             module (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's
             file names is imported.
@@ -103,7 +106,9 @@ def make_core(
             without the world.
     """
     made, opens = make_task(task, task_options), _opens(dynamics)
-    _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
+    _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack, horizon=horizon)
+    if horizon is not None and max_episode_steps:
+        raise ValueError(f"horizon={horizon} is a limit already; leave max_episode_steps={max_episode_steps} out")
     config = _settings(
         made.defaults,
         obs_mode=obs_mode,
@@ -120,7 +125,9 @@ def make_core(
         _check_action_mode(action_mode, [mode for known in BODIES.values() for mode in known.modes])
     generated = isinstance(dynamics, str) and dynamics == "world"
     if not generated:
-        _check_ungenerated(num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None)
+        _check_ungenerated(
+            num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None, horizon=horizon
+        )
     loaded = _load(world, device, dtype, backend)
     if generated:
         loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
@@ -143,6 +150,7 @@ def make_core(
         replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
         capture,
         made.defaults.from_clip,
+        horizon is not None,
         depth or "depth" in made.defaults.reads or (config.obs_mode == "dict" and "depth" in config.obs_keys),
         sim_env,
     )
@@ -159,7 +167,9 @@ def make_core(
         )
     acting = make_body(body, stepped.spec)
     config = replace(config, action_mode=_action_mode(action_mode, made.defaults, acting))
-    if made.defaults.recorded and not max_episode_steps and max_episode_steps is not None:
+    if horizon is not None:
+        config, starts = replace(config, max_episode_steps=horizon), loaded.require_moments("horizon").starts
+    elif made.defaults.recorded and not max_episode_steps and max_episode_steps is not None:
         config = replace(config, max_episode_steps=recorded_limit(stepped.spec))
     if clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):
         raise ValueError(
@@ -282,6 +292,7 @@ class Wanted:
     spec: WorldSpec
     capture: bool
     from_clips: bool  # whether episodes begin with clips
+    from_moments: bool  # whether they begin at recorded moments
     depth: bool  # whether depth is wanted, which a simulator has to cast rays for
     sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
 
@@ -297,6 +308,7 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         capture=wanted.capture,
         walls=world.has_walls(wanted.memory),
         from_clips=wanted.from_clips,
+        from_moments=wanted.from_moments,
     )
 
 

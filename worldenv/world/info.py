@@ -28,7 +28,8 @@ def describe_world(world: World) -> str:
         + (f", rendered from {config.memory.rendering.sources} views" if world.renders(config.memory) else ""),
         *(f"head      {name}, {_millions(head)}" for name, head in world.heads.items()),
         f"starts    {len(world.starts) if world.starts is not None else 0} start views"
-        + (f", {len(world.clips)} clips" if world.clips is not None else ""),
+        + (f", {len(world.clips)} clips" if world.clips is not None else "")
+        + (f", {len(world.moments)} recorded moments" if world.moments is not None else ""),
         "trained",
     ]
     lines += [

@@ -25,6 +25,7 @@ from ...models.heads.event import command_codes, num_codes, symlog
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.optim import OptimConfig
+from ..moments import draw_moments
 from ..verdicts import chosen, judge, pooled, read_heads
 
 
@@ -46,6 +47,10 @@ class EventsConfig:
     """Share of windows that the VAE has decoded, with noise on their latents."""
     latent_noise: float = 0.15
     """Largest noise on those latents, which generated ones are never free of."""
+    num_moments: int = 128
+    """Recorded moments that the world keeps, for episodes to begin at."""
+    history: int = 8
+    """Frames before each of them that are remembered, and shown to the heads; rounded up to whole chunks."""
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(untouched=0.5))
     """What else is done to the frames."""
 
@@ -175,8 +180,12 @@ class EventsStage:
         self._note_configs({name: chosen(head, *pooled(said[name])) for name, head in self.heads.items()})
 
     def finish(self) -> None:
-        """Choose thresholds for the weights that are kept, and say what they are."""
+        """Choose thresholds for the weights that are kept, and say what they are; keep moments to begin at."""
         self.choose_thresholds()
+        generator = torch.Generator().manual_seed(derive_seed(self.optim.seed, "moments"))
+        episodes = [episode for episode, _ in self.pairs]
+        count, history = self.config.num_moments, self.config.history
+        self.world.moments = draw_moments(self.world, episodes, count, history=history, generator=generator)
         for name, head in self.heads.items():
             console.print(f"{name}: an event from a probability of {head.config.threshold:.2f} on")
 
