@@ -33,7 +33,8 @@ LAYERS = {
     "worldenv_agents": 10,
     "ablations": 10,
     "bench": 10,
-    "cli": 11,
+    "making": 11,
+    "cli": 12,
 }
 
 # library -> the modules (or whole packages, by prefix) that may import it
@@ -43,7 +44,14 @@ LIBRARIES = {
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
-    "gymnasium": ("worldenv.ids", "worldenv.envs", "worldenv.bodies", "worldenv.data.sources.gym", "worldenv_agents"),
+    "gymnasium": (
+        "worldenv.ids",
+        "worldenv.envs",
+        "worldenv.bodies",
+        "worldenv.sims.gym",
+        "worldenv.data.sources.gym",
+        "worldenv_agents",
+    ),
     "safetensors": ("worldenv.base.checkpoint",),
     "huggingface_hub": ("worldenv.world",),
     "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),

@@ -21,10 +21,11 @@ def environments_table() -> list[str]:
         own, steps = made.defaults, made.defaults.max_episode_steps
         shown = [f"`{key}` {_shape(made.shows[key])}" if key in made.shows else f"`{key}`" for key in own.obs_keys]
         seen = "dict: " + ", ".join(shown) if own.obs_mode == "dict" else f"`{own.obs_mode}`"
-        frames = steps * WorldSpec().chunk_frames
+        limit = f"{steps} steps, {steps * WorldSpec().chunk_frames:,} frames"
+        limit = "the environment's" if own.recorded else limit
         lines.append(
             f"| `worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}` | {seen} | `{own.action_mode}` | {says} "
-            f"| {steps} steps, {frames:,} frames |"
+            f"| {limit} |"
         )
     return lines
 

@@ -75,7 +75,7 @@ def clips_of(folder: Path) -> list[Clip]:
     return [clip for path in shard_paths(folder) for clip in read_shard(path)]
 
 
-GYM = RecordConfig(env="test/Turntable-v0", clips=5, num_latents=4, clips_per_shard=2, first_seed=30)
+GYM = RecordConfig(env="test/Turntable-v0", clips=5, num_latents=4, clips_per_shard=2, first_seed=20)
 
 
 def test_a_gym_env_with_poses(in_process: None, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_gym_env_with_poses(in_process: None, tmp_path: Path) -> None:
         assert {"c2w", "K"} <= clip.signals.keys()
         assert clip.signals["c2w"].shape == (5, 4, 4)
         assert clip.signals["c2w"][:3, 2, 3].tolist() == [0, 4, 8]
-        assert clip.attributes["seed"] == 30 + index
+        assert clip.attributes["seed"] == 20 + index
         assert clip.attributes["poses"] == "info"
         assert (np.diff(clip.frames[:9, 0, 0, 0].astype(int)) == 1).all()
     assert len({clip.frames.tobytes() for clip in clips}) == 5
@@ -106,12 +106,63 @@ def test_a_gym_env_without_poses(in_process: None, tmp_path: Path) -> None:
 
 
 def test_episodes_that_end_are_marked_and_restarted(in_process: None, tmp_path: Path) -> None:
-    """The env ends at step 10, in latent 3: no stepping past the end, the next latent is a fresh episode."""
-    record(dataclasses.replace(GYM, clips=1), tmp_path)
+    """The env ends at step 10, in latent 3 of a chunk of 4, which its last picture fills; then the next one begins."""
+    record(dataclasses.replace(GYM, clips=1, num_latents=6), tmp_path)
     (clip,) = clips_of(tmp_path)
-    assert clip.signals["terminated"].tolist() == [False, False, False, True, False]
-    assert clip.signals["reward"].tolist() == [0, 4, 4, 2, 4]
-    assert clip.signals["c2w"][:, 2, 3].tolist() == [0, 4, 8, 10, 4]
+    assert clip.signals["terminated"].tolist() == [False, False, False, True, False, False, False]
+    assert clip.signals["reward"].tolist() == [0, 4, 4, 2, 0, 0, 4]
+    assert clip.signals["c2w"][:, 2, 3].tolist() == [0, 4, 8, 10, 10, 0, 4]
+    assert clip.signals["is_first"].tolist() == [True, False, False, False, False, True, False]
+    first, second = clip.episodes()
+    assert (first.num_latents, second.num_latents) == (5, 2)
+    assert (len(first.frames), len(second.frames)) == (17, 5)
+    assert (np.diff(second.frames[:, 0, 0, 0].astype(int)) == 1).all()  # its start view once, then four frames
+    assert second.signals["K"].shape == (3, 3)
+
+
+def test_one_frame_a_latent(in_process: None, tmp_path: Path) -> None:
+    spec = WorldSpec(frames_per_latent=1, chunk_latents=1)
+    blind = dataclasses.replace(GYM, env="test/TurntableBlind-v0", clips=1, num_latents=16, spec=spec)
+    record(blind, tmp_path / "frames")
+    (clip,) = clips_of(tmp_path / "frames")
+    assert clip.frames.shape == (17, 16, 24, 3)
+    assert clip.num_latents == 17
+    assert [episode.num_latents for episode in clip.episodes()] == [11, 6]
+    with pytest.raises(ValueError, match="worlds with a camera have frames_per_latent=4"):
+        record(dataclasses.replace(blind, env=GYM.env), tmp_path / "poses")
+
+
+def test_pictures_are_resized_and_are_observations_where_those_are_some(
+    in_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Turntable, "size", (30, 41))
+    record(dataclasses.replace(GYM, clips=1, size=(32, 24)), tmp_path / "small")
+    (clip,) = clips_of(tmp_path / "small")
+    assert clip.frames.shape[1:] == (24, 32, 3)
+    assert (np.diff(clip.frames[:9, 0, 0, 0].astype(int)) == 1).all()
+
+
+@pytest.mark.parametrize(("reward", "said"), [(float("nan"), "gave the reward nan"), (1.0, None)])
+def test_rewards_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch, reward: float, said: str) -> None:
+    monkeypatch.setattr(Turntable, "step", lambda self, action: (0, reward, False, False, self._info()))
+    source = GymSource("test/Turntable-v0", 4, 0, simulators=())
+    if said:
+        with pytest.raises(ValueError, match=said):
+            source.clip(0)
+    else:
+        assert source.clip(0).signals["reward"].sum() == 16
+
+
+def test_actions_that_cannot_be_embedded_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Talker(Turntable):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.action_space = gym.spaces.Dict({"say": gym.spaces.Text(8)})
+
+    with monkeypatch.context() as patched:
+        patched.setitem(gym.registry, "test/Talker-v0", gym.envs.registration.EnvSpec("test/Talker-v0", Talker))
+        with pytest.raises(ValueError, match=r"test/Talker-v0: actions of Text.* under 'say' cannot be embedded"):
+            GymSource("test/Talker-v0", 4, 0, simulators=())
 
 
 def test_unknown_environments_list_the_simulators() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
+from worldenv.models.heads import DepthConfig, DepthHead, EventConfig, EventHead, HeadConfigs
+from worldenv.models.heads.event import symlog
+from worldenv.training.verdicts import chosen
 from worldenv.world.files import world_sha256
 from worldenv.world.info import describe_world
 from worldenv.world.world import World
@@ -95,3 +97,54 @@ def test_a_world_whose_head_stands_alone_in_its_file_still_opens(with_head: Worl
     assert "[heads.depth]" in file.read_text()
     file.write_text(file.read_text().replace("[heads.depth]", "[depth]"))
     assert World.load(tmp_path).config == with_head.config
+
+
+def test_rewards_are_shared_out_to_bins_and_read_back() -> None:
+    head = EventHead(EventConfig(reach=symlog(40.0), threshold=0.0))
+    truth = torch.tensor([-40.0, -3.3, 0.0, 0.01, 1.0, 17.0, 99.0])
+    shares = head._two_hot(truth)
+    assert ((shares > 0).sum(1) <= 2).all()
+    values = head.values(torch.device("cpu"))
+    assert values[20] == 0
+    torch.testing.assert_close(shares @ values, truth.clamp(-40, 40), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head.decide(shares.log()), truth.clamp(-40, 40), rtol=1e-4, atol=1e-5)
+
+
+def test_below_its_threshold_a_head_says_nothing_happened() -> None:
+    """Bins of -1, 0, 1 with probabilities 0.1, 0.6, 0.3: an event with 0.4, worth 0.5 given that it is one."""
+    logits = torch.tensor([0.1, 0.6, 0.3]).log()
+    for threshold, says in ((0.39, 0.5), (0.41, 0.0), (0.0, 0.2)):
+        head = EventHead(EventConfig(output="signs", threshold=threshold))
+        assert float(head.probability(logits)) == pytest.approx(0.4, abs=1e-6)
+        assert float(head.decide(logits)) == pytest.approx(says, abs=1e-6)
+    end = EventHead(EventConfig(output="logit", scale=2.0, shift=-1.0, threshold=0.5))
+    assert end.decide(torch.tensor([[0.6], [0.4]])).tolist() == [True, False]
+
+
+def test_a_head_remembers_and_knows_what_was_done() -> None:
+    """Nothing is seen: the reward is for pressing twice in a row, which takes both the action and a memory."""
+    torch.manual_seed(0)
+    head = EventHead(EventConfig(output="logit", widths=(4,), hidden=16, num_codes=1, num_frames=1))
+    optimizer, frames = torch.optim.Adam(head.parameters(), lr=1e-2), torch.zeros(16, 12, 2, 3, 8, 8)
+    for _ in range(150):
+        pressed = (torch.rand(16, 12, 1) < 0.5).float()
+        twice = torch.zeros(16, 12, dtype=torch.bool)
+        twice[:, 1:] = (pressed[:, 1:] * pressed[:, :-1])[..., 0] > 0
+        logits = head(frames, pressed)
+        loss = head.error(logits.flatten(0, 1), twice.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert ((head.evidence(logits) > 0) == twice).float().mean() > 0.98
+
+
+def test_a_head_that_cannot_tell_says_nothing_but_what_it_is_sure_of() -> None:
+    """Always yes has the best F1 of all where nothing can be told, and would end every episode at once."""
+    torch.manual_seed(0)
+    head, truth = EventHead(EventConfig(output="logit")), torch.rand(500) < 0.1
+    knows, guesses = torch.where(truth, 3.0, -3.0)[:, None], torch.randn(500, 1)
+    assert chosen(head, guesses, truth).threshold == 0.5
+    config = chosen(head, knows, truth)
+    assert config.threshold != 0.5
+    head.config = config
+    assert bool((head.decide(knows) == truth).all())

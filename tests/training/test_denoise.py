@@ -173,7 +173,7 @@ def test_labels_are_dropped_for_whole_samples(tiny_world: World) -> None:
 def test_windows_are_chunk_aligned(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
     stage.material.batch = 64
-    bank, _ = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
+    bank, _, happened = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
     assert bank.latents.shape[:2] == (64, 9)
     starts = set()
     for row in range(64):
@@ -185,6 +185,30 @@ def test_windows_are_chunk_aligned(tiny_world: World) -> None:
         ]
         starts |= {s for _, s in match}
     assert starts == {0, 4, 8, 12, 16}
+    assert bool(happened.all())
+
+
+def test_windows_stay_within_an_episode(tiny_world: World) -> None:
+    """Rows end after 9, 14 and 5 latents: windows of 9 begin where they fit, and say what lies beyond the end."""
+    stage = stage_of(tiny_world)
+    stage.material.batch, data = 64, stage.material.data
+    lengths = torch.tensor([9, 14, 5])
+    stage.material.data = dataclasses.replace(data, length=lengths)
+    bank, _, happened = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
+    found = set()
+    for row in range(64):
+        clip, start = next(
+            (c, s)
+            for c in range(3)
+            for s in range(LATENTS - 8)
+            if torch.equal(bank.c2w[row, :9], data.track["c2w"][c, s : s + 9])
+        )
+        found.add((clip, start))
+        assert int(happened[row].sum()) == min(9, int(lengths[clip]) - start)
+    assert found == {(0, 0), (1, 0), (1, 4), (2, 0)}
+    needed, every = stage.material.data.chunks(chunk_latents=4, need=0.0)
+    assert sorted(map(tuple, every.tolist())) == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3), (2, 1)]
+    assert len(needed) == len(every)
 
 
 def test_positions_stay_absolute_in_training_without_reframing(

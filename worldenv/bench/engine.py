@@ -39,7 +39,7 @@ def bench_engine(
     generator = torch.Generator().manual_seed(0)
     for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
         for size, engine in engines.items():
-            whole, until_first = timed_step(engine, random_keys(size, generator))
+            whole, until_first = timed_step(engine, random_commands(engine, generator))
             if i >= WARM_UP:
                 seconds[size].append(whole)
                 first[size].append(until_first)
@@ -87,14 +87,23 @@ def random_keys(num_envs: int, generator: torch.Generator) -> Tensor:
     return torch.stack([torch.ones_like(rotation), rotation], -1)
 
 
+def random_commands(engine: Engine, generator: torch.Generator) -> Track:
+    """Return commands of every env's next chunk: a camera walks; what else is commanded is held, whatever it means."""
+    if engine.spec.has_camera:
+        return command(engine, random_keys(engine.num_envs, generator))
+    track = engine.spec.still(engine.num_envs)
+    return track.map(lambda part: torch.rand(part.shape, generator=generator).to(part.dtype)).map(
+        lambda part: part.expand(-1, engine.spec.chunk_latents, *part.shape[2:])
+    )
+
+
 def command(engine: Engine, keys: Tensor) -> Track:
     """Hold a pair of key codes per env, (B, 2), for a chunk."""
     return press(keys[:, None].expand(-1, engine.spec.chunk_latents, -1), engine.c2w, engine.spec.steps)
 
 
-def timed_step(engine: Engine, keys: Tensor) -> tuple[float, float]:
-    """Take a step with a pair of key codes per env, (B, 2); return its seconds and those until its first frames."""
-    actions = command(engine, keys)
+def timed_step(engine: Engine, actions: Track) -> tuple[float, float]:
+    """Take a step; return its seconds and those until its first frames."""
     start = time.perf_counter()
     stream = engine.stream(actions)
     next(stream, None)

@@ -113,7 +113,7 @@ def _timing(world: World, compared: dict[str, Way], num_envs: int, num_steps: in
         keys = (RIGHT, RIGHT, LEFT, LEFT)[i % 4]  # every other step another action
         for name, engine in engines.items():
             passes = 0
-            whole, first = timed_step(engine, torch.tensor([keys] * num_envs))
+            whole, first = timed_step(engine, command(engine, torch.tensor([keys] * num_envs)))
             if i >= WARM_UP:
                 noted[name].append((i % 2 == 0, whole / compared[name].num_chunks, first, passes))
     handle.remove()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gymnasium import spaces
-from torch import Tensor
 
 from ..dynamics.signals import Signal, Signals, Track
 from ..dynamics.spec import WorldSpec
@@ -16,8 +15,11 @@ from ..dynamics.spec import WorldSpec
 class Body(Protocol):
     """Turns actions into the signals that command a world."""
 
-    takes: ClassVar[Mapping[str, Signal]]
-    """Signals that it commands; a world that takes these has this body."""
+    @property
+    def takes(self) -> Mapping[str, Signal]:
+        """Signals that it commands; a world that takes these has this body."""
+        ...
+
     modes: ClassVar[tuple[str, ...]]
     """Ways of saying what to do in a chunk, the default first."""
 
@@ -27,7 +29,7 @@ class Body(Protocol):
 
     def command(
         self,
-        action: Tensor,  # (B, ...) of the space, checked
+        action: Any,  # (B, ...) of the space, checked: a tensor, or a dictionary of them for a Dict
         mode: str,
         present: Signals,  # each (B, ...)
         spec: WorldSpec,

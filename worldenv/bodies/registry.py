@@ -6,8 +6,9 @@ from ..base.objects import find_object
 from ..dynamics.spec import WorldSpec
 from .base import Body
 from .camera import Camera
+from .vector import Vector
 
-BODIES: dict[str, type[Body]] = {"camera": Camera}
+BODIES: dict[str, type[Camera] | type[Vector]] = {"camera": Camera, "vector": Vector}
 """What ``body=`` may name; a world has the first of them that commands what it takes."""
 
 
@@ -18,15 +19,18 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
         ValueError: on an unknown body, or one that does not command what the world takes.
     """
     if body == "auto":
-        fitting = [known for known in BODIES.values() if dict(known.takes) == spec.takes]
+        known: list[Body] = [Camera(), *([] if spec.environment is None else [Vector.for_spec(spec)])]
+        fitting = [one for one in known if dict(one.takes) == spec.takes]
         if not fitting:
             raise ValueError(
                 f"this world takes {', '.join(spec.takes)}, which no known body commands (there are "
                 f"{', '.join(BODIES)}); pass body='package.module:Class'"
             )
-        return fitting[0]()
+        return fitting[0]
     found = find_object(body, BODIES, what="body")
-    made = found() if isinstance(found, type) else found
+    if isinstance(found, type):
+        found = found.for_spec(spec) if issubclass(found, Vector) else found()
+    made = found
     if not isinstance(made, Body):
         raise ValueError(f"body {type(made).__name__} has not what a body has: takes, modes, space, command, keyboard")
     lacking = [name for name, signal in spec.takes.items() if made.takes.get(name) != signal]

@@ -19,6 +19,7 @@ TREE = Group(
     {
         "demo": Command(stepping.demo),
         "record": Command(making.record),
+        "make": Command(making.make),
         "train": Group("Train one stage of a world.", {**STAGES, "pose": Command(making.train_pose)}, what="stage"),
         "eval": Group(
             "Score a world on held-out mazes.",
@@ -33,7 +34,7 @@ TREE = Group(
         "verify-reference": Command(scoring.verify_reference),
     },
 )
-GOING_ON = ("eval", "record")
+GOING_ON = ("eval", "record", "make")
 """Commands that go on where they were interrupted; ``train`` says itself from which step ``--resume`` does."""
 
 

@@ -7,14 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tyro.conf import Positional
+
 from .settings import File, settings
 
 if TYPE_CHECKING:
     from ..data.record import RecordConfig
+    from ..making.config import MakeConfig
     from ..training.stages.config import TrainConfig
     from ..training.stages.motion import PoseTrainConfig
 else:
     RecordConfig = settings("data.record:RecordConfig")
+    MakeConfig = settings("making.config:MakeConfig")
     TrainConfig = settings("training.stages.config:TrainConfig")
     PoseTrainConfig = settings("training.stages.motion:PoseTrainConfig")
 
@@ -29,7 +33,7 @@ STAGES = {
     "consistency_distill": "A few steps instead of many, on recorded contexts.",
     "context_forcing": "A few steps instead of many, on the student's own chunks.",
     "rolling": "A rolling window, on the student's own chunks.",
-    "heads": "The depth head, with which memory is rendered.",
+    "heads": "What is read off frames: depth, with which memory is rendered, or reward and end (--head).",
     "display": "The display decoder, large pictures for people.",
 }
 """What each stage trains; ``training.stages.registry`` has them."""
@@ -50,6 +54,19 @@ def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConf
     frames = record_clips(what, out, workers=workers)
     if frames:
         console.print(f"{frames} frames in {watch.seconds():.1f} s, {frames / watch.seconds():.0f} frames/s")
+
+
+def make(env: Positional[str], /, *, out: Path, config: File = None, what: MakeConfig) -> None:
+    """Make a world of your environment: record, train, evaluate.
+
+    Args:
+        env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it.
+        out: folder for everything; the same command again goes on where it stopped. The world is in out/world.
+        what: how much, how large, how long.
+    """
+    from ..making.make import make as make_world
+
+    make_world(env, what, out)
 
 
 def train(

@@ -32,9 +32,10 @@ REGISTRY = tyro.constructors.ConstructorRegistry()
 
 @REGISTRY.primitive_rule
 def _tables(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
-    """Read a table of dataclasses, which a file says better, from JSON."""
+    """Read a table of dataclasses, or one that may be missing, which a file says better, from JSON."""
     kinds = get_args(info.type)
-    if get_origin(info.type) is not dict or not is_dataclass(kinds[1]):
+    table = get_origin(info.type) is dict and is_dataclass(kinds[1])
+    if not table and not (len(kinds) == 2 and is_dataclass(kinds[0]) and kinds[1] is type(None)):
         return None
 
     def read(strings: list[str]) -> Any:
@@ -44,9 +45,16 @@ def _tables(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Prim
         nargs=1,
         metavar="JSON",
         instance_from_str=read,
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps({name: to_dict(part) for name, part in value.items()})],
+        is_instance=lambda value: isinstance(value, dict if table else (kinds[0], type(None))),
+        str_from_instance=lambda value: [json.dumps(_written(value))],
     )
+
+
+def _written(value: Any) -> Any:
+    """Return a table of dataclasses, one of them, or None, as JSON holds it."""
+    if isinstance(value, dict):
+        return {name: to_dict(part) for name, part in value.items()}
+    return None if value is None else to_dict(value)
 
 
 def _with_defaults(name: str) -> Any:

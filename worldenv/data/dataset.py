@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..base.log import track
+from ..bodies.vector import ACTION, normalise
 from ..dynamics.signals import Track, check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from .schema import Clip, read_shard, shard_paths
@@ -21,12 +22,16 @@ class PixelDataset:
 
     def __init__(self, folder: Path, *, max_clips: int | None = None) -> None:
         self.clips: list[Tensor] = []  # each (T, H, W, 3) uint8
+        self.borders: list[list[int]] = []  # of each clip: frames that episodes begin with, and the end of the last
         paths = shard_paths(folder)
         for path in track(paths, "reading frames", total=len(paths)):
             if max_clips is not None and len(self.clips) >= max_clips:
                 break
-            self.clips += [torch.from_numpy(clip.frames) for clip in read_shard(path, only=("frames",))]
-        self.clips = self.clips[:max_clips]
+            for clip in read_shard(path, only=("frames", "is_first")):
+                self.clips.append(torch.from_numpy(clip.frames))
+                every = clip.frames_per_latent
+                self.borders.append([max(0, every * (i - 1) + 1) for i in clip.starts] + [len(clip.frames)])
+        self.clips, self.borders = self.clips[:max_clips], self.borders[:max_clips]
 
     def check_size(self, *, width: int, height: int, num_frames: int) -> None:
         """Refuse pictures of another size and clips shorter than ``num_frames``."""
@@ -40,13 +45,21 @@ class PixelDataset:
                 raise ValueError(f"a clip of {len(clip)} frames is shorter than the window of {num_frames}")
 
     def sample(self, batch: int, num_frames: int, generator: torch.Generator) -> Tensor:
-        """Draw windows, (batch, num_frames, H, W, 3) uint8."""
+        """Draw windows, (batch, num_frames, H, W, 3) uint8: within one episode, where a clip has one that long."""
         rows = []
         for i in torch.randint(len(self.clips), (batch,), generator=generator).tolist():
-            clip = self.clips[i]
-            start = int(torch.randint(len(clip) - num_frames + 1, (1,), generator=generator))
-            rows.append(clip[start : start + num_frames])
+            starts = self._starts(i, num_frames)
+            start = starts[int(torch.randint(len(starts), (1,), generator=generator))]
+            rows.append(self.clips[i][start : start + num_frames])
         return torch.stack(rows)
+
+    def _starts(self, clip: int, num_frames: int) -> Sequence[int]:
+        """Return the frames that windows of a clip may begin at."""
+        borders, whole = self.borders[clip], range(len(self.clips[clip]) - num_frames + 1)
+        if len(borders) == 2:
+            return whole
+        within = [i for a, b in pairwise(borders) for i in range(a, b - num_frames + 1)]
+        return within or whole
 
 
 TRACK = "track."
@@ -63,11 +76,13 @@ class LatentDataset:
     renders: Tensor | None = None  # (N, R, F, C + 1, h, w) float16: what rendered memory knows, and shares known
     frames: Tensor | None = None  # (N, E, H, W, 3) uint8: how the VAE shows the last latent of each entry, and
     depth: Tensor | None = None  # (N, E, H, W) float16: what the depth head sees in it, where memory is rendered
+    length: Tensor | None = None  # (N,) int64: latents of each episode, whose last one is repeated; None is all
 
     @classmethod
     def join(cls, shards: Sequence[Mapping[str, Tensor]]) -> LatentDataset:
         """Join encoded shards (see ``training.encode``)."""
-        whole = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+        names = [name for name in shards[0] if name != "length" or all("length" in shard for shard in shards)]
+        whole = {name: torch.cat([shard[name] for shard in shards]) for name in names}
         track = Track({name.removeprefix(TRACK): whole.pop(name) for name in list(whole) if name.startswith(TRACK)})
         return cls(track=track, **whole)
 
@@ -80,6 +95,11 @@ class LatentDataset:
     def __len__(self) -> int:
         return len(self.latents)
 
+    @property
+    def lengths(self) -> Tensor:
+        """Latents that happened in each row, (N,) int64."""
+        return torch.full((len(self),), self.latents.shape[1]) if self.length is None else self.length
+
     def chunks(self, *, chunk_latents: int, need: float) -> tuple[Tensor, Tensor]:
         """List the chunks of all clips as (clip, entry) pairs, entry 1 being the first after latent 0.
 
@@ -90,7 +110,8 @@ class LatentDataset:
         num_entries = (num_latents - 1) // chunk_latents
         mean = self.need[:, 1 : 1 + num_entries * chunk_latents].unflatten(1, (num_entries, chunk_latents)).mean(2)
         every = torch.cartesian_prod(torch.arange(num_clips), torch.arange(1, num_entries + 1))
-        return every[mean.flatten() >= need], every
+        happened = every[:, 1] * chunk_latents < self.lengths[every[:, 0]]
+        return every[(mean.flatten() >= need) & happened], every[happened]
 
 
 @dataclass(frozen=True)
@@ -207,5 +228,8 @@ def clip_track(clip: Clip, spec: WorldSpec) -> Track:
             f"{', '.join(spec.takes)}"
         )
     found = {name: torch.from_numpy(clip.signals[name]) for name in spec.takes}
+    if spec.environment is not None and ACTION in found:
+        found[ACTION] = torch.from_numpy(normalise(spec.environment.actions, clip.signals[ACTION]))
+        found[ACTION][clip.starts] = 0  # nothing led to a start view
     check_signals(found, spec.takes, what="the recording's signals", lead=(clip.num_latents,))
     return Track({name: part.to(getattr(torch, spec.takes[name].dtype)) for name, part in found.items()})

@@ -18,7 +18,7 @@ from ..base.log import console, git_revision, progress_bar
 from ..base.objects import import_object
 from ..base.workers import when_worker_ends, worker_pool
 from ..dynamics.labels import CLASSES
-from ..dynamics.spec import WorldSpec
+from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from .schema import Clip, write_shard
 from .sources.gym import GymSource
 from .sources.sim import SimSource
@@ -38,6 +38,11 @@ class RecordConfig:
     """Map seed of clip 0; clip i has first_seed + i. Training maps have seeds below 900,000, held-out ones above."""
     num_latents: int = 64
     """Latents after the first frame; a clip has 4 * num_latents + 1 frames."""
+    size: tuple[int, int] | None = None
+    """Width and height that a Gymnasium environment's pictures are resized to; by default they stay as they are."""
+    policy: str = "random"
+    """Who acts in a Gymnasium environment: ``random``, ``sticky`` (random, three times in four as before), or
+    ``package.module:function``, called with the picture, the action space and a generator."""
     clips_per_shard: int = 16
     """Clips in one file."""
     depth: bool = True
@@ -69,11 +74,23 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 def make_source(config: RecordConfig) -> Source:
     """Open a source: a simulator by name, someone else's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
+        if config.size is not None or config.spec.frames_per_latent != FRAMES_PER_LATENT:
+            raise ValueError(
+                f"{config.env} renders what [spec] says, {FRAMES_PER_LATENT} frames a latent; leave size out"
+            )
         return SOURCES[config.env](config)
     if config.env.partition(":")[2].isidentifier():  # ``module:Id-v0`` is Gymnasium's
         made: Source = import_object(config.env, what="source")(config)
         return made
-    return GymSource(config.env, config.num_latents, config.first_seed, simulators=tuple(SOURCES))
+    return GymSource(
+        config.env,
+        config.num_latents,
+        config.first_seed,
+        simulators=tuple(SOURCES),
+        spec=config.spec,
+        size=config.size,
+        policy=config.policy,
+    )
 
 
 def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
@@ -123,11 +140,12 @@ def _as_shown(config: RecordConfig) -> RecordConfig:
         height=source.height,
         takes=source.takes,
         gives={"c2w": source.takes["c2w"]} if source.has_poses else {},
+        environment=source.environment,
     )
     console.print(
         f"{config.env} shows {source.width}x{source.height} frames; a world of it takes "
         + ", ".join(f"{name} {signal.shape}" for name, signal in source.takes.items())
-        + ("" if source.has_poses else ", and has no camera: set [memory] policy to recent, none or random")
+        + ("" if source.has_poses else ", and has no camera: set memory.policy to recent, none or random")
     )
     return replace(config, spec=shown_as)
 

@@ -9,9 +9,11 @@ One group per clip, ``clip_00000``, with the datasets
                                     where there is none, optional
     K float32 (3, 3) pixels            keys int64 (F, 2), camera float32 (F, 5): the action into each latent
     reward float32 (F,)                terminated, truncated bool (F,)
+    is_first bool (F,): latents that show the start view of an episode alone, where a clip may hold several
     action float32 (F, D): a Gymnasium environment's, flattened; and what else bodies command and sources show, by name
 
-where T = 4 F - 3: latent 0 is the first frame, every later latent four frames. Attributes of a clip: ``seed``; from
+where T = 4 F - 3: latent 0 is the first frame, every later latent four frames (T = F where the world's
+``frames_per_latent`` is 1). Attributes of a clip: ``seed``; from
 simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, ``objects`` (JSON: colour, shape, tiles, height);
 from Gymnasium environments ``env``, ``poses``. Of the file: ``format``, ``conventions``, ``config``,
 ``git``, ``fps``, ``classes`` (JSON: names of the goal objects' classes, in order).
@@ -22,8 +24,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +51,35 @@ class Clip:
     signals: dict[str, Array] = field(default_factory=dict)
     """Everything else that was recorded, by the names above or those of a body's and a source's own signals."""
     attributes: dict[str, Any] = field(default_factory=dict)
+    frames_per_latent: int = FRAMES_PER_LATENT
+    """Frames of every latent but the first."""
 
     @property
     def num_latents(self) -> int:
         """Latents in the clip."""
-        return (len(self.frames) + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
+        return (len(self.frames) + self.frames_per_latent - 1) // self.frames_per_latent
+
+    @property
+    def starts(self) -> list[int]:
+        """Latents that episodes begin with, in order."""
+        first = self.signals.get("is_first")
+        return [0] if first is None else [0, *(int(i) for i in np.flatnonzero(first) if i)]
+
+    def episodes(self) -> Iterator[Clip]:
+        """Yield each episode as a clip of its own, whose first latent is its start view alone."""
+        for begin, end in pairwise([*self.starts, self.num_latents]):
+            frames = slice(self.frames_per_latent * begin, self.frames_per_latent * (end - 1) + 1)
+            signals = {
+                name: value if name in WHOLE else value[frames if name in PER_FRAME else slice(begin, end)]
+                for name, value in self.signals.items()
+            }
+            yield replace(self, frames=self.frames[frames], signals=signals)
 
 
 PER_FRAME = ("frames", "depth", "segmentation")
 """Datasets that are pictures, and are compressed."""
+WHOLE = ("K",)
+"""Datasets that hold for all of a clip."""
 
 
 def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any]) -> None:
@@ -93,13 +115,15 @@ def read_shard(path: Path, *, only: tuple[str, ...] | None = None) -> Iterator[C
         ValueError: if the file is truncated, not HDF5 or of another format.
     """
     with _opened(path) as file:
+        recorded = json.loads(file.attrs.get("config", "{}"))
+        every = int(recorded.get("spec", {}).get("frames_per_latent", FRAMES_PER_LATENT))
         for name in _clips(file):
             group = file[name]
             values = {key: group[key][()] for key in group if only is None or key in only}
             frames = values.pop("frames", None)
             if frames is None:
                 frames = np.zeros((len(group["frames"]), 0, 0, 3), np.uint8)
-            yield Clip(frames, values, attributes=dict(group.attrs))
+            yield Clip(frames, values, dict(group.attrs), every)
 
 
 @contextmanager

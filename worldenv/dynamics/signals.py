@@ -50,6 +50,10 @@ C2W = Signal(shape=(4, 4), dtype="float64")
 """Camera to world at the end of a latent, metres."""
 PICTURE = Signal(shape=(-1, -1, 3), dtype="uint8")
 """A frame of the world's size."""
+REWARD = Signal(shape=())
+"""What was earned on the way to a latent."""
+TERMINATED = Signal(shape=(), dtype="bool")
+"""Whether the episode ended on the way to a latent."""
 DEPTH = Signal(shape=(-1, -1), low=0.0, rate="chunk")
 """What the newest view lies away, metres along z; chunks hold as many of their last views as are known."""
 

@@ -11,16 +11,18 @@ from ..base.config import check_numbers
 from ..geometry.action import ActionSteps, c2w_to_keys
 from ..geometry.camera import intrinsics
 from ..geometry.pose import interpolate
+from .environment import Environment
 from .signals import C2W, KEYS, Signal, Signals, Track
 
 FRAMES_PER_LATENT = 4
+"""Of worlds that say nothing else, and of all with a camera."""
 OWN = {"keys": KEYS, "c2w": C2W}
 """Signals whose meaning is fixed."""
 
 
-def frames_of(num_latents: int) -> int:
+def frames_of(num_latents: int, frames_per_latent: int = FRAMES_PER_LATENT) -> int:
     """Return how many frames so many latents show, the first of which is the lone start view."""
-    return FRAMES_PER_LATENT * num_latents - (FRAMES_PER_LATENT - 1)
+    return frames_per_latent * num_latents - (frames_per_latent - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,9 @@ class WorldSpec:
     fps: int = 24
     """Frames per second of world time."""
     chunk_latents: int = 4
-    """Latents generated together, one environment step; a latent is 4 frames."""
+    """Latents generated together, one environment step."""
+    frames_per_latent: int = FRAMES_PER_LATENT
+    """Frames that a latent shows: 4, or 1 where an agent is to act on every frame."""
     steps: ActionSteps = field(default_factory=ActionSteps)
     """What one key does in one latent."""
     unit: float = 1.0
@@ -51,6 +55,8 @@ class WorldSpec:
     """Signals that command it and condition every latent; by default a camera's."""
     gives: dict[str, Signal] = field(default_factory=lambda: {"c2w": C2W}, hash=False)
     """Signals that it shows beside frames."""
+    environment: Environment | None = None
+    """The environment it was recorded from, whose actions are the signal ``action`` (``bodies.vector``)."""
 
     def __post_init__(self) -> None:
         check_numbers(self, counts=("width", "height", "fps", "chunk_latents"), positive=("unit",))
@@ -58,6 +64,8 @@ class WorldSpec:
             raise ValueError(f"fov_deg={self.fov_deg} must be an angle between 0 and 180 degrees")
         if self.focal is not None:
             check_numbers(self, positive=("focal",))
+        if self.frames_per_latent not in (1, FRAMES_PER_LATENT):
+            raise ValueError(f"frames_per_latent={self.frames_per_latent} must be 1 or {FRAMES_PER_LATENT}")
         if not self.takes:
             raise ValueError("takes: a world that nothing commands is a film; name at least one signal")
         for name, signal in {**self.takes, **self.gives}.items():
@@ -92,7 +100,7 @@ class WorldSpec:
     @property
     def chunk_frames(self) -> int:
         """Frames in one chunk."""
-        return FRAMES_PER_LATENT * self.chunk_latents
+        return self.frames_per_latent * self.chunk_latents
 
     def still(self, num_envs: int) -> Track:
         """Return what leads to a start view, (B, 1, ...): nothing commanded, the camera at the origin."""

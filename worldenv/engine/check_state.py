@@ -31,10 +31,15 @@ def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int
         raise ValueError(f"of {WHERE}'s memory and this one only one is rendered; set memory.render alike")
     if ("walls.evidence" in tensors) != (history.walls is not None):
         raise ValueError(f"of {WHERE}'s world and this one only one has walls; set memory.walls alike")
+    for name in state.events.heads:
+        if f"events.{name}" not in tensors:
+            raise ValueError(f"{WHERE} is of a world without a head {name!r}; restore it into the world it is of")
     check_tensors(tensors, _expected(state, tensors), where=WHERE, R=num_rows)
     _check_history(history, tensors)
     if history.store is not None:
         _check_store(history, tensors)
+    for name in state.events.heads:  # what a GRU remembers lies between -1 and 1
+        _require(_within(tensors[f"events.{name}.state"], -1, 1), f"events.{name}.state")
     _check_signals(history, {name: tensors[f"origin.{name}"] for name in state.origin}, "origin")
     _require(
         "prompt" not in tensors or _within(tensors["prompt_length"], 1, tensors["prompt"].shape[1]), "prompt_length"
@@ -70,6 +75,8 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
     if history.walls is not None:
         expected["walls.evidence"] = (torch.int8, ("R", *history.walls.evidence.shape[1:]))
         expected["walls.centre"] = (torch.int64, ("R", 2))
+    events = state.events.clone(torch.zeros(1, dtype=torch.long))
+    expected |= {name: (part.dtype, ("R", *part.shape[1:])) for name, part in events.items()}
     if history.store is not None:
         pool, chunk = history.store.pool, history.layout.chunk_latents
         assert pool is not None

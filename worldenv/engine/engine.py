@@ -16,14 +16,16 @@ from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Chunk, check_rows
 from ..dynamics.signals import DEPTH, Signals, Track, check_signals
-from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
+from ..dynamics.spec import WorldSpec, frames_of
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.codec import to_pixels
 from ..world.clips import Clips
+from ..world.moments import Moments
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
+from .events import Events
 from .history import History
 from .screen import Screen
 from .state import EngineState
@@ -50,12 +52,20 @@ class Engine:
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
         walls: bool = False,  # whether what was seen to be solid stops cameras that are stepped; see ``has_walls``
         from_clips: bool = False,  # whether episodes begin with the world's clips instead of its start views
+        from_moments: bool = False,  # or at its recorded moments
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
-        self._clips = world.require_clips("an engine with from_clips=True") if from_clips else None
+        self._clips: Clips | Moments | None = None
+        if from_clips:
+            self._clips = world.require_clips("an engine with from_clips=True")
+        elif from_moments:
+            self._clips = world.require_moments("an engine with from_moments=True")
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
             known["depth"] = DEPTH
+        shows = decode or "depth" in known
+        events = Events(world, num_envs)
+        known |= events.gives if shows else {}
         chunk_latents = chunk_latents or world.spec.chunk_latents
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
         if self._clips is not None and (self._clips.num_latents - 1) % chunk_latents:
@@ -72,8 +82,8 @@ class Engine:
         self.history = history
         self._choice = {} if choose is None else {"policy": _name(choose)}
         call = self._caller(capture)
-        self._state = EngineState.empty(num_envs, self.history, Screen(world.vae, num_envs, self.spec, call))
-        shows = decode or self.history.renderer is not None
+        screen = Screen(world.vae, num_envs, self.spec, call)
+        self._state = EngineState.empty(num_envs, self.history, screen, events)
         self._stepper = Stepper(world, self.spec, self.sampler, self._state, call=call, shows=shows)
         if self.sampler.rolling:
             self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
@@ -90,7 +100,7 @@ class Engine:
     @property
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
-        now: dict[str, Tensor] = self._state.present
+        now: dict[str, Tensor] = self._state.present | self._state.events.present
         if "depth" in self.spec.gives:
             now = now | {"depth": self.history.newest_depth()}
         return {name: now[name] for name in self.spec.gives}
@@ -175,14 +185,15 @@ class Engine:
             self._begin(rows, views.frames[index, None], views.track(index), chosen)
         return self._view()
 
-    def _begin_with(self, clips: Clips, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
+    def _begin_with(self, clips: Clips | Moments, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
         """Begin episodes in these rows from clips (R,) that were encoded before.
 
         In other chunks than the world's own entries end elsewhere, and what they show is decoded.
         """
         self._state.screen.frames[rows] = clips.views[index, -1]
         latents = clips.latents[index].to(self.device, torch.float32)
-        views = clips.views[index] if self.spec.chunk_latents == self.world.spec.chunk_latents else None
+        same = self.spec.chunk_latents == self.world.spec.chunk_latents
+        views = clips.views[index] if same and isinstance(clips, Clips) else None
         self._stepper.begin(rows, latents, clips.track(index), seeds, noise=None, frames=None, views=views)
 
     @stateful
@@ -212,15 +223,15 @@ class Engine:
 
     def check_clip(self, frames: Tensor, track: Signals) -> None:
         """Refuse clips that ``resume`` cannot go on from."""
-        chunk, start_in_chunk = self.spec.chunk_latents, self.spec.start_in_chunk
+        chunk, start_in_chunk, each = self.spec.chunk_latents, self.spec.start_in_chunk, self.spec.frames_per_latent
         count = next(iter(track.values())).shape[1] if track else 1
         rest = (count - (0 if start_in_chunk else 1)) % chunk
-        if (rest and count > 1) or frames.shape[1] != frames_of(count):
-            first = frames_of(chunk) if start_in_chunk else 1
+        if (rest and count > 1) or frames.shape[1] != frames_of(count, each):
+            first = frames_of(chunk, each) if start_in_chunk else 1
             named = "poses" if "c2w" in track else "entries of " + (", ".join(track) or "what led to it")
             raise ValueError(
                 f"a clip of {frames.shape[1]} frames with {count} {named}; pass {first} + "
-                f"{FRAMES_PER_LATENT * chunk} N frames and one for every {FRAMES_PER_LATENT} of them, from the first"
+                f"{each * chunk} N frames and one for every {each} of them, from the first"
             )
         declared = {name: signal for name, signal in self.spec.takes.items() if name in track}
         check_signals(track, declared, what="a clip's signals", lead=(len(frames), count))
@@ -283,16 +294,18 @@ class Engine:
     def _advance(self, index: Tensor, track: Track, order: Tensor | slice) -> Chunk:
         """Generate and decode the next chunk of some rows, which ascend, along exactly this track."""
         spec, length = self.spec, self._state.bank.length[index]
-        frames, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
+        streamed, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
         n_frames = torch.full((len(index),), spec.chunk_frames)
-        n_frames[first] -= FRAMES_PER_LATENT - (length[first] == 0).long()
+        n_frames[first] -= spec.frames_per_latent - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
         given = {name: placed[name][order].clone() for name in spec.gives if name in placed}
+        for name in self._state.events.gives if streamed else ():  # whoever decodes nothing is told nothing
+            given[name] = torch.stack([told[name] for _, told in streamed], 1)[order]
         if "depth" in spec.gives:
             given["depth"] = self.history.newest_depth()[index, None][order]
         if not self.decode:
             return Chunk(self._state.screen.frames[index, None][order], given)
-        return Chunk(torch.cat(frames, 1)[order], given, n_frames[order])
+        return Chunk(torch.cat([frames for frames, _ in streamed], 1)[order], given, n_frames[order])
 
     def _asked(self, commands: Signals, rows: Sequence[int] | None) -> tuple[Tensor, Track, Tensor | slice]:
         """Check what is asked of which envs: these (R,) int64, ascending, their commands, and the order asked for."""
@@ -316,7 +329,7 @@ class Engine:
         fills the four frames of its latent.
         """
         index, track, _ = self._asked(commands, None)
-        return self._stepper.stream(self._stepper.realised(track, index), index)
+        return (frames for frames, _ in self._stepper.stream(self._stepper.realised(track, index), index))
 
     def generate(self, commands: Signals) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w); decoded only if memory is rendered."""
@@ -366,7 +379,9 @@ class Engine:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
         for poses in c2w.split(chunk, 1):
             parts.append(self._advance(*self._asked(Track(keys=self.path_keys(poses), c2w=poses), None)))
-        return Chunk(torch.cat([p.frames for p in parts], 1), {**parts[-1].signals, "c2w": c2w})
+        every = [name for name in self._state.events.gives if name in self.spec.gives]
+        told = {name: torch.cat([p.signals[name] for p in parts], 1) for name in every}
+        return Chunk(torch.cat([p.frames for p in parts], 1), {**parts[-1].signals, **told, "c2w": c2w})
 
     def path_keys(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base.device import threads_for
-from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import WorldSpec
 from ..models.causal_conv import VAECache
 from ..models.codec import Codec, to_frames
 from .capture import run_eagerly
@@ -24,7 +24,7 @@ class Screen:
     def __init__(self, codec: Codec, num_envs: int, spec: WorldSpec, call: Callable[..., Any] = run_eagerly) -> None:
         self.codec, self.past, self._call = codec, VAECache(), call
         self.frames = torch.zeros(num_envs, spec.height, spec.width, 3, dtype=torch.uint8)  # newest
-        self.device = codec.latent_mean.device
+        self.device, self.num_frames = codec.latent_mean.device, spec.frames_per_latent
 
     def begin(
         self,
@@ -63,13 +63,13 @@ class Screen:
         return shown
 
     def _show_some(self, rows: Tensor, latent: Tensor, begun: Tensor, invented: Tensor) -> Tensor:
-        frames = self.frames[rows, None].repeat(1, FRAMES_PER_LATENT, 1, 1, 1)
+        frames = self.frames[rows, None].repeat(1, self.num_frames, 1, 1, 1)
         for chosen, cache in ((begun, self.past), (invented, VAECache())):
             index = chosen.nonzero()[:, 0]
             if len(index):
                 part = cache.select(rows[index].to(self.device)) if cache.tensors else cache
                 made = to_frames(self.codec.decode(latent[index.to(self.device)], part)).cpu()
-                frames[index] = made.expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
+                frames[index] = made.expand(-1, self.num_frames, -1, -1, -1)
                 self._write(rows[index], part)
         return frames
 
@@ -79,7 +79,9 @@ class Screen:
         return to_frames(self.codec.decode(latent, cache)), cache.tensors
 
     def _write(self, rows: Tensor, part: VAECache) -> None:
-        """Overwrite the decoder's past in these rows, where it is."""
+        """Overwrite the decoder's past in these rows, where it is; a decoder of single pictures has none."""
+        if not part.tensors:
+            return
         if not self.past.tensors:
             with torch.inference_mode(False):  # written to in any mode from now on
                 self.past = VAECache([t.new_zeros(len(self.frames), *t.shape[1:]) for t in part.tensors])

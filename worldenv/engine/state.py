@@ -12,6 +12,7 @@ from ..base.rng import RowGenerators, derive_seed
 from ..dynamics.signals import Track
 from ..memory.bank import MemoryBank
 from ..models.types import TextCache
+from .events import Events
 from .history import History
 from .screen import Screen
 from .window import RollingWindow
@@ -23,6 +24,7 @@ class EngineState:
 
     history: History
     screen: Screen
+    events: Events
     generators: RowGenerators
     seeds: list[int]
     origin: Track  # each (B, ...): the moment when the episode began
@@ -33,11 +35,12 @@ class EngineState:
     stale: set[int] = field(default_factory=set)  # rows whose prompt has changed since the memory kept keys and values
 
     @classmethod
-    def empty(cls, num_envs: int, history: History, screen: Screen) -> EngineState:
+    def empty(cls, num_envs: int, history: History, screen: Screen, events: Events) -> EngineState:
         """Make the state of B episodes that have not begun."""
         return cls(
             history=history,
             screen=screen,
+            events=events,
             generators=RowGenerators(num_envs),
             seeds=[0] * num_envs,
             origin=history.bank.newest(),
@@ -70,6 +73,7 @@ class EngineState:
         for name, part in self.origin.items():
             part[rows] = origin[name]
         self.stale -= set(rows.tolist())
+        self.events.begin(rows)
         if self.window is not None:
             self.window.drop(rows)
         for row, seed in zip(rows.tolist(), seeds, strict=True):
@@ -147,6 +151,7 @@ class EngineState:
         a, b = torch.tensor(list(source)), torch.tensor(list(rows))
         self.history.fork(a, b)
         self.screen.fork(a, b)
+        self.events.fork(a, b)
         for tensor in (*self.origin.values(), *([] if self.noise is None else [self.noise])):
             tensor[b] = tensor[a]
         if self.window is not None:
@@ -169,6 +174,7 @@ class EngineState:
         tensors = (
             self.history.clone(index)
             | self.screen.clone(index)
+            | self.events.clone(index)
             | {
                 "seeds": torch.tensor([self.seeds[r] for r in rows], dtype=torch.long),
                 "generators": torch.stack([self.generators.state(r) for r in rows]),
@@ -197,6 +203,7 @@ class EngineState:
         for name, part in self.origin.items():
             part[index] = tensors[f"origin.{name}"]
         self.screen.restore(index, tensors)
+        self.events.restore(index, tensors)
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])
         if self.window is not None:

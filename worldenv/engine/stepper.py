@@ -11,7 +11,7 @@ from torch import Tensor
 from ..base.device import stateful, threads_for
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.signals import Track
-from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import WorldSpec
 from ..geometry.camera import normalise_intrinsics
 from ..models.codec import to_pixels
 from ..models.types import KeysValues
@@ -67,24 +67,43 @@ class Stepper:
         else:
             state.noise = None
         if self.shows and views is not None:
-            state.screen.begin(rows, latents[:, -1 - LOOKS_BACK :])  # the decoder looks back no further
+            some = slice(max(0, latents.shape[1] - 1 - LOOKS_BACK), latents.shape[1])
+            decoded = state.screen.begin(rows, latents[:, some])  # the decoder looks back no further
             self.history.show_entries(rows, views, given=True)
+            self._read_clip(rows, decoded, track.part(some))
         elif self.shows and latents.shape[1]:
             decoded = state.screen.begin(rows, latents)
-            shown = (decoded if frames is None else frames)[:, ::FRAMES_PER_LATENT]
-            self.history.show(rows, shown, given=frames is not None)
+            known = decoded if frames is None else frames
+            self.history.show(rows, known[:, :: self.spec.frames_per_latent], given=frames is not None)
+            self._read_clip(rows, known, track)
+
+    def _read_clip(
+        self,
+        rows: Tensor,  # (R,) int64
+        frames: Tensor,  # (R, T, H, W, 3) uint8
+        track: Track,  # each (R, F, ...)
+    ) -> None:
+        """Let heads look at what episodes begin with, latent by latent."""
+        events, every = self.state.events, self.spec.frames_per_latent
+        for i in range(1, track.num_latents):
+            shown = frames[:, every * (i - 1) : every * i + 1]
+            events.read(rows, shown[:, 0], shown[:, 1:], track.at((slice(None), i)), self.spec)
+        events.settle(rows)
 
     @stateful
-    def stream(self, track: Track, rows: Tensor) -> Iterator[Tensor]:
-        """Generate the next chunk of some rows and yield frames as they are decoded, (R, 4, H, W, 3) uint8."""
-        length = self.state.bank.length[rows]
+    def stream(self, track: Track, rows: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Generate the next chunk of some rows; yield a latent's frames as they are decoded, (R, 4, H, W, 3) uint8,
+        and what heads say of it, each (R,).
+        """
+        length, screen, events = self.state.bank.length[rows], self.state.screen, self.state.events
         first, latents = self.first(length), self.generate(track, rows)
         if not self.shows:
             return
         for i, latent in enumerate(latents.split(1, dim=1)):
-            starting = first & (i == 0)
-            frames = self.state.screen.show(rows, latent, begun=~starting, invented=starting & (length == 0))
-            yield frames
+            starting, before = first & (i == 0), screen.frames[rows]
+            frames = screen.show(rows, latent, begun=~starting, invented=starting & (length == 0))
+            events.read(rows, before, frames, track.at((slice(None), i)), self.spec)
+            yield frames, {name: part[rows] for name, part in events.present.items()}
         self.history.show(rows, frames[:, -1:])
 
     def realised(self, track: Track, rows: Tensor) -> Track:
@@ -155,8 +174,12 @@ class Stepper:
         if self.state.window is not None:
             self.state.window.drop(rows)
         if self.shows:
-            for latent in latents.split(1, dim=1):
+            before = screen.frames[rows]
+            for i, latent in enumerate(latents.split(1, dim=1)):
                 screen.show(rows, latent, begun=~never, invented=never)
+                shown = frames[:, i * self.spec.frames_per_latent : (i + 1) * self.spec.frames_per_latent]
+                self.state.events.read(rows, before, shown, track.at((slice(None), i)), self.spec)
+                before = shown[:, -1]
         screen.frames[rows] = frames[:, -1]
         for some, given in ((all_given, True), (~all_given, False)):
             self.history.show(rows[some], frames[some, -1:], given=given)

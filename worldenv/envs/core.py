@@ -177,7 +177,7 @@ class EnvCore:
 
     def step(
         self,
-        action: Tensor,  # (B, ...) checked by the shell
+        action: Any,  # (B, ...) checked by the shell; a dictionary of such where the space is one
     ) -> Transition:
         """Advance every env by one chunk."""
         return self.advance(self.body.command(action, self.config.action_mode, self.dynamics.present, self.spec))
@@ -192,6 +192,8 @@ class EnvCore:
         self.elapsed += 1
         limit = self.config.max_episode_steps
         truncated = (self.elapsed >= limit) if limit else torch.zeros(self.num_envs, dtype=torch.bool)
+        if outcome.truncated is not None:
+            truncated = truncated | outcome.truncated
         assert self.stacked is not None
         self.stacked = torch.cat([self.stacked, chunk.frames], 1)[:, -self.config.stack :]
         self._read_latents()

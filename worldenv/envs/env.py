@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -55,8 +56,8 @@ class WorldEnv(gym.Env[Any, Any]):
         """Advance by one chunk; an episode that has ended may go on."""
         self.row.check_open("step")
         self.row.go_on()
-        value = action if isinstance(action, torch.Tensor) else np.asarray(action)
-        obs, reward, terminated, truncated, info = self.row.step(value[None])
+        rows = {name: _row(part) for name, part in action.items()} if isinstance(action, Mapping) else _row(action)
+        obs, reward, terminated, truncated, info = self.row.step(rows)
         return _first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _plain(info)
 
     def render(self) -> npt.NDArray[Any] | None:
@@ -80,6 +81,11 @@ class WorldEnv(gym.Env[Any, Any]):
     def close(self) -> None:
         """Stop the simulator, if there is one; afterwards nothing can be stepped."""
         self.row.close()
+
+
+def _row(action: Any) -> Any:
+    """Return an action as a batch of one."""
+    return (action if isinstance(action, torch.Tensor) else np.asarray(action))[None]
 
 
 def _first(obs: Any) -> Any:

@@ -22,6 +22,8 @@ from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.backend import resolve_backend
+from ..models.heads import EVENTS
+from ..sims.gym import GymDynamics, twin_maker
 from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
 from ..world.world import World, shared_world
@@ -55,6 +57,8 @@ def make_core(
     report_memory: bool = False,
     prompt: str = "",
     depth: bool = False,
+    horizon: int | None = None,
+    sim_env: str | Callable[..., Any] | None = None,
 ) -> EnvCore:
     """Build the core of an environment.
 
@@ -91,13 +95,20 @@ def make_core(
             its embedding (.safetensors).
         depth: whether to know the newest view's depth, which a simulator has to cast rays for; what observations and
             tasks need of it is known anyway.
+        horizon: steps of an episode that begins at a recorded moment, instead of as the environment does; None begins
+            with start views. Generated worlds of recorded environments have such moments.
+        sim_env: what the twin of a recorded environment is made of, a class, a function, or an id that may import its
+            module (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's
+            file names is imported.
 
     Raises:
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
             without the world.
     """
     made, opens = make_task(task, task_options), _opens(dynamics)
-    _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack)
+    _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack, horizon=horizon)
+    if horizon is not None and max_episode_steps:
+        raise ValueError(f"horizon={horizon} is a limit already; leave max_episode_steps={max_episode_steps} out")
     config = _settings(
         made.defaults,
         obs_mode=obs_mode,
@@ -108,18 +119,25 @@ def make_core(
         report_memory=report_memory,
         prompt=prompt,
     )
+    if sim_env is not None and dynamics != "sim":
+        raise ValueError(f"sim_env={sim_env!r} is what the twin is made of; leave it out, or pass dynamics='sim'")
     if body == "auto":
         _check_action_mode(action_mode, [mode for known in BODIES.values() for mode in known.modes])
     generated = isinstance(dynamics, str) and dynamics == "world"
     if not generated:
-        _check_ungenerated(num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None)
+        _check_ungenerated(
+            num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None, horizon=horizon
+        )
     loaded = _load(world, device, dtype, backend)
     if generated:
         loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
     what = f"task {type(made).__name__}"
     starts = loaded.require_clips(what).starts if made.defaults.from_clip else loaded.starts
     goals = None if starts is None else starts.goals
-    if (goals is None and made.defaults.needs_goal) or (starts is None and dynamics == "sim"):
+    recorded = loaded.spec.environment is not None
+    if sim_env is not None and not recorded:
+        raise ValueError(f"sim_env={sim_env!r}: world {loaded.config.name!r} was recorded from no environment")
+    if (goals is None and made.defaults.needs_goal) or (starts is None and dynamics == "sim" and not recorded):
         raise ValueError(
             f"world {loaded.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
             "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
@@ -132,7 +150,9 @@ def make_core(
         replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
         capture,
         made.defaults.from_clip,
+        horizon is not None,
         depth or "depth" in made.defaults.reads or (config.obs_mode == "dict" and "depth" in config.obs_keys),
+        sim_env,
     )
     stepped = opens(loaded, num_envs, wanted)
     if stepped.num_envs != num_envs:
@@ -143,15 +163,33 @@ def make_core(
     if lacking:
         raise ValueError(
             f"task {type(made).__name__} reads {', '.join(lacking)}, and this world gives "
-            f"{', '.join(stepped.spec.gives) or 'frames alone'}; pass a task of its own: task='package.module:Class'"
+            f"{', '.join(stepped.spec.gives) or 'frames alone'}; {_remedy(lacking)}"
         )
     acting = make_body(body, stepped.spec)
     config = replace(config, action_mode=_action_mode(action_mode, made.defaults, acting))
+    if horizon is not None:
+        config, starts = replace(config, max_episode_steps=horizon), loaded.require_moments("horizon").starts
+    elif made.defaults.recorded and not max_episode_steps and max_episode_steps is not None:
+        config = replace(config, max_episode_steps=recorded_limit(stepped.spec))
     if clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):
         raise ValueError(
             f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
         )
-    return EnvCore(stepped, acting, made, Episodes(starts), config)
+    begins = Episodes(None if dynamics == "sim" and recorded else starts)  # that twin begins as it always does
+    return EnvCore(stepped, acting, made, begins, config)
+
+
+def _remedy(lacking: Sequence[str]) -> str:
+    """Say how a world comes to what a task reads."""
+    if set(lacking) <= set(EVENTS):
+        return "heads give that: `worldenv train heads` on a recording of an environment"
+    return "pass a task of its own: task='package.module:Class'"
+
+
+def recorded_limit(spec: WorldSpec) -> int | None:
+    """Return the recorded environment's time limit in chunks, None where it has none."""
+    frames = 0 if spec.environment is None else spec.environment.max_episode_steps
+    return -(-frames // spec.chunk_frames) or None
 
 
 def _check_action_mode(mode: str | None, known: Sequence[str]) -> None:
@@ -254,7 +292,9 @@ class Wanted:
     spec: WorldSpec
     capture: bool
     from_clips: bool  # whether episodes begin with clips
+    from_moments: bool  # whether they begin at recorded moments
     depth: bool  # whether depth is wanted, which a simulator has to cast rays for
+    sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
 
 
 def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
@@ -268,10 +308,14 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         capture=wanted.capture,
         walls=world.has_walls(wanted.memory),
         from_clips=wanted.from_clips,
+        from_moments=wanted.from_moments,
     )
 
 
 def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
+    environment = world.spec.environment
+    if environment is not None:
+        return GymDynamics(num_envs, spec=wanted.spec, make=twin_maker(environment, wanted.sim_env))
     from ..sims.doom.presets import with_many  # the simulator is an extra
     from ..sims.doom.sim import DoomDynamics
 

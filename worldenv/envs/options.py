@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..dynamics.signals import check_signals
-from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
+from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 
 OPTIONS = ("start", "image", "clip", "c2w", "K", "prompt", "reset_mask")
@@ -117,7 +117,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
         signals["c2w"] = _read_poses(options, spec, num_envs)
     for name, signal in signals.items():
         if signal.shape[1] == frames.shape[1]:
-            signals[name] = signal[:, ::FRAMES_PER_LATENT]
+            signals[name] = signal[:, :: spec.frames_per_latent]
     return torch.from_numpy(frames), signals
 
 

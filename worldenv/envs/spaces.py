@@ -19,12 +19,27 @@ from ..dynamics.spec import WorldSpec
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
 
-def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor:
-    """Turn a batch of actions into a tensor (B, ...), int64 or float64.
+def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor | dict[str, Tensor]:
+    """Turn a batch of actions into a tensor (B, ...), int64 or float64, or a dictionary of such.
 
     Raises:
         ValueError: if the shape or type is wrong, a value is NaN or out of range (beyond 1e-5 for floats).
     """
+    if not isinstance(space, spaces.Dict):
+        return _check_array(action, space, num_envs, clip=clip)
+    if not isinstance(action, Mapping) or set(action) != set(space.spaces):
+        found = ", ".join(map(str, action)) if isinstance(action, Mapping) else type(action).__name__
+        raise ValueError(f"action is {found}, expected a dictionary of {', '.join(space.spaces)}")
+    parts = {}
+    for name, part in space.spaces.items():
+        try:
+            parts[name] = _check_array(action[name], part, num_envs, clip=clip)
+        except ValueError as error:
+            raise ValueError(f"action[{name!r}]: {error}") from None
+    return parts
+
+
+def _check_array(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor:
     array = action.detach().cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
     wanted = (num_envs, *(space.shape or ()))
     if array.shape != wanted:

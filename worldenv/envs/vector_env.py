@@ -236,7 +236,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._done[:] = False
         return new_obs, merged
 
-    def _step_next(self, action: Tensor) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def _step_next(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every row, then begin new episodes in those that had ended before; their action counts for
         nothing.
         """

@@ -1,4 +1,4 @@
-"""A causal video VAE: 8x or 16x in space, 4x in time, the first frame alone, then groups of four.
+"""A causal video VAE: 8x or 16x in space, 4x in time, the first frame alone, then groups of four; or of pictures.
 
 Encoder and decoder are each a linear map of patches of four frames plus a convolutional network that corrects it. The
 linear maps start as the principal components of the training data, so that training begins at the quality of PCA (a few
@@ -6,7 +6,8 @@ dB above what small convolutional networks reach in minutes) and spends its time
 
 The first frame is repeated to fill a group of its own, so that every latent covers exactly four frame slots and a
 still picture is a short still video. Convolutions look back in time only; ``VAECache`` carries what they look back
-at, so that decoding latent by latent equals decoding the whole clip (WorldPlay 3.1, 3.5).
+at, so that decoding latent by latent equals decoding the whole clip (WorldPlay 3.1, 3.5). With one frame per latent
+nothing looks back: every frame has a latent that depends on it alone.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ class VAEConfig:
     """Residual blocks per resolution."""
     stride: int = 8
     """Pixels per latent cell, each way: 8 or 16."""
+    frames_per_latent: int = FRAMES_PER_LATENT
+    """Frames that a latent shows, the world's: 4, or 1."""
 
     def __post_init__(self) -> None:
         counts = ("latent_channels", "encoder_widths", "decoder_widths")
         check_numbers(self, counts=counts, natural=("num_blocks",))
         if self.stride not in (8, 16):
             raise ValueError(f"[vae] stride={self.stride} must be 8 or 16")
+        if self.frames_per_latent not in (1, FRAMES_PER_LATENT):
+            raise ValueError(f"[vae] frames_per_latent={self.frames_per_latent} must be 1 or {FRAMES_PER_LATENT}")
 
     @property
     def halvings(self) -> int:
@@ -52,8 +57,12 @@ class VAEConfig:
 
     @property
     def patch_dim(self) -> int:
-        """Numbers of a patch: of four frames, the pixels of one latent cell."""
-        return 3 * FRAMES_PER_LATENT * self.stride**2
+        """Numbers of a patch: of a latent's frames, the pixels of one latent cell."""
+        return 3 * self.frames_per_latent * self.stride**2
+
+    def looks_back(self, kernel: int) -> int:
+        """Return how many latents a convolution over time reads: one, where a latent is a picture."""
+        return kernel if self.frames_per_latent > 1 else 1
 
 
 class Encoder(nn.Module):
@@ -62,15 +71,15 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         a, b, c = config.encoder_widths
-        self.halvings = config.halvings
+        self.halvings, self.num_frames = config.halvings, config.frames_per_latent
         self.stem = CausalConv3d(3 * 4 ** (self.halvings - 2), a)
         self.down1 = CausalConv3d(4 * a, b)
         self.down2 = CausalConv3d(4 * b, b, kernel=(1, 1, 1))
-        self.merge = CausalConv3d(FRAMES_PER_LATENT * b, c)
+        self.merge = CausalConv3d(self.num_frames * b, c)
         blocks = range(config.num_blocks)
         self.blocks1 = nn.ModuleList(ResBlock(a, time_kernel=1) for _ in blocks)
         self.blocks2 = nn.ModuleList(ResBlock(b, time_kernel=1) for _ in blocks)
-        self.blocks3 = nn.ModuleList(ResBlock(c, time_kernel=2) for _ in blocks)
+        self.blocks3 = nn.ModuleList(ResBlock(c, time_kernel=config.looks_back(2)) for _ in blocks)
         self.norm = ChannelNorm(c)
         self.head = CausalConv3d(c, 2 * config.latent_channels)
         self.linear = CausalConv3d(config.patch_dim, config.latent_channels, kernel=(1, 1, 1))
@@ -81,7 +90,7 @@ class Encoder(nn.Module):
         x: Tensor,  # (B, 3, 4F, H, W)
         cache: VAECache,
     ) -> Tensor:
-        linear = self.linear(fold(x, self.halvings), cache)
+        linear = self.linear(fold(x, self.halvings, self.num_frames), cache)
         for _ in range(self.halvings - 3):
             x = space_to_channel(x)
         x = self.stem.halve(x, cache)
@@ -90,7 +99,7 @@ class Encoder(nn.Module):
         x = self.down1.halve(x, cache)
         for block in self.blocks2:
             x = block(x, cache)
-        x = self.merge(time_to_channel(self.down2.halve(x, cache)), cache)
+        x = self.merge(time_to_channel(self.down2.halve(x, cache), self.num_frames), cache)
         for block in self.blocks3:
             x = block(x, cache)
         mean, log_variance = self.head(F.silu(self.norm(x)), cache).chunk(2, 1)
@@ -103,14 +112,14 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         a, b, c = config.decoder_widths
-        self.halvings = config.halvings
-        self.stem = CausalConv3d(config.latent_channels, c, kernel=(2, 3, 3))
-        self.split = CausalConv3d(c, FRAMES_PER_LATENT * c, kernel=(1, 1, 1))
+        self.halvings, self.num_frames = config.halvings, config.frames_per_latent
+        self.stem = CausalConv3d(config.latent_channels, c, kernel=(config.looks_back(2), 3, 3))
+        self.split = CausalConv3d(c, self.num_frames * c, kernel=(1, 1, 1))
         self.up1 = CausalConv3d(c, 4 * b, kernel=(1, 1, 1))
         self.up2 = CausalConv3d(b, 4 * a, kernel=(1, 1, 1))
         blocks = range(config.num_blocks)
-        self.blocks1 = nn.ModuleList(ResBlock(c, time_kernel=2) for _ in blocks)
-        self.blocks2 = nn.ModuleList(ResBlock(b, time_kernel=3) for _ in blocks)
+        self.blocks1 = nn.ModuleList(ResBlock(c, time_kernel=config.looks_back(2)) for _ in blocks)
+        self.blocks2 = nn.ModuleList(ResBlock(b, time_kernel=config.looks_back(3)) for _ in blocks)
         self.blocks3 = nn.ModuleList(ResBlock(a, time_kernel=1) for _ in blocks)
         self.norm = ChannelNorm(a)
         self.up3 = CausalConv3d(a, 4 * 16)
@@ -123,11 +132,11 @@ class Decoder(nn.Module):
         z: Tensor,  # (B, C, F, h, w)
         cache: VAECache,
     ) -> Tensor:
-        linear = unfold(self.linear(z, cache), self.halvings)
+        linear = unfold(self.linear(z, cache), self.halvings, self.num_frames)
         x = self.stem(z, cache)
         for block in self.blocks1:
             x = block(x, cache)
-        x = channel_to_space(self.up1(channel_to_time(self.split(x, cache)), cache))
+        x = channel_to_space(self.up1(channel_to_time(self.split(x, cache), self.num_frames), cache))
         for block in self.blocks2:
             x = block(x, cache)
         x = channel_to_space(self.up2(x, cache))
@@ -157,7 +166,8 @@ class VAE(Codec):
         pixels: Tensor,  # (B, 4F - 3, 3, H, W) in [-1, 1]
     ) -> None:
         """Set the linear maps to the principal components of these clips' patches."""
-        patches = fold(pixels[:, 1:].transpose(1, 2), self.config.halvings).movedim(1, -1).flatten(0, -2).double()
+        halvings, every = self.config.halvings, self.config.frames_per_latent
+        patches = fold(pixels[:, 1:].transpose(1, 2), halvings, every).movedim(1, -1).flatten(0, -2).double()
         mean = patches.mean(0)
         covariance = (patches - mean).T @ (patches - mean) / len(patches)
         components = torch.linalg.eigh(covariance).eigenvectors[:, -self.config.latent_channels :].flip(1)
@@ -173,10 +183,11 @@ class VAE(Codec):
         pixels: Tensor,  # (B, 1 + 4 (F - 1), 3, H, W) in [-1, 1]
     ) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance, each (B, C, F, h, w), of un-normalised latents."""
-        num_frames = pixels.shape[1]
-        if (num_frames - 1) % FRAMES_PER_LATENT:
-            raise ValueError(f"a clip has 4N + 1 frames, got {num_frames}; drop {(num_frames - 1) % 4} frames")
-        first = pixels[:, :1].expand(-1, FRAMES_PER_LATENT - 1, -1, -1, -1)
+        num_frames, every = pixels.shape[1], self.config.frames_per_latent
+        if (num_frames - 1) % every:
+            rest = (num_frames - 1) % every
+            raise ValueError(f"a clip has {every}N + 1 frames, got {num_frames}; drop {rest} frames")
+        first = pixels[:, :1].expand(-1, every - 1, -1, -1, -1)
         moments = self.encoder(torch.cat([first, pixels], 1).transpose(1, 2), VAECache())
         mean, log_variance = moments.float().chunk(2, 1)
         return mean, log_variance.clamp(-20, 10)
@@ -208,7 +219,7 @@ class VAE(Codec):
         cache = VAECache() if cache is None else cache
         cache.cursor = 0
         pixels: Tensor = self.decoder(z.transpose(1, 2).to(self.dtype), cache).float().transpose(1, 2)
-        return pixels[:, FRAMES_PER_LATENT - 1 :] if fresh else pixels
+        return pixels[:, self.config.frames_per_latent - 1 :] if fresh else pixels
 
     @property
     def dtype(self) -> torch.dtype:

@@ -37,6 +37,7 @@ class Outcome:
     terminated: Tensor  # (B,) bool
     success: Tensor  # (B,) bool
     state: TaskState
+    truncated: Tensor | None = None  # (B,) bool: episodes that are cut off beside those whose time is up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ class Defaults:
     """Signals of the present moment that it cannot do without."""
     needs_goal: bool = False
     """Whether an episode has a goal from its start."""
+    recorded: bool = False
+    """Whether its time limit is that of the environment that the world was recorded from."""
     from_clip: bool = False
     """Whether an episode begins at the end of a recorded clip, which is remembered, instead of with one view."""
 

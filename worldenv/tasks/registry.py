@@ -22,6 +22,7 @@ TASKS: dict[str, str] = {
     "image_nav": "worldenv.tasks.image_nav:ImageNav",
     "revisit": "worldenv.tasks.revisit:Revisit",
     "explore": "worldenv.tasks.explore:Explore",
+    "world": "worldenv.tasks.world:World",
 }
 """Where each task is; the name of its class is that of its ids, whose version is 0 unless the task's name has one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -133,23 +133,43 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     rows: dict[str, list[torch.Tensor]] = defaultdict(list)
     bf16 = default_dtype(device) == torch.bfloat16
     renderer = Renderer(world, world.spec, world.config.memory) if world.config.dit.render_input else None
-    for clip in read_shard(path, only=("frames", "depth", "c2w", "K", *world.spec.takes)):
+    for clip, whole in _episodes(world, path):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
                 f"{path}: frames {clip.frames.shape[1:3]}, the world has {world.spec.height}, {world.spec.width}"
             )
         for name, signal in clip_track(clip, world.spec).items():
-            rows[TRACK + name].append(signal)
+            rows[TRACK + name].append(_padded(signal, whole))
         frames = torch.from_numpy(clip.frames)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             latents = vae.encode(to_pixels(frames).to(device)[None])[0]
             if renderer is not None:
                 shown, depth = decoded_views(world, renderer, frames[0], latents.float())
-                rows["frames"].append(shown)
-                rows["depth"].append(depth)
-        rows["latents"].append(latents.cpu().half())
-        rows["need"].append(_need(clip, world))
+                entries = 1 + (whole - 1) // world.spec.chunk_latents
+                rows["frames"].append(_padded(shown, entries))
+                rows["depth"].append(_padded(depth, entries))
+        rows["latents"].append(_padded(latents.cpu().half(), whole))
+        rows["need"].append(_padded(_need(clip, world), whole))
+        rows["length"].append(torch.tensor(clip.num_latents))
+    if not rows:
+        raise ValueError(f"{path}: no episode is as long as a chunk of {world.spec.chunk_latents} latents")
     return {key: torch.stack(values) for key, values in rows.items()}
+
+
+def _episodes(world: World, path: Path) -> Iterator[tuple[Clip, int]]:
+    """Yield the episodes of a shard that are a chunk long or longer, and how many latents their clips have."""
+    for clip in read_shard(path, only=("frames", "depth", "c2w", "K", "is_first", *world.spec.takes)):
+        for episode in clip.episodes():
+            if episode.num_latents > world.spec.chunk_latents:
+                yield episode, clip.num_latents
+
+
+def _padded(
+    part: torch.Tensor,  # (F, ...)
+    count: int,
+) -> torch.Tensor:
+    """Repeat the last of an episode's latents, (count, ...): what has ended stands still."""
+    return torch.cat([part, part[-1:].expand(count - len(part), *part.shape[1:])])
 
 
 def _render_shard(world: World, renders: RendersConfig, path: Path) -> dict[str, torch.Tensor]:

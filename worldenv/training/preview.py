@@ -55,7 +55,7 @@ def compare(
     made, truth = (vae.decode(x.to(vae.latent_mean.device)).clamp(-1, 1) for x in latents)
     skip = max(1, made.shape[1] // 16)
     save_sheet(path, [to_frames(x[i, ::skip]).cpu() for i in range(min(NUM_SHOWN, len(made))) for x in (truth, made)])
-    made, truth = (x[:, frames_of(num_true) :] for x in (made, truth))
+    made, truth = (x[:, frames_of(num_true, world.spec.frames_per_latent) :] for x in (made, truth))
     psnr = psnr_of((made - truth).square().mean((2, 3, 4)), peak=2)
     contrast = made.std((2, 3, 4)) / truth.std((2, 3, 4))
     figures = {"psnr": float(psnr.mean()), "contrast": float(contrast.mean()), **measure(made, truth)}

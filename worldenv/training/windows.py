@@ -21,7 +21,7 @@ from .preview import preview_rollout
 def window_loss(m: Material, generator: torch.Generator, *, causal: bool) -> Tensor:
     """Denoise ``num_chunks`` chunks after a clean latent; causal: a noise level per chunk, block-causal mask."""
     batch, num = m.batch, m.config.num_chunks
-    bank, renders = draw_windows(m, num, generator)
+    bank, renders, happened = draw_windows(m, num, generator)
     entry = m.layout.entry_of(torch.arange(1 + num * m.chunk)).expand(batch, -1)
     levels = sample_sigmas((batch, num if causal else 1), shift=m.config.shift, generator=generator)
     levels = levels.expand(-1, num).repeat_interleave(m.chunk, 1)
@@ -31,7 +31,7 @@ def window_loss(m: Material, generator: torch.Generator, *, causal: bool) -> Ten
     cond = condition(start, track.part(slice(1, None)), K=m.K, unit=m.world.spec.unit)
     cond = replace(cond, timesteps=torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP))
     mask = context_mask(entry) if causal else None
-    return _flow_matching(m, bank.latents, sigmas, cond, mask, generator, renders)
+    return _flow_matching(m, bank.latents, sigmas, cond, mask, generator, renders, happened)
 
 
 def _flow_matching(
@@ -42,8 +42,9 @@ def _flow_matching(
     mask: Tensor | None,
     generator: torch.Generator,
     renders: Tensor | None,
+    happened: Tensor,
 ) -> Tensor:
-    """Mean squared error of the velocity on the noised latents, those with sigma > 0."""
+    """Mean squared error of the velocity on the noised latents, those with sigma > 0, of the episode."""
     device = m.device
     latents, sigmas = latents.to(device), sigmas.to(device)
     noise = normal(latents.shape, generator, device)
@@ -53,18 +54,24 @@ def _flow_matching(
     known = None if rendered is None else (rendered.latents, rendered.known)
     velocity = m.module(noisy, to_device(cond, device), mask=mask, render=known)
     error = (velocity - (noise - latents)).square().mean((2, 3, 4))
-    weight = (sigmas > 0).float()
+    weight = ((sigmas > 0) & happened.to(device)).float()
     return (error * weight).sum() / weight.sum()
 
 
-def draw_windows(m: Material, num_chunks: int, generator: torch.Generator) -> tuple[MemoryBank, Tensor | None]:
-    """Draw contiguous chunk-aligned windows of 1 + num_chunks * chunk latents, and what is rendered of them."""
+def draw_windows(m: Material, num_chunks: int, generator: torch.Generator) -> tuple[MemoryBank, Tensor | None, Tensor]:
+    """Draw contiguous chunk-aligned windows of 1 + num_chunks * chunk latents, and what is rendered of them.
+
+    Where an episode is shorter, its window goes on with its last latent; the third result says what happened, (B, F)
+    bool.
+    """
     total = 1 + num_chunks * m.chunk
     clips = torch.randint(len(m.data), (m.batch,), generator=generator)
-    offsets = (m.data.latents.shape[1] - total) // m.chunk + 1
-    starts = m.chunk * torch.randint(offsets, (m.batch,), generator=generator)
+    offsets = ((m.data.lengths[clips] - total) // m.chunk + 1).clamp(min=1)
+    starts = m.chunk * (torch.randint(int(offsets.max()), (m.batch,), generator=generator) % offsets)
     index = starts[:, None] + torch.arange(total)
-    return m.bank(m.data, clips, index), m.renders(clips, index)
+    happened = index < m.data.lengths[clips, None]
+    index = index.clamp(max=m.data.latents.shape[1] - 1)
+    return m.bank(m.data, clips, index), m.renders(clips, index), happened
 
 
 def preview_window(m: Material, folder: Path, step: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ..models.pretrained.release import is_release
 HUB = "hub:"
 """What names of worlds on the Hugging Face hub begin with."""
 
-PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts", "clips")
+PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts", "clips", "moments")
 """Names of the files that a world may be made of."""
 
 STEPPED = tuple(name for name in PARTS if name != "heads.display")

@@ -19,7 +19,7 @@ def describe_world(world: World) -> str:
         + (f"; keys move {steps.move:g} m and turn {steps.turn_deg:g} degrees per latent" if spec.has_camera else ""),
         f"takes     {', '.join(f'{name} {signal.shape}' for name, signal in spec.takes.items())}",
         f"vae       {_millions(world.vae)}, {config.dit.latent_channels} channels at 1/{world.vae.spatial_factor}, "
-        "4 frames per latent",
+        f"{spec.frames_per_latent} frame(s) per latent",
         f"dit       {_millions(world.dit)}, width {config.dit.width}, {config.dit.num_layers} layers",
         f"sampler   {config.sampler.num_steps} steps, shift {config.sampler.shift:g}, order {config.sampler.order}"
         + (f", rolling window, {config.sampler.lookahead_policy}" if config.sampler.rolling else ""),
@@ -28,7 +28,8 @@ def describe_world(world: World) -> str:
         + (f", rendered from {config.memory.rendering.sources} views" if world.renders(config.memory) else ""),
         *(f"head      {name}, {_millions(head)}" for name, head in world.heads.items()),
         f"starts    {len(world.starts) if world.starts is not None else 0} start views"
-        + (f", {len(world.clips)} clips" if world.clips is not None else ""),
+        + (f", {len(world.clips)} clips" if world.clips is not None else "")
+        + (f", {len(world.moments)} recorded moments" if world.moments is not None else ""),
         "trained",
     ]
     lines += [

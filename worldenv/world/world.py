@@ -1,8 +1,8 @@
 """``World``: the artifact on disk that training makes and everything else steps.
 
 A directory with ``world.toml`` (format version, picture, camera, steps, sizes, sampler, memory, provenance) and
-safetensors files: ``vae``, ``dit``, ``starts``, and ``heads.depth`` and ``clips`` if it has those. Every training stage
-writes one: a run of stages is a chain of worlds.
+safetensors files: ``vae``, ``dit``, ``starts``, and ``heads.*``, ``clips`` and ``moments`` if it has those. Every
+training stage writes one: a run of stages is a chain of worlds.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ..models.vae import VAE
 from .clips import Clips, load_clips, make_clips
 from .config import FORMAT, Provenance, WorldConfig, config_digest
 from .files import find_world, world_sha256
+from .moments import Moments, load_moments
 from .starts import Starts, load_starts
 from .worldplay import load_release
 
@@ -48,12 +49,13 @@ class World:
         heads: Mapping[str, nn.Module] | None = None,
         starts: Starts | None = None,
         clips: Clips | None = None,
+        moments: Moments | None = None,
     ) -> None:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
         self.heads = make_heads(config.heads) if heads is None else dict(heads)
-        self.starts, self.clips = starts, clips
+        self.starts, self.clips, self.moments = starts, clips, moments
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
         self.notice = ""  # what its licence excludes, shown before use
         self.sha256 = ""
@@ -104,6 +106,15 @@ class World:
                 "`worldenv export --clips 64`, where the simulator is installed"
             )
         return self.clips
+
+    def require_moments(self, what: str) -> Moments:
+        """Return the recorded moments that episodes can begin at, or say that this world has none."""
+        if self.moments is None:
+            raise ValueError(
+                f"{what} begins at recorded moments, and world {self.config.name!r} has none; `worldenv train heads` "
+                "on a recording of an environment keeps some"
+            )
+        return self.moments
 
     @property
     def depth_head(self) -> DepthHead | None:
@@ -199,6 +210,8 @@ class World:
             save_tensors(path / "starts.safetensors", self.starts.tensors())
         if self.clips is not None:
             save_tensors(path / "clips.safetensors", self.clips.tensors())
+        if self.moments is not None:
+            save_tensors(path / "moments.safetensors", self.moments.tensors())
         values = to_dict(self.config)
         stages = {f"{i:02d}": stage for i, stage in enumerate(values.pop("provenance"))}
         save_text(path / "world.toml", dump_toml({**values, "provenance": stages}))  # the last: where it is, all is
@@ -283,6 +296,7 @@ class World:
             module.eval().requires_grad_(False)
         world.starts = load_starts(path / "starts.safetensors", world.spec)
         world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)
+        world.moments = load_moments(path / "moments.safetensors", world.spec, world.latent_shape)
         world.sha256 = world_sha256(path)
         return world
 

@@ -1,116 +1,192 @@
 """Recording any registered Gymnasium environment, with a camera pose in its ``info`` or without.
 
-Its actions become the signal ``action``: numbers as Gymnasium flattens them, one-hot where they are discrete.
+Its actions become the signal ``action``: numbers, one-hot where they are discrete (``bodies.vector``).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
+import torch
 
+from ...base.objects import find_object
+from ...bodies.vector import ACTION, action_signal, describe_actions, embed
+from ...dynamics.environment import Environment
 from ...dynamics.signals import C2W, Signal
-from ..schema import Clip
+from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
+from ...sims.gym import GymRow, open_registered
+from ..schema import Array, Clip
 
 CELL = 8
 """Pixels of a VAE's smallest cell, each way."""
-MIN_LATENTS = 4
-"""Latents after the first frame that stage ``vae`` needs: its previews have 17 frames."""
+LEAST_FRAMES = 17
+"""Frames of a clip that stage ``vae`` needs for its previews."""
+
+
+STICKY = 0.75
+"""How often a sticky policy does what it did before."""
+Policy = Callable[[Array, gym.Space[Any], np.random.Generator], Any]
+
+
+def anything(frame: Array, space: gym.Space[Any], generator: np.random.Generator) -> Any:
+    """Return a random action; the space is seeded with the clip."""
+    return space.sample()
+
+
+POLICIES: dict[str, Policy] = {"random": anything, "sticky": anything}
+"""What ``policy`` may name."""
 
 
 class GymSource:
-    """Random actions, one per latent, held for four frames.
+    """An action of a policy per latent.
 
-    An episode that ends repeats its last frame until its latent is full; the next latent of the clip is of a new one.
-    Frames come from ``render()`` (``rgb_array``). Where ``info`` holds ``c2w`` (4, 4) and ``K`` (3, 3) they are
-    recorded; otherwise poses are absent and the clip's attribute ``poses`` says so.
+    A clip holds episodes one behind the other. One that ends repeats its last frame until its chunk is full; the next
+    begins with a latent of its start view alone, marked ``is_first``, as every episode of a world does. Where ``info``
+    holds ``c2w`` (4, 4) and ``K`` (3, 3) they are recorded; otherwise poses are absent and the clip's attribute
+    ``poses`` says so.
 
     Raises:
-        ValueError: if there is no such environment, or no stage could train on what it shows.
+        ValueError: if there is no such environment, or no stage could train on what it shows, or its actions cannot be
+            embedded.
     """
 
-    def __init__(self, env_id: str, num_latents: int, first_seed: int, *, simulators: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        num_latents: int,
+        first_seed: int,
+        *,
+        simulators: tuple[str, ...],
+        spec: WorldSpec | None = None,  # its clock; default of every world
+        size: tuple[int, int] | None = None,  # width and height of what is recorded; as it is shown by default
+        policy: str = "random",  # see ``RecordConfig``
+    ) -> None:
+        self.policy: Policy = find_object(policy, POLICIES, what="policy")
+        self.repeats = STICKY if policy == "sticky" else 0.0
         try:
-            self.env: gym.Env[Any, Any] = gym.make(env_id, render_mode="rgb_array")
+            self.env: gym.Env[Any, Any] = open_registered(env_id)
         except (gym.error.Error, ModuleNotFoundError) as error:
             raise ValueError(
                 f"unknown environment {env_id!r} ({error}); give a simulator ({', '.join(simulators)}) or the id of a "
                 "registered Gymnasium environment with rgb_array rendering, as module:Id-v0 if importing that module "
                 "registers it"
             ) from None
+        clock = WorldSpec() if spec is None else spec
         self.env_id, self.num_latents, self.first_seed = env_id, num_latents, first_seed
-        if num_latents < MIN_LATENTS:
-            raise ValueError(
-                f"num_latents={num_latents}: no stage trains on clips this short; pass {MIN_LATENTS} or more"
-            )
-        space = gym.spaces.flatten_space(self.env.action_space)
-        if not isinstance(space, gym.spaces.Box):
-            raise ValueError(f"{env_id}: actions of {self.env.action_space} are no fixed number of numbers")
-        self.num_actions = space.shape[0]
-        _, info = self.env.reset(seed=first_seed)
-        self.has_poses = "c2w" in info and "K" in info
-        self.height, self.width, _ = self._render().shape
+        self.chunk, self.frames_per_latent = clock.chunk_latents, clock.frames_per_latent
+        least = -(-(LEAST_FRAMES - 1) // self.frames_per_latent)
+        if num_latents < least:
+            raise ValueError(f"num_latents={num_latents}: no stage trains on clips this short; pass {least} or more")
+        try:
+            self.parts = describe_actions(self.env.action_space)
+        except ValueError as error:
+            raise ValueError(f"{env_id}: {error}") from None
+        self.row = GymRow(self.env, name=env_id, frames_per_latent=self.frames_per_latent, size=size)
+        self.height, self.width, _ = self.row.reset(first_seed).shape
+        self.has_poses = "c2w" in self.row.info and "K" in self.row.info
+        if self.has_poses and self.frames_per_latent != FRAMES_PER_LATENT:
+            raise ValueError(f"{env_id} has poses; worlds with a camera have frames_per_latent={FRAMES_PER_LATENT}")
         if self.height % CELL or self.width % CELL:
             raise ValueError(
                 f"{env_id} shows {self.width}x{self.height} frames; no stage trains on sides that are not multiples of "
-                f"{CELL}: render it, or wrap it to, {_rounded(self.width)}x{_rounded(self.height)}"
+                f"{CELL}: render it, or wrap it to, {_rounded(self.width)}x{_rounded(self.height)}, or pass --size"
             )
 
     @property
     def takes(self) -> dict[str, Signal]:
         """What a world of it takes."""
-        return {"action": Signal(shape=(self.num_actions,))} | ({"c2w": C2W} if self.has_poses else {})
+        return {ACTION: action_signal(self.parts)} | ({"c2w": C2W} if self.has_poses else {})
+
+    @property
+    def environment(self) -> Environment:
+        """What a world of it says of it."""
+        limit = self.env.spec.max_episode_steps if self.env.spec is not None else None
+        return Environment(id=self.env_id, actions=self.parts, max_episode_steps=limit or 0)
 
     def clip(self, index: int) -> Clip:
-        """Record one clip: the episode with seed first_seed + index, restarted when it ends."""
+        """Record one clip: episodes from the one with seed first_seed + index on."""
         seed = self.first_seed + index
         self.env.action_space.seed(seed)
-        _, info = self.env.reset(seed=seed)
-        frames, infos = [self._render()], [info]
-        rewards, terminated, truncated = [0.0], [False], [False]
-        actions = [np.zeros(self.num_actions, np.float32)]
-        for _ in range(self.num_latents):
-            action, done = self.env.action_space.sample(), False
-            actions.append(np.asarray(gym.spaces.flatten(self.env.action_space, action), np.float32))
-            reward = 0.0
-            for _ in range(4):
-                if not done:
-                    _, r, term, trunc, info = self.env.step(action)
-                    reward, done = reward + float(r), term or trunc
-                frames.append(self._render())
-            infos.append(info)
-            rewards.append(reward)
-            terminated.append(term)
-            truncated.append(trunc)
-            if done:
-                _, info = self.env.reset()
-        signals = {
-            "action": np.stack(actions),
-            "reward": np.asarray(rewards, np.float32),
+        generator, action = np.random.default_rng(seed), None
+        frames, latents = [self.row.reset(seed)[None]], [self._entry(is_first=True)]
+        lived = 0  # latents of the episode behind its start view
+        while len(latents) <= self.num_latents:
+            if self.row.over and lived % self.chunk == 0:
+                frames.append(np.repeat(self.row.reset()[None], self.frames_per_latent, 0))
+                latents.append(self._entry(is_first=True))
+                lived = 0
+                continue
+            action = self._act(frames[-1][-1], generator, action)
+            shown, reward, terminated, truncated = self.row.hold(action)
+            frames.append(shown)
+            latents.append(self._entry(action, reward, terminated=terminated, truncated=truncated))
+            lived += 1
+        columns: dict[str, list[Any]] = defaultdict(list)
+        for one in latents:
+            for name, value in one.items():
+                columns[name].append(value)
+        signals = {name: np.stack(values) for name, values in columns.items()}
+        if self.has_poses:
+            signals["K"] = np.asarray(self.row.info["K"], np.float32)
+        attributes = {"seed": seed, "env": self.env_id, "poses": "info" if self.has_poses else "absent"}
+        whole = np.concatenate(frames)
+        assert len(whole) == frames_of(len(latents), self.frames_per_latent)
+        return Clip(whole, signals, attributes, self.frames_per_latent)
+
+    def _act(self, frame: Array, generator: np.random.Generator, before: Any) -> Any:
+        """Let the policy choose an action of the space.
+
+        Raises:
+            ValueError: if it chooses another.
+        """
+        space = self.env.action_space
+        if before is not None and generator.random() < self.repeats:
+            return before
+        action = self.policy(frame, space, generator)
+        if not space.contains(action):
+            raise ValueError(f"the policy chose {action!r}, which is no action of {space}")
+        return action
+
+    def _entry(
+        self,
+        action: Any = None,  # of its space; None led to a start view
+        reward: float = 0.0,
+        *,
+        terminated: bool = False,
+        truncated: bool = False,
+        is_first: bool = False,
+    ) -> dict[str, Array]:
+        """Return what is recorded of a latent, by name."""
+        size = sum(part.size for part in self.parts)
+        entry: dict[str, Array] = {
+            ACTION: np.zeros(size, np.float32) if action is None else self._vector(action),
+            "reward": np.asarray(reward, np.float32),
             "terminated": np.asarray(terminated),
             "truncated": np.asarray(truncated),
+            "is_first": np.asarray(is_first),
         }
         if self.has_poses:
-            if not all("c2w" in i for i in infos):
+            if "c2w" not in self.row.info:
                 raise ValueError(f"{self.env_id}: info has c2w at some moments only; give it always, or never")
-            signals["c2w"] = np.stack([np.asarray(i["c2w"], np.float64) for i in infos])
-            signals["K"] = np.asarray(infos[0]["K"], np.float32)
-        attributes = {"seed": seed, "env": self.env_id, "poses": "info" if self.has_poses else "absent"}
-        return Clip(np.stack(frames), signals, attributes)
+            entry["c2w"] = np.asarray(self.row.info["c2w"], np.float64)
+        return entry
+
+    def _vector(self, action: Any) -> Array:
+        """Embed one action, as a row of one."""
+        rows = (
+            {name: torch.as_tensor(np.asarray(value))[None] for name, value in action.items()}
+            if isinstance(action, dict)
+            else torch.as_tensor(np.asarray(action))[None]
+        )
+        return embed(self.parts, rows)[0].numpy()
 
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
-
-    def _render(self) -> npt.NDArray[np.uint8]:
-        frame = self.env.render()
-        if not isinstance(frame, np.ndarray):
-            raise ValueError(f"{self.env_id}: render() must give an (H, W, 3) uint8 array, got {type(frame).__name__}")
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"{self.env_id}: render() must give (H, W, 3) uint8, got {frame.dtype} {frame.shape}")
-        return frame
 
 
 def _rounded(side: int) -> int:

@@ -37,6 +37,7 @@ from .depth import run_depth
 from .display import run_display
 from .figures import arm_figures
 from .geometry import run_geometry
+from .heads import run_heads
 from .open_loop import run_open_loop
 from .reconstruction import run_reconstruction
 from .registry import HELD_OUT, RUNS, Suite, suite_cases
@@ -79,7 +80,7 @@ def run_suite(
     other = OTHERS.get(name)
     recorded = other is not None and other.recorded
     if recording is not None and not recorded:
-        raise ValueError(f"--recording is for suite open_loop; suite {name} has cases of its own")
+        raise ValueError(f"--recording is for suites open_loop and heads; suite {name} has cases of its own")
     device = resolve_device("auto")
     loaded = shared_world(world, device=device, dtype=default_dtype(device))
     if not recorded:
@@ -289,5 +290,6 @@ OTHERS = {
     "display": Other(run_display),
     "walls": Other(run_walls),
     "open_loop": Other(run_open_loop, recorded=True),
+    "heads": Other(run_heads, recorded=True),
 }
 SUITES = (*RUNS, *OTHERS)

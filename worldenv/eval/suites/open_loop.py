@@ -19,9 +19,9 @@ from ...base.log import Stopwatch, console, track
 from ...base.media import save_picture
 from ...base.rng import derive_seed
 from ...data.dataset import clip_track
-from ...data.schema import read_shard, shard_config, shard_paths
+from ...data.schema import Clip, read_shard, shard_config, shard_paths
 from ...dynamics.signals import Track
-from ...dynamics.spec import FRAMES_PER_LATENT
+from ...dynamics.spec import frames_of
 from ...engine.engine import Engine
 from ...training.augment import round_trip
 from ...world.world import World
@@ -84,7 +84,7 @@ def run_open_loop(
 def _read(world: World, recording: Path, count: int, first: int) -> tuple[Tensor, Track, list[int]]:
     """Return frames (N, T, H, W, 3) of whole chunks, what led to their latents, each (N, F, ...), and their numbers."""
     clips = chain.from_iterable(read_shard(path) for path in shard_paths(recording, max_clips=first + count))
-    chosen = [clip for i, clip in enumerate(clips) if first <= i < first + count]
+    chosen = [_longest(clip) for i, clip in enumerate(clips) if first <= i < first + count]
     if len(chosen) < count:
         raise ValueError(f"{recording} has {first + len(chosen)} clips, {first + count} are needed; record more")
     spec = world.spec
@@ -92,13 +92,18 @@ def _read(world: World, recording: Path, count: int, first: int) -> tuple[Tensor
     num_latents = 1 + num_chunks * spec.chunk_latents
     if not num_chunks:
         raise ValueError(f"{recording}: clips are shorter than a chunk of {spec.chunk_latents} latents")
-    num_frames = FRAMES_PER_LATENT * (num_latents - 1) + 1
+    num_frames = frames_of(num_latents, spec.frames_per_latent)
     if chosen[0].frames.shape[1:3] != (spec.height, spec.width):
         raise ValueError(f"{recording} has frames {chosen[0].frames.shape[1:3]}, the world {spec.height, spec.width}")
     frames = torch.stack([torch.from_numpy(clip.frames[:num_frames]) for clip in chosen])
     tracks = [clip_track(clip, spec) for clip in chosen]
     whole = Track({name: torch.stack([one[name][:num_latents] for one in tracks]) for name in spec.takes})
     return frames, whole, list(range(first, first + count))
+
+
+def _longest(clip: Clip) -> Clip:
+    """Return the longest episode of a clip: nothing leads from one to the next."""
+    return max(clip.episodes(), key=lambda episode: episode.num_latents)
 
 
 def _continued(world: World, frames: Tensor, commands: Track, seeds: list[int]) -> Tensor:

@@ -2,6 +2,18 @@
 
 from .depth import DepthConfig, DepthHead
 from .display import DisplayConfig, DisplayHead
-from .registry import HEADS, HeadConfigs, make_heads
+from .event import EventConfig, EventHead
+from .registry import EVENTS, HEADS, HeadConfigs, make_heads
 
-__all__ = ["HEADS", "DepthConfig", "DepthHead", "DisplayConfig", "DisplayHead", "HeadConfigs", "make_heads"]
+__all__ = [
+    "EVENTS",
+    "HEADS",
+    "DepthConfig",
+    "DepthHead",
+    "DisplayConfig",
+    "DisplayHead",
+    "EventConfig",
+    "EventHead",
+    "HeadConfigs",
+    "make_heads",
+]

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from ...dynamics.signals import REWARD, TERMINATED, Signal
 from .depth import DepthConfig, DepthHead
 from .display import DisplayConfig, DisplayHead
+from .event import EventConfig, EventHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +22,21 @@ class HeadConfigs:
     """Metres, and how far off they may be."""
     display: DisplayConfig | None = None
     """Large pictures, for people."""
+    reward: EventConfig | None = None
+    """What was earned in a latent."""
+    terminated: EventConfig | None = None
+    """Whether the episode ended in it."""
 
 
-HEADS: dict[str, Callable[[Any], nn.Module]] = {"depth": DepthHead, "display": DisplayHead}
+HEADS: dict[str, Callable[[Any], nn.Module]] = {
+    "depth": DepthHead,
+    "display": DisplayHead,
+    "reward": EventHead,
+    "terminated": EventHead,
+}
 """Makes each head from its sizes; the names are those of ``HeadConfigs``."""
+EVENTS: dict[str, Signal] = {"reward": REWARD, "terminated": TERMINATED}
+"""Heads that remember, and what a world with them gives."""
 
 
 def make_heads(configs: HeadConfigs) -> dict[str, nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ...diffusion.schedule import SamplerConfig
 from ...dynamics.spec import WorldSpec
@@ -17,6 +18,7 @@ from .consistency import SpatialConfig
 from .consistency_distill import ConsistencyConfig
 from .context_forcing import ContextForcingConfig
 from .display import DisplayTrainConfig
+from .events import EventsConfig
 from .heads import HeadsConfig
 from .rolling import RollingConfig
 from .run import RunConfig
@@ -58,11 +60,15 @@ class TrainConfig(RunConfig):
     """Self-rollout and scores of stages ``context_forcing`` and ``rolling``."""
     rolling: RollingConfig = field(default_factory=RollingConfig)
     """Windows of stage ``rolling``."""
+    head: Literal["auto", "depth", "events"] = "auto"
+    """What stage ``heads`` trains: the depth head, or those of reward and end; auto: depth where there is a camera."""
     depth: DepthConfig = field(default_factory=DepthConfig)
     """Sizes of the depth head (stage ``heads``)."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-    """Data and losses of stage ``heads``."""
+    """Data and losses of stage ``heads``, of depth."""
     display: DisplayConfig = field(default_factory=DisplayConfig)
     """Sizes of the display decoder (stage ``display``)."""
     display_loss: DisplayTrainConfig = field(default_factory=DisplayTrainConfig)
     """Data and losses of stage ``display``."""
+    events: EventsConfig = field(default_factory=EventsConfig)
+    """Sizes, data and losses of stage ``heads``, of reward and end."""

@@ -25,6 +25,7 @@ from .consistency import SpatialStage
 from .consistency_distill import ConsistencyStage
 from .context_forcing import ContextForcingStage
 from .display import DisplayStage
+from .events import EventsStage
 from .heads import HeadsStage
 from .memory import MemoryStage
 from .rolling import rolling_stage
@@ -50,6 +51,10 @@ def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 
 
 def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    if config.head == "events" or (config.head == "auto" and not world.spec.has_camera):
+        return EventsStage(
+            world, config.events, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
+        )
     if world.depth_head is None:
         world.config = replace(world.config, heads=replace(world.config.heads, depth=config.depth))
         world.heads["depth"] = DepthHead(config.depth)
@@ -200,6 +205,8 @@ def train(
     )
     if isinstance(task, VAEStage):
         task.measure_latents()
+    if isinstance(task, EventsStage):
+        task.finish()
     if isinstance(task, ContextForcingStage) and config.teacher is not None:
         done = replace(done, teacher=_account(config.teacher))
     world.config = world.with_stage(done)

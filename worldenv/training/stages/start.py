@@ -7,10 +7,12 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ...base.config import changes, from_dict, to_dict
 from ...base.rng import derive_seed
+from ...bodies.vector import ACTION, with_statistics
 from ...data.record import SOURCES
 from ...data.schema import read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
@@ -35,12 +37,12 @@ def start_world(stage: str, config: TrainConfig) -> World:
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
     if stage == "vae" and config.init is None:
-        spec = recorded_spec(config.data, config.spec)
+        spec = with_action_statistics(recorded_spec(config.data, config.spec), config.data)
         return World(
             WorldConfig(
                 name=config.name,
                 spec=spec,
-                vae=config.vae,
+                vae=replace(config.vae, frames_per_latent=spec.frames_per_latent),
                 dit=conditioned(replace(config.dit, latent_channels=config.vae.latent_channels), spec),
                 sampler=config.sampler,
                 memory=config.memory,
@@ -83,6 +85,16 @@ def recorded_spec(folder: Path, asked: WorldSpec) -> WorldSpec:
     return from_dict(WorldSpec, {**recorded, **{key: to_dict(asked)[key] for key in said}}, where=f"{folder}: spec")
 
 
+def with_action_statistics(spec: WorldSpec, folder: Path) -> WorldSpec:
+    """Let the numbers of a recorded environment's actions be normalised by what was recorded, start views left out."""
+    if spec.environment is None or all(part.kind != "box" for part in spec.environment.actions):
+        return spec
+    clips = (clip for path in shard_paths(folder) for clip in read_shard(path, only=(ACTION, "is_first")))
+    acted = (np.delete(clip.signals[ACTION], clip.starts, 0) for clip in clips)
+    environment = replace(spec.environment, actions=with_statistics(spec.environment.actions, acted))
+    return replace(spec, environment=environment)
+
+
 def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     """Make start views: on held-out mazes where those were recorded, else the first frames of recorded clips."""
     folder = config.data if config.heldout is None else config.heldout
@@ -90,7 +102,7 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     if shard_config(paths[0]).get("env") in SOURCES:  # a simulator of ours
         return make_starts(spec, config.num_starts)
     clips = (clip for path in paths for clip in read_shard(path))
-    chosen = list(islice(clips, config.num_starts))
+    chosen = list(islice((episode for clip in clips for episode in clip.episodes()), config.num_starts))
     frames = torch.stack([torch.from_numpy(clip.frames[0]) for clip in chosen])
     if not spec.has_camera:
         return Starts(frames)

@@ -1,0 +1,109 @@
+"""One command from an environment to a world, on one of a few lines that its processes import."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from worldenv.data.sources.gym import GymSource
+from worldenv.dynamics.spec import WorldSpec
+from worldenv.making import make as making
+from worldenv.making.config import STAGES, MakeConfig
+from worldenv.models.types import DiTConfig
+from worldenv.models.vae import VAEConfig
+
+BLINK = '''
+import gymnasium as gym, numpy as np
+
+class Blink(gym.Env):
+    """Grey, darker or lighter as one says; white is paid and over."""
+    action_space = gym.spaces.Discrete(3)
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.level = int(self.np_random.integers(2, 7))
+        return self.show(), {}
+
+    def step(self, action):
+        self.level = max(0, self.level + (-1, 0, 2)[action])
+        return self.show(), float(self.level >= 10), self.level >= 10, False, {}
+
+    def show(self):
+        return np.full((16, 16, 3), min(250, 25 * self.level), np.uint8)
+
+gym.register("Blink-v0", Blink, max_episode_steps=40)
+
+def up(frame, space, generator):
+    return 2
+'''
+
+
+@pytest.fixture
+def blink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "blinking.py").write_text(BLINK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("worldenv.training.loop.trainer.plot_losses", lambda log, path: None)
+    monkeypatch.setattr("worldenv.making.config.CLIP_FRAMES", 32)
+    monkeypatch.setattr("worldenv.making.config.LEAST_HELD_OUT", 4)
+    monkeypatch.setattr("worldenv.bench.engine.WARM_UP", 1)
+    monkeypatch.setattr(making, "BENCH_STEPS", 2)
+    monkeypatch.setattr(making, "PROBE", (1, 3))
+    monkeypatch.setattr(making, "LEAST_STEPS", 2)
+    return "blinking:Blink-v0"
+
+
+TINY = MakeConfig(
+    size=(16, 16),
+    frames=256,
+    hours=1e-6,
+    frames_per_latent=1,
+    workers=1,
+    vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
+    dit=DiTConfig(width=16, num_layers=1, num_heads=2, ffn_dim=32, freq_dim=16),
+    batch=2,
+)
+
+
+def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
+    blink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            making.make(blink, TINY, out)
+    assert {p.name for p in out.iterdir()} >= {"train", "heldout", *STAGES, "world", "make.json"}
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    making.make(blink, TINY, out)
+    assert {path: path.stat().st_mtime_ns for path in written} == written  # nothing was made again
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["heads"]) == {"truth", "vae", "world"}
+    assert set(summary["decisions_per_s"]) == {"1", "16"}
+    envs = gym.make_vec("worldenv/World-v0", num_envs=2, world=str(out / "world"))
+    envs.reset(seed=0)
+    envs.step(np.array([0, 2]))
+    assert envs.single_action_space == gym.spaces.Discrete(3)
+    with pytest.raises(ValueError, match="was begun with another frames; use the same, or another --out"):
+        making.make(blink, replace(TINY, frames=512), out)
+
+
+def test_whose_policy_acts_while_it_is_recorded(blink: str) -> None:
+    spec = WorldSpec(frames_per_latent=1, chunk_latents=1)
+    for policy, same in (("blinking:up", 1.0), ("sticky", 0.75), ("random", 0.0)):
+        source = GymSource(blink, 200, 0, simulators=(), spec=spec, policy=policy)
+        signals = source.clip(0).signals
+        acted = signals["action"][~signals["is_first"]].argmax(1)
+        assert abs((acted[1:] == acted[:-1]).mean() - (same + (1 - same) / 3)) < 0.1
+    with pytest.raises(ValueError, match=r"unknown policy 'stick'.*did you mean 'sticky'"):
+        GymSource(blink, 200, 0, simulators=(), policy="stick")

@@ -1,0 +1,61 @@
+"""What a world was recorded from, where that was somebody's environment: how one acts in it, and how long.
+
+Plain values, so that recordings and worlds carry them; bodies make spaces of them (``bodies.vector``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+UNBOUNDED = 3.4028234663852886e38
+"""What stands for infinity in bounds: files hold finite numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionPart:
+    """One space of an action, and how its numbers are embedded."""
+
+    name: str = ""
+    """Its key, where actions are a dictionary; empty where it is the whole action."""
+    kind: Literal["discrete", "multi_discrete", "multi_binary", "box"]
+    """Which of Gymnasium's spaces it is."""
+    shape: tuple[int, ...] = ()
+    """Of its array; () of ``discrete``."""
+    counts: tuple[int, ...] = ()
+    """Values of each number of ``discrete`` and ``multi_discrete``, in order; embedded one-hot."""
+    least: tuple[int, ...] = ()
+    """The smallest value of each of these."""
+    low: tuple[float, ...] = ()
+    """Bounds of each number of ``box``."""
+    high: tuple[float, ...] = ()
+    """The same, above."""
+    dtype: str = "int64"
+    """Of its array."""
+    mean: tuple[float, ...] = ()
+    """Of each number of ``box``, over the recording; empty is 0."""
+    scale: tuple[float, ...] = ()
+    """Standard deviation of each, over the recording; empty is 1."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that it is embedded in."""
+        return sum(self.counts) if self.kind in ("discrete", "multi_discrete") else math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A recorded environment."""
+
+    id: str = ""
+    """Its id. A twin of it is made where that id is registered; nothing is imported for it."""
+    actions: tuple[ActionPart, ...]
+    """What one does in it, part by part."""
+    max_episode_steps: int = 0
+    """Its own steps, of a frame each, after which an episode is cut off; 0 is no limit."""
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.actions]
+        if not names or len(set(names)) != len(names) or ("" in names and len(names) > 1):
+            raise ValueError(f"actions: parts {names} are no action; name one '', or several differently")

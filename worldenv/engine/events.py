@@ -1,0 +1,78 @@
+"""What B episodes earn and whether they end, as the world's event heads say; what these remember is kept row by row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..dynamics.signals import Signal, Signals
+from ..dynamics.spec import WorldSpec
+from ..models.codec import to_pixels
+from ..models.heads import EVENTS, EventHead
+from ..models.heads.event import command_codes
+from ..world.world import World
+
+
+class Events:
+    """Reads latent after latent of every row; rows begin anew, and are copied, one by one."""
+
+    def __init__(self, world: World, num_envs: int) -> None:
+        self.heads = {name: head for name in EVENTS if isinstance(head := world.heads.get(name), EventHead)}
+        self.device = world.vae.latent_mean.device
+        self.states = {name: torch.zeros(num_envs, head.config.hidden) for name, head in self.heads.items()}
+        self.present = {
+            name: torch.zeros(num_envs, dtype=getattr(torch, signal.dtype)) for name, signal in self.gives.items()
+        }
+
+    @property
+    def gives(self) -> dict[str, Signal]:
+        """What there is of each latent."""
+        return {name: EVENTS[name] for name in self.heads}
+
+    def begin(self, rows: Tensor) -> None:
+        """Forget these rows: nothing was earned, nothing has ended."""
+        for tensors in (self.states, self.present):
+            for name, part in tensors.items():
+                tensors[name] = part.index_fill(0, rows, 0)
+
+    @torch.no_grad()
+    def read(
+        self,
+        rows: Tensor,  # (R,) int64
+        before: Tensor,  # (R, H, W, 3) uint8: the frame before
+        frames: Tensor,  # (R, T, H, W, 3) uint8: of one latent
+        commands: Signals,  # each (R, ...): of that latent
+        spec: WorldSpec,
+    ) -> None:
+        """Look at a latent of these rows."""
+        if not self.heads:
+            return
+        pixels = to_pixels(torch.cat([before[:, None], frames], 1)).to(self.device)
+        codes = command_codes(commands, spec).to(self.device)
+        for name, head in self.heads.items():
+            seen, state = head.see(pixels), self.states[name][rows].to(self.device)
+            each = [  # one by one: products of few rows depend on how many there are
+                head.step(head.features(seen[i : i + 1], codes[i : i + 1]), state[i : i + 1]) for i in range(len(rows))
+            ]
+            logits, after = (torch.cat(parts) for parts in zip(*each, strict=True))
+            self.states[name] = self.states[name].index_copy(0, rows, after.cpu())
+            self.present[name] = self.present[name].index_copy(0, rows, head.decide(logits).cpu())
+
+    def settle(self, rows: Tensor) -> None:
+        """Let nothing be earned or ended yet in rows that begin with what was read: it happened before they did."""
+        self.present = {name: part.index_fill(0, rows, 0) for name, part in self.present.items()}
+
+    def clone(self, rows: Tensor) -> dict[str, Tensor]:
+        """Copy what is kept of some rows as tensors with a leading row axis."""
+        kept = {f"events.{name}.state": part[rows] for name, part in self.states.items()}
+        return kept | {f"events.{name}": part[rows] for name, part in self.present.items()}
+
+    def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Go on with what was cloned in these rows."""
+        for name in self.heads:
+            self.states[name] = self.states[name].index_copy(0, rows, tensors[f"events.{name}.state"])
+            self.present[name] = self.present[name].index_copy(0, rows, tensors[f"events.{name}"])
+
+    def fork(self, source: Tensor, rows: Tensor) -> None:
+        """Copy what is kept of some rows onto others."""
+        self.restore(rows, self.clone(source))
