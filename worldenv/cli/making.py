@@ -57,7 +57,7 @@ def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConf
 
 
 def make(env: Positional[str], /, *, out: Path, config: File = None, what: MakeConfig) -> None:
-    """Make a world of your environment: record, train, evaluate.
+    """Make a world of your own environment.
 
     Args:
         env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it.
@@ -128,7 +128,7 @@ def export(
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    """Write a world in another precision, or with clips; or what a walk shows of it, as points in space.
+    """Write a world, or what it shows as points in space.
 
     Args:
         world: packaged name, directory or hub:org/name.

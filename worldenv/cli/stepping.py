@@ -16,7 +16,9 @@ def demo(
     chunks: int = 12,
     clip: int = 10,
 ) -> None:
-    """Step a world out and back, with memory and without; then walk back to what a recorded clip began in front of.
+    """Step a world out and back, with memory and without.
+
+    And walk back to what a recorded clip began in front of.
 
     Args:
         out: folder for demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json.
