@@ -20,6 +20,7 @@ TASKS: dict[str, str] = {
     "navigate-v1": "worldenv.tasks.navigate_v1:Navigate",
     "image_nav": "worldenv.tasks.image_nav:ImageNav",
     "revisit": "worldenv.tasks.revisit:Revisit",
+    "revisit-v1": "worldenv.tasks.revisit_v1:Revisit",
     "explore": "worldenv.tasks.explore:Explore",
 }
 """Where each task is; the name of its class is that of its ids, whose version is 0 unless the task's name has one."""
