@@ -14,7 +14,7 @@ from .base import Policy
 from .chase import Chase
 from .environments import EnvConfig
 from .random_agent import RandomPolicy
-from .scripted import FollowKeys, OutAndBack, SeekGoal, Wander
+from .scripted import FollowKeys, OutAndBack, Retrace, SeekGoal, Wander
 
 Envs = VectorEnv[Any, Any, Any]
 
@@ -58,6 +58,10 @@ def _out_and_back(envs: Envs, argument: str, seed: int) -> Policy:
     return OutAndBack()
 
 
+def _retrace(envs: Envs, argument: str, seed: int) -> Policy:
+    return Retrace(**_step(envs))
+
+
 def _follow(envs: Envs, argument: str, seed: int) -> Policy:
     spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
     return FollowKeys(argument, num_latents=spec.chunk_latents)
@@ -97,6 +101,7 @@ POLICIES: dict[str, PolicyEntry] = {
     "straight": PolicyEntry(partial(_seek_goal, detour=0), _adapt_seek_goal),
     "out_and_back": PolicyEntry(_out_and_back, lambda env, _: replace(env, action_mode="basic")),
     "chase": PolicyEntry(_chase, _adapt_chase),
+    "retrace": PolicyEntry(_retrace, lambda env, _: replace(env, action_mode="basic")),
     "wander": PolicyEntry(_wander, lambda env, _: replace(env, action_mode="basic")),
     "follow": PolicyEntry(
         _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), example='"follow:w-8, right-8"'

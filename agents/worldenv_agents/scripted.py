@@ -18,6 +18,8 @@ from worldenv.geometry.pose_string import parse_pose_string
 FORWARD, BACK, RIGHT, LEFT = range(4)
 """The actions of ``action_mode="basic"``."""
 UNDO = {FORWARD: BACK, BACK: FORWARD, RIGHT: LEFT, LEFT: RIGHT}
+PATIENCE = 3
+"""Steps without motion, led into a wall or stopped by one, after which what is to be taken back is given up."""
 
 
 class FollowKeys:
@@ -184,3 +186,61 @@ class Wander:
             self._side[stopped] = self.rng.choice(sides, count)
         self._turns, self._where = np.maximum(self._turns - 1, 0), where
         return np.where(self._turns > 0, self._side, FORWARD)
+
+
+class Retrace:
+    """Takes back, last first, what moved it, whoever did that, and then makes for where it began; it knows its pose.
+
+    The scripted answer to Revisit-v1, whose first steps are not the agent's own.
+    """
+
+    def __init__(self, *, turn: float, move: float) -> None:
+        """Make a policy for an env whose ``basic`` steps turn by ``turn`` radians and walk ``move`` metres."""
+        self.turn, self.move = turn, move
+        self.reset(0)
+
+    def reset(self, num_envs: int) -> None:
+        """Begin where it is then."""
+        self._start: npt.NDArray[Any] | None = None
+        self._where: npt.NDArray[Any] | None = None
+        self._still = np.zeros(num_envs, int)
+        self._back: list[list[int]] = [[] for _ in range(num_envs)]
+
+    def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return one action per env."""
+        where = np.array(info["c2w"])
+        if self._start is None or self._where is None:
+            self._start = self._where = where
+        for row, (before, after) in enumerate(zip(self._where, where, strict=True)):
+            self._note(row, np.linalg.inv(before) @ after)
+        self._where = where
+        return np.array([self._next(row, where[row]) for row in range(len(where))])
+
+    def _note(self, row: int, moved: npt.NDArray[Any]) -> None:
+        """Keep what would take a motion back, unless that motion took another one back."""
+        yaw, forward, stack = math.atan2(moved[0, 2], moved[2, 2]), moved[2, 3], self._back[row]
+        if abs(yaw) > self.turn / 2:
+            done = RIGHT if yaw > 0 else LEFT
+        elif abs(forward) > self.move / 2:
+            done = FORWARD if forward > 0 else BACK
+        else:
+            self._still[row] += 1
+            if stack and self._still[row] > PATIENCE:
+                stack.pop()  # a wall is in the way
+            return
+        self._still[row] = 0
+        if stack and stack[-1] == done:
+            stack.pop()
+        else:
+            stack.append(UNDO[done])
+
+    def _next(self, row: int, c2w: npt.NDArray[Any]) -> int:
+        if self._back[row]:
+            return self._back[row][-1]
+        assert self._start is not None
+        goal = np.linalg.inv(c2w) @ self._start[row]
+        near = math.hypot(goal[0, 3], goal[2, 3]) < self.move / 2
+        bearing = math.atan2(goal[0, 2], goal[2, 2]) if near else math.atan2(goal[0, 3], goal[2, 3])
+        if near or abs(bearing) > self.turn / 2:
+            return RIGHT if bearing > 0 else LEFT
+        return FORWARD

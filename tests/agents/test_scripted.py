@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from worldenv.dynamics.labels import CLASSES
-from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
+from worldenv.geometry.action import BASIC_KEYS, ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.geometry.pose import look
 from worldenv.geometry.pose_string import parse_pose_string
 from worldenv.world.starts import Starts
@@ -23,7 +23,18 @@ from worldenv_agents.chase import Chase, coloured
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate, evaluate_named
 from worldenv_agents.random_agent import RandomPolicy
-from worldenv_agents.scripted import FORWARD, LEFT, RIGHT, FollowKeys, FollowPath, SeekGoal, Wander, camera_between
+from worldenv_agents.scripted import (
+    BACK,
+    FORWARD,
+    LEFT,
+    RIGHT,
+    FollowKeys,
+    FollowPath,
+    Retrace,
+    SeekGoal,
+    Wander,
+    camera_between,
+)
 
 STEPS = ActionSteps()
 QUARTER = np.pi / 4
@@ -64,6 +75,31 @@ def test_out_and_back_succeeds_on_revisit(tiny_world_dir: Path) -> None:
     scores = evaluate_named("out_and_back", where, episodes=4)
     assert scores.success.all()
     assert (scores.lengths == 10).all()
+
+
+def test_what_was_done_to_one_is_taken_back() -> None:
+    """Two rows are led, the second one into a wall that takes its second step; then both go home."""
+    policy, led = Retrace(turn=QUARTER, move=1.0), ([RIGHT, FORWARD, LEFT, BACK], [LEFT, LEFT, FORWARD, FORWARD])
+    here = start = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    policy.reset(2)
+    home = [0, 0]
+    for i in range(9):
+        asked = policy.act({}, {"c2w": here.numpy()})
+        action = np.array([way[i] for way in led]) if i < 4 else asked
+        keys = torch.tensor(BASIC_KEYS)[action][:, None].expand(-1, 4, -1)
+        told = camera_to_c2w(keys_to_camera(keys), here, STEPS)[:, -1]
+        told[1] = here[1] if i == 3 else told[1]
+        here = told
+        home = [first or i * torch.allclose(a, b) for first, a, b in zip(home, here, start, strict=True)]
+    assert home == [7, 6]
+
+
+def test_who_is_home_turns_to_where_it_looked() -> None:
+    policy = Retrace(turn=QUARTER, move=1.0)
+    policy.reset(1)
+    policy.act({}, {"c2w": np.eye(4)[None]})
+    slid = look(torch.tensor([0.3, 0.0, 0.0]).double(), torch.tensor(0.3).double()).numpy()  # neither step nor turn
+    assert policy.act({}, {"c2w": slid[None]}).tolist() == [LEFT]
 
 
 def test_followed_keys_lead_where_the_pose_string_says(make_blank: Callable[..., Any]) -> None:

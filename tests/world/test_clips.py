@@ -157,6 +157,27 @@ def test_a_picture_of_the_goal_is_shown(tiny_world: World) -> None:
     facing.close()
 
 
+def test_who_is_led_away_goes_where_the_task_says(tiny_world: World) -> None:
+    world, poses = with_clips(tiny_world, some_clips(tiny_world)), []
+    for action in (0, 3):
+        envs = gym.make_vec("worldenv/Revisit-v1", num_envs=2, world=world)
+        envs.reset(seed=0)
+        for _ in range(3):  # at least so many steps are not the agent's
+            info = envs.step(np.full(2, action))[-1]
+        poses.append(info["c2w"])
+        assert np.array_equal(info["c2w"], info["c2w_commanded"])
+        state = envs.unwrapped.clone_state([1])  # type: ignore[attr-defined]
+        seen = [envs.step(np.full(2, action)) for _ in range(2)]
+        envs.unwrapped.restore_state(state, [0])  # type: ignore[attr-defined]
+        for obs, *_, told in seen:
+            again, *_, found = envs.step(np.full(2, action))
+            assert np.array_equal(again[0], obs[1])
+            assert np.array_equal(found["c2w"][0], told["c2w"][1])
+        envs.close()
+    assert np.array_equal(*poses)
+    assert not np.array_equal(poses[0][0], poses[0][1])
+
+
 @pytest.mark.usefixtures("sims")
 def test_recorded_clips_lead_from_one_object_to_another_behind_walls(tiny_world: World) -> None:
     from worldenv.sims.doom.generate import generate_maze

@@ -19,6 +19,7 @@ from ..geometry.occupancy import Occupancy
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
+from ..memory.pool import information_gain
 from ..memory.select import BY_POSE, Policy, Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache, PageTable
@@ -84,8 +85,8 @@ class History:
 
     def explain(self) -> dict[str, Tensor]:
         """Return what the newest chunk attended to: ``entries`` (B, S) in context, -1 in empty slots; ``retrieved``
-        (B, k), their ``score`` and the pose they are stored under, ``retrieved_c2w`` (B, k, 4, 4); where memory is
-        rendered, ``rendered`` (B, sources), the entries whose views were.
+        (B, k), their ``score`` and the pose they are stored under, ``retrieved_c2w`` (B, k, 4, 4); with a camera,
+        ``information_gain`` (B,); where memory is rendered, ``rendered`` (B, sources), the entries whose views were.
         """
         batch, keep = len(self.bank.length), self.config.retrieved_chunks
         entries = torch.full((batch, self.slots), -1)
@@ -98,7 +99,26 @@ class History:
         found = self.bank.track.at((torch.arange(batch)[:, None], middle.clamp(min=0)))
         stored = {f"retrieved_{name}": found[name] for name in ("c2w",) if name in found}
         rendered = {} if self.renderer is None else {"rendered": self.layout.entry_of(self.sources)}
-        return {"entries": entries, "retrieved": retrieved, "score": score, **stored, **rendered}
+        gain = {"information_gain": self.information_gain()} if self.spec.has_camera else {}
+        return {"entries": entries, "retrieved": retrieved, "score": score, **stored, **gain, **rendered}
+
+    def information_gain(self) -> Tensor:
+        """Return what the newest entry's viewpoint adds, (B,) nats: what WorldScape's gate asks of it in the end.
+
+        To the viewpoints that ``worldscape`` kept before it, sink, pool and window. Other policies keep all there ever
+        was, and what a view adds to that takes the longer to tell the longer one has walked: there it is to what was in
+        context, where the likest of the past are. Nothing known is the most, ``MAX_GAIN``.
+        """
+        chunk, rows = self.layout.chunk_latents, torch.arange(len(self.bank.length))
+        if self.store is not None:
+            stored = self.store.c2w
+            valid = torch.arange(stored.shape[1]) < (self.store.count - 1)[:, None]
+        else:
+            chosen = self.selection or Selection.nothing(len(rows))
+            stored, valid = self.bank.c2w[rows[:, None], chosen.index.clamp(min=0)], chosen.index >= 0
+        newest = self.bank.c2w[rows, (self.bank.length - chunk + chunk // 2).clamp(min=0)]
+        scales = {"scale": self.config.scale, "scale_deg": self.config.scale_deg}
+        return information_gain(newest, stored, valid, **scales)
 
     @property
     def slots(self) -> int:

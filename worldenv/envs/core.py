@@ -26,7 +26,7 @@ from ..dynamics.protocol import (
 from ..dynamics.signals import Signals, Track, check_signals, wide
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
-from ..tasks.base import Start, Task, TaskState
+from ..tasks.base import Commanding, Start, Task, TaskState
 from .episodes import Episodes
 from .spaces import given, observation_space
 
@@ -111,7 +111,8 @@ class EnvCore:
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
         present = self.dynamics.present
         K = self.spec.K if self.spec.has_camera else None
-        fresh = self.task.reset(Start(chunk.frames[:, -1], present, self.episodes.goal(seeds, starts), K))
+        goal = self.episodes.goal(seeds, starts)
+        fresh = self.task.reset(Start(chunk.frames[:, -1], present, goal, K, tuple(seeds)))
         self.state = {k: _where(mask, v, self.state[k]) if self.state else v for k, v in fresh.items()}
         self.elapsed[mask] = 0
         view = chunk.frames[:, -1:]
@@ -183,7 +184,9 @@ class EnvCore:
         return self.advance(self.body.command(action, self.config.action_mode, self.dynamics.present, self.spec))
 
     def advance(self, commanded: Track) -> Transition:
-        """Advance every env as commanded, each signal (B, F, ...)."""
+        """Advance every env as commanded, each signal (B, F, ...), or as its task commands."""
+        if isinstance(self.task, Commanding):
+            commanded = self.task.command(self.state, commanded, self.dynamics.present, self.spec)
         chunk = self.dynamics.step(commanded)
         told = {name: signal for name, signal in self.spec.gives.items() if signal.rate == "latent"}
         check_signals(chunk.signals, told, what="a chunk's signals", lead=(self.num_envs, self.spec.chunk_latents))
@@ -300,9 +303,11 @@ class EnvCore:
             "n_frames": torch.full((self.num_envs,), num_frames),
             "is_success": success.clone(),
         }
-        if self.config.report_memory:
+        wanted = self.task.defaults.explains
+        if self.config.report_memory or (wanted and isinstance(self.dynamics, Explained)):
             explained = require(self.dynamics, Explained, "report_memory=True").explain()
-            info |= {f"memory_{name}": value for name, value in explained.items()}
+            told = set(explained) if self.config.report_memory else set(wanted)
+            info |= {f"memory_{name}": value for name, value in explained.items() if name in told}
         return info
 
 

@@ -89,8 +89,8 @@ def make_core(
         max_episode_steps: chunks per episode; 0 is the task's default, None or -1 no limit.
         task_options: options of the task.
         report_memory: put ``memory_chunks`` into ``info``, and what a chunk had in context: ``memory_entries``,
-            ``memory_retrieved``, ``memory_score``, ``memory_retrieved_c2w`` and ``memory_rendered``; see
-            ``History.explain``.
+            ``memory_retrieved``, ``memory_score``, ``memory_retrieved_c2w``, ``memory_information_gain`` and
+            ``memory_rendered``; see ``History.explain``.
         prompt: what episodes of a world with text begin with, unless ``reset`` says otherwise; a text, or the path of
             its embedding (.safetensors).
         depth: whether to know the newest view's depth, which a simulator has to cast rays for; what observations and

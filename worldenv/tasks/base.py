@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from ..dynamics.protocol import Chunk
-from ..dynamics.signals import Signal, Signals
+from ..dynamics.signals import Signal, Signals, Track
+from ..dynamics.spec import WorldSpec
 
 TaskState = dict[str, Tensor]
 """Per-env memory of a task, each tensor (B, ...)."""
@@ -27,6 +28,7 @@ class Start:
     present: Signals  # each (B, ...): where that is
     goal: Signals  # each (B, ...): where to go, empty in worlds that propose nothing
     K: Tensor | None = None  # (3, 3) pixels, of worlds with a camera
+    seeds: tuple[int, ...] = ()  # one per env: what is random in a task follows from it
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Defaults:
     """Whether an episode has a goal from its start."""
     recorded: bool = False
     """Whether its time limit is that of the environment that the world was recorded from."""
+    explains: tuple[str, ...] = ()
+    """What a world with a memory explains of it (``Explained``) and puts into ``info`` unasked, behind ``memory_``."""
     from_clip: bool = False
     """Whether an episode begins at the end of a recorded clip, which is remembered, instead of with one view."""
 
@@ -84,4 +88,19 @@ class Task(Protocol):
         present: Signals,  # each (B, ...): where the agent is
     ) -> dict[str, Tensor]:
         """Return what the task shows now, each (B, ...), beside the picture."""
+        ...
+
+
+@runtime_checkable
+class Commanding(Protocol):
+    """A task that acts itself at times."""
+
+    def command(
+        self,
+        state: TaskState,
+        commanded: Track,  # each (B, F, ...): what the agent asks for
+        present: Signals,  # each (B, ...)
+        spec: WorldSpec,
+    ) -> Track:
+        """Return the commands of the coming chunk."""
         ...

@@ -22,7 +22,9 @@ GRID = WallsConfig(cell=0.25, cells=256, reach=6.0)
 class Explore:
     """See as much of the floor as possible; what the start view shows counts as seen."""
 
-    defaults: ClassVar[Defaults] = Defaults(action_mode="basic5", max_episode_steps=32, reads=("c2w", "depth"))
+    defaults: ClassVar[Defaults] = Defaults(
+        action_mode="basic5", max_episode_steps=32, reads=("c2w", "depth"), explains=("information_gain",)
+    )
     shows: ClassVar[Mapping[str, Signal]] = {}
 
     area_scale: float = 10.0

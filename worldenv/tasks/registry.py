@@ -21,6 +21,7 @@ TASKS: dict[str, str] = {
     "object_nav": "worldenv.tasks.object_nav:ObjectNav",
     "image_nav": "worldenv.tasks.image_nav:ImageNav",
     "revisit": "worldenv.tasks.revisit:Revisit",
+    "revisit-v1": "worldenv.tasks.revisit_v1:Revisit",
     "explore": "worldenv.tasks.explore:Explore",
     "world": "worldenv.tasks.world:World",
 }

@@ -44,8 +44,17 @@ class Revisit:
         back = (distance <= self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg))
         done = state["left"] & back
         reward = likeness(chunk.frames[:, -1], state["start_frame"]) * done
+        return Outcome(reward, done, done, self.after(state, distance, angle))
+
+    def after(
+        self,
+        state: TaskState,
+        distance: Tensor,  # (B,) metres from the start
+        angle: Tensor,  # (B,) radians
+    ) -> TaskState:
+        """Return the state after a chunk that ended there."""
         left = state["left"] | (distance >= self.away) | (angle >= math.radians(self.away_deg))
-        return Outcome(reward, done, done, {**state, "left": left})
+        return {**state, "left": left}
 
     def observe(
         self,
