@@ -52,7 +52,10 @@ def test_a_walk_becomes_points_splats_and_a_picture(
     ("arguments", "message"),
     [
         ([], "nothing to write; pass --weights DIR, --points"),
-        (["--points", "cloud.txt"], r"--points cloud.txt: .* give the file the suffix .ply"),
+        (["--points", "cloud.txt"], r"--points cloud.txt: this is written as .ply; give the file such a suffix"),
+        (["--view", "a.ply"], r"--view a.ply: this is written as .png or .jpg or .jpeg"),
+        (["--splats", "taken/a.ply"], "taken"),
+        (["--points", "folder.ply"], r"--points folder.ply: no file can be written there"),
         (["--points", "a.ply", "--pose", "fly-3"], "pose segment 'fly-3'"),
         (["--points", "a.ply"], "has no depth head; train one with"),
     ],
@@ -65,9 +68,11 @@ def test_mistakes_are_told_before_anything_is_made(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "folder.ply").mkdir()
     with pytest.raises(SystemExit, match=message):
         export(monkeypatch, "--world", str(tiny_world_dir), *arguments)
-    assert not list(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_splats_say_what_the_cloud_does() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ COMMENTS = (
     "made by worldenv: generated frames, their depth head, realised poses",
     "axes of a camera (OpenCV): x right, y DOWN, z forward; metres; upright walls stand along y",
 )
+PLY, PICTURES = (".ply",), (".png", ".jpg", ".jpeg")
 BAND0 = 0.28209479177387814
 """The zeroth spherical harmonic, in units of which viewers of splats keep colours."""
 
@@ -67,13 +69,13 @@ def export_cloud(
     """Walk along ``pose`` from a start view and write what was shown: points, splats, a picture from above.
 
     Raises:
-        ValueError: on a bad pose string, a world without depth head or camera, or a file that is no .ply; nothing is
+        ValueError: on a bad pose string, a world without depth head or camera, or a file of another kind; nothing is
             written then.
         OSError: if a file cannot be written.
     """
-    for flag, path in (("--points", points), ("--splats", splats)):
-        if path is not None and path.suffix.lower() != ".ply":
-            raise ValueError(f"{flag} {path}: point clouds are written as PLY; give the file the suffix .ply")
+    _check("--points", points, PLY)
+    _check("--splats", splats, PLY)
+    _check("--view", view, PICTURES)
     keys = parse_pose_string(pose)
     device = resolve_device("auto")
     world = shared_world(name, device=device, dtype=default_dtype(device))
@@ -90,6 +92,17 @@ def export_cloud(
     count = seen.depth.numel()
     written = ", ".join(str(path) for path in (points, splats, view) if path is not None)
     console.print(f"{len(cloud)} points of {count} pixels in {len(seen.frames)} views; wrote {written}")
+
+
+def _check(flag: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
+    """Refuse a file before there has been a walk for nothing."""
+    if path is None:
+        return
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{flag} {path}: this is written as {' or '.join(suffixes)}; give the file such a suffix")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OSError(f"{flag} {path}: no file can be written there; choose another place")
 
 
 @torch.no_grad()
