@@ -58,9 +58,11 @@ results: $(STAMP)
 	$(BIN)/worldenv eval walls --worlds 48 --out out/results/walls
 	cp out/results/walls/report.json docs/results/walls.json
 	$(BIN)/worldenv-agents eval random straight seek_goal --env worldenv/Navigate-v1 --episodes 16 --twin --out docs/results/scores-navigate-v1.json
+	$(BIN)/worldenv-agents eval random wander chase "follow:right-16, w-48" --env worldenv/ObjectNav-v0 --episodes 16 --twin --out docs/results/scores-object_nav.json
 	$(BIN)/worldenv-agents eval random wander --env worldenv/ImageNav-v0 --episodes 16 --twin --out docs/results/scores-image_nav.json
 	$(BIN)/worldenv-agents eval random wander "follow:right-32" --env worldenv/Explore-v0 --episodes 16 --twin --out docs/results/scores-explore.json
 	$(BIN)/worldenv-agents eval random seek_goal --env worldenv/Navigate-v0 --episodes 16 --twin --out docs/results/scores-navigate.json
+	$(BIN)/worldenv-agents eval retrace random out_and_back "follow:right-16, w-12, s-16, right-20, w-12, s-16, right-20, w-12, s-16, right-20" --env worldenv/RevisitSim-v1 --episodes 32 --out docs/results/scores-revisit-v1.json
 	$(BIN)/worldenv-agents eval random out_and_back --env worldenv/Revisit-v0 --episodes 16 --twin --out docs/results/scores-revisit.json
 	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json

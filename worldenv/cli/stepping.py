@@ -23,8 +23,8 @@ def demo(
     Args:
         out: folder for demo.mp4, contact.png (the way out above the mirrored way back), memory_map.png and report.json.
             From top to bottom: the simulator; continued, which is given the way out as it was and makes the way back;
-            the world from a start view alone, with memory and without. tour.mp4 and tour.png show the walk back, and
-            what is known of the floor.
+            the world from a start view alone, with memory and without. tour.mp4 and tour.png show the walk back, what
+            is known of the floor, and what is remembered as points (tour.ply).
         world: packaged name, directory or hub:org/name.
         worlds: number of held-out mazes; their true frames, which everything is compared with, need the sims extra.
         first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.

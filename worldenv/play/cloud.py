@@ -115,7 +115,7 @@ def walk(
 ) -> Seen:
     """Hold keys, latent by latent, where walls stop the body as in environments; the last chunk is filled up."""
     world.spec.require_camera("a point cloud")
-    head = world.require_depth_head()
+    world.require_depth_head()
     engine = Engine(world, 1, walls=world.has_walls(world.config.memory))
     view = engine.reset(seeds=[seed], starts=[start])
     frames, c2w, chunk = [view.frames[0]], [engine.c2w], engine.spec.chunk_latents
@@ -124,10 +124,20 @@ def walk(
         made = engine.step(press(held[None], engine.c2w, engine.spec.steps))
         frames.append(made.frames[0].unflatten(0, (chunk, -1))[:, -1])
         c2w.append(made.signals["c2w"][0])
-    shown = torch.cat(frames)
-    parts = [head(to_pixels(part).to(engine.device)) for part in shown.split(64)]
+    return measured(world, torch.cat(frames), torch.cat(c2w))
+
+
+@torch.no_grad()
+def measured(
+    world: World,
+    frames: Tensor,  # (S, H, W, 3) uint8
+    c2w: Tensor,  # (S, 4, 4)
+) -> Seen:
+    """Let the world's depth head look at frames."""
+    head = world.require_depth_head()
+    parts = [head(to_pixels(part).to(world.vae.latent_mean.device)) for part in frames.split(64)]
     depth, error = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
-    return Seen(shown, depth, error, torch.cat(c2w), engine.spec.K)
+    return Seen(frames, depth, error, c2w, world.spec.K)
 
 
 def point_table(cloud: PointCloud) -> npt.NDArray[Any]:

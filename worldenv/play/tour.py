@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..base.media import save_figure, save_video
+from ..base.ply import save_ply
 from ..dynamics.labels import CLASSES
 from ..dynamics.signals import Track
 from ..engine.engine import Engine
@@ -18,6 +20,7 @@ from ..geometry.action import camera_to_c2w
 from ..geometry.path import FreeSpace, Walker, visit
 from ..geometry.pose import yaw_pitch
 from ..world.world import World
+from .cloud import COMMENTS, from_above, measured, point_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,12 +92,15 @@ def _way_back(c2w: Tensor, engine: Engine) -> Tensor:
 
 
 def save_tour(tour: Tour, folder: Path) -> str:
-    """Write ``tour.mp4`` and ``tour.png``; return in a sentence what they show."""
+    """Write ``tour.mp4``, ``tour.png`` and the points ``tour.ply``; return in a sentence what they show."""
     clips, spec = tour.engine.world.require_clips("a walk back"), tour.engine.spec
     folder.mkdir(parents=True, exist_ok=True)
     scale = max(1, 256 // spec.width)
+    way = clips.c2w[tour.clip]
+    cloud = measured(tour.engine.world, clips.views[tour.clip], way[:: spec.chunk_latents]).cloud()
+    save_ply(folder / "tour.ply", point_table(cloud), comments=COMMENTS)
     save_video(folder / "tour.mp4", tour.frames.numpy().repeat(scale, 1).repeat(scale, 2), fps=spec.fps)
-    _draw(tour, folder / "tour.png", spread(clips.views[tour.clip]), spread(tour.frames))
+    _draw(tour, folder / "tour.png", from_above(cloud, way[0]))
     name, (told, walked) = CLASSES[int(clips.objects[tour.clip, 0, 0])], tour.stopped
     return f"walked back to the {name}; then told to walk {told:.1f} m straight on, walked {walked:.1f} m"
 
@@ -106,21 +112,33 @@ def spread(
     return frames[torch.linspace(0, len(frames) - 1, SHOWN).round().long()]
 
 
-def _draw(tour: Tour, path: Path, seen: Tensor, made: Tensor) -> None:
-    """Draw what the clip showed above what the world made of the way back, beside the floor as it is known."""
+def _draw(
+    tour: Tour,
+    path: Path,
+    cloud: npt.NDArray[np.uint8],  # (h, w, 3)
+) -> None:
+    """Draw what the clip showed above the generated way back, beside the floor as it is known and the points."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (sheet, above) = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=(1.7, 1), layout="constrained")
-    half = SHOWN // 2
+    figure, (sheet, above, points) = plt.subplots(
+        1, 3, figsize=(16, 3.7), width_ratios=(1.7, 1, 1.5), layout="constrained"
+    )
+    half, seen, made = (
+        SHOWN // 2,
+        spread(tour.engine.world.require_clips("a walk back").views[tour.clip]),
+        spread(tour.frames),
+    )
     rows = [torch.cat(list(part), 1) for frames in (seen, made) for part in (frames[:half], frames[half:])]
     sheet.imshow(torch.cat(rows).numpy(), interpolation="nearest")
     height = seen.shape[1]
     sheet.set_yticks([height, 3 * height], ["recorded,\nremembered", "generated,\nthe way back"])
     sheet.set_xticks([])
     _draw_floor(tour, above)
+    points.imshow(cloud)
+    points.set(title="what is remembered, from a camera that was never there", xticks=[], yticks=[])
     save_figure(path, figure, dpi=90)
     plt.close(figure)
 
