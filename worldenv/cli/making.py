@@ -55,7 +55,7 @@ def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConf
 
 
 def make(env: Positional[str], /, *, out: Path, config: File = None, what: MakeConfig) -> None:
-    """Make a world of your environment: record, train, evaluate.
+    """Record, train and evaluate a world of your environment.
 
     Args:
         env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it.
