@@ -113,8 +113,8 @@ def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path |
             for name in policies:
                 task = bar.add_task(name, total=how["episodes"])
                 scores = evaluate_named(name, place, **how, on_batch=partial(advance, bar, task))
-                rows.append({"policy": name, "dynamics": dynamics_of(place), **scores.summary()})
-                table.add_row(name, dynamics_of(place), *cells(rows[-1]))
+                rows.append({"policy": name, "dynamics": place.place, **scores.summary()})
+                table.add_row(name, place.place, *cells(rows[-1]))
     Console(width=110 if not sys.stdout.isatty() else None).print(table)
     if out is not None:
         where = {"git": git_revision(), "hardware": hardware()}
@@ -124,11 +124,6 @@ def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path |
 def advance(bar: Any, task: Any, count: int) -> None:
     """Show how many episodes are done."""
     bar.update(task, completed=count)
-
-
-def dynamics_of(config: Any) -> str:
-    """Name what answers in this environment."""
-    return config.dynamics or ("sim" if "Sim-v" in config.env else "world")
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -39,10 +39,20 @@ class EnvConfig:
     """Memory policy of the world; by default its own."""
     max_episode_steps: int | None = None
     """Steps per episode; -1 is no limit."""
+    horizon: int | None = None
+    """Steps of an episode that begins at a recorded moment, where it is generated (``worldenv/World-v0``)."""
+    sim_env: str | None = None
+    """Id of the environment that the twin is made of, which may name its module; by default the recorded one."""
+
+    @property
+    def place(self) -> str:
+        """Where it is: ``world``, ``sim`` or somebody's dynamics."""
+        return self.dynamics or ("sim" if "Sim-v" in self.env else "world")
 
     def options(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``gym.make_vec``."""
-        chosen = {key: value for key, value in vars(self).items() if key != "env" and value is not None}
+        """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
+        elsewhere = {"env", {"world": "sim_env", "sim": "horizon"}.get(self.place, "")}
+        chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
 
 

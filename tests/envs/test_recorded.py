@@ -153,6 +153,9 @@ def test_vector_environments_give_what_the_heads_say(lane: Path, mode: str) -> N
         assert reward.shape == terminated.shape == (3,)
     core = envs.unwrapped.core  # type: ignore[attr-defined]
     assert list(core.spec.gives) == ["reward", "terminated"]
+    shown = gym.make("worldenv/World-v0", world=str(lane), obs_mode="dict", obs_keys=["image", "reward", "terminated"])
+    obs, _ = shown.reset(seed=0)
+    assert shown.observation_space.contains(obs)
 
 
 def test_a_white_picture_pays_and_ends_and_a_dark_one_does_not(lane: Path) -> None:

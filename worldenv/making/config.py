@@ -112,6 +112,6 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str) -> TrainC
             warmup=20,
             log_every=20,
             save_every=100,
-            preview_every=0,
+            preview_every=10**9,  # after the last step alone
         ),
     )

@@ -93,7 +93,7 @@ def _train(stage: str, number: int, config: MakeConfig, out: Path, name: str, pl
     console.print(
         f"{number}/{len(STAGES)} {stage}: {steps} steps, done at about {ends[0]}; all stages at about {ends[1]}"
     )
-    train(stage, replace(asked, optim=replace(asked.optim, steps=steps, preview_every=steps)), folder, resume=True)
+    train(stage, replace(asked, optim=replace(asked.optim, steps=steps)), folder, resume=True)
 
 
 def _seconds_per_step(stage: str, asked: Any, folder: Path) -> float:

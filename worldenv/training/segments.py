@@ -108,6 +108,7 @@ class Segments:
         last = last if longest is None else min(last, 1 + longest)
         need = torch.rand(batch, generator=generator) < self.material.config.necessary
         every = torch.cartesian_prod(torch.arange(len(self.material.data)), torch.arange(1, last + 1))
+        every = every[every[:, 1] * self.chunk < self.material.data.lengths[every[:, 0]]]  # within their episodes
         needed = self.chunks.needed[self.chunks.needed[:, 1] < last + num]
         needed = needed if len(needed) else every
         a = needed[torch.randint(len(needed), (batch,), generator=generator)]
