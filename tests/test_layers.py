@@ -39,7 +39,7 @@ LAYERS = {
 # library -> the modules (or whole packages, by prefix) that may import it
 LIBRARIES = {
     "vizdoom": ("worldenv.sims.doom",),
-    "mujoco": ("worldenv.sims.mujoco", "worldenv.bodies.robot"),
+    "mujoco": ("worldenv.sims.mujoco", "worldenv.bodies.mjcf"),
     "stable_baselines3": ("worldenv.envs.sb3", "worldenv_agents"),
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.bodies.hand_model import HAND, NUM_JOINTS
+from worldenv.bodies.hand_model import HAND, HEAD, NUM_JOINTS
 from worldenv.dynamics.protocol import Branchable, Chunk
 from worldenv.dynamics.signals import Track
 from worldenv.geometry.camera import project, unproject
@@ -17,7 +17,7 @@ from worldenv.geometry.pose import invert_se3
 
 pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
 
-from worldenv.sims.mujoco.camera import HEAD
+
 from worldenv.sims.mujoco.row import draw_start
 from worldenv.sims.mujoco.scene import COLOURS, SEGMENTS, SHAPES
 from worldenv.sims.mujoco.sim import HAND_SPEC, HandDynamics

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..geometry.camera import look_at
 from ..geometry.kinematics import Joint, Keypoint, Link, Robot, Vector
 
 
@@ -112,6 +113,22 @@ def _robot() -> Robot:
     return Robot(tuple(links), tuple(joints), tuple(points))
 
 
+HEAD_FOV_DEG, PALM_FOV_DEG = 35.0, 84.0
+HEAD = look_at((-0.10, 0.32, 0.41), (0.048, -0.012, 0.02))
+"""Pose of the camera that stands over the shoulder and does not move, in the table's frame; OpenCV axes."""
+
+
+def _palm() -> Tensor:
+    """Return the palm camera in the wrist's frame: below the wrist, looking along the fingers and down."""
+    slant = math.radians(48)
+    c2w = torch.eye(4, dtype=torch.float64)
+    forward, down = (math.cos(slant), 0.0, -math.sin(slant)), (-math.sin(slant), 0.0, -math.cos(slant))
+    c2w[:3, :3] = torch.tensor([(0.0, -1.0, 0.0), down, forward], dtype=torch.float64).T
+    c2w[:3, 3] = torch.tensor((-0.035, -0.012, -0.03))
+    return c2w
+
+
+PALM = _palm()
 HAND = _robot()
 """Links wrist and three for each finger from the thumb on; joints and keypoints in the same order."""
 NUM_JOINTS, NUM_WRIST = len(HAND.joints), len(WRIST)

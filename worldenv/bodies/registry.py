@@ -6,8 +6,9 @@ from ..base.objects import find_object
 from ..dynamics.spec import WorldSpec
 from .base import Body
 from .camera import Camera
+from .hand import Hand
 
-BODIES: dict[str, type[Body]] = {"camera": Camera}
+BODIES: dict[str, type[Body]] = {"camera": Camera, "hand": Hand}
 """What ``body=`` may name; a world has the first of them that commands what it takes."""
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...bodies.hand_model import FINGERS, NUM_JOINTS, OPEN
+from ...bodies.hand_model import FINGERS, HEAD, NUM_JOINTS, OPEN, PALM, PALM_FOV_DEG
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.camera import intrinsics
-from .camera import HEAD, PALM, PALM_FOV_DEG
 from .render import Camera, Layer, Picture, View
 from .scene import COLOURS, SHAPES, SUBSTEPS, TABLE_HIGH, TABLE_LOW, Array, Scene, load_mujoco, load_scene
 

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ...base.checkpoint import check_tensors
 from ...bodies.hand import JOINTS
-from ...bodies.hand_model import HAND, NUM_JOINTS
+from ...bodies.hand_model import HAND, HEAD_FOV_DEG, NUM_JOINTS
 from ...dynamics.protocol import Chunk, check_rows
 from ...dynamics.signals import DEPTH, PICTURE, Signal, Signals
 from ...dynamics.spec import WorldSpec
-from .camera import HEAD_FOV_DEG
 from .row import PARTS, HandRow, Placed, Shown, draw_start
 from .scene import COLOURS, FPS, SHAPES, TABLE_HIGH, TABLE_LOW, load_mujoco
 
