@@ -69,9 +69,9 @@ def evaluate(
 
     Args:
         policies: one or more of random, wander, seek_goal and straight (Navigate), out_and_back (Revisit),
-            "follow:w-8, right-8", ppo:DIR (its most likely actions), ppo_sampled:DIR (as it explored; better where
-            training was short). Each sets the action and observation modes that it needs; random takes what
-            --action-mode says.
+            "follow:w-8, right-8", expert and noisy:LEVEL (hands; 0 is the expert, 1 hardly succeeds), ppo:DIR (its most
+            likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the action and
+            observation modes that it needs; random takes what --action-mode says.
         episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
             mean over episodes.
         num_envs: envs stepped together.

@@ -22,8 +22,10 @@ from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.backend import resolve_backend
+from ..sims.registry import open_simulator
 from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
+from ..world.starts import Starts
 from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore
 from .episodes import Episodes
@@ -110,31 +112,31 @@ def make_core(
     )
     if body == "auto":
         _check_action_mode(action_mode, [mode for known in BODIES.values() for mode in known.modes])
-    generated = isinstance(dynamics, str) and dynamics == "world"
-    if not generated:
+    named = dynamics if isinstance(dynamics, str) else ""
+    if named != "world":
         _check_ungenerated(num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None)
-    loaded = _load(world, device, dtype, backend)
-    if generated:
-        loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
-    what = f"task {type(made).__name__}"
-    starts = loaded.require_clips(what).starts if made.defaults.from_clip else loaded.starts
-    goals = None if starts is None else starts.goals
-    if (goals is None and made.defaults.needs_goal) or (starts is None and dynamics == "sim"):
-        raise ValueError(
-            f"world {loaded.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
-            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+    seen = config.obs_keys if config.obs_mode == "dict" else ()
+    stepped: Dynamics
+    if named == "sim" and made.defaults.simulator:
+        _check_ungenerated(world=None if world == "maze" else world)
+        simulator = made.defaults.simulator
+        stepped, starts = open_simulator(simulator, num_envs, chunk_latents=chunk_latents, palm="palm" in seen), None
+    else:
+        loaded = _load(world, device, dtype, backend)
+        if named == "world":
+            loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
+        starts = _starts(loaded, made, needed=named == "sim")
+        settings, choose = memory_config(memory, loaded.config.memory)
+        wanted = Wanted(
+            settings,
+            choose,
+            sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
+            replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
+            capture,
+            made.defaults.from_clip,
+            depth or "depth" in (*made.defaults.reads, *seen),
         )
-    settings, choose = memory_config(memory, loaded.config.memory)
-    wanted = Wanted(
-        settings,
-        choose,
-        sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
-        replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
-        capture,
-        made.defaults.from_clip,
-        depth or "depth" in made.defaults.reads or (config.obs_mode == "dict" and "depth" in config.obs_keys),
-    )
-    stepped = opens(loaded, num_envs, wanted)
+        stepped = opens(loaded, num_envs, wanted)
     if stepped.num_envs != num_envs:
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
     if chunk_latents not in (None, stepped.spec.chunk_latents):
@@ -152,6 +154,18 @@ def make_core(
             f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
         )
     return EnvCore(stepped, acting, made, Episodes(starts), config)
+
+
+def _starts(world: World, task: Task, *, needed: bool) -> Starts | None:
+    """Return where episodes begin; refuse worlds without start views, or goals, where those are needed."""
+    starts = world.require_clips(f"task {type(task).__name__}").starts if task.defaults.from_clip else world.starts
+    goals = None if starts is None else starts.goals
+    if (goals is None and task.defaults.needs_goal) or (starts is None and needed):
+        raise ValueError(
+            f"world {world.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
+            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+        )
+    return starts
 
 
 def _check_action_mode(mode: str | None, known: Sequence[str]) -> None:

@@ -19,8 +19,10 @@ from ..dynamics.spec import WorldSpec
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
 
-def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor:
-    """Turn a batch of actions into a tensor (B, ...), int64 or float64.
+def check_actions(
+    action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool, names: Sequence[str] = ()
+) -> Tensor:
+    """Turn a batch of actions into a tensor (B, ...), int64 or float64; ``names`` are of the last axis, for errors.
 
     Raises:
         ValueError: if the shape or type is wrong, a value is NaN or out of range (beyond 1e-5 for floats).
@@ -36,10 +38,11 @@ def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip:
         if clip:
             values = np.clip(values, space.low, space.high)
         elif (values < space.low - 1e-5).any() or (values > space.high + 1e-5).any():
-            worst = values.ravel()[np.maximum(values - space.high, space.low - values).argmax()]
+            place = np.unravel_index(np.maximum(values - space.high, space.low - values).argmax(), values.shape)
+            low, high = space.low[place[1:]], space.high[place[1:]]
+            called = f" of {names[int(place[-1])]!r}" if names else ""
             raise ValueError(
-                f"action {worst:g} is outside [{space.low.min():g}, {space.high.max():g}]; scale it, or pass "
-                "clip_actions=True"
+                f"action {values[place]:g}{called} is outside [{low:g}, {high:g}]; scale it, or pass clip_actions=True"
             )
         return torch.from_numpy(np.clip(values, space.low, space.high))
     if not np.issubdtype(array.dtype, np.integer):

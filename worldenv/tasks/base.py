@@ -55,6 +55,8 @@ class Defaults:
     """Signals of the present moment that it cannot do without."""
     needs_goal: bool = False
     """Whether an episode has a goal from its start."""
+    simulator: str = ""
+    """A name in ``sims.registry.SIMULATORS`` where its ids on ground truth need no world; "" is the world's twin."""
     from_clip: bool = False
     """Whether an episode begins at the end of a recorded clip, which is remembered, instead of with one view."""
 

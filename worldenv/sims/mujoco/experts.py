@@ -7,7 +7,7 @@ action leads there. Noise makes it worse, up to hopeless.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,13 @@ class Situation:
     wrist: Tensor  # (B, 3) where the wrist was at the start
     height: Tensor  # (B,) how high the object's centre is while it stands
 
+
+GRASPED = 7.0
+"""Latents after the start until which an expert looks where the object is; then it has it."""
+KEPT = 0.656
+"""How much of the noise of a latent is left in the next one."""
+NOISE = torch.tensor([0.04, 0.04, 0.04, 0.2, 0.2, 0.2, 0.8], dtype=torch.float64)
+"""Standard deviation of noise of level 1 in a plan: metres, radians, and how far the hand closes."""
 
 Path = Callable[[Situation, Tensor], Tensor]
 """Returns the plan (B, 7) at times (B,) in latents: x, y, z, roll, pitch, yaw of the wrist, and the grasp in -1..1."""
@@ -75,6 +82,54 @@ def push(now: Situation, time: Tensor) -> Tensor:
     plan = _plan(xy, z, CAGE * _share(time, 7, 9) * (1 - _share(time, 18.5, 20)))
     plan[:, 5] = yaw * _share(time, 0, 4)
     return plan
+
+
+EXPERTS: dict[str, Path] = {"place": place, "lift": lift, "push": push}
+
+
+class Expert:
+    """Plans of B episodes that begin together, latent by latent, as noisy as asked.
+
+    Level 0 does not fail, level 1 hardly succeeds. The noise is smooth and follows from the seed.
+    """
+
+    def __init__(self, name: str, *, noise: float = 0.0, seed: int = 0) -> None:
+        if name not in EXPERTS:
+            raise ValueError(f"unknown expert {name!r}; choose one of {', '.join(EXPERTS)}")
+        if not 0 <= noise <= 10:
+            raise ValueError(f"noise={noise:g} must lie within 0..10; 0 does not fail, 1 hardly succeeds")
+        self.path, self.noise, self._seed = EXPERTS[name], noise, seed
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with new episodes."""
+        self._generator = torch.Generator().manual_seed(self._seed)
+        self._seed += 1
+        self._now: Situation | None = None
+        self._time, self._off = 0, torch.zeros(7, dtype=torch.float64)
+
+    def plan(
+        self,
+        thing: Tensor,  # (B, 3) where the object is
+        target: Tensor,  # (B, 3) where tray or mark are
+        joints: Tensor,  # (B, 26) that are commanded
+        num_latents: int,
+    ) -> Tensor:
+        """Return where the wrist is to be at the end of the coming latents, and the grasp, (B, latents, 7)."""
+        thing, target = thing.double(), target.double()
+        if self._now is None:
+            self._now = Situation(thing=thing, target=target, wrist=joints[:, :3].double(), height=thing[:, 2])
+            self._off = torch.zeros(len(thing), 7, dtype=torch.float64)
+        elif self._time < GRASPED:
+            self._now = replace(self._now, thing=thing)
+        plans = []
+        for _ in range(num_latents):
+            self._time += 1
+            drawn = torch.randn(self._off.shape, generator=self._generator, dtype=torch.float64)
+            self._off = KEPT * self._off + (1 - KEPT**2) ** 0.5 * self.noise * NOISE * drawn
+            time = torch.full((len(thing),), float(self._time), dtype=torch.float64)
+            plans.append(self.path(self._now, time) + self._off)
+        return torch.stack(plans, 1)
 
 
 def _above(now: Situation) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -19,9 +20,9 @@ from .scene import COLOURS, FPS, SHAPES, TABLE_HIGH, TABLE_LOW, load_mujoco
 
 GIVES: dict[str, Signal] = {
     "joints": JOINTS,
-    "proprio": Signal(shape=(2 * NUM_JOINTS,)),
+    "proprio": Signal(shape=(2 * NUM_JOINTS,), low=-1000.0, high=1000.0),
     "keypoints": Signal(shape=(len(HAND.keypoints), 3)),
-    "object": Signal(shape=(13,)),
+    "object": Signal(shape=(13,), low=-1000.0, high=1000.0),
     "contact": Signal(shape=(len(PARTS),), low=0.0, high=1.0),
     "target": Signal(shape=(3,)),
     "depth": DEPTH,
@@ -57,7 +58,7 @@ class HandDynamics:
             raise ValueError(f"goal={goal!r} is unknown; pass 'tray' or 'mark'")
         load_mujoco()
         base = spec or HAND_SPEC
-        seen = {"palm": PICTURE} if palm else {}
+        seen = {"palm": replace(PICTURE, rate="chunk")} if palm else {}
         values = {name: getattr(base, name) for name in ("width", "height", "chunk_latents")}
         self.spec = WorldSpec(**values, fov_deg=HEAD_FOV_DEG, fps=FPS, takes=HAND_SPEC.takes, gives={**GIVES, **seen})
         self.num_envs, self.goal = num_envs, goal
