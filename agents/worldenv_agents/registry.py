@@ -81,7 +81,7 @@ def _level(argument: str) -> float:
 def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
     """Leave the pictures out where nobody asked for them: experts do not look, and pictures cost most of the time."""
     if "/Hand" in config.env and config.obs_mode is None and config.obs_keys is None:
-        return replace(config, obs_mode="dict", obs_keys=("goal",))
+        return replace(config, obs_mode="dict", obs_keys=("goal",), pictures=False)
     return config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,19 +67,22 @@ def test_depth_is_where_things_are() -> None:
 
 
 def test_no_keypoint_is_in_front_of_what_is_seen() -> None:
-    dynamics, _ = begin(4)
-    K, w2c = HAND_SPEC.K.double(), invert_se3(HEAD)
-    nearest = []
-    for step in range(12):
-        chunk = dynamics.step(told(dynamics, seed=step))
-        uv, z = project(chunk.signals["keypoints"][:, -1].double(), w2c, K)
+    """More than a thousand keypoints of hands anywhere over the table, in any posture."""
+    dynamics, _ = begin()
+    K, w2c, generator = HAND_SPEC.K.double(), invert_se3(HEAD), torch.Generator().manual_seed(0)
+    low, high = HAND.limits.clone()
+    low[:3], high[:3] = torch.tensor([-0.08, -0.08, 0.08]), torch.tensor([0.06, 0.08, 0.2])
+    beyond = []
+    for seed in range(80):
+        joints = low + (high - low) * torch.rand(NUM_JOINTS, generator=generator).double()
+        dynamics._rows[0].start(replace(draw_start(seed), joints=joints))
+        seen = dynamics._rows[0].view()
+        uv, z = project(seen.measured["keypoints"][-1].double(), w2c, K)
         pixel = uv.floor().long()
         inside = ((pixel >= 0) & (pixel < 64)).all(-1)
-        rows = torch.arange(4)[:, None].expand_as(inside)[inside]
-        seen = chunk.signals["depth"][:, -1][rows, pixel[inside][:, 1], pixel[inside][:, 0]]
-        nearest.append(z[inside] - seen)
-    assert len(torch.cat(nearest)) > 200
-    assert torch.cat(nearest).min() > -0.005
+        beyond.append(z[inside] - seen.depth[-1][pixel[inside][:, 1], pixel[inside][:, 0]])
+    assert len(torch.cat(beyond)) > 1000
+    assert torch.cat(beyond).min() > -0.005
 
 
 def test_only_what_may_move_is_cast_again() -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from ..dynamics.protocol import Dynamics
 
 
-def _hand(num_envs: int, chunk_latents: int | None, palm: bool, goal: str) -> Dynamics:
+def _hand(goal: str, num_envs: int, chunk_latents: int | None, **seen: bool) -> Dynamics:
     from .mujoco.sim import HAND_SPEC, HandDynamics
 
     spec = replace(HAND_SPEC, chunk_latents=chunk_latents or HAND_SPEC.chunk_latents)
-    return HandDynamics(num_envs, spec=spec, goal="mark" if goal == "mark" else "tray", palm=palm)
+    return HandDynamics(num_envs, spec=spec, goal="mark" if goal == "mark" else "tray", **seen)
 
 
-SIMULATORS: dict[str, Callable[[int, int | None, bool], Dynamics]] = {
-    "hand/tray": lambda num_envs, chunk_latents, palm: _hand(num_envs, chunk_latents, palm, "tray"),
-    "hand/mark": lambda num_envs, chunk_latents, palm: _hand(num_envs, chunk_latents, palm, "mark"),
+SIMULATORS: dict[str, Callable[..., Dynamics]] = {
+    "hand/tray": partial(_hand, "tray"),
+    "hand/mark": partial(_hand, "mark"),
 }
-"""Each is opened for so many envs, latents a step (None is its own), and with the palm's pictures or without."""
+"""What opens each, called as ``open_simulator`` is."""
 
 
-def open_simulator(name: str, num_envs: int, *, chunk_latents: int | None = None, palm: bool = False) -> Dynamics:
-    """Open a simulator.
+def open_simulator(
+    name: str, num_envs: int, *, chunk_latents: int | None = None, palm: bool = False, pictures: bool = True
+) -> Dynamics:
+    """Open a simulator; ``chunk_latents`` None is its own.
 
     Raises:
         ImportError: if what it runs on is not installed, naming what to install.
@@ -31,4 +34,4 @@ def open_simulator(name: str, num_envs: int, *, chunk_latents: int | None = None
     """
     if name not in SIMULATORS:
         raise ValueError(f"unknown simulator {name!r}; choose one of {', '.join(SIMULATORS)}")
-    return SIMULATORS[name](num_envs, chunk_latents, palm)
+    return SIMULATORS[name](num_envs, chunk_latents, palm=palm, pictures=pictures)

@@ -1,9 +1,9 @@
 """Pictures of the table by casting rays: colour, exact depth and segmentation at once, on any machine, without OpenGL.
 
 MuJoCo intersects rays with geoms; what is hit is lit by a lamp and by the camera, and the lamp casts shadows. The ray
-through a pixel's centre decides its depth and segmentation; where neighbours show something else, three more soften the
-edge. What does not move in an episode is cast once for a camera that does not either, so that a frame costs the rays of
-the pixels that moving things may cover.
+through a pixel's centre decides its depth, segmentation and look; where neighbours show something else, three more rays
+soften the edge. What does not move in an episode is cast once for a camera that does not either, so that a frame costs
+the rays of the pixels that moving things may cover.
 """
 
 from __future__ import annotations
@@ -38,78 +38,93 @@ class Picture(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What the rays of a picture have hit: R rays for each of P pixels."""
+    """What the rays of a picture have hit, R for each of P pixels, and what the pixels look like."""
 
     away: Array  # (P, R) along z; FAR where nothing is
-    colour: Array  # (P, R, 3) float32, without the lamp
-    lit: Array  # (P, R, 3) float32, what the lamp adds
+    segment: Array  # (P, R) uint8
     geom: Array  # (P,) of the first ray, -1 where nothing is
     points: Array  # (P, 3) where that ray has hit
-    mean_colour: Array  # (P, 3)
-    mean_lit: Array  # (P, 3)
-
-
-class Hits(NamedTuple):
-    """What some rays have hit in front of what was there."""
-
-    front: Array  # (N,) bool: which rays
-    away: Array  # (M,)
-    geom: Array  # (M,)
-    points: Array  # (M, 3)
-    colour: Array  # (M, 3)
-    lit: Array  # (M, 3)
+    colour: Array  # (P, 3) float32, without the lamp
+    lit: Array  # (P, 3) float32, what the lamp adds
 
 
 class Camera:
-    """Casts the rays of one pinhole camera."""
+    """Casts the rays of one pinhole camera, that stands at ``c2w`` or is carried about (None)."""
 
-    def __init__(self, K: Tensor, *, width: int, height: int) -> None:
+    def __init__(self, K: Tensor, *, width: int, height: int, c2w: Array | None = None) -> None:
         self.K, self.width, self.height = K.double().numpy(), width, height
         rays = pixel_rays(K.double(), width=width, height=height).reshape(-1, 1, 3).numpy()
         nudge = np.concatenate([SPREAD / [self.K[0, 0], self.K[1, 1]], np.zeros((len(SPREAD), 1))], 1)
         self.rays = rays + nudge  # (P, R, 3), depth 1
         self.lengths = np.linalg.norm(self.rays, axis=-1)
-        self.blank = self._blank()
+        self.directions = self.rays / self.lengths[..., None]
+        if c2w is not None:
+            self.directions = self.directions @ c2w[:3, :3].T
+        self.stands = c2w is not None
+        self.pixels = np.arange(len(self.rays))
+        self.beside = self._beside()
 
     def still(self, view: View) -> Layer:
         """Cast what does not move, for ``shoot``."""
-        layer = self.blank._replace(**{name: getattr(self.blank, name).copy() for name in Layer._fields})
-        for ray in range(len(SPREAD)):
-            hits = self._cast(view, np.arange(len(self.rays)), ray, layer.away[:, ray], (STILL,))
-            layer.away[hits.front, ray], layer.colour[hits.front, ray] = hits.away, hits.colour
-            layer.lit[hits.front, ray] = hits.lit
-            if ray == 0:
-                layer.geom[hits.front], layer.points[hits.front] = hits.geom, hits.points
-        return layer._replace(mean_colour=layer.colour.mean(1), mean_lit=layer.lit.mean(1))
+        return self._over(self._blank(), view, self.pixels, (STILL,), every=True)
 
     def shoot(self, view: View, still: Layer | None = None) -> Picture:
         """Take a picture; ``still`` is of a camera that has not moved since."""
-        groups = (STILL, MOVING) if still is None else (MOVING,)
         if still is None:
-            below, pixels = self.blank, np.arange(len(self.rays))
+            seen = self._over(self._blank(), view, self.pixels, (STILL, MOVING))
         else:
-            below, pixels = still, self._covered(view)
-        away, geom, points = below.away[:, 0].copy(), below.geom.copy(), below.points.copy()
-        colour, lit = below.mean_colour.copy(), below.mean_lit.copy()
-        hits = self._cast(view, pixels, 0, away[pixels], groups)
-        front = pixels[hits.front]
-        away[front], geom[front], points[front], colour[front], lit[front] = hits[1:]
-        segment = np.where(geom >= 0, view.scene.segments[geom], 0).astype(np.uint8)
-        self._soften(view, below, pixels[self._rim(segment)[pixels]], groups, (colour, lit))
-        colour += lit * self._lamp(view, geom, points, lit)[:, None]
-        size = (self.height, self.width)
+            seen = self._over(still, view, self._covered(view), (MOVING,))
+        colour = seen.colour + seen.lit * self._lamp(view, seen)[:, None]
+        size, segment = (self.height, self.width), seen.segment[:, 0]
         return Picture(
             (255 * colour.clip(0, 1) + 0.5).astype(np.uint8).reshape(*size, 3),
-            np.where(segment > 0, away, 0).astype(np.float32).reshape(size),
-            segment.reshape(size),
+            np.where(segment > 0, seen.away[:, 0], 0).astype(np.float32).reshape(size),
+            segment.reshape(size).copy(),
         )
 
     def _blank(self) -> Layer:
-        shape = self.rays.shape[:2]
-        colour = np.broadcast_to(SKY, (*shape, 3)).copy()
-        nothing = np.zeros((*shape, 3), np.float32)
-        none, nowhere = np.full(shape[0], -1), np.zeros((shape[0], 3))
-        return Layer(np.full(shape, FAR), colour, nothing, none, nowhere, colour[:, 0], nothing[:, 0])
+        count, rays = self.rays.shape[:2]
+        nothing = np.zeros((count, 3), np.float32)
+        none = np.zeros((count, rays), np.uint8)
+        return Layer(
+            np.full((count, rays), FAR), none, np.full(count, -1), np.zeros((count, 3)), nothing + SKY, nothing
+        )
+
+    def _beside(self) -> Array:
+        """Return each pixel and its neighbours, (P, 5), at the border itself again."""
+        grid = np.pad(self.pixels.reshape(self.height, self.width), 1, mode="edge")
+        around = (grid[1:-1, 1:-1], grid[1:-1, :-2], grid[1:-1, 2:], grid[:-2, 1:-1], grid[2:, 1:-1])
+        return np.stack([part.ravel() for part in around], 1)
+
+    def _over(self, below: Layer, view: View, pixels: Array, groups: tuple[int, ...], *, every: bool = False) -> Layer:
+        """Cast the geoms of some groups over what is there; ``every`` casts all rays, not only those at edges."""
+        layer = Layer(*(part.copy() for part in below))
+        away, segment, geom, points, colour, lit = layer
+        distance, hit, directions = self._cast(view, pixels, 0, groups)
+        front = (hit >= 0) & (distance / self.lengths[pixels, 0] < away[pixels, 0])
+        chosen, hit, directions = pixels[front], hit[front], directions[front]
+        away[chosen, 0] = distance[front] / self.lengths[chosen, 0]
+        segment[chosen, 0], geom[chosen] = view.scene.segments[hit], hit
+        points[chosen] = view.c2w[:3, 3] + distance[front, None] * directions
+        colour[chosen], lit[chosen] = shade(view, hit, points[chosen], directions)
+        edge = pixels if every else pixels[self._rim(geom, view.scene, groups)[pixels]]
+        self._soften(layer, view, edge, groups)
+        return layer
+
+    def _soften(self, layer: Layer, view: View, pixels: Array, groups: tuple[int, ...]) -> None:
+        """Cast the other rays of some pixels; what they hit looks as in the nearest pixel that shows it."""
+        count = len(SPREAD) - 1
+        many, ray = np.repeat(pixels, count), np.tile(np.arange(1, count + 1), len(pixels))
+        distance, hit, _ = self._cast(view, many, ray, groups)
+        found = distance / self.lengths[many, ray]
+        front = (hit >= 0) & (found < layer.away[many, ray])
+        layer.away[many[front], ray[front]] = found[front]
+        layer.segment[many[front], ray[front]] = view.scene.segments[hit[front]]
+        beside = self.beside[pixels]
+        same = layer.segment[pixels, 1:, None] == layer.segment[beside, 0][:, None]
+        like = np.take_along_axis(beside, same.argmax(2), 1)  # (N, R - 1); the pixel itself where none shows it
+        for look in (layer.colour, layer.lit):
+            look[pixels] = (look[pixels] + look[like].sum(1)) / (count + 1)
 
     def _covered(self, view: View) -> Array:
         """Return the pixels that moving geoms may cover: the rectangles round the corners of their bounding boxes."""
@@ -125,8 +140,11 @@ class Camera:
             mask[y0:y1, x0:x1] = True
         return np.flatnonzero(mask)
 
-    def _rim(self, segment: Array) -> Array:
-        """Return the pixels beside which something else is seen, (P,) bool; elsewhere one ray is enough."""
+    def _rim(self, geom: Array, scene: Scene, groups: tuple[int, ...]) -> Array:
+        """Return the pixels beside which something else of these groups is seen, (P,) bool: one ray will not do."""
+        segment = np.where(geom >= 0, scene.segments[geom], 0)
+        if STILL not in groups:
+            segment[~scene.moving[geom]] = 0
         grid = segment.reshape(self.height, self.width)
         rim = np.zeros(grid.shape, bool)
         across, down = grid[:, 1:] != grid[:, :-1], grid[1:] != grid[:-1]
@@ -136,51 +154,25 @@ class Camera:
         rim[:-1] |= down
         return rim.ravel()
 
-    def _soften(
-        self, view: View, below: Layer, pixels: Array, groups: tuple[int, ...], means: tuple[Array, Array]
-    ) -> None:
-        """Cast the other rays of some pixels, and write their means: colour and what the lamp adds, each (P, 3)."""
-        count = len(SPREAD) - 1
-        every, ray = np.repeat(pixels, count), np.tile(np.arange(1, count + 1), len(pixels))
-        hits = self._cast(view, every, ray, below.away[every, ray], groups)
-        for mean, under, over in zip(means, (below.colour, below.lit), (hits.colour, hits.lit), strict=True):
-            mixed = under[every, ray]
-            mixed[hits.front] = over
-            mean[pixels] = (mean[pixels] + mixed.reshape(-1, count, 3).sum(1)) / (count + 1)
+    def _cast(self, view: View, pixels: Array, ray: Array | int, groups: tuple[int, ...]) -> tuple[Array, Array, Array]:
+        """Cast one ray of each pixel (N,): how far it goes, which geom it hits, its direction (N, 3)."""
+        directions = self.directions[pixels, ray]
+        if not self.stands:
+            directions = directions @ view.c2w[:3, :3].T
+        return *trace(view, view.c2w[:3, 3], directions, groups), directions
 
-    def _cast(self, view: View, pixels: Array, ray: Array | int, away: Array, groups: tuple[int, ...]) -> Hits:
-        """Cast one ray of each pixel (N,), and colour what lies nearer than ``away`` (N,)."""
-        length = self.lengths[pixels, ray]
-        directions = (self.rays[pixels, ray] / length[:, None]) @ view.c2w[:3, :3].T
-        distance, geom = trace(view, view.c2w[:3, 3], directions, groups)
-        found = distance / length
-        front = (geom >= 0) & (found < away)
-        geom, directions = geom[front], directions[front]
-        points = view.c2w[:3, 3] + distance[front, None] * directions
-        base = view.scene.paint[geom]
-        base[geom == view.scene.object_geom] = view.tint
-        table = view.scene.segments[geom] == _TABLE
-        base[table] *= _checker(points[table])
-        normals = surface_normals(view, geom, points)
-        towards = LAMP - points
-        facing = -_dot(normals, directions).clip(-1, 0)
-        sunny = _dot(normals, towards).clip(0) / np.sqrt(_dot(towards, towards))
-        lit = base * (FROM_LAMP * sunny).astype(np.float32)[:, None]
-        base *= (AMBIENT + FROM_CAMERA * facing).astype(np.float32)[:, None]
-        return Hits(front, found[front], geom, points, base, lit)
-
-    def _lamp(self, view: View, geom: Array, points: Array, lit: Array) -> Array:
+    def _lamp(self, view: View, seen: Layer) -> Array:
         """Return which pixels the lamp reaches, (P,) 0 or 1: what moves casts shadows on everything."""
         corners = view.corners.reshape(-1, 3)
         foot = LAMP[:2] + LAMP[2] / (LAMP[2] - corners[:, 2:]) * (corners[:, :2] - LAMP[:2])
         (x0, y0), (x1, y1) = foot.min(0), foot.max(0)
-        x, y = points[:, 0], points[:, 1]
+        x, y = seen.points[:, 0], seen.points[:, 1]
         inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
-        asked = np.flatnonzero((lit[:, 0] > 0) & (inside | view.scene.moving[geom]))
-        towards = points[asked] - LAMP
+        asked = np.flatnonzero((seen.lit[:, 0] > 0) & (inside | view.scene.moving[seen.geom]))
+        towards = seen.points[asked] - LAMP
         length = np.sqrt(_dot(towards, towards))
         distance, hit = trace(view, LAMP, towards / length[:, None], (MOVING,))
-        lamp = np.ones(len(geom), np.float32)
+        lamp = np.ones(len(seen.geom), np.float32)
         lamp[asked[(hit >= 0) & (distance < length - 0.003)]] = 0
         return lamp
 
@@ -213,6 +205,27 @@ def trace(
             view.scene.model, view.data, origin, directions.ravel(), wanted, 1, -1, geom, distance, count, FAR
         )
     return distance, geom
+
+
+def shade(
+    view: View,
+    geom: Array,  # (N,)
+    points: Array,  # (N, 3) of their surfaces
+    directions: Array,  # (N, 3) from which they are seen
+) -> tuple[Array, Array]:
+    """Return the colour of what is hit without the lamp, and what the lamp adds, each (N, 3) float32."""
+    table = view.scene.segments[geom] == _TABLE
+    base = view.scene.paint[geom]
+    base[geom == view.scene.object_geom] = view.tint
+    base[table] *= _checker(points[table])
+    normals = np.zeros(points.shape)
+    normals[table, 2], other = 1, ~table
+    normals[other] = surface_normals(view, geom[other], points[other])
+    towards = LAMP - points
+    facing = -_dot(normals, directions).clip(-1, 0)
+    sunny = _dot(normals, towards).clip(0) / np.sqrt(_dot(towards, towards))
+    lit = base * (FROM_LAMP * sunny).astype(np.float32)[:, None]
+    return base * (AMBIENT + FROM_CAMERA * facing).astype(np.float32)[:, None], lit
 
 
 def surface_normals(

@@ -63,10 +63,12 @@ def draw_start(seed: int, goal_xy: tuple[float, float] | None = None) -> Placed:
 class HandRow:
     """One table; a model for each kind of object is shared by all rows."""
 
-    def __init__(self, spec: WorldSpec, goal: str, *, palm: bool) -> None:
-        size = {"width": spec.width, "height": spec.height}
-        self.goal, self.head = goal, Camera(spec.K, **size)
-        self.palm = Camera(intrinsics(**size, fov_deg=PALM_FOV_DEG), **size) if palm else None
+    def __init__(self, spec: WorldSpec, goal: str, *, palm: bool, pictures: bool) -> None:
+        width, height = spec.width, spec.height
+        self.goal, self._blind = goal, _black(width, height)
+        self.head = Camera(spec.K, width=width, height=height, c2w=HEAD.numpy()) if pictures else None
+        lens = intrinsics(width, height, fov_deg=PALM_FOV_DEG)
+        self.palm = Camera(lens, width=width, height=height) if palm else None
         self._data: dict[str, Any] = {}
         self._scene: Scene | None = None
         self._still: Layer | None = None
@@ -156,13 +158,15 @@ class HandRow:
     def _see(self) -> None:
         """Look at a moment that no step has led to."""
         load_mujoco().mj_fwdPosition(self.scene.model, self.data)
-        self._still = self.head.still(self._looked(HEAD.numpy()))
+        self._still = None if self.head is None else self.head.still(self._looked(HEAD.numpy()))
         self.last = _shown([self._picture()], [self._measure()], [self._palm_frame()])
 
     def _looked(self, c2w: Array) -> View:
         return View(self.scene, self.data, c2w, np.array(COLOURS[self.colour], np.float32))
 
     def _picture(self) -> Picture:
+        if self.head is None:
+            return self._blind
         return self.head.shoot(self._looked(HEAD.numpy()), self._still)
 
     def _palm_frame(self) -> Tensor | None:
@@ -187,6 +191,12 @@ class HandRow:
         measured = {"joints": self.commanded.numpy(), "proprio": moving, "keypoints": points, "object": thing}
         measured |= {"contact": touched, "target": data.mocap_pos[0]}
         return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in measured.items()}
+
+
+def _black(width: int, height: int) -> Picture:
+    """Return what is seen where nobody looks."""
+    size = (height, width)
+    return Picture(np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32), np.zeros(size, np.uint8))
 
 
 def _shown(pictures: list[Picture], ends: list[dict[str, Tensor]], palms: list[Tensor | None]) -> Shown:

@@ -41,7 +41,7 @@ class HandDynamics:
 
     What lies where follows from an episode's seed; ``set_goals`` says where the goal is to be instead. ``goal`` is what
     marks it: a ``tray`` with a rim, or a painted ``mark``. ``palm=True`` also takes pictures from the palm, at the end
-    of each latent.
+    of each latent; ``pictures=False`` takes none, and frames stay black: for those who do not look.
     """
 
     def __init__(
@@ -51,18 +51,21 @@ class HandDynamics:
         spec: WorldSpec | None = None,
         goal: Literal["tray", "mark"] = "tray",
         palm: bool = False,
+        pictures: bool = True,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
         if goal not in ("tray", "mark"):
             raise ValueError(f"goal={goal!r} is unknown; pass 'tray' or 'mark'")
+        if palm and not pictures:
+            raise ValueError("palm=True takes pictures, and pictures=False none; leave one of them out")
         load_mujoco()
         base = spec or HAND_SPEC
         seen = {"palm": replace(PICTURE, rate="chunk")} if palm else {}
         values = {name: getattr(base, name) for name in ("width", "height", "chunk_latents")}
         self.spec = WorldSpec(**values, fov_deg=HEAD_FOV_DEG, fps=FPS, takes=HAND_SPEC.takes, gives={**GIVES, **seen})
         self.num_envs, self.goal = num_envs, goal
-        self._rows = [HandRow(self.spec, goal, palm=palm) for _ in range(num_envs)]
+        self._rows = [HandRow(self.spec, goal, palm=palm, pictures=pictures) for _ in range(num_envs)]
         self._goals: Tensor | None = None
 
     @property
