@@ -40,6 +40,7 @@ LAYERS = {
 # library -> the modules (or whole packages, by prefix) that may import it
 LIBRARIES = {
     "vizdoom": ("worldenv.sims.doom",),
+    "mujoco": ("worldenv.sims.mujoco", "worldenv.bodies.mjcf"),
     "stable_baselines3": ("worldenv.envs.sb3", "worldenv_agents"),
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
@@ -223,7 +224,7 @@ def test_importing_worldenv_imports_no_torch() -> None:
 def test_environments_need_no_extras_and_nothing_that_training_reads_with() -> None:
     code = (
         "import sys\n"
-        "for name in ('stable_baselines3', 'h5py', 'accelerate', 'vizdoom'): sys.modules[name] = None\n"
+        "for name in ('stable_baselines3', 'h5py', 'accelerate', 'vizdoom', 'mujoco'): sys.modules[name] = None\n"
         "import gymnasium, worldenv\n"
         "env = gymnasium.make('worldenv/Navigate-v0'); env.reset(seed=0); env.step(env.action_space.sample())\n"
         "try: worldenv.envs.sb3\n"

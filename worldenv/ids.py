@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from .tasks.registry import id_names
+from .tasks.registry import SIMULATED, id_names
 
 
 def environment_ids() -> dict[str, dict[str, str]]:
-    """Return the arguments of each id: every task's, and its twin's on ground truth, ``<name>Sim``."""
+    """Return the arguments of each id: those of worlds, and their twins on ground truth, ``<name>Sim``."""
     return {
         f"worldenv/{name}{suffix}-{version}": {"task": task, "dynamics": dynamics}
         for task, (name, version) in id_names().items()
         for suffix, dynamics in (("", "world"), ("Sim", "sim"))
+        if suffix or task not in SIMULATED
     }
 
 

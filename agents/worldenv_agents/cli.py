@@ -68,10 +68,10 @@ def evaluate(
     """Compare policies: worldenv-agents eval ppo:runs/navigate seek_goal random --env worldenv/Navigate-v0
 
     Args:
-        policies: one or more of random, wander, seek_goal and straight (Navigate), out_and_back (Revisit-v0), retrace
-            (Revisit-v1), "follow:w-8, right-8", ppo:DIR (its most likely actions), ppo_sampled:DIR (as it explored;
-            better where training was short). Each sets the action and observation modes that it needs; random takes
-            what --action-mode says.
+        policies: one or more of random, wander, chase (ObjectNav), seek_goal and straight (Navigate), out_and_back
+            (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", expert and noisy:LEVEL (hands; 0 is the expert, 1
+            hardly succeeds), ppo:DIR (its most likely actions), ppo_sampled:DIR (as it explored; better where training
+            was short). Each sets the action and observation modes that it needs; random takes what --action-mode says.
         episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
             mean over episodes.
         num_envs: envs stepped together.

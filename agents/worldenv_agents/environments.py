@@ -35,6 +35,8 @@ class EnvConfig:
     """What an observation is."""
     obs_keys: tuple[str, ...] | None = None
     """What ``dict`` observations hold."""
+    pictures: bool | None = None
+    """Whether frames are made; policies that do not look can do without on the hand's table."""
     memory: str | None = None
     """Memory policy of the world; by default its own."""
     max_episode_steps: int | None = None

@@ -67,6 +67,33 @@ def _follow(envs: Envs, argument: str, seed: int) -> Policy:
     return FollowKeys(argument, num_latents=spec.chunk_latents)
 
 
+def _expert(envs: Envs, argument: str, seed: int) -> Policy:
+    from worldenv.sims.mujoco.experts import Expert
+
+    from .hand import EXPERT_OF, HandExpert
+
+    core = envs.unwrapped.core  # type: ignore[attr-defined]
+    task = type(core.task).__name__
+    if task not in EXPERT_OF:
+        raise ValueError(f"there is no expert for task {task}; there are some for {', '.join(EXPERT_OF)}")
+    expert = Expert(EXPERT_OF[task], noise=_level(argument), seed=seed)
+    return HandExpert(expert, action_mode=core.config.action_mode, num_latents=core.spec.chunk_latents)
+
+
+def _level(argument: str) -> float:
+    try:
+        return float(argument or 0)
+    except ValueError:
+        raise ValueError(f"noise level {argument!r} is no number; write noisy:0.5") from None
+
+
+def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
+    """Leave the pictures out where nobody asked for them: experts do not look, and pictures cost most of the time."""
+    if "/Hand" in config.env and config.obs_mode is None and config.obs_keys is None:
+        return replace(config, obs_mode="dict", obs_keys=("goal",), pictures=False)
+    return config
+
+
 def _ppo(envs: Envs, argument: str, seed: int) -> Policy:
     from .ppo import PPOPolicy
 
@@ -106,6 +133,8 @@ POLICIES: dict[str, PolicyEntry] = {
     "follow": PolicyEntry(
         _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), example='"follow:w-8, right-8"'
     ),
+    "expert": PolicyEntry(_expert, _adapt_expert),
+    "noisy": PolicyEntry(_expert, _adapt_expert, example="noisy:0.5"),
     "ppo": PolicyEntry(_ppo, _adapt_ppo, example="ppo:DIR"),
     "ppo_sampled": PolicyEntry(_ppo_sampled, _adapt_ppo, example="ppo_sampled:DIR"),
 }

@@ -12,6 +12,15 @@ from ..dynamics.spec import WorldSpec
 
 
 @runtime_checkable
+class Named(Protocol):
+    """A body whose actions are numbers with names, for errors."""
+
+    def names(self, mode: str) -> tuple[str, ...]:
+        """Return what each number of a latent's action is called."""
+        ...
+
+
+@runtime_checkable
 class Body(Protocol):
     """Turns actions into the signals that command a world."""
 

@@ -6,9 +6,10 @@ from ..base.objects import find_object
 from ..dynamics.spec import WorldSpec
 from .base import Body
 from .camera import Camera
+from .hand import Hand
 from .vector import Vector
 
-BODIES: dict[str, type[Camera] | type[Vector]] = {"camera": Camera, "vector": Vector}
+BODIES: dict[str, type[Body]] = {"camera": Camera, "hand": Hand, "vector": Vector}
 """What ``body=`` may name; a world has the first of them that commands what it takes."""
 
 

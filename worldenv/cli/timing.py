@@ -40,6 +40,17 @@ def backends(*, out: Out, world: Name = "maze", envs: Sizes = (1, 4, 16), steps:
     bench_backends(world, out, sizes=envs, num_steps=steps)
 
 
+def hand(*, out: Out, repeats: int = 5) -> None:
+    """A frame of the hand's table, with and without the palm.
+
+    Args:
+        repeats: episodes, the fastest of which counts.
+    """
+    from ..bench.hand import bench_hand
+
+    bench_hand(out, repeats=repeats)
+
+
 def memory(*, out: Out, world: Name = "tiny", chunks: int = 2000, steps: Steps = 20) -> None:
     """An old engine against a young one; retrieval alone.
 
@@ -97,4 +108,4 @@ def worldplay(*, out: Out, layers: int = 30, size: tuple[int, int] = (704, 1280)
     bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
 
-BENCHES = (engine, backends, memory, rendering, rolling, training, worldplay)
+BENCHES = (engine, backends, hand, memory, rendering, rolling, training, worldplay)

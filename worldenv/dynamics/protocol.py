@@ -134,6 +134,25 @@ class Branchable(Protocol):
 
 
 @runtime_checkable
+class Aimed(Protocol):
+    """Can be told where episodes are to end."""
+
+    def check_goals(
+        self,
+        goals: Tensor,  # (B, D)
+    ) -> None:
+        """Refuse goals where none can be, by a ValueError."""
+        ...
+
+    def set_goals(
+        self,
+        goals: Tensor | None,  # (B, D), or None to draw them from the seeds
+    ) -> None:
+        """Say where the goals of the episodes are that the next reset begins."""
+        ...
+
+
+@runtime_checkable
 class Prompted(Protocol):
     """May be described in words."""
 

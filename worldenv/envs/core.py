@@ -13,8 +13,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
-from ..bodies.base import Body
+from ..bodies.base import Body, Named
 from ..dynamics.protocol import (
+    Aimed,
     Branchable,
     Dynamics,
     Explained,
@@ -70,6 +71,7 @@ class EnvCore:
             raise ValueError(f"prompt={config.prompt!r}, but this world takes no prompt; leave it out")
         latent_shape = dynamics.latent_shape if isinstance(dynamics, Latent) else None
         self.action_space: spaces.Space[Any] = body.space(config.action_mode, self.spec.chunk_latents)
+        self.action_names = body.names(config.action_mode) if isinstance(body, Named) else ()
         self.observation_space: spaces.Space[Any] = observation_space(
             config.obs_mode,
             self.spec,
@@ -93,6 +95,7 @@ class EnvCore:
         images: Tensor | None = None,  # (B, H, W, 3) uint8
         prompts: Sequence[str | None] = (),
         clip: tuple[Tensor, Signals] | None = None,  # (B, T, H, W, 3) uint8 and signals, each (B, F, ...)
+        goals: Tensor | None = None,  # (B, D)
     ) -> tuple[Any, dict[str, Tensor]]:
         """Begin new episodes in the masked rows; return observation and info of all rows.
 
@@ -108,6 +111,8 @@ class EnvCore:
         if clip is not None:
             chunk = require(self.dynamics, Resumable, "options['clip']").resume(*clip, seeds=seeds, mask=mask)
         else:
+            if isinstance(self.dynamics, Aimed):
+                self.dynamics.set_goals(goals)
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
         present = self.dynamics.present
         K = self.spec.K if self.spec.has_camera else None
@@ -147,8 +152,10 @@ class EnvCore:
         images: Tensor | None,
         prompts: Sequence[str | None] = (),
         clip: tuple[Tensor, Signals] | None = None,
+        goals: Tensor | None = None,  # (B, D)
     ) -> None:
-        """Refuse start views that are not there, pictures and prompts where none can be used, before anything changes.
+        """Refuse start views and goals that cannot be, pictures and prompts where none can be used, before anything
+        changes.
 
         Raises:
             ValueError: naming the value and what is possible.
@@ -157,6 +164,10 @@ class EnvCore:
             require(self.dynamics, Resumable, "options['image']")
         if clip is not None:
             require(self.dynamics, Resumable, "options['clip']").check_clip(*clip)
+        if goals is not None:
+            if not isinstance(self.dynamics, Aimed):
+                raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")
+            self.dynamics.check_goals(goals)
         if self._has_text or any(prompt is not None for prompt in prompts):
             encode = require(self.dynamics, Prompted, "options['prompt']").encode_prompt
             for prompt in set(self._prompts(prompts)):

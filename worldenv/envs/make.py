@@ -24,8 +24,10 @@ from ..memory.select import Policy
 from ..models.backend import resolve_backend
 from ..models.heads import EVENTS
 from ..sims.gym import GymDynamics, twin_maker
+from ..sims.registry import open_simulator
 from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
+from ..world.starts import Starts
 from ..world.world import World, shared_world
 from .core import CoreConfig, EnvCore
 from .episodes import Episodes
@@ -59,6 +61,7 @@ def make_core(
     depth: bool = False,
     horizon: int | None = None,
     sim_env: str | Callable[..., Any] | None = None,
+    pictures: bool = True,
 ) -> EnvCore:
     """Build the core of an environment.
 
@@ -100,6 +103,7 @@ def make_core(
         sim_env: what the twin of a recorded environment is made of, a class, a function, or an id that may import its
             module (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's
             file names is imported.
+        pictures: False leaves frames black, for policies that do not look: the hand's table is ten times faster then.
 
     Raises:
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
@@ -123,38 +127,41 @@ def make_core(
         raise ValueError(f"sim_env={sim_env!r} is what the twin is made of; leave it out, or pass dynamics='sim'")
     if body == "auto":
         _check_action_mode(action_mode, [mode for known in BODIES.values() for mode in known.modes])
-    generated = isinstance(dynamics, str) and dynamics == "world"
-    if not generated:
+    named = dynamics if isinstance(dynamics, str) else ""
+    if named != "world":
         _check_ungenerated(
             num_steps=num_steps, lookahead_policy=lookahead_policy, capture=capture or None, horizon=horizon
         )
-    loaded = _load(world, device, dtype, backend)
-    if generated:
-        loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
-    what = f"task {type(made).__name__}"
-    starts = loaded.require_clips(what).starts if made.defaults.from_clip else loaded.starts
-    goals = None if starts is None else starts.goals
-    recorded = loaded.spec.environment is not None
-    if sim_env is not None and not recorded:
-        raise ValueError(f"sim_env={sim_env!r}: world {loaded.config.name!r} was recorded from no environment")
-    if (goals is None and made.defaults.needs_goal) or (starts is None and dynamics == "sim" and not recorded):
-        raise ValueError(
-            f"world {loaded.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
-            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+    seen = config.obs_keys if config.obs_mode == "dict" else ()
+    stepped: Dynamics
+    starts, recorded = None, False
+    if named == "sim" and made.defaults.simulator:
+        _check_ungenerated(world=None if world == "maze" else world, sim_env=sim_env)
+        looks = {"palm": "palm" in seen, "pictures": pictures}
+        stepped = open_simulator(made.defaults.simulator, num_envs, chunk_latents=chunk_latents, **looks)
+    else:
+        if not pictures:
+            raise ValueError("pictures=False is for the hand's table; leave it out (obs_mode='latent' decodes nothing)")
+        loaded = _load(world, device, dtype, backend)
+        if named == "world":
+            loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
+        recorded = loaded.spec.environment is not None
+        if sim_env is not None and not recorded:
+            raise ValueError(f"sim_env={sim_env!r}: world {loaded.config.name!r} was recorded from no environment")
+        starts = _starts(loaded, made, needed=named == "sim" and not recorded)
+        settings, choose = memory_config(memory, loaded.config.memory)
+        wanted = Wanted(
+            settings,
+            choose,
+            sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
+            replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
+            capture,
+            made.defaults.from_clip,
+            horizon is not None,
+            depth or "depth" in (*made.defaults.reads, *seen),
+            sim_env,
         )
-    settings, choose = memory_config(memory, loaded.config.memory)
-    wanted = Wanted(
-        settings,
-        choose,
-        sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
-        replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
-        capture,
-        made.defaults.from_clip,
-        horizon is not None,
-        depth or "depth" in made.defaults.reads or (config.obs_mode == "dict" and "depth" in config.obs_keys),
-        sim_env,
-    )
-    stepped = opens(loaded, num_envs, wanted)
+        stepped = opens(loaded, num_envs, wanted)
     if stepped.num_envs != num_envs:
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
     if chunk_latents not in (None, stepped.spec.chunk_latents):
@@ -190,6 +197,18 @@ def recorded_limit(spec: WorldSpec) -> int | None:
     """Return the recorded environment's time limit in chunks, None where it has none."""
     frames = 0 if spec.environment is None else spec.environment.max_episode_steps
     return -(-frames // spec.chunk_frames) or None
+
+
+def _starts(world: World, task: Task, *, needed: bool) -> Starts | None:
+    """Return where episodes begin; refuse worlds without start views, or goals, where those are needed."""
+    starts = world.require_clips(f"task {type(task).__name__}").starts if task.defaults.from_clip else world.starts
+    goals = None if starts is None else starts.goals
+    if (goals is None and task.defaults.needs_goal) or (starts is None and needed):
+        raise ValueError(
+            f"world {world.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
+            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+        )
+    return starts
 
 
 def _check_action_mode(mode: str | None, known: Sequence[str]) -> None:

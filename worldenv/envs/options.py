@@ -14,7 +14,7 @@ from ..dynamics.signals import check_signals
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 
-OPTIONS = ("start", "image", "clip", "c2w", "K", "prompt", "reset_mask")
+OPTIONS = ("start", "goal", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 """Reset options of every world; a clip's other signals are named as the world takes them."""
 
 
@@ -72,6 +72,21 @@ def _start(start: Any) -> int | None:
     if isinstance(start, bool) or not isinstance(start, int | np.integer):
         raise ValueError(f"options['start'] must be whole numbers, got {start!r}")
     return int(start)
+
+
+def read_goals(goal: Any, num_envs: int) -> Tensor | None:
+    """Check ``options['goal']``, one place for all rows or one per row, and give every env one, (B, D) float64."""
+    if goal is None:
+        return None
+    try:
+        array = np.asarray(goal, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"options['goal'] must be numbers, got {goal!r}") from None
+    if array.ndim not in (1, 2) or (array.ndim == 2 and len(array) != num_envs):
+        raise ValueError(f"options['goal'] has shape {array.shape}; pass one place, or one per env ({num_envs}, D)")
+    if not np.isfinite(array).all():
+        raise ValueError("options['goal'] holds NaN or infinity; pass metres")
+    return torch.from_numpy(np.broadcast_to(array, (num_envs, array.shape[-1])).copy())
 
 
 def read_prompts(prompt: Any, num_envs: int) -> list[str | None]:

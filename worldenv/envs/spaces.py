@@ -19,14 +19,18 @@ from ..dynamics.spec import WorldSpec
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
 
-def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor | dict[str, Tensor]:
+def check_actions(
+    action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool, names: Sequence[str] = ()
+) -> Tensor | dict[str, Tensor]:
     """Turn a batch of actions into a tensor (B, ...), int64 or float64, or a dictionary of such.
+
+    ``names`` are of the last axis, for errors.
 
     Raises:
         ValueError: if the shape or type is wrong, a value is NaN or out of range (beyond 1e-5 for floats).
     """
     if not isinstance(space, spaces.Dict):
-        return _check_array(action, space, num_envs, clip=clip)
+        return _check_array(action, space, num_envs, clip=clip, names=names)
     if not isinstance(action, Mapping) or set(action) != set(space.spaces):
         found = ", ".join(map(str, action)) if isinstance(action, Mapping) else type(action).__name__
         raise ValueError(f"action is {found}, expected a dictionary of {', '.join(space.spaces)}")
@@ -39,7 +43,9 @@ def check_actions(action: Any, space: spaces.Space[Any], num_envs: int, *, clip:
     return parts
 
 
-def _check_array(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool) -> Tensor:
+def _check_array(
+    action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool, names: Sequence[str] = ()
+) -> Tensor:
     array = action.detach().cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
     wanted = (num_envs, *(space.shape or ()))
     if array.shape != wanted:
@@ -51,10 +57,11 @@ def _check_array(action: Any, space: spaces.Space[Any], num_envs: int, *, clip: 
         if clip:
             values = np.clip(values, space.low, space.high)
         elif (values < space.low - 1e-5).any() or (values > space.high + 1e-5).any():
-            worst = values.ravel()[np.maximum(values - space.high, space.low - values).argmax()]
+            place = np.unravel_index(np.maximum(values - space.high, space.low - values).argmax(), values.shape)
+            low, high = space.low[place[1:]], space.high[place[1:]]
+            called = f" of {names[int(place[-1])]!r}" if names else ""
             raise ValueError(
-                f"action {worst:g} is outside [{space.low.min():g}, {space.high.max():g}]; scale it, or pass "
-                "clip_actions=True"
+                f"action {values[place]:g}{called} is outside [{low:g}, {high:g}]; scale it, or pass clip_actions=True"
             )
         return torch.from_numpy(np.clip(values, space.low, space.high))
     if not np.issubdtype(array.dtype, np.integer):

@@ -20,7 +20,7 @@ from ..base.rng import derive_seed
 from ..dynamics.signals import wide
 from .core import EnvCore
 from .make import check_keywords, make_core
-from .options import check_options, read_clip, read_images, read_mask, read_prompts, read_seeds, read_starts
+from .options import check_options, read_clip, read_goals, read_images, read_mask, read_prompts, read_seeds, read_starts
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
 
@@ -94,7 +94,8 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
         Args:
             seed: row i gets seed + i, or seed[i]; None goes on with each row's stream of episodes.
-            options: ``start`` (index or one per row), ``image`` (uint8 (H, W, 3), shared or per row),
+            options: ``start`` (index or one per row), ``goal`` (of the hand's table: x and y of tray or mark,
+                metres, shared or per row), ``image`` (uint8 (H, W, 3), shared or per row),
                 ``clip`` (uint8 (T, H, W, 3)) with ``c2w`` ((T, 4, 4), every frame's or every fourth's) and ``K``, or
                 what else the world takes by its names, to go on from a video, ``prompt`` (text, shared or per row),
                 ``reset_mask`` (bool array (B,)); they hold for this reset only.
@@ -108,7 +109,8 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         seeds = read_seeds(seed, self.num_envs)
         prompts = read_prompts(chosen.get("prompt"), self.num_envs)
         clip = read_clip(chosen, self.core.spec, self.num_envs)
-        self.core.check_reset(starts, images, prompts, clip)
+        goals = read_goals(chosen.get("goal"), self.num_envs)
+        self.core.check_reset(starts, images, prompts, clip, goals)
         self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
         obs, info = self.core.reset(
@@ -118,6 +120,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             images=images,
             prompts=prompts,
             clip=clip,
+            goals=goals,
         )
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
@@ -212,7 +215,10 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
             rows = np.flatnonzero(self._done).tolist()
             raise gym.error.ResetNeeded(f"rows {rows} have ended; reset them with options={{'reset_mask': mask}}")
-        action = check_actions(actions, self.single_action_space, self.num_envs, clip=self.core.config.clip_actions)
+        core = self.core
+        action = check_actions(
+            actions, core.action_space, self.num_envs, clip=core.config.clip_actions, names=core.action_names
+        )
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._done.any():
             return self._step_next(action)
         result = self.core.step(action)

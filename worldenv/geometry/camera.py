@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .pose import invert_se3
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """A camera that stands still."""
+
+    c2w: Tensor  # (4, 4)
+    K: Tensor  # (3, 3)
+    width: int
+    height: int
+
+
+def look_at(eye: tuple[float, float, float], point: tuple[float, float, float]) -> Tensor:
+    """Return the pose of a level camera that looks from one place at another in a frame with z up, (4, 4) float64."""
+    position = torch.tensor(eye, dtype=torch.float64)
+    forward = torch.tensor(point, dtype=torch.float64) - position
+    forward = forward / forward.norm()
+    right = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    right = right / right.norm()
+    c2w = torch.eye(4, dtype=torch.float64)
+    c2w[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward], 1)
+    c2w[:3, 3] = position
+    return c2w
 
 
 def intrinsics(width: int, height: int, *, fov_deg: float) -> Tensor:

@@ -62,6 +62,8 @@ class Defaults:
     """Whether its time limit is that of the environment that the world was recorded from."""
     explains: tuple[str, ...] = ()
     """What a world with a memory explains of it (``Explained``) and puts into ``info`` unasked, behind ``memory_``."""
+    simulator: str = ""
+    """A name in ``sims.registry.SIMULATORS`` where its ids on ground truth need no world; "" is the world's twin."""
     from_clip: bool = False
     """Whether an episode begins at the end of a recorded clip, which is remembered, instead of with one view."""
 

@@ -24,8 +24,14 @@ TASKS: dict[str, str] = {
     "revisit-v1": "worldenv.tasks.revisit_v1:Revisit",
     "explore": "worldenv.tasks.explore:Explore",
     "world": "worldenv.tasks.world:World",
+    "hand_place": "worldenv.tasks.hand_place:HandPlace",
+    "hand_lift": "worldenv.tasks.hand_lift:HandLift",
+    "hand_push": "worldenv.tasks.hand_push:HandPush",
 }
 """Where each task is; the name of its class is that of its ids, whose version is 0 unless the task's name has one."""
+
+SIMULATED = ("hand_place", "hand_lift", "hand_push")
+"""Those that no packaged world shows: their ids are the simulator's alone."""
 
 
 def id_names() -> dict[str, tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""The table: a dexterous hand, one object, a tray or a mark, in MuJoCo, without meshes and without OpenGL."""

@@ -1,0 +1,96 @@
+"""What the tasks of hands have in common: an object, where its centre is to be, and the potential of being nearer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..dynamics.protocol import Chunk
+from ..dynamics.signals import Signal, Signals
+from .base import Defaults, Outcome, Start, TaskState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manipulate:
+    """Bring the object's centre to ``goal``, x, y, z of the table's frame in metres; subclasses say when it is done."""
+
+    defaults: ClassVar[Defaults] = Defaults(
+        obs_mode="dict",
+        obs_keys=("image", "palm", "proprio", "goal"),
+        action_mode="ee_delta",
+        max_episode_steps=36,
+        reads=("object", "contact", "keypoints", "target"),
+        simulator="hand/tray",
+    )
+    shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(3,), low=-2.0, high=2.0)}
+
+    distance_scale: float = 0.1
+    """Metres between object and goal that are worth 1 of potential."""
+    reach_weight: float = 0.25
+    """How much a metre between hand and object counts beside one between object and goal."""
+
+    def reset(self, start: Start) -> TaskState:
+        """Remember where the object stands and is to go, and the potential of that."""
+        thing = start.present["object"][:, :3].double()
+        goal = self.goal(thing, start.present["target"].double())
+        potential = self.potential(thing, start.present["keypoints"].double(), goal)
+        return {"goal": goal, "rest": thing[:, 2].clone(), "highest": thing[:, 2].clone(), "potential": potential}
+
+    def goal(
+        self,
+        thing: Tensor,  # (B, 3) where the object stands at the start
+        target: Tensor,  # (B, 3) where tray or mark are
+    ) -> Tensor:
+        """Return where the object's centre is to be, (B, 3): as high as it stands, over tray or mark."""
+        return torch.cat([target[:, :2], thing[:, 2:]], -1)
+
+    def potential(
+        self,
+        thing: Tensor,  # (B, 3)
+        points: Tensor,  # (B, 21, 3) the hand's keypoints
+        goal: Tensor,  # (B, 3)
+    ) -> Tensor:
+        """Return minus the distances of object to goal and of hand to object, (B,)."""
+        reach = (points.mean(1) - thing).norm(dim=-1)
+        return -((thing - goal).norm(dim=-1) + self.reach_weight * reach) / self.distance_scale
+
+    def step(self, state: TaskState, chunk: Chunk) -> Outcome:
+        """Reward the potential gained, and 1 when it is done, which ends the episode."""
+        thing, highest = chunk.signals["object"].double(), chunk.signals["object"][..., 2].double().max(1).values
+        highest = torch.maximum(state["highest"], highest)
+        new = {**state, "highest": highest}
+        touched = chunk.signals["contact"][:, -1].any(-1)
+        done = self.done(new, thing[:, -1, :3], thing[:, -1, 7:10].norm(dim=-1), touched)
+        points = chunk.signals["keypoints"][:, -1].double()
+        new["potential"] = self.potential(thing[:, -1, :3], points, state["goal"])
+        return Outcome(new["potential"] - state["potential"] + done.double(), done, done, new)
+
+    def done(
+        self,
+        state: TaskState,
+        thing: Tensor,  # (B, 3)
+        speed: Tensor,  # (B,)
+        touched: Tensor,  # (B,) bool: whether the hand touches it
+    ) -> Tensor:
+        """Return in which episodes the object is where it is to be, (B,) bool."""
+        raise NotImplementedError
+
+    def observe(self, state: TaskState, present: Signals) -> dict[str, Tensor]:
+        """Show where the object is to go."""
+        return {"goal": state["goal"].float()}
+
+
+def lies(
+    state: TaskState,
+    thing: Tensor,  # (B, 3)
+    speed: Tensor,  # (B,)
+    *,
+    within: float,
+) -> Tensor:
+    """Return which objects lie still near their goal, (B,) bool; on a tray they lie a bit higher than at the start."""
+    near = (thing - state["goal"])[:, :2].norm(dim=-1) < within
+    return near & (thing[:, 2] < state["rest"] + 0.016) & (speed < 0.12)
