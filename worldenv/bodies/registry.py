@@ -20,8 +20,9 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
         ValueError: on an unknown body, or one that does not command what the world takes.
     """
     if body == "auto":
-        known: list[Body] = [Camera(), *([] if spec.environment is None else [Vector.for_spec(spec)])]
-        fitting = [one for one in known if dict(one.takes) == spec.takes]
+        fitting: list[Body] = [kind() for kind in (Camera, Hand) if dict(kind.takes) == spec.takes]
+        if spec.environment is not None:
+            fitting += [one for one in [Vector.for_spec(spec)] if dict(one.takes) == spec.takes]
         if not fitting:
             raise ValueError(
                 f"this world takes {', '.join(spec.takes)}, which no known body commands (there are "
