@@ -110,7 +110,7 @@ def export(
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    """Write a world in another precision, or with clips; or what a walk shows of it, as points in space.
+    """Write a world anew, or a walk in it as points.
 
     Args:
         world: packaged name, directory or hub:org/name.
