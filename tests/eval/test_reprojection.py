@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from tests.eval.conftest import MakeCases
 from tests.training.test_consistency import room
 from worldenv.eval.reprojection import reprojection
+from worldenv.eval.suites.score import Judge
 from worldenv.geometry.camera import intrinsics
 from worldenv.geometry.pose import look
+from worldenv.world.world import World
 
 SIZE = (48, 64)
 K = intrinsics(64, 48, fov_deg=90)
@@ -55,3 +58,16 @@ def test_views_that_share_nothing_are_no_pair() -> None:
     found = reprojection(frames.expand(2, -1, -1, -1, -1), depth.expand(2, -1, -1, -1), c2w.expand(2, -1, -1, -1), K)
     assert np.isnan(found["reprojection_psnr_1"]).tolist() == [True, True]
     assert not reprojection(frames[:, :1], depth[:, :1], c2w[:, :1], K)
+
+
+def test_a_suite_that_has_a_head_measures_what_was_made(noise_cases: MakeCases, rendered_world: World) -> None:
+    cases = noise_cases(["out_and_back", "explore"], 2, size=SIZE)
+    judge = Judge(rendered_world.spec, 16, depth_head=rendered_world.depth_head)
+    found = judge(cases.frames, cases).metrics
+    assert {"reprojection_psnr_1", "reprojection_depth_4"} <= set(found)
+    assert found["reprojection_psnr_1"].shape == (2,)
+    spoilt = cases.frames.clone()
+    spoilt[:, :17] = 0  # what was given to a world is not what it made
+    given = [judge(frames, cases, 16).metrics["reprojection_psnr_1"] for frames in (cases.frames, spoilt)]
+    assert np.array_equal(*given, equal_nan=True)
+    assert "reprojection_psnr_1" not in Judge(rendered_world.spec, 16)(cases.frames, cases).metrics

@@ -128,7 +128,7 @@ def export(
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    """Write a world, or what it shows as points in space.
+    """Write a world anew, or a walk in it as points.
 
     Args:
         world: packaged name, directory or hub:org/name.

@@ -35,7 +35,7 @@ class Denoised:
     error: Tensor  # (N,) of flow matching
     sigmas: Tensor  # (N, F)
 
-    def at(self, rows: slice) -> Denoised:
+    def at(self, rows: slice | Tensor) -> Denoised:
         """Return some rows."""
         return Denoised(self.x0[rows], self.error[rows], self.sigmas[rows])
 

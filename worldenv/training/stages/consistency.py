@@ -7,6 +7,7 @@ less, the noisier the latents are. The head goes when training ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from ..chunks import Chunks, Denoised, preview_policies
 from ..material import Material
 from ..spatial import View, depth_loss, render_loss
 
+DECODED = 4
+"""Of so many samples one is decoded, where colours are the model's own: that is what takes time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpatialConfig:
@@ -37,7 +41,8 @@ class SpatialConfig:
     """Share of the steps over which both weights grow from 0."""
     detached: float = 0.5
     """Share of the steps in which Gaussians have the recorded colours, so that geometry must explain what is wrong;
-    then they have those of the model's own estimate, decoded, and gradients reach these too."""
+    then the least noisy quarter of the samples has those of the model's own estimate, decoded, and gradients reach
+    these too."""
     reach: int = 6
     """Latents, before or after, among which the view to render is drawn."""
 
@@ -114,7 +119,11 @@ class SpatialStage:
         own = torch.randint(chunk, (batch,), generator=generator)
         other = self._others(start + own, generator)
         source, view = self._view(clips, start + own), self._view(clips, other)
-        colour = source.pixels if self.progress < self.config.detached else self._shown(made, clips, start, own)
+        colour = source.pixels
+        if self.progress >= self.config.detached:
+            some = made.sigmas[:, 0].argsort().cpu()[: math.ceil(batch / DECODED)]
+            shown = self._shown(made.at(some), clips[some], start[some], own[some])
+            colour = colour.index_copy(0, some.to(colour.device), shown)
         picked = found.select(torch.arange(batch) * chunk + own)
         K = material.world.spec.K.to(material.device)
         return depth, render_loss(picked, colour, source, view, K)
