@@ -87,7 +87,8 @@ class GymSource:
             raise ValueError(f"{env_id}: {error}") from None
         self.row = GymRow(self.env, name=env_id, frames_per_latent=self.frames_per_latent, size=size)
         self.height, self.width, _ = self.row.reset(first_seed).shape
-        self.has_poses = "c2w" in self.row.info and "K" in self.row.info
+        self.K = self.row.info.get("K")
+        self.has_poses = "c2w" in self.row.info and self.K is not None
         if self.has_poses and self.frames_per_latent != FRAMES_PER_LATENT:
             raise ValueError(f"{env_id} has poses; worlds with a camera have frames_per_latent={FRAMES_PER_LATENT}")
         if self.height % CELL or self.width % CELL:
@@ -131,7 +132,7 @@ class GymSource:
                 columns[name].append(value)
         signals = {name: np.stack(values) for name, values in columns.items()}
         if self.has_poses:
-            signals["K"] = np.asarray(self.row.info["K"], np.float32)
+            signals["K"] = np.asarray(self.K, np.float32)
         attributes = {"seed": seed, "env": self.env_id, "poses": "info" if self.has_poses else "absent"}
         whole = np.concatenate(frames)
         assert len(whole) == frames_of(len(latents), self.frames_per_latent)

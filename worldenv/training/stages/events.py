@@ -59,7 +59,7 @@ class EventsStage:
     """Trains a world's event heads; everything else of it stays as it is.
 
     Held-out clips are shared by turns: thresholds are chosen on the even ones, and judged on the others. Without them
-    a fifth of the recording is held out.
+    two fifths of the recording are held out.
     """
 
     def __init__(
