@@ -34,15 +34,10 @@ stage memory memory_more --init "$runs/memory_cached" --processes "$processes"
 stage teacher teacher --init "$runs/memory_more" --processes "$processes"
 stage context_forcing context_forcing --init "$runs/memory_more" --teacher "$runs/teacher" --processes "$processes"
 stage heads heads --init "$runs/context_forcing"
-last=heads
-if [ "$recipe" = maze ]; then  # the display decoder, from recordings four times the size
-    worldenv record --workers "$cores" --config "$configs/heldout_display.toml" --out "$runs/display_heldout"
-    worldenv record --workers "$cores" --config "$configs/record_display.toml" --out "$runs/display_train"
-    stage display display --init "$runs/heads"
-    stage display display_sharp --init "$runs/display"
-    last=display_sharp
-fi
-worldenv export --world "$runs/$last" --weights "worldenv/worlds/$recipe" --clips 64
-# Not packaged (docs/training-log.md): a rolling window, and finer tokens (of maze alone).
+worldenv export --world "$runs/heads" --weights "worldenv/worlds/$recipe" --clips 64
+# Not packaged (docs/training-log.md): a rolling window, finer tokens, and a display decoder (both of maze alone), from
+# recordings of record_display.toml in runs/display_train and of heldout_display.toml in runs/display_heldout.
 # stage rolling rolling --init "$runs/context_forcing" --teacher "$runs/teacher" --processes "$processes"
 # stage memory memory_fine --init "$runs/memory_cached" --processes "$processes"
+# stage display display --init "$runs/heads"
+# stage display display_sharp --init "$runs/display"
