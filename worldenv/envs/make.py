@@ -94,7 +94,7 @@ def make_core(
             its embedding (.safetensors).
         depth: whether to know the newest view's depth, which a simulator has to cast rays for; what observations and
             tasks need of it is known anyway.
-        pictures: False leaves frames black, for policies that do not look: the hand's table is ten times faster then.
+        pictures: False leaves frames black, for policies that do not look: the hand's table is a few times faster then.
 
     Raises:
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
