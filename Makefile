@@ -45,6 +45,8 @@ docs/results/kernels-aot.csv: $(STAMP) $(wildcard $(KERNELS)/*.py $(KERNELS)/*/*
 docs/results/kernels-roofline.csv: $(STAMP) $(KERNELS)/roofline.py $(KERNELS)/workloads.py $(KERNELS)/pages.py
 	$(BIN)/python -m worldenv_kernels.roofline --out $@
 
+# Of the hand's table, for policies that do not look.
+BLIND := --obs-mode dict --obs-keys goal --pictures False --episodes 100 --num-envs 10 --first-seed 500000
 # What README says of the packaged world alone; takes about an hour on two cores. The rest: make comparisons.
 results: $(STAMP)
 	for suite in revisit short_term drift memory action reconstruction geometry; do \
@@ -64,6 +66,10 @@ results: $(STAMP)
 	$(BIN)/worldenv-agents eval random seek_goal --env worldenv/Navigate-v0 --episodes 16 --twin --out docs/results/scores-navigate.json
 	$(BIN)/worldenv-agents eval retrace random out_and_back "follow:right-16, w-12, s-16, right-20, w-12, s-16, right-20, w-12, s-16, right-20" --env worldenv/RevisitSim-v1 --episodes 32 --out docs/results/scores-revisit-v1.json
 	$(BIN)/worldenv-agents eval random out_and_back --env worldenv/Revisit-v0 --episodes 16 --twin --out docs/results/scores-revisit.json
+	$(BIN)/worldenv-agents eval expert noisy:0.3 noisy:0.4 noisy:0.5 noisy:0.6 noisy:0.8 noisy:1 noisy:1.3 random \
+	  --env worldenv/HandPlaceSim-v0 $(BLIND) --out docs/results/scores-hand_place.json
+	$(BIN)/worldenv-agents eval expert random --env worldenv/HandLiftSim-v0 $(BLIND) --out docs/results/scores-hand_lift.json
+	$(BIN)/worldenv-agents eval expert random --env worldenv/HandPushSim-v0 $(BLIND) --out docs/results/scores-hand_push.json
 	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json

@@ -14,6 +14,7 @@ from commands import commands_table
 from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
+from hands import experts_table
 from rendering import input_table, rendering_table, summary_table
 from speed import backends_table, rolling_table, speed_table
 from walls import walls_table
@@ -23,7 +24,7 @@ from worldenv.base.files import save_text
 from worldenv.world.files import STEPPED, world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
-COMMANDS = ROOT / "docs" / "commands.md"
+COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
@@ -100,6 +101,7 @@ def main() -> None:
         README: with_table(README, "summary", "docs/results", summary_table()),
         COMMANDS: with_table(COMMANDS, "commands", "what --help says", commands_table()),
         IDS: with_table(IDS, "environments", "the tasks", environments_table() + scores_table()),
+        HANDS: with_table(HANDS, "experts", "docs/results", experts_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -8,7 +8,8 @@ from cells import RESULTS, cell, heading, load
 
 from worldenv.dynamics.signals import PICTURE, Signal
 from worldenv.dynamics.spec import WorldSpec
-from worldenv.tasks.registry import id_names, make_task
+from worldenv.sims.mujoco.sim import HAND_SPEC
+from worldenv.tasks.registry import SIMULATED, id_names, make_task
 
 
 def environments_table() -> list[str]:
@@ -21,12 +22,12 @@ def environments_table() -> list[str]:
         own, steps = made.defaults, made.defaults.max_episode_steps
         shown = [f"`{key}` {_shape(made.shows[key])}" if key in made.shows else f"`{key}`" for key in own.obs_keys]
         seen = "dict: " + ", ".join(shown) if own.obs_mode == "dict" else f"`{own.obs_mode}`"
-        limit = f"{steps} steps, {steps * WorldSpec().chunk_frames:,} frames"
-        limit = "the environment's" if own.recorded else limit
-        lines.append(
-            f"| `worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}` | {seen} | `{own.action_mode}` | {says} "
-            f"| {limit} |"
-        )
+        alone = task in SIMULATED
+        frames = steps * (HAND_SPEC if alone else WorldSpec()).chunk_frames
+        limit = "the environment's" if own.recorded else f"{steps} steps, {frames:,} frames"
+        ids = f"`worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}`"
+        ids = f"`worldenv/{name}Sim-{version}` | itself" if alone else ids
+        lines.append(f"| {ids} | {seen} | `{own.action_mode}` | {says} | {limit} |")
     return lines
 
 
@@ -35,7 +36,7 @@ def scores_table() -> list[str]:
     lines: list[str] = []
     how = ""
     for task, (name, version) in id_names().items():
-        if not (RESULTS / f"scores-{task}.json").is_file():
+        if task in SIMULATED or not (RESULTS / f"scores-{task}.json").is_file():
             continue
         report = load(f"scores-{task}")
         how = f"--twin`, {report['hardware']}; means with 95 % intervals"

@@ -19,8 +19,10 @@ from ..base.objects import import_object
 from ..base.workers import when_worker_ends, worker_pool
 from ..dynamics.labels import CLASSES
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
+from ..sims.mujoco.sim import HAND_SPEC
 from .schema import Clip, write_shard
 from .sources.gym import GymSource
+from .sources.hand import HandSource
 from .sources.sim import SimSource
 from .trajectories import TrajectoryConfig
 
@@ -30,8 +32,8 @@ class RecordConfig:
     """What to record."""
 
     env: str = "doom/maze"
-    """``doom/maze``, ``doom/freedoom``, the id of any registered Gymnasium environment, or ``package.module:Class`` of
-    a source, called with this configuration."""
+    """``doom/maze``, ``doom/freedoom``, ``hand/place``, ``hand/lift``, ``hand/push``, the id of any registered
+    Gymnasium environment, or ``package.module:Class`` of a source, called with this configuration."""
     clips: int = 64
     """Number of clips; a later call with more goes on where this one ended."""
     first_seed: int = 0
@@ -68,6 +70,9 @@ class Source(Protocol):
 SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
     "doom/maze": lambda c: SimSource("maze", c.spec, c.trajectories, c.num_latents, c.first_seed, depth=c.depth),
     "doom/freedoom": lambda c: SimSource("freedoom", c.spec, c.trajectories, c.num_latents, c.first_seed, depth=False),
+    "hand/place": lambda c: HandSource("place", c.num_latents, c.first_seed, depth=c.depth),
+    "hand/lift": lambda c: HandSource("lift", c.num_latents, c.first_seed, depth=c.depth),
+    "hand/push": lambda c: HandSource("push", c.num_latents, c.first_seed, depth=c.depth),
 }
 
 
@@ -121,7 +126,9 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
 
 
 def _as_shown(config: RecordConfig) -> RecordConfig:
-    """Return the configuration with the size of frames that a Gymnasium environment shows, and what it takes."""
+    """Return the configuration with what the hand's table or a Gymnasium environment shows and takes."""
+    if config.env.startswith("hand/") and config.env in SOURCES:
+        return replace(config, spec=replace(HAND_SPEC, chunk_latents=config.spec.chunk_latents))
     if config.env in SOURCES:
         return config
     source = make_source(config)

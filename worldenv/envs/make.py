@@ -103,7 +103,7 @@ def make_core(
         sim_env: what the twin of a recorded environment is made of, a class, a function, or an id that may import its
             module (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's
             file names is imported.
-        pictures: False leaves frames black, for policies that do not look: the hand's table is ten times faster then.
+        pictures: False leaves frames black, for policies that do not look: the hand's table is a few times faster then.
 
     Raises:
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked

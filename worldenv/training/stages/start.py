@@ -13,7 +13,6 @@ import torch
 from ...base.config import changes, from_dict, to_dict
 from ...base.rng import derive_seed
 from ...bodies.vector import ACTION, with_statistics
-from ...data.record import SOURCES
 from ...data.schema import read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
 from ...models.dit import WorldDiT
@@ -99,7 +98,7 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     """Make start views: on held-out mazes where those were recorded, else the first frames of recorded clips."""
     folder = config.data if config.heldout is None else config.heldout
     paths = shard_paths(folder)
-    if shard_config(paths[0]).get("env") in SOURCES:  # a simulator of ours
+    if shard_config(paths[0]).get("env", "").startswith("doom/"):  # mazes
         return make_starts(spec, config.num_starts)
     clips = (clip for path in paths for clip in read_shard(path))
     chosen = list(islice((episode for clip in clips for episode in clip.episodes()), config.num_starts))
