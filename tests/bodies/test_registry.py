@@ -8,7 +8,7 @@ from worldenv.bodies.camera import Camera
 from worldenv.bodies.registry import make_body
 from worldenv.dynamics.signals import KEYS, Signal
 from worldenv.dynamics.spec import WorldSpec
-from worldenv.envs.make import memory_config
+from worldenv.envs.opening import memory_config
 from worldenv.memory.config import MemoryConfig
 
 

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from ..base.config import from_dict, merge, to_dict
-from ..base.device import resolve_device, resolve_dtype
-from ..base.objects import find_object, nearest
+from ..base.objects import nearest
 from ..bodies.base import Body
 from ..bodies.registry import BODIES, make_body
-from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Dynamics
-from ..dynamics.spec import WorldSpec
-from ..engine.engine import Engine
-from ..memory.config import MemoryConfig
 from ..memory.select import Policy
-from ..models.backend import resolve_backend
 from ..models.heads import EVENTS
-from ..sims.gym import GymDynamics, twin_maker
 from ..sims.registry import open_simulator
 from ..tasks.base import Defaults, Task
 from ..tasks.registry import make_task
-from ..world.starts import Starts
-from ..world.world import World, shared_world
+from ..world.world import World
 from .core import CoreConfig, EnvCore
 from .episodes import Episodes
+from .opening import Wanted, find_opener, load_world, memory_config, recorded_limit, sampler_config, starts_of
 from .spaces import OBS_MODES
 
 
@@ -109,7 +101,7 @@ def make_core(
         ValueError: on anything unknown, or given where it cannot apply; nothing is loaded before what can be checked
             without the world.
     """
-    made, opens = make_task(task, task_options), _opens(dynamics)
+    made, opens = make_task(task, task_options), find_opener(dynamics)
     _check_counts(num_envs=num_envs, chunk_latents=chunk_latents, num_steps=num_steps, stack=stack, horizon=horizon)
     if horizon is not None and max_episode_steps:
         raise ValueError(f"horizon={horizon} is a limit already; leave max_episode_steps={max_episode_steps} out")
@@ -142,13 +134,13 @@ def make_core(
     else:
         if not pictures:
             raise ValueError("pictures=False is for the hand's table; leave it out (obs_mode='latent' decodes nothing)")
-        loaded = _load(world, device, dtype, backend)
+        loaded = load_world(world, device, dtype, backend)
         if named == "world":
             loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)
         recorded = loaded.spec.environment is not None
         if sim_env is not None and not recorded:
             raise ValueError(f"sim_env={sim_env!r}: world {loaded.config.name!r} was recorded from no environment")
-        starts = _starts(loaded, made, needed=named == "sim" and not recorded)
+        starts = starts_of(loaded, made, needed=named == "sim" and not recorded)
         settings, choose = memory_config(memory, loaded.config.memory)
         wanted = Wanted(
             settings,
@@ -162,16 +154,7 @@ def make_core(
             sim_env,
         )
         stepped = opens(loaded, num_envs, wanted)
-    if stepped.num_envs != num_envs:
-        raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
-    if chunk_latents not in (None, stepped.spec.chunk_latents):
-        raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {stepped.spec.chunk_latents}; leave it out")
-    lacking = [name for name in made.defaults.reads if name not in stepped.spec.gives]
-    if lacking:
-        raise ValueError(
-            f"task {type(made).__name__} reads {', '.join(lacking)}, and this world gives "
-            f"{', '.join(stepped.spec.gives) or 'frames alone'}; {_remedy(lacking)}"
-        )
+    _check_fits(stepped, made, num_envs=num_envs, chunk_latents=chunk_latents)
     acting = make_body(body, stepped.spec)
     config = replace(config, action_mode=_action_mode(action_mode, made.defaults, acting))
     if horizon is not None:
@@ -186,29 +169,22 @@ def make_core(
     return EnvCore(stepped, acting, made, begins, config)
 
 
-def _remedy(lacking: Sequence[str]) -> str:
-    """Say how a world comes to what a task reads."""
-    if set(lacking) <= set(EVENTS):
-        return "heads give that: `worldenv train heads` on a recording of an environment"
-    return "pass a task of its own: task='package.module:Class'"
-
-
-def recorded_limit(spec: WorldSpec) -> int | None:
-    """Return the recorded environment's time limit in chunks, None where it has none."""
-    frames = 0 if spec.environment is None else spec.environment.max_episode_steps
-    return -(-frames // spec.chunk_frames) or None
-
-
-def _starts(world: World, task: Task, *, needed: bool) -> Starts | None:
-    """Return where episodes begin; refuse worlds without start views, or goals, where those are needed."""
-    starts = world.require_clips(f"task {type(task).__name__}").starts if task.defaults.from_clip else world.starts
-    goals = None if starts is None else starts.goals
-    if (goals is None and task.defaults.needs_goal) or (starts is None and needed):
+def _check_fits(stepped: Dynamics, task: Task, *, num_envs: int, chunk_latents: int | None) -> None:
+    """Refuse what is of another size than was asked for, or lacks what the task reads."""
+    spec = stepped.spec
+    if stepped.num_envs != num_envs:
+        raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={num_envs}; make them equal")
+    if chunk_latents not in (None, spec.chunk_latents):
+        raise ValueError(f"chunk_latents={chunk_latents}, but dynamics has {spec.chunk_latents}; leave it out")
+    lacking = [name for name in task.defaults.reads if name not in spec.gives]
+    if lacking:
+        remedy = "pass a task of its own: task='package.module:Class'"
+        if set(lacking) <= set(EVENTS):
+            remedy = "heads give that: `worldenv train heads` on a recording of an environment"
         raise ValueError(
-            f"world {world.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
-            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+            f"task {type(task).__name__} reads {', '.join(lacking)}, and this world gives "
+            f"{', '.join(spec.gives) or 'frames alone'}; {remedy}"
         )
-    return starts
 
 
 def _check_action_mode(mode: str | None, known: Sequence[str]) -> None:
@@ -289,95 +265,3 @@ def check_keywords(given: Iterable[str], own: Sequence[str], elsewhere: Mapping[
             raise TypeError(f"keyword {name!r} is {elsewhere[name]}")
         if name not in known:
             raise TypeError(f"unknown keyword {name!r}{nearest(name, known)}; known are {', '.join(sorted(known))}")
-
-
-def _load(world: str | World, device: str, dtype: str, backend: str) -> World:
-    """Check how a world is to be computed, then load it, unless it is there."""
-    where = resolve_device(device)
-    kind = resolve_dtype(dtype, where)
-    resolve_backend(backend, device=where, dtype=kind)
-    if isinstance(world, World):
-        return world
-    return shared_world(world, device=where, dtype=kind, backend=backend)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How a world is to be stepped."""
-
-    memory: MemoryConfig
-    choose: Policy | None
-    sampler: SamplerConfig
-    spec: WorldSpec
-    capture: bool
-    from_clips: bool  # whether episodes begin with clips
-    from_moments: bool  # whether they begin at recorded moments
-    depth: bool  # whether depth is wanted, which a simulator has to cast rays for
-    sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
-
-
-def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
-    return Engine(
-        world,
-        num_envs,
-        memory=wanted.memory,
-        choose=wanted.choose,
-        sampler=wanted.sampler,
-        chunk_latents=wanted.spec.chunk_latents,
-        capture=wanted.capture,
-        walls=world.has_walls(wanted.memory),
-        from_clips=wanted.from_clips,
-        from_moments=wanted.from_moments,
-    )
-
-
-def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
-    environment = world.spec.environment
-    if environment is not None:
-        return GymDynamics(num_envs, spec=wanted.spec, make=twin_maker(environment, wanted.sim_env))
-    from ..sims.doom.presets import with_many  # the simulator is an extra
-    from ..sims.doom.sim import DoomDynamics
-
-    if wanted.from_clips:
-        starts, maze = world.require_clips("this task").starts, with_many(wanted.spec.maze)
-    else:
-        starts, maze = world.require_starts(), wanted.spec.maze
-    spec = replace(wanted.spec, maze=maze)
-    seeds, c2w = starts.require_maps()
-    return DoomDynamics(num_envs, spec=spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
-
-
-Opens = Callable[[World, int, Wanted], Dynamics]
-
-DYNAMICS: dict[str, Opens] = {"world": _generated, "sim": _simulated}
-"""What ``dynamics=`` may name."""
-
-
-def _opens(dynamics: str | Dynamics) -> Opens:
-    """Return what opens what ``dynamics=`` stands for."""
-    found = find_object(dynamics, DYNAMICS, what="dynamics")
-    if isinstance(dynamics, str) and dynamics in DYNAMICS:
-        return DYNAMICS[dynamics]
-    return lambda _, num_envs, wanted: found(num_envs, spec=wanted.spec) if callable(found) else found
-
-
-def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: str | None) -> SamplerConfig:
-    """Resolve the arguments ``num_steps`` and ``lookahead_policy`` over the world's own sampler."""
-    given = {"num_steps": num_steps, "lookahead_policy": lookahead_policy}
-    if lookahead_policy is not None and not own.rolling:
-        raise ValueError(f"lookahead_policy={lookahead_policy!r}, but this world has no rolling window; leave it out")
-    wanted = {name: value for name, value in given.items() if value is not None}
-    return from_dict(SamplerConfig, {**to_dict(own), **wanted}, where="sampler")
-
-
-def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -> tuple[MemoryConfig, Policy | None]:
-    """Resolve the ``memory`` argument: ``auto``, a policy's name over the world's budgets, a table, or a policy."""
-    if isinstance(memory, Mapping):
-        return from_dict(MemoryConfig, merge(to_dict(own), memory), where="memory"), None
-    if isinstance(memory, str) and ":" not in memory:
-        return own if memory == "auto" else replace(own, policy=memory), None
-    found = find_object(memory, {}, what="memory policy")
-    policy: Policy = found() if isinstance(found, type) else found
-    if not callable(policy):
-        raise ValueError(f"memory policy {type(policy).__name__} cannot be called; see memory.select.Policy")
-    return own, policy

@@ -15,7 +15,7 @@ from ..base.media import save_video
 from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
-from ..envs.make import memory_config
+from ..envs.opening import memory_config
 from ..geometry.action import camera_to_c2w, keys_to_camera
 from ..geometry.pose import relative
 from ..geometry.pose_string import parse_pose_string

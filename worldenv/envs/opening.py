@@ -1,0 +1,132 @@
+"""What environments step: a generated world, its twin, a simulator of its own, as keyword arguments say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..base.config import from_dict, merge, to_dict
+from ..base.device import resolve_device, resolve_dtype
+from ..base.objects import find_object
+from ..diffusion.schedule import SamplerConfig
+from ..dynamics.protocol import Dynamics
+from ..dynamics.spec import WorldSpec
+from ..engine.engine import Engine
+from ..memory.config import MemoryConfig
+from ..memory.select import Policy
+from ..models.backend import resolve_backend
+from ..sims.gym import GymDynamics, twin_maker
+from ..tasks.base import Task
+from ..world.starts import Starts
+from ..world.world import World, shared_world
+
+
+def load_world(world: str | World, device: str, dtype: str, backend: str) -> World:
+    """Check how a world is to be computed, then load it, unless it is there."""
+    where = resolve_device(device)
+    kind = resolve_dtype(dtype, where)
+    resolve_backend(backend, device=where, dtype=kind)
+    if isinstance(world, World):
+        return world
+    return shared_world(world, device=where, dtype=kind, backend=backend)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a world is to be stepped."""
+
+    memory: MemoryConfig
+    choose: Policy | None
+    sampler: SamplerConfig
+    spec: WorldSpec
+    capture: bool
+    from_clips: bool  # whether episodes begin with clips
+    from_moments: bool  # whether they begin at recorded moments
+    depth: bool  # whether depth is wanted, which a simulator has to cast rays for
+    sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
+
+
+def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
+    return Engine(
+        world,
+        num_envs,
+        memory=wanted.memory,
+        choose=wanted.choose,
+        sampler=wanted.sampler,
+        chunk_latents=wanted.spec.chunk_latents,
+        capture=wanted.capture,
+        walls=world.has_walls(wanted.memory),
+        from_clips=wanted.from_clips,
+        from_moments=wanted.from_moments,
+    )
+
+
+def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
+    environment = world.spec.environment
+    if environment is not None:
+        return GymDynamics(num_envs, spec=wanted.spec, make=twin_maker(environment, wanted.sim_env))
+    from ..sims.doom.presets import with_many  # the simulator is an extra
+    from ..sims.doom.sim import DoomDynamics
+
+    if wanted.from_clips:
+        starts, maze = world.require_clips("this task").starts, with_many(wanted.spec.maze)
+    else:
+        starts, maze = world.require_starts(), wanted.spec.maze
+    spec = replace(wanted.spec, maze=maze)
+    seeds, c2w = starts.require_maps()
+    return DoomDynamics(num_envs, spec=spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
+
+
+Opens = Callable[[World, int, Wanted], Dynamics]
+
+DYNAMICS: dict[str, Opens] = {"world": _generated, "sim": _simulated}
+"""What ``dynamics=`` may name."""
+
+
+def find_opener(dynamics: str | Dynamics) -> Opens:
+    """Return what opens what ``dynamics=`` stands for."""
+    found = find_object(dynamics, DYNAMICS, what="dynamics")
+    if isinstance(dynamics, str) and dynamics in DYNAMICS:
+        return DYNAMICS[dynamics]
+    return lambda _, num_envs, wanted: found(num_envs, spec=wanted.spec) if callable(found) else found
+
+
+def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: str | None) -> SamplerConfig:
+    """Resolve the arguments ``num_steps`` and ``lookahead_policy`` over the world's own sampler."""
+    given = {"num_steps": num_steps, "lookahead_policy": lookahead_policy}
+    if lookahead_policy is not None and not own.rolling:
+        raise ValueError(f"lookahead_policy={lookahead_policy!r}, but this world has no rolling window; leave it out")
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return from_dict(SamplerConfig, {**to_dict(own), **wanted}, where="sampler")
+
+
+def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -> tuple[MemoryConfig, Policy | None]:
+    """Resolve the ``memory`` argument: ``auto``, a policy's name over the world's budgets, a table, or a policy."""
+    if isinstance(memory, Mapping):
+        return from_dict(MemoryConfig, merge(to_dict(own), memory), where="memory"), None
+    if isinstance(memory, str) and ":" not in memory:
+        return own if memory == "auto" else replace(own, policy=memory), None
+    found = find_object(memory, {}, what="memory policy")
+    policy: Policy = found() if isinstance(found, type) else found
+    if not callable(policy):
+        raise ValueError(f"memory policy {type(policy).__name__} cannot be called; see memory.select.Policy")
+    return own, policy
+
+
+def starts_of(world: World, task: Task, *, needed: bool) -> Starts | None:
+    """Return where episodes begin; refuse worlds without start views, or goals, where those are needed."""
+    starts = world.require_clips(f"task {type(task).__name__}").starts if task.defaults.from_clip else world.starts
+    goals = None if starts is None else starts.goals
+    if (goals is None and task.defaults.needs_goal) or (starts is None and needed):
+        raise ValueError(
+            f"world {world.config.name!r} has no start views with goals, and the simulator's maps come with them too; "
+            "task='revisit' in the generated world takes any picture: reset(options={'image': ...})"
+        )
+    return starts
+
+
+def recorded_limit(spec: WorldSpec) -> int | None:
+    """Return the recorded environment's time limit in chunks, None where it has none."""
+    frames = 0 if spec.environment is None else spec.environment.max_episode_steps
+    return -(-frames // spec.chunk_frames) or None
