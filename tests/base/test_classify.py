@@ -42,4 +42,9 @@ def test_platt_undoes_a_scale_and_a_shift() -> None:
     scale, shift = platt((logits - 1.5) / 0.4, truth)
     assert scale == pytest.approx(0.4, rel=0.05)
     assert shift == pytest.approx(1.5, rel=0.05)
+    for evidence in (50 * torch.randn(20_000) + 300, -5 * logits):  # nothing, and the contrary
+        scale, shift = platt(evidence, truth)
+        said = (scale * evidence + shift).sigmoid()
+        assert scale > 0
+        assert float((said - truth.float().mean()).abs().max()) < 0.1
     assert platt(logits, torch.zeros(20_000, dtype=torch.bool)) == (1.0, 0.0)

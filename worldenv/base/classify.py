@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 Array = npt.NDArray[np.float64]
+LEAST_SCALE = 1e-6
+"""Of evidence that says nothing, in units of its deviation."""
 
 
 def f1_score(
@@ -71,23 +75,29 @@ def platt(
 ) -> tuple[float, float]:
     """Return the scale and the shift of logits under which their likelihood is best; (1, 0) without both classes.
 
-    Targets are smoothed as Platt (1999) does, so that classes that can be told apart keep finite probabilities.
+    Targets are smoothed as Platt (1999) does, so that classes that can be told apart keep finite probabilities. The
+    scale is never negative: evidence that says nothing, or the contrary, leaves the events' share.
     """
     events, others = int(truth.sum()), int((~truth).sum())
     if not events or not others:
         return 1.0, 0.0
     x = evidence.detach().double()
+    mean, deviation = float(x.mean()), max(float(x.std()), 1e-9)
+    x = (x - mean) / deviation
     y = torch.where(truth, (events + 1) / (events + 2), 1 / (others + 2)).double()
-    log_scale, shift = torch.zeros((), dtype=torch.double), torch.zeros((), dtype=torch.double)
-    parameters = [log_scale.requires_grad_(), shift.requires_grad_()]
-    optimizer = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
+    scale = torch.ones((), dtype=torch.double, requires_grad=True)
+    shift = torch.full((), math.log(events / others), dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scale, shift], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(log_scale.exp() * x + shift, y)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scale * x + shift, y)
         loss.backward()
         return loss
 
     with torch.enable_grad():
         optimizer.step(closure)
-    return float(log_scale.detach().clamp(-3, 3).exp()), float(shift.detach())
+    found, moved = float(scale.detach()), float(shift.detach())
+    if not found > 0 or not math.isfinite(moved):
+        found, moved = LEAST_SCALE, math.log(events / others)
+    return found / deviation, moved - found * mean / deviation
