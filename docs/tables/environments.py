@@ -49,7 +49,7 @@ def scores_table() -> list[str]:
     command = f"`worldenv-agents eval POLICY --env ID {how}"
     return [
         "",
-        f"What is earned without looking ({command}):",
+        f"What chance and scripts earn; `chase` alone looks ({command}):",
         "",
         "| id | policy | return | success | steps | episodes |",
         "|---|---|---|---|---|---|",
