@@ -77,6 +77,7 @@ results: $(STAMP)
 	$(BIN)/worldenv demo --out out/results/demo
 	cp out/results/demo/report.json docs/results/demo.json
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/contact.jpg', i.imread('out/results/demo/contact.png')[::2, ::2], quality=90)"
+	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/tour.jpg', i.imread('out/results/demo/tour.png')[..., :3], quality=80)"
 	cp out/results/memory/means.png docs/memory.png
 	$(BIN)/python docs/tables
 
