@@ -20,11 +20,11 @@ def display_table() -> list[str]:
         return []
     report = load("display")
     title = (
-        f"**Display** (`worldenv eval display --out DIR`, {len(report['seeds'])} held-out mazes recorded at the "
-        f"display's size, {report['hardware']}; means with 95 % intervals. Distance of crops of pictures, at full "
-        "size, from crops of the truth, lower is better; edges over the truth's; PSNR against the truth, and of shrunk "
-        "pictures against the frames that they show; change from picture to picture, of 255, while the world stands "
-        f"still. The decoder shows {report['timing']['frames_per_s']:.0f} frames/s here)"
+        f"**Display**, tried and not packaged (`worldenv eval display --world DIR --worlds {len(report['seeds'])} "
+        f"--out DIR`, held-out mazes recorded at the display's size, {report['hardware']}; means with 95 % intervals. "
+        "Distance of crops of pictures, at full size, from crops of the truth, lower is better; edges over the "
+        "truth's; PSNR against the truth, and of shrunk pictures against the frames that they show; change from "
+        "picture to picture, of 255, while the world stands still)"
     )
     lines = heading(title, "pictures", COLUMNS)
     for source, what in SHOWN.items():
