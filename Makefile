@@ -64,7 +64,7 @@ results: $(STAMP)
 	$(BIN)/worldenv-agents eval random wander "follow:right-32" --env worldenv/Explore-v0 --episodes 16 --twin --out docs/results/scores-explore.json
 	$(BIN)/worldenv-agents eval random seek_goal --env worldenv/Navigate-v0 --episodes 16 --twin --out docs/results/scores-navigate.json
 	$(BIN)/worldenv-agents eval random out_and_back --env worldenv/Revisit-v0 --episodes 16 --twin --out docs/results/scores-revisit.json
-	$(BIN)/worldenv-agents eval expert noisy:0.3 noisy:0.4 noisy:0.5 noisy:0.6 noisy:0.8 noisy:1 noisy:1.3 random \
+	$(BIN)/worldenv-agents eval expert noisy:0.2 noisy:0.3 noisy:0.4 noisy:0.5 noisy:0.6 noisy:0.8 noisy:1 random \
 	  --env worldenv/HandPlaceSim-v0 $(BLIND) --out docs/results/scores-hand_place.json
 	$(BIN)/worldenv-agents eval expert random --env worldenv/HandLiftSim-v0 $(BLIND) --out docs/results/scores-hand_lift.json
 	$(BIN)/worldenv-agents eval expert random --env worldenv/HandPushSim-v0 $(BLIND) --out docs/results/scores-hand_push.json
