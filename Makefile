@@ -66,7 +66,7 @@ results: $(STAMP)
 	$(BIN)/worldenv-agents eval random seek_goal --env worldenv/Navigate-v0 --episodes 16 --twin --out docs/results/scores-navigate.json
 	$(BIN)/worldenv-agents eval retrace random out_and_back "follow:right-16, w-12, s-16, right-20, w-12, s-16, right-20, w-12, s-16, right-20" --env worldenv/RevisitSim-v1 --episodes 32 --out docs/results/scores-revisit-v1.json
 	$(BIN)/worldenv-agents eval random out_and_back --env worldenv/Revisit-v0 --episodes 16 --twin --out docs/results/scores-revisit.json
-	$(BIN)/worldenv-agents eval expert noisy:0.3 noisy:0.4 noisy:0.5 noisy:0.6 noisy:0.8 noisy:1 noisy:1.3 random \
+	$(BIN)/worldenv-agents eval expert noisy:0.2 noisy:0.3 noisy:0.4 noisy:0.5 noisy:0.6 noisy:0.8 noisy:1 random \
 	  --env worldenv/HandPlaceSim-v0 $(BLIND) --out docs/results/scores-hand_place.json
 	$(BIN)/worldenv-agents eval expert random --env worldenv/HandLiftSim-v0 $(BLIND) --out docs/results/scores-hand_lift.json
 	$(BIN)/worldenv-agents eval expert random --env worldenv/HandPushSim-v0 $(BLIND) --out docs/results/scores-hand_push.json
