@@ -108,7 +108,7 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str) -> TrainC
         optim=OptimConfig(
             batch=config.batch,
             seed=config.seed,
-            lr={"vae": 1e-3, "causal": 1e-3, "heads": 2e-3}[stage],
+            lr={"vae": 1e-3, "causal": 1e-3, "heads": 3e-3}[stage],
             warmup=20,
             log_every=20,
             save_every=100,
