@@ -1,8 +1,10 @@
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
+from worldenv.base import device
 from worldenv.base.device import resolve_device, threads_for, untouched_zeros
 
 
@@ -60,3 +62,15 @@ def test_small_things_wake_no_threads(monkeypatch: pytest.MonkeyPatch, policy: s
         assert [*counts, torch.get_num_threads()] == [expected, 2], "as they were, also after an error"
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_precision_that_crawls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(device, "default_dtype", lambda _: torch.float32)
+    with pytest.warns(UserWarning, match="does not compute in bfloat16"):
+        device.warn_if_slow(torch.bfloat16, cpu)
+    monkeypatch.setattr(device, "default_dtype", lambda _: torch.bfloat16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        device.warn_if_slow(torch.bfloat16, cpu)
+        device.warn_if_slow(torch.float32, cpu)

@@ -6,6 +6,7 @@ import functools
 import math
 import mmap
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -31,6 +32,16 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise ValueError(f"dtype={name!r}; choose one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def warn_if_slow(dtype: torch.dtype, device: torch.device) -> None:
+    """Say so where a device does not compute in this precision, which then takes tens of times as long."""
+    if device.type == "cpu" and dtype == torch.bfloat16 != default_dtype(device):
+        warnings.warn(
+            "this CPU does not compute in bfloat16, in which the world was loaded: it will crawl; load it with "
+            "World.from_pretrained(..., dtype='auto')",
+            stacklevel=3,
+        )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.config import to_dict
-from ..base.device import stateful
+from ..base.device import stateful, warn_if_slow
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Chunk, check_rows
@@ -78,6 +78,7 @@ class Engine:
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
+        warn_if_slow(world.vae.dtype, self.device)
         history = History(world, self.spec, self.memory, num_envs, choose=choose, sampler=self.sampler, walls=walls)
         self.history = history
         self._choice = {} if choose is None else {"policy": _name(choose)}
