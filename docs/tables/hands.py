@@ -15,7 +15,8 @@ def experts_table() -> list[str]:
         if not (RESULTS / f"scores-{task}.json").is_file():
             continue
         report, (name, version) = load(f"scores-{task}"), id_names()[task]
-        how = f"--episodes {report['episodes']} --first-seed {report['first_seed']}`, {report['hardware']}"
+        counts = " ".join(f"--{key.replace('_', '-')} {report[key]}" for key in ("episodes", "first_seed", "num_envs"))
+        how = f"{counts}`, {report['hardware']}"
         for row in report["rows"]:
             figures = [cell(row[key], 2) for key in ("returns", "success", "lengths")]
             lines.append(f"| `worldenv/{name}Sim-{version}` | `{row['policy']}` | " + " | ".join(figures) + " |")

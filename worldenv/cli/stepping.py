@@ -14,7 +14,7 @@ def demo(
     worlds: int = 24,
     first_seed: int | None = None,
     chunks: int = 12,
-    clip: int = 10,
+    clip: int | None = None,
 ) -> None:
     """Step a world out and back, with memory and without.
 
@@ -29,7 +29,7 @@ def demo(
         worlds: number of held-out mazes; their true frames, which everything is compared with, need the sims extra.
         first_seed: take other mazes, from this map seed on; held-out ones have seeds from 900,000 on.
         chunks: chunks of a path, half of them on the way out.
-        clip: which of the world's clips is walked back, if it has any.
+        clip: which of the world's clips is walked back, if it has any; by default the tenth, or the last.
     """
     from ..base.device import default_dtype, resolve_device
     from ..base.log import console
@@ -39,8 +39,9 @@ def demo(
 
     device = resolve_device("auto")
     shown = shared_world(world, device=device, dtype=default_dtype(device))
-    if shown.clips is not None:
-        console.print(f"{save_tour(walk_back(shown, clip), out)}: wrote {out / 'tour.mp4'}, tour.png")
+    if shown.clips is not None and "depth" in shown.heads:
+        chosen = min(10, len(shown.clips) - 1) if clip is None else clip
+        console.print(f"{save_tour(walk_back(shown, chosen), out)}: wrote {out / 'tour.mp4'}, tour.png")
     run_suite("demo", world, out, num_worlds=worlds, first_seed=first_seed, num_chunks=chunks)
 
 

@@ -87,7 +87,9 @@ class LatentDataset:
         return cls(track=track, **whole)
 
     def head(self, count: int | None) -> LatentDataset:
-        """Return the first clips, all by default."""
+        """Return the first clips, all by default; where clips hold several episodes, a row each, nothing is cut."""
+        if self.length is not None:
+            return self
         parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "track"}
         some = {name: part[:count] for name, part in parts.items() if part is not None}
         return LatentDataset(track=self.track.at(slice(count)), **some)

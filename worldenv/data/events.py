@@ -24,6 +24,7 @@ class Episode:
 
     frames: Tensor  # (T, H, W, 3) uint8, T = 1 + L * frames per latent
     track: Track  # each (L, ...): what was commanded on the way to each latent behind the start view
+    start: Track  # each (1, ...): what led to the start view
     reward: Tensor  # (L,) float32
     terminated: Tensor  # (L,) bool
     clip: int
@@ -31,6 +32,20 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.reward)
+
+    def history(
+        self,
+        first: int,
+        num_latents: int,
+        still: Track,  # each (1, ...): nothing
+    ) -> Track:
+        """Return what led to a frame alone and the latents behind it, each (1 + num_latents, ...).
+
+        Nothing led to that frame; but a camera was where it was.
+        """
+        before = self.start if first == 0 else self.track.at(slice(first - 1, first))
+        alone = {name: before[name] if name == "c2w" else still[name] for name in self.track}
+        return Track.join([Track(alone).at(None), self.track.at(slice(first, first + num_latents)).at(None)]).at(0)
 
 
 def read_episodes(
@@ -70,10 +85,11 @@ def _episode(clip: Clip, spec: WorldSpec, number: int, through: Callable[[Tensor
     count = int(ends[0]) if len(ends) else clip.num_latents - 1
     if not count:
         return None
-    frames = torch.from_numpy(clip.frames[: 1 + count * clip.frames_per_latent])
+    frames, whole = torch.from_numpy(clip.frames[: 1 + count * clip.frames_per_latent]), clip_track(clip, spec)
     return Episode(
         frames=frames if through is None else through(frames),
-        track=clip_track(clip, spec).at(slice(1, count + 1)),
+        track=whole.at(slice(1, count + 1)),
+        start=whole.at(slice(1)),
         reward=torch.from_numpy(clip.signals["reward"][1 : count + 1]).float(),
         terminated=torch.from_numpy(clip.signals["terminated"][1 : count + 1]),
         clip=number,

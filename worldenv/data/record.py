@@ -47,6 +47,8 @@ class RecordConfig:
     ``package.module:function``, called with the picture, the action space and a generator."""
     clips_per_shard: int = 16
     """Clips in one file."""
+    poses: bool = True
+    """Whether to record the camera's pose where a Gymnasium environment's ``info`` has it."""
     depth: bool = True
     """Whether to store depth where the source knows it, and the segmentation of goal objects where there are some."""
     spec: WorldSpec = field(default_factory=WorldSpec)
@@ -95,6 +97,7 @@ def make_source(config: RecordConfig) -> Source:
         spec=config.spec,
         size=config.size,
         policy=config.policy,
+        poses=config.poses,
     )
 
 

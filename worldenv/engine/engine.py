@@ -58,7 +58,8 @@ class Engine:
         self._clips: Clips | Moments | None = None
         if from_clips:
             self._clips = world.require_clips("an engine with from_clips=True")
-        elif from_moments:
+        self._from_moments = from_moments
+        if from_moments:
             self._clips = world.require_moments("an engine with from_moments=True")
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
@@ -141,6 +142,7 @@ class Engine:
             "memory": to_dict(self.memory) | self._choice | {"walls": self.history.walls is not None},
             "sampler": to_dict(self.sampler),
             "computation": self.world.identity()["computation"],
+            **({"moments": True} if self._from_moments else {}),
         }
 
     def explain(self) -> dict[str, Tensor]:

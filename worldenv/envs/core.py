@@ -307,6 +307,8 @@ class EnvCore:
 
     def _info(self, commanded: Signals, success: Tensor, *, num_frames: int) -> dict[str, Tensor]:
         told = {name for name, signal in self.spec.gives.items() if signal.rate == "latent"}
+        if "reward" in self.task.defaults.reads:  # what the step returns of the whole chunk
+            told -= {"reward", "terminated", "truncated"}
         present = {name: part for name, part in self.dynamics.present.items() if name in told}
         info = {
             **{f"{name}_commanded": commanded[name].clone() for name in present if name in commanded},

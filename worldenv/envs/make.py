@@ -133,7 +133,7 @@ def make_core(
         stepped = open_simulator(made.defaults.simulator, num_envs, chunk_latents=chunk_latents, **looks)
     else:
         if not pictures:
-            raise ValueError("pictures=False is for the hand's table; leave it out (obs_mode='latent' decodes nothing)")
+            raise ValueError("pictures=False is for the hand's table; leave it out")
         loaded = load_world(world, device, dtype, backend)
         if named == "world":
             loaded.config.check_trained(chunk_latents=chunk_latents, num_steps=num_steps)

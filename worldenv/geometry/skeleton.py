@@ -28,6 +28,8 @@ def draw_skeleton(
     w2c, K = invert_se3(camera.c2w).to(points), camera.K.to(points)
     image, depth = project(points.reshape(-1, *points.shape[-2:]), w2c, K)
     bones = [(i, point.parent) for i, point in enumerate(robot.keypoints) if point.parent >= 0]
+    if not bones:
+        raise ValueError("the robot has one keypoint, and so no bones; add a site where its limb ends")
     ends, starts = (torch.tensor(column) for column in zip(*bones, strict=True))
     cover = _coverage(image[:, starts], image[:, ends], camera)  # (N, bones, H, W)
     cover[(depth[:, starts] < NEAR) | (depth[:, ends] < NEAR)] = 0

@@ -19,6 +19,8 @@ from ..training.stages.config import TrainConfig
 from ..training.stages.events import EventsConfig
 from ..training.stages.vae import VAELossConfig
 
+SEEDS = 1000
+"""Seeds that each ``seed`` has for its clips, at least."""
 HELD_OUT_SEED = 900_000
 """Of the first clip that nothing is trained on."""
 HELD_OUT_SHARE = 10
@@ -60,27 +62,38 @@ class MakeConfig:
     """Samples of a step of training."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("frames", "chunk_latents", "workers", "batch"), positive=("hours",))
-        if any(side % 8 or side < 8 for side in self.size):
-            raise ValueError(f"size={self.size}: width and height must be multiples of 8")
+        check_numbers(
+            self, counts=("frames", "chunk_latents", "workers", "batch"), positive=("hours",), natural=("seed",)
+        )
+        stride = self.vae.stride
+        if any(side % stride or side < stride for side in self.size):
+            raise ValueError(f"size={self.size}: width and height must be multiples of {stride}")
+        if SEEDS * self.seed + self.num_clips > HELD_OUT_SEED:
+            raise ValueError(f"seed={self.seed} reaches into the clips that are held out; pass a smaller one")
+
+    @property
+    def num_clips(self) -> int:
+        """Clips that are trained on."""
+        return -(-self.frames // CLIP_FRAMES)
 
 
 def recordings(config: MakeConfig, env: str) -> dict[str, RecordConfig]:
     """Return what to record, by folder: to train on, and to hold out."""
     num_latents = CLIP_FRAMES // config.frames_per_latent
-    clips = max(1, -(-config.frames // CLIP_FRAMES))
+    clips = config.num_clips
     train = RecordConfig(
         env=env,
         clips=clips,
-        first_seed=1000 * config.seed,
+        first_seed=SEEDS * config.seed,
         num_latents=num_latents,
         size=config.size,
         policy=config.policy,
-        clips_per_shard=min(16, -(-clips // config.workers)),
+        clips_per_shard=4,
+        poses=False,  # what acts is the environment's own action
         spec=WorldSpec(chunk_latents=config.chunk_latents, frames_per_latent=config.frames_per_latent),
     )
     held_out = max(LEAST_HELD_OUT, clips // HELD_OUT_SHARE)
-    return {"heldout": replace(train, clips=held_out, first_seed=HELD_OUT_SEED, clips_per_shard=4), "train": train}
+    return {"heldout": replace(train, clips=held_out, first_seed=HELD_OUT_SEED), "train": train}
 
 
 STAGES = {"vae": 0.25, "causal": 0.6, "heads": 0.15}
@@ -90,7 +103,7 @@ STAGES = {"vae": 0.25, "causal": 0.6, "heads": 0.15}
 def stage_config(stage: str, config: MakeConfig, out: Path, name: str) -> TrainConfig:
     """Return what a stage is trained with; its steps are for the clock to say."""
     before = {"causal": "vae", "heads": "causal"}.get(stage)
-    patch = 2 if all(side % 16 == 0 for side in config.size) else 1
+    patch = 2 if all(side // config.vae.stride % 2 == 0 for side in config.size) else 1
     window = max(2, 8 // config.chunk_latents)
     return TrainConfig(
         name=name,

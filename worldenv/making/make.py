@@ -14,7 +14,7 @@ from ..base.config import difference, to_dict
 from ..base.files import save_text
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
-from ..data.record import record
+from ..data.record import SOURCES, record
 from ..eval.suites.evaluate import run_suite
 from ..training.stages.registry import train
 from ..world.world import convert_world
@@ -32,6 +32,8 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     Raises:
         ValueError: if ``out`` holds something else, or nothing can be made of the environment; before hours are spent.
     """
+    if env in SOURCES:
+        raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
     out.mkdir(parents=True, exist_ok=True)
     plan = _Plan.load(out, env, config)
     watch, name = Stopwatch(), env.rpartition(":")[2].rpartition("/")[2].lower()
@@ -61,8 +63,14 @@ class _Plan:
             ValueError: if the folder is another environment's, or was asked for otherwise.
         """
         path, asked = out / PLAN, json.loads(json.dumps({"env": env, **to_dict(config)}))
+        asked.pop("workers")  # changes nothing
         if not path.is_file():
-            return cls(path, asked, {})
+            there = [name for name in (*STAGES, "world", *recordings(config, env)) if (out / name).exists()]
+            if there:
+                raise ValueError(f"{out} holds {', '.join(there)} of something else; use another --out")
+            plan = cls(path, asked, {})
+            plan.save()
+            return plan
         written = json.loads(path.read_text())
         changed = difference(written["asked"], asked)
         if changed is not None:
@@ -72,6 +80,10 @@ class _Plan:
     def note(self, stage: str, steps: int) -> None:
         """Keep how many steps a stage takes."""
         self.steps[stage] = steps
+        self.save()
+
+    def save(self) -> None:
+        """Write it."""
         save_text(self.path, json.dumps({"asked": self.asked, "steps": self.steps}, indent=1))
 
 

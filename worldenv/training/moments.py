@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from ..base.log import console
 from ..data.events import Episode
@@ -32,11 +31,6 @@ def draw_moments(
         frames = episodes[i].frames[every * first : every * (first + length) + 1]
         latents.append(world.vae.encode(to_pixels(frames[None]).to(world.vae.latent_mean.device, world.vae.dtype))[0])
         views.append(frames[-1:])
-        tracks.append(_led_to(episodes[i].track, first, length, spec.still(1)))
+        tracks.append(episodes[i].history(first, length, spec.still(1).at(0)))
     whole = Track({name: torch.stack([one[name] for one in tracks]) for name in spec.takes})
     return Moments(torch.stack(latents).half().cpu(), whole, torch.stack(views))
-
-
-def _led_to(track: Track, first: int, length: int, still: Track) -> dict[str, Tensor]:
-    """Return what led to a history, each (1 + length, ...): nothing to its first frame."""
-    return {name: torch.cat([still[name][0], part[first : first + length]]) for name, part in track.items()}

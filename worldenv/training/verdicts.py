@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,8 @@ from ..world.world import World
 
 BATCH = 64
 """Episodes that are read together."""
-LEAST_F1 = 0.5
-"""A head whose best F1 is less cannot tell: always yes would be best, and end every episode at once."""
+LEAST_F1, LEAST_GAIN = 0.5, 0.05
+"""A head whose best F1 is less, or hardly above that of always yes, cannot tell: it would end every episode at once."""
 Said = list[tuple[Tensor, Tensor]]
 """Of every episode logits (L, K) and the truth (L,)."""
 
@@ -74,7 +75,8 @@ def chosen(
     scale, shift = platt(head.evidence(logits), happened)
     probability, truly = (scale * head.evidence(logits) + shift).sigmoid().double().numpy(), happened.numpy()
     threshold = best_threshold(probability, truly)
-    tells = f1_score(probability >= threshold, truly) >= LEAST_F1
+    always = f1_score(np.ones_like(truly), truly)
+    tells = f1_score(probability >= threshold, truly) >= max(LEAST_F1, always + LEAST_GAIN)
     return replace(head.config, scale=scale, shift=shift, threshold=threshold if tells else 0.5)
 
 

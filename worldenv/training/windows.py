@@ -67,7 +67,10 @@ def draw_windows(m: Material, num_chunks: int, generator: torch.Generator) -> tu
     total = 1 + num_chunks * m.chunk
     clips = torch.randint(len(m.data), (m.batch,), generator=generator)
     offsets = ((m.data.lengths[clips] - total) // m.chunk + 1).clamp(min=1)
-    starts = m.chunk * (torch.randint(int(offsets.max()), (m.batch,), generator=generator) % offsets)
+    if m.data.length is None:  # of one length
+        starts = m.chunk * torch.randint(int(offsets.max()), (m.batch,), generator=generator)
+    else:
+        starts = m.chunk * (torch.rand(m.batch, generator=generator) * offsets).long()
     index = starts[:, None] + torch.arange(total)
     happened = index < m.data.lengths[clips, None]
     index = index.clamp(max=m.data.latents.shape[1] - 1)

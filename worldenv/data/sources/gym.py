@@ -64,6 +64,7 @@ class GymSource:
         spec: WorldSpec | None = None,  # its clock; default of every world
         size: tuple[int, int] | None = None,  # width and height of what is recorded; as it is shown by default
         policy: str = "random",  # see ``RecordConfig``
+        poses: bool = True,  # whether to record those of ``info``
     ) -> None:
         self.policy: Policy = find_object(policy, POLICIES, what="policy")
         self.repeats = STICKY if policy == "sticky" else 0.0
@@ -88,7 +89,7 @@ class GymSource:
         self.row = GymRow(self.env, name=env_id, frames_per_latent=self.frames_per_latent, size=size)
         self.height, self.width, _ = self.row.reset(first_seed).shape
         self.K = self.row.info.get("K")
-        self.has_poses = "c2w" in self.row.info and self.K is not None
+        self.has_poses = poses and "c2w" in self.row.info and self.K is not None
         if self.has_poses and self.frames_per_latent != FRAMES_PER_LATENT:
             raise ValueError(f"{env_id} has poses; worlds with a camera have frames_per_latent={FRAMES_PER_LATENT}")
         if self.height % CELL or self.width % CELL:

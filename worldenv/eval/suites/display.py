@@ -35,7 +35,7 @@ from .cases import KINDS, Cases, make_cases, protocol_of
 from .figures import frechet_figures
 
 FIRST_SEED = 964_000
-"""First of the mazes, which nothing else is measured or chosen on."""
+"""First of the mazes, on which no display decoder is trained or chosen."""
 NUM_CHUNKS = 4
 PATHS = tuple(kind for kind in KINDS if kind != "another_way")  # which takes longer
 STILL_CHUNKS = 2

@@ -139,7 +139,9 @@ def _continued(world: World, cases: list[Stretch]) -> list[Tensor]:
     commands = Track({name: torch.stack([one[name] for one in whole]) for name in world.spec.takes})
     clips = torch.stack([case.episode.frames[: 1 + every * given] for case in cases])
     engine = Engine(world, len(cases))
-    before = Track.join([engine.spec.still(len(cases)), commands.part(slice(given))])
+    still = engine.spec.still(1).at(0)
+    led = [case.episode.history(0, given, still) for case in cases]
+    before = Track({name: torch.stack([one[name] for one in led]) for name in commands})
     engine.resume(clips, before, seeds=[derive_seed(PROTOCOL, case.episode.clip, given) for case in cases])
     parts = [engine.step(step).frames for step in commands.part(slice(given, None)).split(chunk)]
     frames = torch.cat([clips, *parts], 1)

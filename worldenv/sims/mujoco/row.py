@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...bodies.hand_model import FINGERS, HEAD, NUM_JOINTS, OPEN, PALM, PALM_FOV_DEG
+from ...bodies.hand_model import FINGERS, HAND, HEAD, NUM_JOINTS, OPEN, PALM, PALM_FOV_DEG
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.camera import intrinsics
 from .render import Camera, Layer, Picture, View
@@ -56,7 +56,7 @@ def draw_start(seed: int, goal_xy: tuple[float, float] | None = None) -> Placed:
             goal = np.array(goal_xy)
         if np.linalg.norm(thing - goal) >= APART:
             break
-    joints = torch.from_numpy(np.concatenate([wrist, turn, fingers]))
+    joints = torch.from_numpy(np.concatenate([wrist, turn, fingers])).clamp(*HAND.limits)
     return Placed(shape, colour, tuple(thing.tolist()), yaw, tuple(goal.tolist()), joints)
 
 

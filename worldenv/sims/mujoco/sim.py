@@ -87,7 +87,7 @@ class HandDynamics:
         goals: Tensor,  # (B, 2) x and y in metres
     ) -> None:
         """Refuse goals that are not on the part of the table where things are put, by a ValueError."""
-        low, high = torch.tensor(TABLE_LOW), torch.tensor(TABLE_HIGH)
+        low, high = (torch.tensor(edge, dtype=torch.float64) for edge in (TABLE_LOW, TABLE_HIGH))
         if tuple(goals.shape) != (self.num_envs, 2):
             raise ValueError(f"goals have shape {tuple(goals.shape)}; pass x and y for each env, ({self.num_envs}, 2)")
         wrong = (~((goals >= low) & (goals <= high)).all(1)).nonzero()[:, 0].tolist()

@@ -131,9 +131,9 @@ class DisplayStage:
         max_clips: int | None,
     ) -> None:
         self.config, self.optim, self.head = config, optim, world.require_display()
-        crop, height = config.crop, world.spec.height
-        if crop % SCALE or crop > height:
-            raise ValueError(f"display_loss.crop={crop} must be a multiple of {SCALE}, and at most {height}")
+        crop, most = config.crop, min(world.spec.width, world.spec.height)
+        if crop % SCALE or not 0 < crop <= most:
+            raise ValueError(f"display_loss.crop={crop} must be a multiple of {SCALE}, and at most {most}")
         self.data = Pictures(data, maker, max_clips=max_clips, noise=config.latent_noise, seed=optim.seed)
         self.heldout = self.data
         if heldout is not None:
@@ -142,7 +142,7 @@ class DisplayStage:
         self.walks: list[Tensor] = []  # each (T, H, W, 3) uint8
         if config.adversarial:
             parts["discriminator"] = PairDiscriminator()
-        if config.adversarial and config.walks:
+        if config.adversarial and config.walks and config.generated:
             starts = torch.stack([clip[0] for clip in self.data.small[: config.walks]])
             self.walks = list(walk(maker, starts, num_chunks=config.walk_chunks, seed=optim.seed))
         self.module = nn.ModuleDict(parts)
@@ -223,7 +223,7 @@ class DisplayStage:
                 rows += [to_frames(part[1::2][:4]) for part in (truth, made["bicubic"], made["display"])]
         save_sheet(folder / "samples" / f"{step:06d}.png", rows, scale=1)
         if self.walks:
-            frames = self.walks[0][::16][:4], self.walks[1][::16][:4]
+            frames = tuple(walk[::16][:4] for walk in self.walks[:2])
             shown = [part for some in frames for part in (to_frames(enlarged(to_pixels(some))), self.head.show(some))]
             save_sheet(folder / "samples" / f"{step:06d}-generated.png", shown, scale=1)
         return {key: sum(values) / len(values) for key, values in figures.items()}

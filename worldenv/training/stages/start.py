@@ -70,6 +70,8 @@ def start_world(stage: str, config: TrainConfig) -> World:
         world.config = replace(world.config, spec=replace(world.spec, maze=config.spec.maze))
         world.starts = None  # they were of other mazes
     world.config = replace(world.config, name=config.name)
+    if stage == "vae":
+        world.clips = world.moments = None  # latents of another encoder
     if stage not in BESIDE:
         singles = stage == "memory" and config.denoise.single > 0
         further = Trained(chunk_latents=(1,)) if singles else Trained()
@@ -125,4 +127,12 @@ def conditioned(dit: DiTConfig, spec: WorldSpec) -> DiTConfig:
 
 def _with_transformer(world: World, config: DiTConfig, dit: WorldDiT | None) -> World:
     """Return the same world with another transformer, a fresh one if none is given."""
-    return World(replace(world.config, dit=config), vae=world.vae, dit=dit, heads=world.heads, starts=world.starts)
+    return World(
+        replace(world.config, dit=config),
+        vae=world.vae,
+        dit=dit,
+        heads=world.heads,
+        starts=world.starts,
+        clips=world.clips,
+        moments=world.moments,
+    )
