@@ -32,7 +32,7 @@ def environments_table() -> list[str]:
 
 
 def scores_table() -> list[str]:
-    """Return what policies that never look at the picture earn, where they were run."""
+    """Return what policies earn that were not trained, where they were run."""
     lines: list[str] = []
     how = ""
     for task, (name, version) in id_names().items():

@@ -96,6 +96,17 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     assert envs.single_action_space == gym.spaces.Discrete(3)
     with pytest.raises(ValueError, match="was begun with another frames; use the same, or another --out"):
         making.make(blink, replace(TINY, frames=512), out)
+    making._Plan.load(out, blink, replace(TINY, workers=2))  # changes nothing
+
+
+def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Path) -> None:
+    (tmp_path / "other" / "vae").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds vae of something else; use another --out"):
+        making.make(blink, TINY, tmp_path / "other")
+    with pytest.raises(ValueError, match="doom/maze is a simulator of ours"):
+        making.make("doom/maze", TINY, tmp_path / "maze")
+    with pytest.raises(ValueError, match="seed=900 reaches into the clips that are held out"):
+        replace(TINY, seed=900)
 
 
 def test_whose_policy_acts_while_it_is_recorded(blink: str) -> None:

@@ -144,6 +144,8 @@ def test_a_head_that_cannot_tell_says_nothing_but_what_it_is_sure_of() -> None:
     head, truth = EventHead(EventConfig(output="logit")), torch.rand(500) < 0.1
     knows, guesses = torch.where(truth, 3.0, -3.0)[:, None], torch.randn(500, 1)
     assert chosen(head, guesses, truth).threshold == 0.5
+    often = torch.rand(500) < 0.5
+    assert chosen(head, guesses, often).threshold == 0.5  # always yes has an F1 of two thirds
     config = chosen(head, knows, truth)
     assert config.threshold != 0.5
     head.config = config

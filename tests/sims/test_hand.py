@@ -20,7 +20,7 @@ pytest.importorskip("mujoco", reason="the hand's simulator needs pip install wor
 
 
 from worldenv.sims.mujoco.row import draw_start
-from worldenv.sims.mujoco.scene import COLOURS, SEGMENTS, SHAPES
+from worldenv.sims.mujoco.scene import COLOURS, SEGMENTS, SHAPES, TABLE_HIGH, TABLE_LOW
 from worldenv.sims.mujoco.sim import HAND_SPEC, HandDynamics
 
 pytestmark = pytest.mark.manip
@@ -152,7 +152,8 @@ def test_starts_follow_from_seeds_and_goals_can_be_set() -> None:
     dynamics.set_goals(goals)
     dynamics.reset(seeds=[3, 4], starts=[None, None])
     torch.testing.assert_close(dynamics.present["target"][:, :2], goals)
-    drawn = [draw_start(seed) for seed in range(200)]
+    dynamics.check_goals(torch.tensor([TABLE_LOW, TABLE_HIGH], dtype=torch.float64))  # the edges are on it
+    drawn = [draw_start(seed) for seed in (*range(200), 5183, 6027)]  # the last ones lie at a joint's limit
     assert {one.shape for one in drawn} == set(SHAPES)
     assert {one.colour for one in drawn} == set(COLOURS)
     again = draw_start(3, (0.1, 0.05))

@@ -58,7 +58,9 @@ class HandDynamics:
         if goal not in ("tray", "mark"):
             raise ValueError(f"goal={goal!r} is unknown; pass 'tray' or 'mark'")
         if palm and not pictures:
-            raise ValueError("palm=True takes pictures, and pictures=False none; leave one of them out")
+            raise ValueError(
+                "pictures=False takes no pictures, and the palm is one; pass obs_mode='dict', obs_keys=['proprio', 'goal']"
+            )
         load_mujoco()
         base = spec or HAND_SPEC
         seen = {"palm": replace(PICTURE, rate="chunk")} if palm else {}
