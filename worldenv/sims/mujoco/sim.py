@@ -59,7 +59,7 @@ class HandDynamics:
             raise ValueError(f"goal={goal!r} is unknown; pass 'tray' or 'mark'")
         if palm and not pictures:
             raise ValueError(
-                "pictures=False takes no pictures, and the palm is one; pass obs_mode='dict', obs_keys=['proprio', 'goal']"
+                "pictures=False takes none, and the palm is one; pass obs_mode='dict', obs_keys=['proprio', 'goal']"
             )
         load_mujoco()
         base = spec or HAND_SPEC
