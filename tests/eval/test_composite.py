@@ -22,7 +22,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_world_beats_its_own_ruin_in_every_unit() -> None:
-    world = World.from_pretrained("maze")
+    world = World.from_pretrained("maze", dtype="auto")
     whole = composite(world)
     assert set(whole) == {*UNITS, "score"}
     torch.manual_seed(derive_seed(0, "ruin"))

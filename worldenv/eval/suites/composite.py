@@ -61,7 +61,7 @@ def composite(world: World, parent: Path | None = None) -> dict[str, float]:
 
 @cache
 def _parent(folder: Path) -> World:
-    return World.load(folder)
+    return World.from_pretrained(folder, dtype="auto")
 
 
 @cache

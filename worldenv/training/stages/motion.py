@@ -250,7 +250,7 @@ def train_pose(config: PoseTrainConfig, out: Path, *, resume: bool = False) -> P
     """
     if config.init is None:
         raise ValueError("stage 'pose' learns to bear a VAE's artefacts; pass --init WORLD, whose VAE is used")
-    world = World.from_pretrained(config.init)
+    world = World.from_pretrained(config.init, dtype="auto")
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
 
     def make(shared: PoseTrainConfig) -> PoseStage:
