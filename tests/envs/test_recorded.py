@@ -147,7 +147,7 @@ def test_it_is_an_environment_with_the_recorded_actions_and_limit(lane: Path) ->
 def test_vector_environments_give_what_the_heads_say(lane: Path, mode: str) -> None:
     envs = gym.make_vec("worldenv/World-v0", num_envs=3, world=str(lane), autoreset_mode=mode)
     _, info = envs.reset(seed=0)
-    assert not info["reward"].any()
+    assert not {"reward", "terminated"} & info.keys()  # of a chunk's last latent they would contradict the step
     for _ in range(10):
         _, reward, terminated, _, info = envs.step(envs.action_space.sample())
         assert reward.shape == terminated.shape == (3,)
