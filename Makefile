@@ -74,7 +74,7 @@ results: $(STAMP)
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json
-	$(BIN)/worldenv demo --out out/results/demo
+	$(BIN)/worldenv demo --worlds 24 --out out/results/demo
 	cp out/results/demo/report.json docs/results/demo.json
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/contact.jpg', i.imread('out/results/demo/contact.png')[::2, ::2], quality=90)"
 	$(BIN)/python -c "import imageio.v3 as i; i.imwrite('docs/tour.jpg', i.imread('out/results/demo/tour.png')[..., :3], quality=80)"

@@ -123,7 +123,7 @@ def figures_table() -> list[str]:
             "Continuing a clip: given the way out, the way back against the simulator (from a start view alone: "
             f"{cell(ahead)} dB)",
             f"{cell(back)} dB",
-            "worldenv demo",
+            "worldenv demo --worlds 24",
             demo,
         ),
         (

@@ -11,7 +11,7 @@ def demo(
     *,
     out: Path,
     world: str = "maze",
-    worlds: int = 24,
+    worlds: int = 8,
     first_seed: int | None = None,
     chunks: int = 12,
     clip: int | None = None,
