@@ -36,6 +36,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def import_extra(module: str, *, extra: str, needs: str) -> Any:
+    """Import a library that comes with an extra.
+
+    Raises:
+        ImportError: if it is not installed: what ``needs`` it, and which extra to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{needs}: pip install 'worldenv[{extra}]'") from error
+
+
 def import_object(name: str, *, what: str) -> Any:
     """Import ``package.module:Class``.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..base.objects import import_extra
 from ..geometry.camera import Pinhole, intrinsics
 from ..geometry.kinematics import Joint, Keypoint, Link, Robot
 
@@ -20,10 +21,7 @@ def read_model(path: Path) -> Any:
         ImportError: if mujoco is not installed.
         ValueError: if the file is missing or does not compile.
     """
-    try:
-        import mujoco
-    except ImportError as error:
-        raise ImportError("MJCF files are read by MuJoCo: pip install 'worldenv[manip]'") from error
+    mujoco = import_extra("mujoco", extra="manip", needs="MJCF files are read by MuJoCo")
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; pass the path of an MJCF file (.xml)")
     return mujoco.MjModel.from_xml_path(str(path))

@@ -202,6 +202,12 @@ class Displayed(Protocol):
         ...
 
 
+def check_starts(seeds: Sequence[int], starts: Sequence[int | None], num_envs: int) -> None:
+    """Refuse seeds and starts that are not one for each env, by a ValueError."""
+    if len(seeds) != num_envs or len(starts) != num_envs:
+        raise ValueError(f"got {len(seeds)} seeds and {len(starts)} starts for num_envs={num_envs}")
+
+
 def check_rows(rows: Sequence[int], num_envs: int) -> None:
     """Refuse rows that do not exist or are named twice, and none at all, by a ValueError."""
     if not rows or len(set(rows)) != len(rows) or any(not 0 <= row < num_envs for row in rows):

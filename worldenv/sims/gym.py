@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..bodies.vector import ACTION, unembed
 from ..dynamics.environment import Environment
-from ..dynamics.protocol import Chunk
+from ..dynamics.protocol import Chunk, check_rows, check_starts
 from ..dynamics.signals import REWARD, TERMINATED
 from ..dynamics.spec import WorldSpec
 
@@ -126,6 +126,7 @@ class GymDynamics:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Begin episodes as the environment does, by seed; it has no start views to choose."""
+        check_starts(seeds, starts, self.num_envs)
         for row in range(self.num_envs) if mask is None else mask.nonzero()[:, 0].tolist():
             self.frames[row] = torch.from_numpy(self.rows[row].reset(seeds[row] % 2**31))
             for part in self.present.values():
@@ -135,6 +136,7 @@ class GymDynamics:
     def step(self, commands: Mapping[str, Tensor], rows: Sequence[int] | None = None) -> Chunk:
         """Do what the vectors embed, (R, F, A), latent by latent."""
         chosen, parts = list(range(self.num_envs) if rows is None else rows), self.environment.actions
+        check_rows(chosen, self.num_envs)
         shown, told = [], []
         for row, vectors in zip(chosen, commands[ACTION].numpy(), strict=True):
             held = [self.rows[row].hold(unembed(parts, vector)) for vector in vectors]

@@ -41,6 +41,20 @@ class Outcome:
     state: TaskState
     truncated: Tensor | None = None  # (B,) bool: episodes that are cut off beside those whose time is up
 
+    @classmethod
+    def by_potential(
+        cls,
+        state: TaskState,
+        potential: Tensor,  # (B,) float64
+        done: Tensor,  # (B,) bool
+    ) -> Outcome:
+        """Reward the potential gained since the last step (Ng et al. 1999), and 1 for success, which ends the episode.
+
+        ``state["potential"]`` is that of the last step, and becomes this one's.
+        """
+        reward = potential - state["potential"] + done.double()
+        return cls(reward, done, done, {**state, "potential": potential})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +16,7 @@ from .base import Defaults, Outcome, Start, TaskState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manipulate:
+class Manipulate(abc.ABC):
     """Bring the object's centre to ``goal``, x, y, z of the table's frame in metres; subclasses say when it is done."""
 
     defaults: ClassVar[Defaults] = Defaults(
@@ -66,9 +67,9 @@ class Manipulate:
         touched = chunk.signals["contact"][:, -1].any(-1)
         done = self.done(new, thing[:, -1, :3], thing[:, -1, 7:10].norm(dim=-1), touched)
         points = chunk.signals["keypoints"][:, -1].double()
-        new["potential"] = self.potential(thing[:, -1, :3], points, state["goal"])
-        return Outcome(new["potential"] - state["potential"] + done.double(), done, done, new)
+        return Outcome.by_potential(new, self.potential(thing[:, -1, :3], points, state["goal"]), done)
 
+    @abc.abstractmethod
     def done(
         self,
         state: TaskState,
@@ -77,7 +78,6 @@ class Manipulate:
         touched: Tensor,  # (B,) bool: whether the hand touches it
     ) -> Tensor:
         """Return in which episodes the object is where it is to be, (B,) bool."""
-        raise NotImplementedError
 
     def observe(self, state: TaskState, present: Signals) -> dict[str, Tensor]:
         """Show where the object is to go."""

@@ -58,8 +58,7 @@ class Navigate:
         potential = self.potential(c2w, state["goal_c2w"])
         distance, angle = distance_and_angle(c2w, state["goal_c2w"])
         reached = (distance < self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg) + 1e-9)
-        reward = potential - state["potential"] + reached.double()
-        return Outcome(reward, reached, reached, {**state, "potential": potential})
+        return Outcome.by_potential(state, potential, reached)
 
     def observe(
         self,

@@ -55,10 +55,8 @@ class ObjectNav:
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Reward the potential gained since the last step; end in front of the object."""
         distance, angle = self.apart(chunk.signals["c2w"][:, -1], state["box"])
-        potential = -distance / self.distance_scale
         reached = (distance < self.tolerance) & (angle <= math.radians(self.angle_tolerance_deg))
-        reward = potential - state["potential"] + reached.double()
-        return Outcome(reward, reached, reached, {**state, "potential": potential})
+        return Outcome.by_potential(state, -distance / self.distance_scale, reached)
 
     def observe(
         self,

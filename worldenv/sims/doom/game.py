@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...base.objects import import_extra
 from ...dynamics.spec import WorldSpec
 from .maze import Array
 from .pwad import PLAYER_THRUST, UNITS, read_lump
@@ -51,11 +52,7 @@ def load_vizdoom() -> Any:
     Raises:
         ImportError: if it is not installed.
     """
-    try:
-        import vizdoom
-    except ImportError as error:
-        raise ImportError("the simulators need ViZDoom: pip install worldenv[sims]") from error
-    return vizdoom
+    return import_extra("vizdoom", extra="sims", needs="the simulators need ViZDoom")
 
 
 def freedoom_wad(number: int) -> Path:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...base.rng import draw_start
-from ...dynamics.protocol import Chunk, check_rows
+from ...dynamics.protocol import Chunk, check_rows, check_starts
 from ...dynamics.signals import C2W, DEPTH, Signals
 from ...dynamics.spec import WorldSpec, frame_path
 from .maze import Maze, MazeConfig
@@ -96,8 +96,7 @@ class DoomDynamics:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Load each env's map and place its camera; the class says what ``seeds`` and ``starts`` mean."""
-        if len(seeds) != self.num_envs or len(starts) != self.num_envs:
-            raise ValueError(f"got {len(seeds)} seeds and {len(starts)} starts for num_envs={self.num_envs}")
+        check_starts(seeds, starts, self.num_envs)
         chosen = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else mask
         rows = chosen.nonzero()[:, 0].tolist()
         maps = [self._map(seeds[row], starts[row]) for row in rows]  # all are checked before any row changes

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from ...base.objects import import_extra
 from ...bodies.hand_model import FINGERS, FOREARM, HAND, NUM_WRIST, PALM_CENTRE, PALM_HALF, Capsule, capsules
 
 Array = npt.NDArray[Any]
@@ -74,11 +75,7 @@ def load_mujoco() -> Any:
     Raises:
         ImportError: if it is not installed.
     """
-    try:
-        import mujoco
-    except ImportError as error:
-        raise ImportError("the hand's simulator needs MuJoCo: pip install 'worldenv[manip]'") from error
-    return mujoco
+    return import_extra("mujoco", extra="manip", needs="the hand's simulator needs MuJoCo")
 
 
 @cache

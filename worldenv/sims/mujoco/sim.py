@@ -12,7 +12,7 @@ from torch import Tensor
 from ...base.checkpoint import check_tensors
 from ...bodies.hand import JOINTS
 from ...bodies.hand_model import HAND, HEAD_FOV_DEG, NUM_JOINTS
-from ...dynamics.protocol import Chunk, check_rows
+from ...dynamics.protocol import Chunk, check_rows, check_starts
 from ...dynamics.signals import DEPTH, PICTURE, Signal, Signals
 from ...dynamics.spec import WorldSpec
 from .row import PARTS, HandRow, Placed, Shown, draw_start
@@ -117,8 +117,7 @@ class HandDynamics:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Lay each table; ``starts`` must be None, for a start follows from its seed."""
-        if len(seeds) != self.num_envs or len(starts) != self.num_envs:
-            raise ValueError(f"got {len(seeds)} seeds and {len(starts)} starts for num_envs={self.num_envs}")
+        check_starts(seeds, starts, self.num_envs)
         if any(start is not None for start in starts):
             raise ValueError(f"starts={list(starts)}: the table has no start views; it is laid by the seed alone")
         for row in range(self.num_envs) if mask is None else mask.nonzero()[:, 0].tolist():
