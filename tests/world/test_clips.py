@@ -14,6 +14,7 @@ import worldenv  # noqa: F401  (registers the ids)
 from tests.engine.test_engine import commands
 from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.bodies.camera import press
+from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.geometry.contact import BODY
 from worldenv.geometry.detour import leads_straight
@@ -34,8 +35,7 @@ def some_clips(world: World, count: int = 2) -> Clips:
     c2w = torch.cat([origin[:, None], press(keys, origin, spec.steps)["c2w"]], 1)
     return Clips(
         latents=torch.randn(count, 1 + num_latents, *world.latent_shape, generator=generator).half(),
-        keys=torch.cat([torch.zeros(count, 1, 2, dtype=torch.long), keys], 1),
-        c2w=c2w,
+        signals=Track(keys=torch.cat([torch.zeros(count, 1, 2, dtype=torch.long), keys], 1), c2w=c2w),
         views=torch.randint(0, 256, (count, 1 + CHUNKS, spec.height, spec.width, 3), generator=generator).byte(),
         goals=c2w[:, 0],
         map_seeds=torch.arange(912_000, 912_000 + count),
@@ -57,7 +57,8 @@ def test_a_world_keeps_its_clips(tiny_world: World, tmp_path: Path) -> None:
     assert again.clips is not None
     for name, tensor in clips.tensors().items():
         assert torch.equal(again.clips.tensors()[name], tensor)
-    with_clips(tiny_world, replace(clips, keys=clips.keys.clone().fill_(0))).save_pretrained(tmp_path)
+    still = Track({**clips.signals, "keys": torch.zeros_like(clips.signals["keys"])})
+    with_clips(tiny_world, replace(clips, signals=still)).save_pretrained(tmp_path)
     assert World.load(tmp_path).sha256 != again.sha256  # they are part of the world
 
 
@@ -77,7 +78,7 @@ def test_edited_files_are_refused(tiny_world: World, tmp_path: Path, wrong: str)
 
 def test_episodes_begin_at_the_end_of_a_clip(rendered_world: World) -> None:
     clips = some_clips(rendered_world)
-    engine = Engine(with_clips(rendered_world, clips), 2, from_clips=True, walls=True)
+    engine = Engine(rendered_world, 2, begins=clips, walls=True)
     chunk = engine.reset(seeds=[0, 1], starts=[1, 0])
     bank = engine.history.bank
     assert torch.equal(chunk.frames[:, 0], clips.views[[1, 0], -1])
@@ -93,10 +94,10 @@ def test_episodes_begin_at_the_end_of_a_clip(rendered_world: World) -> None:
 
 def test_the_decoder_goes_on_as_if_it_had_decoded_the_whole_clip(tiny_world: World) -> None:
     clips = some_clips(tiny_world)
-    short = Engine(with_clips(tiny_world, clips), 2, from_clips=True)
+    short = Engine(tiny_world, 2, begins=clips)
     short.reset(seeds=[0, 1], starts=[0, 1])
     whole = Engine(tiny_world, 2)
-    whole.begin(torch.arange(2), clips.latents.float(), clips.track(torch.arange(2)), [0, 1])
+    whole.begin(torch.arange(2), clips.latents.float(), clips.signals, [0, 1])
     keys = [(1, 0), (0, 1)]
     for _ in range(2):
         assert torch.equal(
@@ -106,15 +107,15 @@ def test_the_decoder_goes_on_as_if_it_had_decoded_the_whole_clip(tiny_world: Wor
 
 def test_clips_can_be_gone_on_from_in_other_chunks(rendered_world: World) -> None:
     clips = some_clips(rendered_world)
-    world = with_clips(rendered_world, clips)
-    engine = Engine(world, 2, from_clips=True, chunk_latents=2)
+    world = rendered_world
+    engine = Engine(world, 2, begins=clips, chunk_latents=2)
     engine.reset(seeds=[0, 1], starts=[0, 1])
     bank = engine.history.bank
     decoded = to_frames(world.vae.decode(clips.latents.float()))
     every = 2 * torch.arange(1 + 2 * CHUNKS)
     assert torch.equal(bank.shown(every.expand(2, -1))[0], decoded[:, ::8])
     with pytest.raises(ValueError, match=r"clips of 1 \+ 12 latents are not whole chunks of 5"):
-        Engine(world, 2, from_clips=True, chunk_latents=5)
+        Engine(world, 2, begins=clips, chunk_latents=5)
 
 
 def test_a_task_that_begins_with_a_clip_says_what_a_world_lacks(tiny_world: World) -> None:

@@ -20,8 +20,7 @@ from ..dynamics.spec import WorldSpec, frames_of
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.codec import to_pixels
-from ..world.clips import Clips
-from ..world.moments import Moments
+from ..world.histories import Histories
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
@@ -51,16 +50,10 @@ class Engine:
         capture: bool = False,  # launch chunks as CUDA graphs
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
         walls: bool = False,  # whether what was seen to be solid stops cameras that are stepped; see ``has_walls``
-        from_clips: bool = False,  # whether episodes begin with the world's clips instead of its start views
-        from_moments: bool = False,  # or at its recorded moments
+        begins: Histories | None = None,  # what episodes begin after, the world's clips or moments; None: start views
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
-        self._clips: Clips | Moments | None = None
-        if from_clips:
-            self._clips = world.require_clips("an engine with from_clips=True")
-        self._from_moments = from_moments
-        if from_moments:
-            self._clips = world.require_moments("an engine with from_moments=True")
+        self.begins = begins
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
             known["depth"] = DEPTH
@@ -69,9 +62,9 @@ class Engine:
         known |= events.gives if shows else {}
         chunk_latents = chunk_latents or world.spec.chunk_latents
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
-        if self._clips is not None and (self._clips.num_latents - 1) % chunk_latents:
+        if begins is not None and (begins.num_latents - 1) % chunk_latents:
             raise ValueError(
-                f"clips of 1 + {self._clips.num_latents - 1} latents are not whole chunks of {chunk_latents}; choose "
+                f"clips of 1 + {begins.num_latents - 1} latents are not whole chunks of {chunk_latents}; choose "
                 "another chunk_latents"
             )
         if self.spec.start_in_chunk and self.spec.chunk_latents < 2:
@@ -142,7 +135,7 @@ class Engine:
             "memory": to_dict(self.memory) | self._choice | {"walls": self.history.walls is not None},
             "sampler": to_dict(self.sampler),
             "computation": self.world.identity()["computation"],
-            **({"moments": True} if self._from_moments else {}),
+            **({"moments": True} if self.begins is not None and self.begins is self.world.moments else {}),
         }
 
     def explain(self) -> dict[str, Tensor]:
@@ -175,9 +168,9 @@ class Engine:
         """
         rows = _masked(self.num_envs, mask)
         chosen = [seeds[r] for r in rows.tolist()]
-        if self._clips is not None:
-            drawn = [draw_start(len(self._clips), seeds[r], starts[r]) for r in rows.tolist()]
-            self._begin_with(self._clips, torch.tensor(drawn, dtype=torch.long), rows, chosen)
+        if self.begins is not None:
+            drawn = [draw_start(len(self.begins), seeds[r], starts[r]) for r in rows.tolist()]
+            self._begin_after(self.begins, torch.tensor(drawn, dtype=torch.long), rows, chosen)
         elif self.spec.start_in_chunk and self.world.starts is None:
             self._state.screen.frames[rows] = 0
             self.begin(rows, torch.zeros(len(rows), 0, *self.world.latent_shape), self.spec.still(len(rows)), chosen)
@@ -188,16 +181,16 @@ class Engine:
             self._begin(rows, views.frames[index, None], views.track(index), chosen)
         return self._view()
 
-    def _begin_with(self, clips: Clips | Moments, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
-        """Begin episodes in these rows from clips (R,) that were encoded before.
+    def _begin_after(self, past: Histories, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
+        """Begin episodes in these rows after histories (R,) that were encoded before.
 
-        In other chunks than the world's own entries end elsewhere, and what they show is decoded.
+        Where their views are not what entries end with, as in other chunks than the world's own, what entries show is
+        decoded.
         """
-        self._state.screen.frames[rows] = clips.views[index, -1]
-        latents = clips.latents[index].to(self.device, torch.float32)
-        same = self.spec.chunk_latents == self.world.spec.chunk_latents
-        views = clips.views[index] if same and isinstance(clips, Clips) else None
-        self._stepper.begin(rows, latents, clips.track(index), seeds, noise=None, frames=None, views=views)
+        self._state.screen.frames[rows] = past.views[index, -1]
+        latents = past.latents[index].to(self.device, torch.float32)
+        views = past.views[index] if past.shows_entries(self.spec.chunk_latents) else None
+        self._stepper.begin(rows, latents, past.signals.at(index), seeds, noise=None, frames=None, views=views)
 
     @stateful
     def resume(

@@ -22,7 +22,16 @@ from ..tasks.registry import make_task
 from ..world.world import World
 from .core import CoreConfig, EnvCore
 from .episodes import Episodes
-from .opening import Wanted, find_opener, load_world, memory_config, recorded_limit, sampler_config, starts_of
+from .opening import (
+    Wanted,
+    begins_of,
+    find_opener,
+    load_world,
+    memory_config,
+    recorded_limit,
+    sampler_config,
+    starts_of,
+)
 from .spaces import OBS_MODES
 
 
@@ -140,7 +149,8 @@ def make_core(
         recorded = loaded.spec.environment is not None
         if sim_env is not None and not recorded:
             raise ValueError(f"sim_env={sim_env!r}: world {loaded.config.name!r} was recorded from no environment")
-        starts = starts_of(loaded, made, needed=named == "sim" and not recorded)
+        begins = begins_of(loaded, made, horizon=horizon)
+        starts = starts_of(loaded, made, begins, needed=named == "sim" and not recorded)
         settings, choose = memory_config(memory, loaded.config.memory)
         wanted = Wanted(
             settings,
@@ -148,8 +158,7 @@ def make_core(
             sampler_config(loaded.config.sampler, num_steps, lookahead_policy),
             replace(loaded.spec, chunk_latents=chunk_latents or loaded.spec.chunk_latents),
             capture,
-            made.defaults.from_clip,
-            horizon is not None,
+            begins,
             depth or "depth" in (*made.defaults.reads, *seen),
             sim_env,
         )
@@ -158,15 +167,15 @@ def make_core(
     acting = make_body(body, stepped.spec)
     config = replace(config, action_mode=_action_mode(action_mode, made.defaults, acting))
     if horizon is not None:
-        config, starts = replace(config, max_episode_steps=horizon), loaded.require_moments("horizon").starts
+        config = replace(config, max_episode_steps=horizon)
     elif made.defaults.recorded and not max_episode_steps and max_episode_steps is not None:
         config = replace(config, max_episode_steps=recorded_limit(stepped.spec))
     if clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):
         raise ValueError(
             f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
         )
-    begins = Episodes(None if dynamics == "sim" and recorded else starts)  # that twin begins as it always does
-    return EnvCore(stepped, acting, made, begins, config)
+    episodes = Episodes(None if dynamics == "sim" and recorded else starts)  # that twin begins as it always does
+    return EnvCore(stepped, acting, made, episodes, config)
 
 
 def _check_fits(stepped: Dynamics, task: Task, *, num_envs: int, chunk_latents: int | None) -> None:

@@ -18,6 +18,7 @@ from ..memory.select import Policy
 from ..models.backend import resolve_backend
 from ..sims.gym import GymDynamics, twin_maker
 from ..tasks.base import Task
+from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World, shared_world
 
@@ -41,8 +42,7 @@ class Wanted:
     sampler: SamplerConfig
     spec: WorldSpec
     capture: bool
-    from_clips: bool  # whether episodes begin with clips
-    from_moments: bool  # whether they begin at recorded moments
+    begins: Histories | None  # what episodes begin after; None: start views
     depth: bool  # whether depth is wanted, which a simulator has to cast rays for
     sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
 
@@ -57,8 +57,7 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         chunk_latents=wanted.spec.chunk_latents,
         capture=wanted.capture,
         walls=world.has_walls(wanted.memory),
-        from_clips=wanted.from_clips,
-        from_moments=wanted.from_moments,
+        begins=wanted.begins,
     )
 
 
@@ -69,8 +68,8 @@ def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     from ..sims.doom.presets import with_many  # the simulator is an extra
     from ..sims.doom.sim import DoomDynamics
 
-    if wanted.from_clips:
-        starts, maze = world.require_clips("this task").starts, with_many(wanted.spec.maze)
+    if wanted.begins is not None:
+        starts, maze = wanted.begins.starts, with_many(wanted.spec.maze)
     else:
         starts, maze = world.require_starts(), wanted.spec.maze
     spec = replace(wanted.spec, maze=maze)
@@ -114,9 +113,16 @@ def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -
     return own, policy
 
 
-def starts_of(world: World, task: Task, *, needed: bool) -> Starts | None:
+def begins_of(world: World, task: Task, *, horizon: int | None) -> Histories | None:
+    """Return what episodes begin after, by what the task says or because they are short; None: start views."""
+    if horizon is not None:
+        return world.require_moments("horizon")
+    return world.require_clips(f"task {type(task).__name__}") if task.defaults.from_clip else None
+
+
+def starts_of(world: World, task: Task, begins: Histories | None, *, needed: bool) -> Starts | None:
     """Return where episodes begin; refuse worlds without start views, or goals, where those are needed."""
-    starts = world.require_clips(f"task {type(task).__name__}").starts if task.defaults.from_clip else world.starts
+    starts = world.starts if begins is None else begins.starts
     goals = None if starts is None else starts.goals
     if (goals is None and task.defaults.needs_goal) or (starts is None and needed):
         raise ValueError(

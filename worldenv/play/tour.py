@@ -60,7 +60,7 @@ def walk_back(world: World, clip: int, *, seed: int = 0) -> Tour:
     clips = world.require_clips("a walk back")
     if not 0 <= clip < len(clips):
         raise ValueError(f"clip {clip}, but the world has {len(clips)}: 0..{len(clips) - 1}")
-    engine = Engine(world, 1, from_clips=True, walls=world.has_walls(world.config.memory))
+    engine = Engine(world, 1, begins=clips, walls=world.has_walls(world.config.memory))
     engine.reset(seeds=[seed], starts=[clip])
     actions = _way_back(clips.c2w[clip], engine)
     told, walked, frames = [], [], []

@@ -10,14 +10,14 @@ from ..base.log import console
 from ..data.events import Episode
 from ..dynamics.signals import Track
 from ..models.codec import to_pixels
-from ..world.moments import Moments
+from ..world.histories import Histories
 from ..world.world import World
 
 
 @torch.no_grad()
 def draw_moments(
     world: World, episodes: Sequence[Episode], count: int, *, history: int, generator: torch.Generator
-) -> Moments | None:
+) -> Histories | None:
     """Draw moments with so many frames of history each; None where no episode goes on after that many."""
     spec, every = world.spec, world.spec.frames_per_latent
     length = spec.chunk_latents * -(-history // spec.chunk_frames)
@@ -33,4 +33,4 @@ def draw_moments(
         views.append(frames[-1:])
         tracks.append(episodes[i].history(first, length, spec.still(1).at(0)))
     whole = Track({name: torch.stack([one[name] for one in tracks]) for name in spec.takes})
-    return Moments(torch.stack(latents).half().cpu(), whole, torch.stack(views))
+    return Histories(torch.stack(latents).half().cpu(), whole, torch.stack(views))

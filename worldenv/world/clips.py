@@ -7,7 +7,7 @@ the way that one cannot slide around.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.checkpoint import Expected, check_tensors, load_tensors
+from ..base.checkpoint import Expected
 from ..base.log import track
 from ..dynamics.labels import CLASSES
 from ..dynamics.signals import Track
@@ -27,6 +27,7 @@ from ..geometry.detour import plan_detour
 from ..geometry.path import FreeSpace
 from ..geometry.pose import is_rigid, look
 from ..models.codec import Codec, to_pixels
+from .histories import Histories, read_histories
 from .starts import Starts
 
 if TYPE_CHECKING:
@@ -45,35 +46,12 @@ SHOWN = 0.012
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Encoded clips, what each entry of them ends with, and a goal that each began at."""
+class Clips(Histories):
+    """Encoded clips on mazes, what each entry of them ends with, and a goal that each began at."""
 
-    latents: Tensor  # (N, F, C, h, w) float16
-    keys: Tensor  # (N, F, 2) int64
-    c2w: Tensor  # (N, F, 4, 4) float64
-    views: Tensor  # (N, E, H, W, 3) uint8: the start view, then the last frame of each chunk
     goals: Tensor  # (N, 4, 4) float64
     map_seeds: Tensor  # (N,) int64
     objects: Tensor  # (N, 2, 5) float64: class, least x and z, largest x and z of what each began and ends in front of
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    @property
-    def num_latents(self) -> int:
-        """Latents of a clip, its first frame's among them."""
-        return self.latents.shape[1]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything by the names in the file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def track(
-        self,
-        index: Tensor,  # (R,) int64
-    ) -> Track:
-        """Return what led to the latents of some clips, each (R, F, ...)."""
-        return Track(keys=self.keys[index], c2w=self.c2w[index])
 
     @cached_property
     def starts(self) -> Starts:
@@ -87,26 +65,20 @@ def load_clips(path: Path, spec: WorldSpec, latent_shape: tuple[int, int, int]) 
     Raises:
         ValueError: if the file holds others than the world can begin with.
     """
-    if not path.exists():
-        return None
-    tensors, _ = load_tensors(path)
-    known: dict[str, Expected] = {
-        "latents": (torch.float16, ("N", "F", *latent_shape)),
-        "keys": (torch.int64, ("N", "F", 2)),
-        "c2w": (torch.float64, ("N", "F", 4, 4)),
-        "views": (torch.uint8, ("N", "E", spec.height, spec.width, 3)),
+    more: dict[str, Expected] = {
         "goals": (torch.float64, ("N", 4, 4)),
         "map_seeds": (torch.int64, ("N",)),
         "objects": (torch.float64, ("N", 2, 5)),
     }
-    check_tensors(tensors, known, where=str(path))
-    count, entries = tensors["latents"].shape[1], tensors["views"].shape[1]
-    fits = len(tensors["latents"]) > 0 and count == 1 + (entries - 1) * spec.chunk_latents
-    classes, boxes = tensors["objects"][..., 0], tensors["objects"][..., 1:]
+    found = read_histories(path, spec, latent_shape, more)
+    if found is None:
+        return None
+    clips = Clips(**found)
+    classes, boxes = clips.objects[..., 0], clips.objects[..., 1:]
     objects = bool(((classes >= 0) & (classes < len(CLASSES))).all() and (boxes[..., :2] < boxes[..., 2:]).all())
-    if not (fits and is_rigid(tensors["c2w"]) and is_rigid(tensors["goals"]) and objects):
-        raise ValueError(f"{path} holds no clips of whole chunks with rigid poses and objects; the file was edited")
-    return Clips(**tensors)
+    if not (clips.shows_entries(spec.chunk_latents) and is_rigid(clips.goals) and objects):
+        raise ValueError(f"{path} holds no clips with a view for each chunk, goals and objects; the file was edited")
+    return clips
 
 
 @torch.no_grad()
@@ -138,7 +110,8 @@ def make_clips(vae: Codec, spec: WorldSpec, count: int) -> Clips:
     dynamics.close()
     if len(rows) < count:
         raise ValueError(f"{len(rows)} of {len(seeds)} mazes have something to walk round, {count} were asked for")
-    return Clips(**{name: torch.stack([row[name] for row in rows]) for name in rows[0]})
+    whole = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return Clips(signals=Track({name: whole.pop(name) for name in ("keys", "c2w")}), **whole)
 
 
 def _record(dynamics: DoomDynamics, seed: int) -> tuple[int, Tensor, Tensor, list[GoalObject]] | None:

@@ -32,7 +32,7 @@ from ..models.vae import VAE
 from .clips import Clips, load_clips, make_clips
 from .config import FORMAT, Provenance, WorldConfig, config_digest
 from .files import find_world, world_sha256
-from .moments import Moments, load_moments
+from .histories import Histories, load_histories
 from .starts import Starts, load_starts
 from .worldplay import load_release
 
@@ -49,7 +49,7 @@ class World:
         heads: Mapping[str, nn.Module] | None = None,
         starts: Starts | None = None,
         clips: Clips | None = None,
-        moments: Moments | None = None,
+        moments: Histories | None = None,
     ) -> None:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
@@ -107,7 +107,7 @@ class World:
             )
         return self.clips
 
-    def require_moments(self, what: str) -> Moments:
+    def require_moments(self, what: str) -> Histories:
         """Return the recorded moments that episodes can begin at, or say that this world has none."""
         if self.moments is None:
             raise ValueError(
@@ -296,7 +296,7 @@ class World:
             module.eval().requires_grad_(False)
         world.starts = load_starts(path / "starts.safetensors", world.spec)
         world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)
-        world.moments = load_moments(path / "moments.safetensors", world.spec, world.latent_shape)
+        world.moments = load_histories(path / "moments.safetensors", world.spec, world.latent_shape)
         world.sha256 = world_sha256(path)
         return world
 
