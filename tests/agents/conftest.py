@@ -68,7 +68,7 @@ def make_blank(monkeypatch: pytest.MonkeyPatch) -> Callable[..., WorldVectorEnv]
         blank = torch.zeros(len(goals), 8, 8, 3, dtype=torch.uint8)
         episodes = Episodes(Starts(blank, origin, goals, torch.arange(len(goals))))
         core = EnvCore(BlankDynamics(num_envs), Camera(), Navigate(), episodes, config)
-        monkeypatch.setattr(vector_env, "make_core", lambda **_: core)
-        return WorldVectorEnv(num_envs, **kwargs)
+        monkeypatch.setattr(vector_env, "make_core", lambda _: core)
+        return WorldVectorEnv(num_envs, task="navigate", **kwargs)
 
     return make

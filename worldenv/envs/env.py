@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from gymnasium.vector import AutoresetMode
 
+from .arguments import check_keywords
 from .core import EnvCore
-from .make import check_keywords
 from .vector_env import KEYWORDS, WorldVectorEnv
 
 VECTOR = "of gym.make_vec; gym.make makes one environment, which is reset by hand"

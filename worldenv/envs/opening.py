@@ -21,6 +21,7 @@ from ..tasks.base import Task
 from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World, shared_world
+from .arguments import Arguments
 
 
 def load_world(world: str | World, device: str, dtype: str, backend: str) -> World:
@@ -33,7 +34,7 @@ def load_world(world: str | World, device: str, dtype: str, backend: str) -> Wor
     return shared_world(world, device=where, dtype=kind, backend=backend)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """How a world is to be stepped."""
 
@@ -113,11 +114,43 @@ def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -
     return own, policy
 
 
-def begins_of(world: World, task: Task, *, horizon: int | None) -> Histories | None:
-    """Return what episodes begin after, by what the task says or because they are short; None: start views."""
-    if horizon is not None:
-        return world.require_moments("horizon")
-    return world.require_clips(f"task {type(task).__name__}") if task.defaults.from_clip else None
+def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tuple[Dynamics, Starts | None]:
+    """Load the world and open what steps it; return that and where its episodes begin.
+
+    Args:
+        asked: what was asked for.
+        task: its task.
+        opens: what ``dynamics=`` stands for.
+        depth: whether observations or task need depth.
+
+    Raises:
+        ValueError: if the world lacks what was asked for.
+    """
+    world, twin = load_world(asked.world, asked.device, asked.dtype, asked.backend), asked.named == "sim"
+    if asked.named == "world":
+        world.config.check_trained(chunk_latents=asked.chunk_latents, num_steps=asked.num_steps)
+    recorded = world.spec.environment is not None
+    if asked.sim_env is not None and not recorded:
+        raise ValueError(f"sim_env={asked.sim_env!r}: world {world.config.name!r} was recorded from no environment")
+    begins = None
+    if asked.horizon is not None:
+        begins = world.require_moments("horizon")
+    elif task.defaults.from_clip:
+        begins = world.require_clips(f"task {type(task).__name__}")
+    starts = starts_of(world, task, begins, needed=twin and not recorded)
+    settings, choose = memory_config(asked.memory, world.config.memory)
+    wanted = Wanted(
+        memory=settings,
+        choose=choose,
+        sampler=sampler_config(world.config.sampler, asked.num_steps, asked.lookahead_policy),
+        spec=replace(world.spec, chunk_latents=asked.chunk_latents or world.spec.chunk_latents),
+        capture=asked.capture,
+        begins=begins,
+        depth=asked.depth or depth,
+        sim_env=asked.sim_env,
+    )
+    stepped = opens(world, asked.num_envs, wanted)
+    return stepped, None if twin and recorded else starts  # that twin begins as it always does
 
 
 def starts_of(world: World, task: Task, begins: Histories | None, *, needed: bool) -> Starts | None:

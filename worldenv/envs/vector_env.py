@@ -18,15 +18,16 @@ from torch import Tensor
 from ..base.checkpoint import Expected
 from ..base.rng import derive_seed
 from ..dynamics.signals import wide
+from .arguments import Arguments, check_keywords
 from .core import EnvCore
-from .make import check_keywords, make_core
+from .make import make_core
 from .options import check_options, read_clip, read_goals, read_images, read_mask, read_prompts, read_seeds, read_starts
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
 
 RENDER_MODES = ("rgb_array", "depth_array")
 KEYWORDS = ("autoreset_mode", "render_mode", "output")
-"""What the class takes beside the arguments of ``make_core``."""
+"""What the class takes beside ``Arguments``."""
 _ROW: dict[str, Expected] = {
     "row.seed": (torch.int64, ("R",)),
     "row.episode": (torch.int64, ("R",)),
@@ -42,7 +43,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         autoreset_mode: ``SameStep`` (default), ``NextStep`` or ``Disabled``.
         render_mode: ``rgb_array``, ``depth_array`` (worlds with a depth head, and simulators) or None.
         output: ``numpy``, or ``torch`` for tensors.
-        kwargs: see ``make_core``.
+        kwargs: see ``Arguments``.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -67,7 +68,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise ValueError(f"render_mode={render_mode!r}; choose {', '.join(map(repr, RENDER_MODES))} or None")
         if render_mode == "depth_array":
             kwargs["depth"] = True
-        self.core: EnvCore = make_core(num_envs=num_envs, **kwargs)
+        self.core: EnvCore = make_core(Arguments(num_envs=num_envs, **kwargs))
         modes = [mode for mode in RENDER_MODES if mode != "depth_array" or "depth" in self.core.spec.gives]
         if render_mode is not None and render_mode not in modes:
             raise ValueError("render_mode='depth_array': this world has no depth; a world has it from its depth head")
