@@ -103,6 +103,9 @@ def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Pa
     (tmp_path / "other" / "vae").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds vae of something else; use another --out"):
         making.make(blink, TINY, tmp_path / "other")
+    with pytest.raises(ValueError, match="unknown environment 'blinking:Blank-v0'"):
+        making.make("blinking:Blank-v0", TINY, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match="doom/maze is a simulator of ours"):
         making.make("doom/maze", TINY, tmp_path / "maze")
     with pytest.raises(ValueError, match="seed=900 reaches into the clips that are held out"):

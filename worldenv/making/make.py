@@ -14,7 +14,7 @@ from ..base.config import difference, to_dict
 from ..base.files import save_text
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
-from ..data.record import SOURCES, record
+from ..data.record import SOURCES, make_source, record
 from ..eval.suites.evaluate import run_suite
 from ..training.stages.registry import train
 from ..world.world import convert_world
@@ -34,6 +34,7 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     """
     if env in SOURCES:
         raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
+    make_source(recordings(config, env)["train"]).close()  # refuses what nothing can be made of, before a file is there
     out.mkdir(parents=True, exist_ok=True)
     plan = _Plan.load(out, env, config)
     watch, name = Stopwatch(), env.rpartition(":")[2].rpartition("/")[2].lower()
