@@ -81,6 +81,8 @@ def run_suite(
     recorded = other is not None and other.recorded
     if recording is not None and not recorded:
         raise ValueError(f"--recording is for suites open_loop and heads; suite {name} has cases of its own")
+    if recorded and recording is None:
+        raise ValueError(f"suite {name} looks at recorded clips; pass --recording DIR, from worldenv record")
     device = resolve_device("auto")
     loaded = shared_world(world, device=device, dtype=default_dtype(device))
     if not recorded:

@@ -50,15 +50,13 @@ class Stretch:
 
 
 def run_heads(
-    world: World, out: Path, *, recording: Path | None, num_worlds: int | None = None, first_seed: int | None = None
+    world: World, out: Path, *, recording: Path, num_worlds: int | None = None, first_seed: int | None = None
 ) -> None:
     """Judge a world's event heads on ``num_worlds`` clips of a recording, the first of which is ``first_seed``.
 
     Raises:
-        ValueError: if there is no recording, or it says nothing of rewards, or the world has no such head.
+        ValueError: if the recording says nothing of rewards, or the world has no such head.
     """
-    if recording is None:
-        raise ValueError("suite heads looks at recorded episodes; pass --recording DIR, from worldenv record")
     heads = {name: head for name in EVENTS if isinstance(head := world.heads.get(name), EventHead)}
     if not heads:
         raise ValueError(f"world {world.config.name!r} has no head {' or '.join(EVENTS)}; see `worldenv train heads`")

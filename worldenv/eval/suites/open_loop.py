@@ -37,15 +37,13 @@ NUM_CLIPS, NUM_SHOWN, COLUMNS = 32, 6, 12
 
 
 def run_open_loop(
-    world: World, out: Path, *, recording: Path | None, num_worlds: int | None = None, first_seed: int | None = None
+    world: World, out: Path, *, recording: Path, num_worlds: int | None = None, first_seed: int | None = None
 ) -> None:
     """Continue ``num_worlds`` clips of a recording, the first of which is number ``first_seed``.
 
     Raises:
-        ValueError: if there is no recording, or it has not so many clips, or lacks what the world takes.
+        ValueError: if the recording has not so many clips, or lacks what the world takes.
     """
-    if recording is None:
-        raise ValueError("suite open_loop continues recorded clips; pass --recording DIR, from worldenv record")
     frames, commands, seeds = _read(world, recording, num_worlds or NUM_CLIPS, first_seed or 0)
     watch, policy = Stopwatch(), world.config.memory.policy
     arms: dict[str, Callable[[], Tensor]] = {
