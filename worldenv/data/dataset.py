@@ -88,7 +88,7 @@ class LatentDataset:
 
     def head(self, count: int | None) -> LatentDataset:
         """Return the first clips, all by default; where clips hold several episodes, a row each, nothing is cut."""
-        if self.length is not None:
+        if bool((self.lengths < self.latents.shape[1]).any()):
             return self
         parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "track"}
         some = {name: part[:count] for name, part in parts.items() if part is not None}
