@@ -21,8 +21,10 @@ def settings(name: str) -> Any:
 
 if TYPE_CHECKING:
     from .environments import EnvConfig
+    from .gain import GainConfig
     from .ppo import PPOConfig
 else:
+    GainConfig = settings("worldenv_agents.gain:GainConfig")
     EnvConfig = settings("worldenv_agents.environments:EnvConfig")
     PPOConfig = settings("worldenv_agents.ppo:PPOConfig")
 
@@ -133,7 +135,26 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "eval": evaluate}
+def gain(*, out: Path, config: GainConfig) -> None:
+    """Ask whether a world is good to train in: worldenv-agents gain --world runs/breakout/world --sim-env
+    MinAtar/Breakout-v1 --steps 100000 --out runs/breakout/gain
+
+    PPO is trained inside alone and scored in the environment that the world was made of, beside PPO on as many real
+    frames as the world was made of, PPO that sees nothing, and chance; several policies each. Writes report.json,
+    report.md and curves.png (imagined against real return over training). The same command goes on where it stopped,
+    also with more --seeds or --arms.
+
+    Args:
+        out: folder of the comparison; each policy has one in it, for worldenv-agents eval ppo:OUT/world-0.
+        config: what is compared.
+    """
+    from .gain import gain as compare
+
+    compare(config, out)
+    print((out / "report.md").read_text())
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "eval": evaluate, "gain": gain}
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
-from gymnasium.vector import VectorEnv
+import numpy as np
+from gymnasium.vector import VectorEnv, VectorWrapper
 
 import worldenv  # noqa: F401  registers the ids
 
@@ -31,7 +32,7 @@ class EnvConfig:
     """What acts: a body's name, or package.module:Class; by default the one that commands what the world takes."""
     action_mode: str | None = None
     """What an action is; a mode of the body."""
-    obs_mode: Literal["image", "stack", "dict"] | None = None
+    obs_mode: Literal["image", "stack", "dict", "latent"] | None = None
     """What an observation is."""
     obs_keys: tuple[str, ...] | None = None
     """What ``dict`` observations hold."""
@@ -45,6 +46,8 @@ class EnvConfig:
     """Steps of an episode that begins at a recorded moment, where it is generated (``worldenv/World-v0``)."""
     sim_env: str | None = None
     """Id of the environment that the twin is made of, which may name its module; by default the recorded one."""
+    blank: bool = False
+    """Whether observations are black, to see what can be earned without looking."""
 
     @property
     def place(self) -> str:
@@ -53,7 +56,7 @@ class EnvConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
-        elsewhere = {"env", {"world": "sim_env", "sim": "horizon"}.get(self.place, "")}
+        elsewhere = {"env", "blank", {"world": "sim_env", "sim": "horizon"}.get(self.place, "")}
         chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
 
@@ -69,11 +72,35 @@ def check_env(env_id: str) -> None:
         raise ValueError(f"unknown env {env_id!r}; choose one of {', '.join(known)}")
 
 
-def make_envs(config: EnvConfig, num_envs: int) -> VectorEnv[Any, Any, Any]:
-    """Make the vector environment.
+def make_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Make the vector environment; ``options`` are further arguments of ``gym.make_vec``.
 
     Raises:
         ValueError: on anything unknown; see ``worldenv.envs.make``.
     """
     check_env(config.env)
-    return gym.make_vec(config.env, num_envs=num_envs, **config.options())
+    envs = gym.make_vec(config.env, num_envs=num_envs, **config.options(), **options)
+    return Blank(envs) if config.blank else envs
+
+
+class Blank(VectorWrapper):
+    """Shows nothing: observations of zeros, those that episodes end with included."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        """Begin episodes in the dark."""
+        obs, info = self.env.reset(**kwargs)
+        return zeros(obs), info
+
+    def step(self, actions: Any) -> Any:
+        """Act in the dark."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        for row in np.flatnonzero(info.get("_final_obs", ())):
+            info["final_obs"][row] = zeros(info["final_obs"][row])
+        return zeros(obs), reward, terminated, truncated, info
+
+
+def zeros(obs: Any) -> Any:
+    """Return an observation, or a dictionary of them, of zeros."""
+    if isinstance(obs, dict):
+        return {key: zeros(part) for key, part in obs.items()}
+    return np.zeros_like(obs)

@@ -107,7 +107,7 @@ def check_learnable(space: spaces.Space[Any]) -> None:
     """Refuse observation spaces that SB3's networks do not take."""
     parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
     for part in parts:
-        if part.shape is not None and len(part.shape) > 3:
+        if part.shape is not None and len(part.shape) > 3 and part.dtype == np.uint8:
             raise ValueError(
                 f"SB3 has no network for observations of shape {part.shape}; use obs_mode='image' or 'stack' "
                 "(or 'dict' with image and goal)"
