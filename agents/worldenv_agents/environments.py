@@ -44,6 +44,8 @@ class EnvConfig:
     """Steps per episode; -1 is no limit."""
     horizon: int | None = None
     """Steps of an episode that begins at a recorded moment, where it is generated (``worldenv/World-v0``)."""
+    pessimism: float | None = None
+    """What a unit of the world's uncertainty costs, where it is generated."""
     sim_env: str | None = None
     """Id of the environment that the twin is made of, which may name its module; by default the recorded one."""
     blank: bool = False
@@ -56,7 +58,8 @@ class EnvConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
-        elsewhere = {"env", "blank", {"world": "sim_env", "sim": "horizon"}.get(self.place, "")}
+        others = {"world": {"sim_env"}, "sim": {"horizon", "pessimism"}}
+        elsewhere = {"env", "blank"} | others.get(self.place, set())
         chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
 

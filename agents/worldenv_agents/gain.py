@@ -173,7 +173,7 @@ class _Scorer:
 @contextmanager
 def _scorer(config: GainConfig) -> Iterator[_Scorer]:
     environment, count = config.learner.environment, config.learner.num_envs
-    limit = replace(environment, horizon=None, max_episode_steps=environment.horizon)
+    limit = replace(environment, horizon=None, pessimism=None, max_episode_steps=environment.horizon)
     inside = make_envs(limit, min(count, max(config.leg_episodes, 1)))
     real = make_envs(replace(environment, dynamics="sim"), min(count, config.episodes), autoreset_mode="Disabled")
     if real.unwrapped.core.config.max_episode_steps is None:  # type: ignore[attr-defined]

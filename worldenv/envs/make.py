@@ -10,7 +10,7 @@ from gymnasium import spaces
 from ..base.objects import nearest
 from ..bodies.base import Body
 from ..bodies.registry import BODIES, make_body
-from ..dynamics.protocol import Dynamics
+from ..dynamics.protocol import Doubting, Dynamics
 from ..models.heads import EVENTS
 from ..sims.registry import open_simulator
 from ..tasks.base import Defaults, Task
@@ -44,6 +44,9 @@ def make_core(asked: Arguments) -> EnvCore:
     _check_fits(stepped, task, asked)
     acting = make_body(asked.body, stepped.spec)
     config = replace(config, action_mode=_action_mode(asked.action_mode, task.defaults, acting))
+    if asked.pessimism is not None:
+        limit = stepped.uncertainty_limit if isinstance(stepped, Doubting) else 0.0
+        config = replace(config, pessimism=asked.pessimism, limit=limit)
     if asked.horizon is not None:
         config = replace(config, max_episode_steps=asked.horizon)
     elif task.defaults.recorded and asked.max_episode_steps == 0:

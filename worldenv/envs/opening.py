@@ -49,6 +49,7 @@ class Wanted:
     spec: WorldSpec
     capture: bool
     begins: Histories | None  # what episodes begin after; None: start views
+    doubts: bool  # whether to tell how far chunks are to be trusted
     depth: bool  # whether depth is wanted, which a simulator has to cast rays for
     sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
 
@@ -64,6 +65,7 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         capture=wanted.capture,
         walls=world.has_walls(wanted.memory),
         begins=wanted.begins,
+        doubts=wanted.doubts,
     )
 
 
@@ -166,6 +168,7 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
         spec=replace(world.spec, chunk_latents=asked.chunk_latents or world.spec.chunk_latents),
         capture=asked.capture,
         begins=begins,
+        doubts=asked.uncertainty or asked.pessimism is not None,
         depth=asked.depth or depth,
         sim_env=asked.sim_env,
     )

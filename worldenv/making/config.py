@@ -27,6 +27,8 @@ HELD_OUT_SHARE = 10
 """One clip is held out for so many that are trained on."""
 LEAST_HELD_OUT = 8
 """Clips that are held out at least: thresholds are chosen on one half and judged on the other."""
+MEMBERS = 4
+"""Output layers of a head: where they disagree the world is uncertain."""
 CLIP_FRAMES = 256
 """Frames of a clip behind its first one."""
 
@@ -117,7 +119,9 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str) -> TrainC
         vae_loss=VAELossConfig(num_frames=9),
         denoise=DenoiseConfig(num_chunks=window, policies=(("recent", 1.0),)),
         head="events",
-        events=EventsConfig(reward=EventConfig(), terminated=EventConfig(output="logit")),
+        events=EventsConfig(
+            reward=EventConfig(num_members=MEMBERS), terminated=EventConfig(output="logit", num_members=MEMBERS)
+        ),
         optim=OptimConfig(
             batch=config.batch,
             seed=config.seed,

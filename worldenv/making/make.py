@@ -16,8 +16,9 @@ from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
 from ..data.record import SOURCES, make_source, record
 from ..eval.suites.evaluate import run_suite
+from ..eval.suites.heads import measure_doubt
 from ..training.stages.registry import train
-from ..world.world import convert_world
+from ..world.world import World, convert_world
 from .config import STAGES, MakeConfig, recordings, stage_config
 
 PROBE = (4, 16)
@@ -44,7 +45,12 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     for number, stage in enumerate(STAGES, start=1):
         _train(stage, number, config, out, name, plan)
     if not (out / "world" / "world.toml").is_file():
-        convert_world(out / "heads", out / "world", dtype="bfloat16")
+        doubt = measure_doubt(
+            World.from_pretrained(out / "heads", dtype="auto"),
+            out / "heldout",
+            num_clips=recordings(config, env)["heldout"].clips,
+        )
+        convert_world(out / "heads", out / "world", dtype="bfloat16", doubt=doubt)
     report = evaluate(out, config)
     save_text(out / "summary.json", json.dumps(report, indent=1))
     console.print(_says(env, out, report), markup=False, highlight=False)
