@@ -37,7 +37,8 @@ FEWER_ENVS = 4
 PLAN = "gain.json"
 
 
-def _learner() -> PPOConfig:
+def default_learner() -> PPOConfig:
+    """Return how PPO learns in the world of an environment, unless it is told otherwise."""
     return PPOConfig(
         environment=EnvConfig(env="worldenv/World-v0", obs_mode="stack", horizon=32),
         steps=100_000,
@@ -53,7 +54,7 @@ def _learner() -> PPOConfig:
 class GainConfig:
     """What is compared with what."""
 
-    learner: PPOConfig = field(default_factory=_learner)
+    learner: PPOConfig = field(default_factory=default_learner)
     """How PPO learns, and where. ``horizon`` is how long an imagined episode is, from a recorded moment on; ``steps``
     are decisions inside the world; policies have the seeds from ``seed`` on."""
     seeds: int = 3

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from worldenv.base.files import save_text
 from worldenv.base.log import JsonlLog, git_revision, hardware
-from worldenv.base.media import save_figure
+from worldenv.eval.report.pictures import draw_returns
 from worldenv.eval.report.statistics import paired, summarise
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def write_gain(out: Path, config: Mapping[str, Any], *, arms: Sequence[str], see
     }
     save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False))
     save_text(out / "report.md", as_page(report))
-    draw_curves(out / "curves.png", report["curves"])
+    draw_returns(out / "curves.png", report["curves"])
     return report
 
 
@@ -102,33 +102,3 @@ def as_page(report: Mapping[str, Any]) -> str:
 def _interval(found: Mapping[str, Any]) -> str:
     low, high = found["ci95"]
     return f"{found['mean']:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def draw_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> None:
-    """Plot real returns of whole episodes over steps, a line per policy; beside it what was imagined of the first ones
-    and what these earned.
-    """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (whole, early) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    chance = np.mean([lines[-1]["real"] for lines in curves["random"]])
-    whole.axhline(chance, color="0.5", linestyle=":", label="random")
-    for i, (arm, runs) in enumerate((arm, runs) for arm, runs in curves.items() if arm != "random"):
-        for number, lines in enumerate(runs):
-            steps, label = [line["step"] for line in lines], arm if number == 0 else None
-            whole.plot(steps, [line["real"] for line in lines], "o-", color=f"C{i}", label=label, markersize=3)
-            if arm == "world":
-                early.plot(steps, [line["early"] for line in lines], "o-", color="C0", markersize=3)
-                early.plot(steps, [line["imagined"] for line in lines], "o--", color="C3", markersize=3)
-    early.plot([], [], "o-", color="C0", label="real")
-    early.plot([], [], "o--", color="C3", label="imagined")
-    whole.set(xlabel="steps of training", title="real return, whole episodes")
-    early.set(xlabel="steps of training", title="the first steps, trained inside")
-    for axis in (whole, early):
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
-    save_figure(path, figure)
-    plt.close(figure)

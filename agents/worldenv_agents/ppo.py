@@ -83,6 +83,10 @@ class PPOPolicy:
         self, network: ActorCriticPolicy, config: PPOConfig, *, deterministic: bool = True, seed: int = 0
     ) -> None:
         self.network, self.config, self.deterministic = network, config, deterministic
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Let the stream of random numbers that actions are drawn from begin anew."""
         self._stream = torch.Generator().manual_seed(seed).get_state()
 
     def reset(self, num_envs: int) -> None:

@@ -7,14 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from worldenv.bodies.vector import describe_actions
+from worldenv.data.sources.gym import GymSource
+from worldenv.dynamics.environment import Environment
 from worldenv.models.codec import to_pixels
 from worldenv.world.world import World
 from worldenv_agents import gain as gains
+from worldenv_agents.acting import Actor
 from worldenv_agents.cli import main
-from worldenv_agents.environments import EnvConfig, make_envs
+from worldenv_agents.environments import EnvConfig, flat_space, make_envs
 from worldenv_agents.evaluate import evaluate
 from worldenv_agents.gain import GainConfig, gain
 from worldenv_agents.ppo import PPOConfig, train
@@ -110,3 +115,39 @@ def test_the_blank_see_nothing_and_ended_rows_wait(bright: Path) -> None:
         assert scores.lengths.tolist() == [8, 8, 8]
         assert (np.abs(scores.early) <= 2).all()
     np.testing.assert_array_equal(kinds[0].returns, kinds[1].returns)
+
+
+@pytest.mark.parametrize("mode", ["image", "stack", "latent"])
+def test_in_recordings_a_policy_sees_what_it_saw_in_the_world(mode: str, bright: Path, tmp_path: Path) -> None:
+    place = EnvConfig(env="worldenv/World-v0", world=str(bright), obs_mode=mode)  # type: ignore[arg-type]
+    train(PPOConfig(environment=place, num_envs=2, rollout=4, steps=8), out=tmp_path)
+    actor, twin = Actor(str(tmp_path)), make_envs(replace(place, dynamics="sim"), 1)
+    obs, _ = twin.reset(seed=0)
+    frames = twin.unwrapped.chunk_frames  # type: ignore[attr-defined]
+    actor.watch(frames[0], begins=True)
+    for _ in range(5):
+        np.testing.assert_allclose(actor._seen(), obs[0], atol=1e-5)
+        obs, *_ = twin.step(np.array([1]))
+        actor.watch(twin.unwrapped.chunk_frames[0], begins=False)  # type: ignore[attr-defined]
+    spec = World.load(bright).spec
+    sources = [GymSource("test/Bright-v0", 20, 5, simulators=(), spec=spec, policy=f"ppo:{tmp_path}") for _ in range(2)]
+    clips = [sources[0].clip(1), sources[1].clip(0), sources[1].clip(1)]
+    np.testing.assert_array_equal(clips[0].signals["action"], clips[2].signals["action"])  # whatever came before
+
+
+def test_actions_that_are_a_dictionary_are_learned_as_one_array(bright: Path, tmp_path: Path) -> None:
+    world = World.load(bright)
+    space = gym.spaces.Dict({"by": gym.spaces.Box(-2.0, 4.0, (1,)), "no": gym.spaces.Box(0.0, 1.0, (1,))})
+    environment = Environment(id="test/Bright-v0", actions=describe_actions(space), max_episode_steps=8)
+    world.config = replace(world.config, spec=replace(world.spec, environment=environment))
+    world.save_pretrained(tmp_path / "world")
+    place = EnvConfig(env="worldenv/World-v0", world=str(tmp_path / "world"), obs_mode="latent")
+    envs = make_envs(place, 2)
+    assert envs.single_action_space == gym.spaces.Box(np.array([-2, 0], np.float32), np.array([4, 1], np.float32))
+    train(PPOConfig(environment=place, num_envs=2, rollout=4, steps=8), out=tmp_path / "agent")
+    actor = Actor(str(tmp_path / "agent"))
+    actor.watch(np.zeros((1, 16, 16, 3), np.uint8), begins=True)
+    assert space.contains(actor(np.zeros((16, 16, 3), np.uint8), space, np.random.default_rng(0)))
+    parts = describe_actions(gym.spaces.Dict({"go": gym.spaces.Discrete(3), "by": gym.spaces.Box(-1.0, 1.0, (1,))}))
+    assert flat_space(parts).high.tolist() == [1, 1, 1, 1]
+    assert flat_space(parts).low.tolist() == [-1, 0, 0, 0]  # by, then go: the keys of a Dict are sorted

@@ -43,8 +43,9 @@ class RecordConfig:
     size: tuple[int, int] | None = None
     """Width and height that a Gymnasium environment's pictures are resized to; by default they stay as they are."""
     policy: str = "random"
-    """Who acts in a Gymnasium environment: ``random``, ``sticky`` (random, three times in four as before), or
-    ``package.module:function``, called with the picture, the action space and a generator."""
+    """Who acts in a Gymnasium environment: ``random``, ``sticky`` (random, three times in four as before), ``ppo:DIR``
+    (what `worldenv-agents train` made in the world of that environment), or ``package.module:function``, called with
+    the picture, the action space and a generator."""
     clips_per_shard: int = 16
     """Clips in one file."""
     poses: bool = True

@@ -36,7 +36,7 @@ class SB3VecEnv(VecEnv):
             raise ValueError("SB3 takes arrays; make the env with output='numpy'")
         self.envs, self.base = envs, base
         check_learnable(base.single_observation_space)
-        super().__init__(base.num_envs, base.single_observation_space, base.single_action_space)
+        super().__init__(base.num_envs, base.single_observation_space, envs.single_action_space)
         self._actions: Any = None
 
     def reset(self) -> Any:
