@@ -35,7 +35,7 @@ class Doubts:
     @classmethod
     def of(cls, parts: list[tuple[int, int, Mapping[str, float], float, float]]) -> Doubts:
         """Join decisions: case, age, signals, error of the pictures and of the reward."""
-        names = parts[0][2].keys()
+        names = parts[0][2].keys() if parts else ()
         return cls(
             case=np.asarray([part[0] for part in parts]),
             age=np.asarray([part[1] for part in parts]),

@@ -145,7 +145,8 @@ def made(world: World, cases: list[Stretch]) -> tuple[list[Stretch], Doubts]:
 def measure_doubt(world: World, recording: Path, *, num_clips: int) -> DoubtConfig:
     """Return what a world's signs of doubt are on the even clips of a held-out recording: how they are to be read."""
     episodes = [one for one in read_episodes(recording, world.spec, max_clips=num_clips) if one.clip % 2 == 0]
-    return made(world, [case for one in episodes for case in stretches(one, world)])[1].measured()
+    doubts = made(world, [case for one in episodes for case in stretches(one, world)])[1]
+    return doubts.measured() if doubts.signals else world.config.doubt
 
 
 def _continued(
