@@ -157,8 +157,9 @@ class GymSource:
         return Clip(whole, signals, attributes, self.frames_per_latent)
 
     def _show(self, frames: Array, *, begins: bool) -> None:
-        if isinstance(self.policy, Watching):
-            self.policy.watch(frames, begins=begins)
+        policy: object = self.policy
+        if isinstance(policy, Watching):
+            policy.watch(frames, begins=begins)
 
     def _act(self, frame: Array, generator: np.random.Generator, before: Any) -> Any:
         """Let the policy choose an action of the space.

@@ -7,7 +7,7 @@ as it was commanded; the error is of the pictures (RMS, in 1/255) and of the rew
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Doubts:
     reward: Array  # (N,) what is wrong with the reward
 
     @classmethod
-    def of(cls, parts: list[tuple[int, int, Mapping[str, float], float, float]]) -> Doubts:
+    def of(cls, parts: Sequence[tuple[int, int, Mapping[str, float], float, float]]) -> Doubts:
         """Join decisions: case, age, signals, error of the pictures and of the reward."""
         names = parts[0][2].keys() if parts else ()
         return cls(
