@@ -39,19 +39,20 @@ STAGES = {
 """What each stage trains; ``training.stages.registry`` has them."""
 
 
-def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConfig) -> None:
+def record(*, out: Path, workers: int = 2, ray: str = "", config: File = None, what: RecordConfig) -> None:
     """Record a simulator or Gymnasium environment to shards.
 
     Args:
         out: folder for the HDF5 shards; the same call again goes on where it stopped.
         workers: processes.
+        ray: HOST:PORT of a Ray cluster to record on instead, whose machines all see the folder, or local.
         what: what to record.
     """
     from ..base.log import Stopwatch, console
     from ..data.record import record as record_clips
 
     watch = Stopwatch()
-    frames = record_clips(what, out, workers=workers)
+    frames = record_clips(what, out, workers=workers, ray=ray)
     if frames:
         console.print(f"{frames} frames in {watch.seconds():.1f} s, {frames / watch.seconds():.0f} frames/s")
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import __version__
-from ..base.cluster import LOCAL, check_version, connect, load_ray
+from ..base.cluster import LOCAL, cause_of, check_version, connect, load_ray
 from ..ids import environment_ids
 from .arguments import Arguments
 from .core import Transition
@@ -67,7 +66,7 @@ class RayVectorEnv(WorldVectorEnv):
     def _open(self, asked: Arguments) -> Core:
         leave = connect(self._address)
         try:
-            part = replace(asked, num_envs=self.num_rows(asked.num_envs))
+            part = self.part(asked)
             options = dict(self._options) if self._options is not None else _share(self._num_actors, asked.device)
             shards = RayShards(part, self._num_actors, options, self._threads, leave)
             return ShardedCore(shards, part.num_envs)
@@ -75,9 +74,9 @@ class RayVectorEnv(WorldVectorEnv):
             leave()
             raise
 
-    def num_rows(self, num_envs: int) -> int:
-        """Return the rows of a block."""
-        return num_envs // self._num_actors
+    def part(self, asked: Arguments) -> Arguments:
+        """Return what is asked of an actor."""
+        return replace(asked, num_envs=asked.num_envs // self._num_actors)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; ``info["actor_lost"]`` is there when episodes were lost."""
@@ -138,9 +137,9 @@ class RayShards:
                 f"{ray.available_resources()} left: pass fewer num_actors, or smaller actor_options"
             ) from None
         except ray.exceptions.RayError as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
         for version in versions:
-            check_version(version, __version__)
+            check_version(version)
 
     def call(
         self, function: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]]
@@ -153,7 +152,7 @@ class RayShards:
             try:
                 results[k] = ray.get(reference)
             except ray.exceptions.RayTaskError as error:
-                failed = failed or _cause(error)
+                failed = failed or cause_of(error)
             except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError):
                 dead.add(k)
         for k in dead:
@@ -176,15 +175,6 @@ def _share(count: int, device: str) -> dict[str, Any]:
     """Return what an actor asks of the cluster."""
     gpus = 0.0 if device == "cpu" else load_ray().cluster_resources().get("GPU", 0.0)
     return {"num_cpus": 1, "num_gpus": min(1.0, gpus / count), "scheduling_strategy": "SPREAD"}
-
-
-def _cause(error: Exception) -> Exception:
-    """Return what went wrong in an actor, without Ray's account of where."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, Exception):
-        return cause
-    text = str(error).strip().splitlines()
-    return ChildProcessError(text[-1] if text else type(error).__name__)
 
 
 def _on_cpu(value: Any) -> Any:

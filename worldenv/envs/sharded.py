@@ -1,6 +1,7 @@
 """One core over several: the rows of a batch are shared among shards, each of which is a core somewhere else.
 
-A shard that dies is replaced. Its rows are truncated: they show what they last showed, and begin anew in the next reset.
+A shard that dies is replaced. Its rows are truncated: they show what they last showed, and begin anew in the next
+reset.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Shards(Protocol):
         """Return how many there are."""
         ...
 
-    def call(self, function: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]]) -> tuple[dict[int, Any], set[int]]:
+    def call(
+        self, function: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]]
+    ) -> tuple[dict[int, Any], set[int]]:
         """Call ``function(core, *arguments)`` in some shards; return what they return, and those that have died.
 
         The dead are replaced. An error is raised when all are done.
@@ -127,7 +130,7 @@ class ShardedCore:
         return torch.cat(self._everywhere(EnvCore.depth))
 
     def _everywhere(self, function: Callable[..., T]) -> list[T]:
-        results = self._all(function, {shard: () for shard in range(len(self.shards))})
+        results = self._all(function, dict.fromkeys(range(len(self.shards)), ()))
         return [results[shard] for shard in sorted(results)]
 
     def enlarge(self, frames: Tensor) -> Tensor:
@@ -149,7 +152,10 @@ class ShardedCore:
         """Refuse what no episode can begin with, before anything changes."""
         self._all(
             EnvCore.check_reset,
-            {shard: _cut((starts, images, prompts, clip, goals), self._rows(shard)) for shard in range(len(self.shards))},
+            {
+                shard: _cut((starts, images, prompts, clip, goals), self._rows(shard))
+                for shard in range(len(self.shards))
+            },
         )
 
     def reset(
@@ -267,10 +273,10 @@ class ShardedCore:
         self.shards.close()
 
 
-def _reset(core: EnvCore, seeds: Any, starts: Any, mask: Any, images: Any, prompts: Any, clip: Any, goals: Any) -> Result:
-    return core.reset(
-        seeds=seeds, starts=starts, mask=mask, images=images, prompts=prompts, clip=clip, goals=goals
-    )
+def _reset(
+    core: EnvCore, seeds: Any, starts: Any, mask: Any, images: Any, prompts: Any, clip: Any, goals: Any
+) -> Result:
+    return core.reset(seeds=seeds, starts=starts, mask=mask, images=images, prompts=prompts, clip=clip, goals=goals)
 
 
 def _restore(core: EnvCore, state: Any, rows: Any, shell: Any) -> None:

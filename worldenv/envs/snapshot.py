@@ -31,4 +31,3 @@ def load_snapshot(path: Path, identity: Mapping[str, object]) -> dict[str, Tenso
         if header.get(name) != wanted:
             raise ValueError(f"{path}: saved with {name} {header.get(name)!r}, this environment has {wanted!r}")
     return state
-
