@@ -1,4 +1,4 @@
-"""Commands that make worlds: record, train, export."""
+"""Commands that make worlds: record, train, export, push."""
 
 from __future__ import annotations
 
@@ -154,3 +154,19 @@ def export(
         convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)
     if any(shapes.values()):
         export_cloud(world, **shapes, pose=pose or WALK, start=start, seed=seed)
+
+
+def push(
+    folder: Positional[Path], name: Positional[str], /, *, reports: tuple[Path, ...] = (), private: bool = False
+) -> None:
+    """Put a world on the Hugging Face hub.
+
+    Args:
+        folder: the world; it is safetensors and TOML, and nothing else of the folder goes along.
+        name: org/name; anybody then steps it as world="hub:org/name".
+        reports: report.json of suites that scored this very world, for its card.
+        private: for you alone.
+    """
+    from ..world.hub import push_world
+
+    print(push_world(folder, name, reports=reports, private=private))
