@@ -16,6 +16,7 @@ from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from hands import experts_table
 from rendering import input_table, rendering_table, summary_table
+from scale import scale_table
 from speed import backends_table, rolling_table, speed_table
 from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
@@ -25,6 +26,7 @@ from worldenv.world.files import STEPPED, world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
+SCALE = ROOT / "docs" / "scale.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
@@ -102,6 +104,7 @@ def main() -> None:
         COMMANDS: with_table(COMMANDS, "commands", "what --help says", commands_table()),
         IDS: with_table(IDS, "environments", "the tasks", environments_table() + scores_table()),
         HANDS: with_table(HANDS, "experts", "docs/results", experts_table()),
+        SCALE: with_table(SCALE, "scale", "docs/results/bench-scale.json", scale_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

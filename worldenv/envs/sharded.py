@@ -85,7 +85,8 @@ class ShardedCore:
     ) -> tuple[dict[int, Any], set[int]]:
         results, dead = self.shards.call(function, arguments)
         for shard in dead:
-            self._ended[shard], self._fresh[shard] = not self._fresh[shard], True
+            self._ended[shard] |= not self._fresh[shard]
+            self._fresh[shard] = True
         return results, dead
 
     def _all(self, function: Callable[..., T], arguments: Mapping[int, tuple[Any, ...]]) -> dict[int, T]:
@@ -150,13 +151,10 @@ class ShardedCore:
         goals: Tensor | None = None,  # (B, D)
     ) -> None:
         """Refuse what no episode can begin with, before anything changes."""
-        self._all(
-            EnvCore.check_reset,
-            {
-                shard: _cut((starts, images, prompts, clip, goals), self._rows(shard))
-                for shard in range(len(self.shards))
-            },
-        )
+        whole = (starts, images, prompts, clip, goals)
+        calls = {shard: _cut(whole, self._rows(shard)) for shard in range(len(self.shards))}
+        _, dead = self._call(EnvCore.check_reset, calls)
+        self._all(EnvCore.check_reset, {shard: calls[shard] for shard in dead})
 
     def reset(
         self,
