@@ -15,17 +15,13 @@ from typing import Any
 import gymnasium as gym
 import tyro
 
-import worldenv  # noqa: F401  registers the environment ids
-
 
 def make(world: str, num_envs: int) -> Any:
     """Make a vector environment as TorchRL takes it; also what every other process runs."""
     from torchrl.envs import GymWrapper
 
-    import worldenv  # noqa: F401
-
     envs = gym.make_vec(
-        "worldenv/Navigate-v0", num_envs=num_envs, world=world, autoreset_mode="Disabled", max_episode_steps=5
+        "worldenv:worldenv/Navigate-v0", num_envs=num_envs, world=world, autoreset_mode="Disabled", max_episode_steps=5
     )
     return GymWrapper(envs)
 

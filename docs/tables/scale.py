@@ -17,6 +17,7 @@ def scale_table() -> list[str]:
     bench = load("bench-scale")
     timing, each, travels = bench["timing"], bench["num_envs"], bench["bytes_per_env_step"]
     command = f"worldenv bench scale --envs {each} --steps {bench['steps']} --out FILE"
+    foretold = bench["two_actors_predicted_env_steps_per_s"]
     step = timing["local"]["step_ms_p50"] + bench["call_ms_p50"]
     lines = [
         f"`{command}`, {bench['hardware']}, medians of steps in turn:",
@@ -29,9 +30,9 @@ def scale_table() -> list[str]:
         lines.append(f"| {way.replace('_', ' ')} | " + " | ".join(map(str, cells)) + " |")
     lines += [
         "",
-        f"Two actors were foretold at {bench['two_actors_predicted_env_steps_per_s']} env steps/s by the local step and a "
-        f"call of {bench['call_ms_p50']} ms to an actor and back. {travels / 1000:.1f} KB travel per env step. Actors of "
-        f"{each} envs each, on machines like this one with a core for each:",
+        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {bench['call_ms_p50']} ms to an "
+        f"actor and back. {travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this "
+        "one with a core for each:",
         "",
         "| actors | env steps/s | network at the learner, MB/s |",
         "|---|---|---|",
