@@ -30,9 +30,9 @@ def scale_table() -> list[str]:
         lines.append(f"| {way.replace('_', ' ')} | " + " | ".join(map(str, cells)) + " |")
     lines += [
         "",
-        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {bench['call_ms_p50']} ms to an "
-        f"actor and back. {travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this "
-        "one with a core for each:",
+        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {bench['call_ms_p50']} ms. "
+        f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this one with a core "
+        "for each:",
         "",
         "| actors | env steps/s | network at the learner, MB/s |",
         "|---|---|---|",

@@ -85,7 +85,7 @@ class RayVectorEnv(WorldVectorEnv):
         lost = self.core.lost.numpy()
         if lost.any():
             info |= {"actor_lost": lost.copy(), "_actor_lost": np.ones(self.num_envs, bool)}
-        return (*signals, info)  # type: ignore[return-value]
+        return (*signals, info)
 
 
 class _Shard:

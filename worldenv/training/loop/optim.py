@@ -41,6 +41,9 @@ class OptimConfig:
     """Second moment decay."""
     grad_clip: float = 1.0
     """Largest gradient norm."""
+    recompute: bool = False
+    """Whether the transformer's feed-forward networks, which hold most of what a backward pass needs, are computed anew
+    in it instead of kept: less memory, a little slower, the same gradients."""
     skip_above: float = 0.0
     """Gradient norm beyond which a step is not taken, only counted (``skipped`` in the log); 0 skips none but those
     whose gradient is not finite."""

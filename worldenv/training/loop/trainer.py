@@ -19,6 +19,7 @@ from ...base.checkpoint import load_module, load_tensors, save_tensors, under
 from ...base.config import difference
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
+from ...models.dit import Block
 from .average import moving_average
 from .learner import Learner, LossFn
 from .optim import OptimConfig, learning_rate, make_optimizers, precision
@@ -75,6 +76,8 @@ class Trainer:
 
     def _learner(self, module: nn.Module, loss: LossFn) -> Learner:
         module.to(self.accelerator.device)
+        for block in (part for part in module.modules() if isinstance(part, Block)):
+            block.recompute = self.config.recompute
         return Learner(module, loss, make_optimizers(module, self.config), self.config.grad_clip)
 
     @property

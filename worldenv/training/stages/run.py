@@ -62,7 +62,7 @@ def run_stage(
     task = make(replace(config, optim=replace(config.optim, batch=share)))
     task.module.requires_grad_(True).train()
     settings = to_dict(config) | _contents(config)
-    for changeable in ("steps", "accumulate"):  # how far, and on how many processes, which a run may go on otherwise
+    for changeable in ("steps", "accumulate", "recompute"):  # how far, on how many processes, in how much memory
         settings["optim"].pop(changeable)
     trainer = Trainer(
         task,
