@@ -18,7 +18,8 @@ def scale_table() -> list[str]:
     timing, each, travels = bench["timing"], bench["num_envs"], bench["bytes_per_env_step"]
     command = f"worldenv bench scale --envs {each} --steps {bench['steps']} --out FILE"
     foretold = bench["two_actors_predicted_env_steps_per_s"]
-    step = timing["local"]["step_ms_p50"] + bench["call_ms_p50"]
+    call = bench["call_ms_p50"]
+    step = timing["local"]["step_ms_p50"] + call
     lines = [
         f"`{command}`, {bench['hardware']}, medians of steps in turn:",
         "",
@@ -30,9 +31,8 @@ def scale_table() -> list[str]:
         lines.append(f"| {way.replace('_', ' ')} | " + " | ".join(map(str, cells)) + " |")
     lines += [
         "",
-        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {bench['call_ms_p50']} ms. "
-        f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this one with a core "
-        "for each:",
+        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {call} ms;",
+        f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this, a core for each:",
         "",
         "| actors | env steps/s | network at the learner, MB/s |",
         "|---|---|---|",

@@ -73,7 +73,9 @@ def env_id(world: World) -> str | None:
     """Return the environment that shows a world best by default: its own rewards, or the way back; None if neither."""
     if "reward" in world.heads:
         return "worldenv/World-v0"
-    return "worldenv/Revisit-v1" if world.spec.has_camera and world.starts is not None else None
+    if not world.spec.has_camera or world.starts is None:
+        return None
+    return "worldenv/Revisit-v0" if world.clips is None else "worldenv/Revisit-v1"
 
 
 def write_env(world: World, name: str) -> str | None:
