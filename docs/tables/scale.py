@@ -32,7 +32,7 @@ def scale_table() -> list[str]:
     lines += [
         "",
         f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {call} ms;",
-        f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this, a core for each:",
+        f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this, a core each:",
         "",
         "| actors | env steps/s | network at the learner, MB/s |",
         "|---|---|---|",
