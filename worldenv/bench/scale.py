@@ -28,7 +28,7 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
 
     The local steps predict what two actors do: one machine's figures are enough for a plan of many.
     """
-    local = WorldVectorEnv(num_envs, task="revisit_v1", world=name, max_episode_steps=-1)
+    local = WorldVectorEnv(num_envs, task="revisit-v1", world=name, max_episode_steps=-1)
     one, two = (
         RayVectorEnv(ENV, num_envs * count, num_actors=count, threads=1, world=name, max_episode_steps=-1)
         for count in (1, 2)
