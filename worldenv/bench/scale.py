@@ -16,7 +16,7 @@ from ..envs.core import EnvCore
 from ..envs.ray_env import RayVectorEnv
 from ..envs.vector_env import WorldVectorEnv
 
-ENV = "worldenv/Revisit-v1"
+ENV, TASK = "worldenv/Revisit-v0", "revisit"
 WARM_UP = 6
 """Steps before counting: until the memory is full and retrieval runs."""
 CALLS = 50
@@ -28,7 +28,7 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
 
     The local steps predict what two actors do: one machine's figures are enough for a plan of many.
     """
-    local = WorldVectorEnv(num_envs, task="revisit-v1", world=name, max_episode_steps=-1)
+    local = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
     one, two = (
         RayVectorEnv(ENV, num_envs * count, num_actors=count, threads=1, world=name, max_episode_steps=-1)
         for count in (1, 2)
