@@ -1,4 +1,4 @@
-"""The ``worldenv-agents`` command: train a policy, evaluate policies. Imports wait for the command that needs them."""
+"""The ``worldenv-agents`` command: train a policy, evaluate and rank policies. Imports wait for the command that needs them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def evaluate(
 
     Args:
         policies: one or more of random, wander, chase (ObjectNav), seek_goal and straight (Navigate), out_and_back
-            (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", expert and noisy:LEVEL (hands; 0 is the expert, 1
+            (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", epsilon:SHARE:POLICY (a share of random steps), expert and noisy:LEVEL (hands; 0 is the expert, 1
             hardly succeeds), ppo:DIR (its most likely actions), ppo_sampled:DIR (as it explored; better where training
             was short). Each sets the action and observation modes that it needs; random takes what --action-mode says.
         episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
@@ -133,7 +133,54 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "eval": evaluate}
+def rank(
+    policies: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    *,
+    out: Path,
+    episodes: int = 16,
+    num_envs: int = 8,
+    first_seed: int = 0,
+    horizons: tuple[int, ...] = (4, 8, 16, 32),
+    config: EnvConfig,
+) -> None:
+    """Rank policies in a world and in its simulator: worldenv-agents rank --env worldenv/Navigate-v1 --out runs/rank
+
+    Args:
+        policies: three or more, named as in eval; by default a dozen, scripted and with random steps in between
+            (epsilon:SHARE:POLICY).
+        out: folder for report.json, report.md, ranking.png and the episodes; what lies there is not run again, and
+            what was said of it before it was run (registered.json) cannot be changed.
+        episodes: episodes of each policy in each of both; episode i has seed first_seed + i.
+        num_envs: envs stepped together.
+        first_seed: seed of the first episode.
+        horizons: steps after which they are compared; episodes end at the last of them.
+        config: where to run.
+    """
+    from worldenv.base.log import progress_bar
+
+    from .environments import check_env
+    from .rank import LOOKERS, WALKERS
+    from .rank import rank as run_rank
+    from .registry import find_policy
+
+    check_env(config.env)
+    chosen = policies or (LOOKERS if "ObjectNav" in config.env else WALKERS)
+    for name in chosen:
+        find_policy(name)
+    with progress_bar() as bar:
+        task = bar.add_task("rank", total=episodes)
+        how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": horizons}
+        run_rank(chosen, config, out=out, **how, on_batch=partial(retitle, bar, task))  # type: ignore[arg-type]
+    print((out / "report.md").read_text())
+
+
+def retitle(bar: Any, task: Any, what: str, count: int) -> None:
+    """Show what is done, and how many episodes of it."""
+    bar.update(task, description=what, completed=count)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "eval": evaluate, "rank": rank}
 
 
 def main() -> None:

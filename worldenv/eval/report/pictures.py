@@ -158,6 +158,27 @@ def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Map
         np.atleast_1d(axes)[0].invert_yaxis()
 
 
+def draw_foretold(
+    path: Path, policies: Mapping[str, tuple[Array, Array]], by_horizon: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Plot what policies earn in a world, (N,), against the simulator, (N,); and their correlation by horizon."""
+    with _figure(path, 1, 2, figsize=(11, 4.2)) as (axis, other):
+        for i, (name, earned) in enumerate(policies.items()):
+            x, y = (summarise(values) for values in earned)
+            spread = [[[abs(s["mean"] - end)] for end in s["ci95"]] for s in (x, y)]
+            style = {"marker": "osD^v"[i % 5], "capsize": 2, "alpha": 0.8}
+            axis.errorbar(x["mean"], y["mean"], xerr=spread[0], yerr=spread[1], label=name, linestyle="", **style)
+        axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
+        axis.set(xlabel="return in the world", ylabel="return in the simulator")
+        axis.legend(fontsize=6)
+        steps, means = list(by_horizon), [one["mean"] for one in by_horizon.values()]
+        ends = np.array([one["ci95"] for one in by_horizon.values()]).reshape(-1, 2)
+        other.errorbar(steps, means, yerr=np.abs(ends - np.array(means)[:, None]).T, marker="o", capsize=3)
+        other.set(xlabel="steps", ylabel="Pearson")
+        for panel in (axis, other):
+            panel.grid(alpha=0.3)
+
+
 def draw_claims(path: Path, verdicts: Mapping[str, Mapping[str, Any]], metric: str) -> None:
     """Plot by how much the first arm of each claim is better, with intervals: seed by seed, and all together."""
     claims = {claim: judged[metric] for claim, judged in verdicts.items() if metric in judged}
