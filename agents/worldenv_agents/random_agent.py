@@ -1,4 +1,4 @@
-"""Uniformly random actions, the floor that every policy is compared with; and now and then instead of a policy's own."""
+"""Uniformly random actions: the floor that every policy is compared with, and what makes another one worse."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from worldenv.base.config import to_dict
 from worldenv.base.files import save_text
 from worldenv.base.log import git_revision, hardware
-from worldenv.eval.report.pictures import draw_foretold
 from worldenv.eval.report.statistics import summarise
 
 from .environments import EnvConfig
 from .evaluate import evaluate_named
 from .ledger import Ledger
+from .pictures import draw_foretold
 from .ranking import NEAR, compare
 
 PLACES = ("world", "sim")
@@ -75,7 +75,7 @@ def rank(
     ledger = Ledger(out, registered)
     for place in PLACES:
         for name in policies:
-            _run(ledger, name, replace(limited, dynamics=place), place, settings, on_batch)
+            run_policy(ledger, name, limited, place, settings, on_batch)
     report = as_report(ledger)
     save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     save_text(out / "report.md", as_page(report))
@@ -83,15 +83,17 @@ def rank(
     return report
 
 
-def _run(
+def run_policy(
     ledger: Ledger, name: str, where: EnvConfig, place: str, settings: Mapping[str, Any], on_batch: OnBatch
 ) -> None:
-    """Run a policy's episodes in one place, batch by batch."""
+    """Run a policy's episodes in one place that were not run yet, batch by batch."""
     count, size, first = settings["episodes"], settings["num_envs"], settings["first_seed"]
     for start in range(first, first + count, size):
         seeds = range(start, min(start + size, first + count))
         if ledger.missing(seeds, policy=name, place=place):
-            scores = evaluate_named(name, where, episodes=len(seeds), num_envs=size, first_seed=start)
+            scores = evaluate_named(
+                name, replace(where, dynamics=place), episodes=len(seeds), num_envs=size, first_seed=start
+            )
             earned = zip(seeds, scores.success, scores.lengths, scores.rewards, strict=True)
             ledger.add(
                 {

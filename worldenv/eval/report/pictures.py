@@ -109,7 +109,7 @@ def sheet(*clips: Tensor, scale: int = 2) -> npt.NDArray[np.uint8]:
 
 
 @contextmanager
-def _figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
+def figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
     """Open a figure of some panels and save it."""
     import matplotlib as mpl
 
@@ -130,7 +130,7 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
     names = list(dict.fromkeys(name for arm in curves.values() for name in arm))
     first = {arm.partition("@")[0]: arm for arm in reversed(list(curves))}
     colours = {kind: COLOURS.get(kind, f"C{i}") for i, kind in enumerate(reversed(list(first)))}
-    with _figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
+    with figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
         for axis, name in zip(axes[0], names, strict=True):
             for arm, values in curves.items():
                 mean, kind = values[name].mean(0), arm.partition("@")[0]
@@ -145,7 +145,7 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
 def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Mapping[str, str]) -> None:
     """Plot means and intervals, a panel per metric (by title) and a line per arm that has it."""
     arms = [arm for arm, values in metrics.items() if all(key in values for key in keys.values())]
-    with _figure(path, 1, len(keys), figsize=(5.5 * len(keys), 0.8 + 0.3 * len(arms)), sharey=True) as axes:
+    with figure(path, 1, len(keys), figsize=(5.5 * len(keys), 0.8 + 0.3 * len(arms)), sharey=True) as axes:
         for axis, (title, key) in zip(np.atleast_1d(axes), keys.items(), strict=True):
             for i, arm in enumerate(arms):
                 summary = summarise(metrics[arm][key])
@@ -158,34 +158,13 @@ def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Map
         np.atleast_1d(axes)[0].invert_yaxis()
 
 
-def draw_foretold(
-    path: Path, policies: Mapping[str, tuple[Array, Array]], by_horizon: Mapping[int, Mapping[str, Any]]
-) -> None:
-    """Plot what policies earn in a world, (N,), against the simulator, (N,); and their correlation by horizon."""
-    with _figure(path, 1, 2, figsize=(11, 4.2)) as (axis, other):
-        for i, (name, earned) in enumerate(policies.items()):
-            x, y = (summarise(values) for values in earned)
-            spread = [[[abs(s["mean"] - end)] for end in s["ci95"]] for s in (x, y)]
-            style = {"marker": "osD^v"[i % 5], "capsize": 2, "alpha": 0.8}
-            axis.errorbar(x["mean"], y["mean"], xerr=spread[0], yerr=spread[1], label=name, linestyle="", **style)
-        axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
-        axis.set(xlabel="return in the world", ylabel="return in the simulator")
-        axis.legend(fontsize=6)
-        steps, means = list(by_horizon), [one["mean"] for one in by_horizon.values()]
-        ends = np.array([one["ci95"] for one in by_horizon.values()]).reshape(-1, 2)
-        other.errorbar(steps, means, yerr=np.abs(ends - np.array(means)[:, None]).T, marker="o", capsize=3)
-        other.set(xlabel="steps", ylabel="Pearson")
-        for panel in (axis, other):
-            panel.grid(alpha=0.3)
-
-
 def draw_claims(path: Path, verdicts: Mapping[str, Mapping[str, Any]], metric: str) -> None:
     """Plot by how much the first arm of each claim is better, with intervals: seed by seed, and all together."""
     claims = {claim: judged[metric] for claim, judged in verdicts.items() if metric in judged}
     if not claims:
         return
     rows = max(len(said["seeds"]) for said in claims.values()) + 1
-    with _figure(path, 1, len(claims), figsize=(4 * len(claims), 1.2 + 0.3 * rows), squeeze=False) as axes:
+    with figure(path, 1, len(claims), figsize=(4 * len(claims), 1.2 + 0.3 * rows), squeeze=False) as axes:
         for axis, (claim, said) in zip(axes[0], claims.items(), strict=True):
             lines = {**{f"seed {seed}": one for seed, one in said["seeds"].items()}, "all": said}
             for i, one in enumerate(lines.values()):
