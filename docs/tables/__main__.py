@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from cells import ROOT, load
 from closed_loop import planning_table, ranking_table

@@ -20,8 +20,8 @@ def planning_table() -> list[str]:
     title = (
         f"`{said['env']['env']}`, {said['env']['action_mode'] or 'basic5'}, {said['episodes']} episodes of "
         f"{said['env']['max_episode_steps'] or 48} chunks in the simulator from seed {said['first_seed']}; "
-        f"{how['planner']}, {how['lookahead']} chunks ahead, {how['execute']} done at a time; {report['hardware']}; means "
-        f"with 95 % intervals. Claim: {said['claim']}."
+        f"{how['planner']}, {how['lookahead']} chunks ahead, {how['execute']} done at a time; {report['hardware']}; "
+        f"means with 95 % intervals. Claim: {said['claim']}."
     )
     names = ("success", "return", "steps", "chunks a decision", "seconds of a core")
     lines = heading(title, "imagined in, rollouts, or policy", names)

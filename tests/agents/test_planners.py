@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from worldenv.bodies.camera import Camera
+from worldenv.bodies.camera import Camera, press
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.envs.core import CoreConfig, EnvCore
 from worldenv.envs.episodes import Episodes
+from worldenv.geometry.occupancy import Occupancy, WallsConfig
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate
 from worldenv.world.starts import Starts
@@ -67,6 +69,23 @@ def test_episodes_do_not_depend_on_their_batch() -> None:
     assert alone.earned == planned("basic5", 8)[3].earned
 
 
+def test_remembered_walls_stop_plans_and_their_branches() -> None:
+    walls = Occupancy(2, WallsConfig())
+    walls.evidence[1, 16:32] = 1  # of the second episode's floor, from 2 to 4 m ahead
+    keeps = SimpleNamespace(num_envs=2, history=SimpleNamespace(walls=walls))
+    world = empty_space(4, "keys").dynamics
+    assert isinstance(world, Copied)
+    world.keeps = keeps  # type: ignore[assignment]
+    world.fork([0, 1], [2, 3])
+    for _ in range(4):
+        ahead = press(torch.ones(2, 4, 2, dtype=torch.long) * torch.tensor([1, 0]), world.c2w[2:], world.spec.steps)
+        world.step(ahead, rows=[2, 3])
+    free, stopped = world.c2w[2:, 2, 3].tolist()
+    assert free == pytest.approx(4.0)
+    assert stopped == pytest.approx(2.0 - WallsConfig().radius, abs=0.15)
+    assert world.c2w[:2, 2, 3].tolist() == [0, 0]
+
+
 @pytest.fixture
 def branching(tiny_world: World) -> tuple[EnvCore, Engine, Tree]:
     engine = Engine(tiny_world, 2 + 2 * 6)
@@ -104,7 +123,7 @@ def test_a_value_counts_behind_the_last_step(branching: tuple[EnvCore, Engine, T
     for tree in (without, with_value):
         tree.begin([0, 1], core.state)
         returns.append(tree.returns([0, 1], plans))
-    np.testing.assert_allclose(returns[1] - returns[0], 0.5 * 8.0)
+    np.testing.assert_allclose(returns[1] - returns[0], 0.5**2 * 8.0)  # it is two steps ahead
     assert seen == [(2,)]
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from worldenv.bodies.base import Body
-from worldenv.dynamics.protocol import Chunk
+from worldenv.dynamics.protocol import Chunk, Dynamics
 from worldenv.dynamics.signals import Track
-from worldenv.dynamics.spec import WorldSpec
 from worldenv.envs.core import EnvCore
 from worldenv.tasks.base import Commanding, Outcome, Task, TaskState
 
@@ -23,24 +22,8 @@ Value = Callable[[Chunk, TaskState], Tensor]
 """What is still to come, (R,), where a plan ends: after a chunk of R rows, and what the task remembers of them."""
 
 
-class Branching(Protocol):
-    """Rows that can go on from one another, and take in what really happened: an ``Engine``, or ``copy.Copied``."""
-
-    spec: WorldSpec
-    num_envs: int
-
-    @property
-    def present(self) -> dict[str, Tensor]:
-        """Signals of the present moment, each (B, ...)."""
-        ...
-
-    def reset(self, *, seeds: Sequence[int], starts: Sequence[int | None], mask: Tensor | None = None) -> Chunk:
-        """Begin new episodes in the masked rows."""
-        ...
-
-    def step(self, commands: Track, rows: Sequence[int] | None = None) -> Chunk:
-        """Imagine the next chunk of some rows."""
-        ...
+class Branching(Dynamics, Protocol):
+    """Rows that can go on from one another, and take in what really happened: an ``Engine``, or ``copied.Copied``."""
 
     def observe(self, frames: Tensor, commands: Track, rows: Sequence[int] | None = None) -> None:
         """Take in a real chunk of some rows."""
@@ -51,23 +34,8 @@ class Branching(Protocol):
         ...
 
 
-class Stepped(Protocol):
-    """Something that advances by rows."""
-
-    spec: WorldSpec
-
-    @property
-    def present(self) -> dict[str, Tensor]:
-        """Signals of the present moment, each (B, ...)."""
-        ...
-
-    def step(self, commands: Track, rows: Sequence[int] | None = None) -> Chunk:
-        """Advance some rows."""
-        ...
-
-
 def act(
-    dynamics: Stepped,
+    dynamics: Dynamics,
     body: Body,
     task: Task,
     mode: str,
