@@ -82,9 +82,9 @@ results: $(STAMP)
 	$(BIN)/python docs/tables
 
 # Acting in the simulator by plans that the world imagines, and what the world foretells of policies; goes on where it was
-# interrupted. About an hour of one core.
+# interrupted. About three quarters of an hour of one core.
 closed-loop: $(STAMP)
-	$(BIN)/worldenv-agents plan --env worldenv/Navigate-v1 --action-mode keys --lookahead 4 --execute 2 --rollouts 1 4 16 \
+	$(BIN)/worldenv-agents plan --env worldenv/Navigate-v1 --action-mode keys --lookahead 4 --execute 2 --rollouts 1 4 12 \
 	  --max-episode-steps 24 --episodes 16 --num-envs 4 --first-seed 100 --out out/results/planning
 	cp out/results/planning/report.json docs/results/planning.json
 	cp out/results/planning/planning.png docs/planning.png

@@ -23,7 +23,8 @@ class Copied:
     """
 
     def __init__(self, num_envs: int, *, spec: WorldSpec, starts: Starts, keeps: Engine | None = None) -> None:
-        self.num_envs, self.spec, self.starts, self.keeps = num_envs, spec, starts, keeps
+        self.num_envs, self.spec, self.keeps = num_envs, spec, keeps
+        self.views, (_, self.places) = starts.frames, starts.require_maps()
         self.c2w = torch.eye(4, dtype=torch.float64).repeat(num_envs, 1, 1)
         self.frames = torch.zeros(num_envs, spec.height, spec.width, 3, dtype=torch.uint8)
         self.episode = torch.arange(num_envs)  # whose row a branch goes on from
@@ -40,8 +41,8 @@ class Copied:
             count = self.keeps.num_envs
             some = None if mask is None else mask[:count]
             self.keeps.reset(seeds=seeds[:count], starts=starts[:count], mask=some)
-        drawn = torch.tensor([draw_start(len(self.starts), seeds[r], starts[r]) for r in rows.tolist()])
-        self.c2w[rows], self.frames[rows] = self.starts.c2w[drawn].double(), self.starts.frames[drawn]
+        drawn = torch.tensor([draw_start(len(self.views), seeds[r], starts[r]) for r in rows.tolist()])
+        self.c2w[rows], self.frames[rows] = self.places[drawn].double(), self.views[drawn]
         return Chunk(self.frames[:, None].clone(), {"c2w": self.c2w[:, None].clone()})
 
     def step(self, commands: Track, rows: Sequence[int] | None = None) -> Chunk:
