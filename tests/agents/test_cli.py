@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from worldenv_agents import cli
+from worldenv_agents.planners.closed_loop import PLACES
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +99,10 @@ def test_an_error_sets_the_exit_status() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_command_knows_all_places_to_plan_in() -> None:
+    assert get_args(vars(cli)["Where"]) == PLACES
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "rank", "plan"])
