@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,14 @@ class Scores:
     returns: Floats  # (N,)
     success: Floats  # (N,) 0 or 1
     lengths: Floats  # (N,) env steps
-    early: Floats  # (N,) what was earned in the first ``within`` steps
+    rewards: Floats  # (N, T) of each step, 0 after the end
 
     def summary(self) -> dict[str, Any]:
         """Return mean, 95 % bootstrap interval over episodes and count of each."""
         return {key: summarise(getattr(self, key)) for key in ("returns", "success", "lengths")}
 
 
-def run_episodes(
-    policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence[int], *, within: int | None = None
-) -> Scores:
+def run_episodes(policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -> Scores:
     """Run one episode in every env, until the last has ended.
 
     Envs that are done go on without being counted, so long episodes count as much as short ones: in new episodes, or,
@@ -45,28 +43,26 @@ def run_episodes(
         policy: who acts.
         envs: a SAME_STEP or DISABLED vector environment whose episodes have a limit.
         seeds: one per env.
-        within: steps of which the return is noted beside that of the whole episode; None is all of them.
     """
     mode = envs.metadata["autoreset_mode"]
     if mode == AutoresetMode.NEXT_STEP:
         raise ValueError("evaluation needs autoreset_mode='SameStep' or 'Disabled'; make the env without another mode")
     policy.reset(envs.num_envs)
     obs, info = envs.reset(seed=list(seeds))  # type: ignore[arg-type]  # ours takes a seed per row
-    returns, success, lengths, early = (np.zeros(envs.num_envs) for _ in range(4))
+    success, lengths, rewards = np.zeros(envs.num_envs), np.zeros(envs.num_envs), []
     running = np.ones(envs.num_envs, bool)
     while running.any():
         obs, reward, terminated, truncated, info = envs.step(policy.act(obs, info))
-        returns += running * np.asarray(reward, np.float64)
+        rewards.append(running * np.asarray(reward, np.float64))
         lengths += running
-        if within is None or lengths.max() <= within:
-            early = returns.copy()
         ended = running & (terminated | truncated)
         if ended.any():
             success[ended] = (info["final_info"] if mode == AutoresetMode.SAME_STEP else info)["is_success"][ended]
         running &= ~ended
         if mode == AutoresetMode.DISABLED:
             envs.unwrapped.go_on()  # type: ignore[attr-defined]
-    return Scores(returns, success, lengths, early)
+    earned = np.stack(rewards, 1)
+    return Scores(earned.sum(1), success, lengths, earned)
 
 
 def evaluate(
@@ -75,7 +71,6 @@ def evaluate(
     *,
     episodes: int,
     first_seed: int = 0,
-    within: int | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> Scores:
     """Run ``episodes`` episodes in batches of the env's size.
@@ -85,18 +80,18 @@ def evaluate(
         envs: see ``run_episodes``.
         episodes: how many count.
         first_seed: seed of the first; the others follow.
-        within: see ``run_episodes``.
         on_batch: called with the number of episodes done, after each batch.
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes} must be at least 1")
     batches = []
     for start in range(0, episodes, envs.num_envs):
-        seeds = range(first_seed + start, first_seed + start + envs.num_envs)
-        batches.append(run_episodes(policy, envs, seeds, within=within))
+        batches.append(run_episodes(policy, envs, range(first_seed + start, first_seed + start + envs.num_envs)))
         on_batch(min(episodes, start + envs.num_envs))
-    joined = {field.name: np.concatenate([getattr(b, field.name) for b in batches]) for field in fields(Scores)}
-    return Scores(**{name: values[:episodes] for name, values in joined.items()})
+    most = max(b.rewards.shape[1] for b in batches)
+    padded = [np.pad(b.rewards, ((0, 0), (0, most - b.rewards.shape[1]))) for b in batches]
+    joined = (np.concatenate([getattr(b, key) for b in batches]) for key in ("returns", "success", "lengths"))
+    return Scores(*(values[:episodes] for values in (*joined, np.concatenate(padded))))
 
 
 def evaluate_named(
