@@ -53,10 +53,10 @@ def test_reset_infos_and_images(tiny_world: World) -> None:
         venv.set_attr("render_mode", None, indices=0)
 
 
-@pytest.mark.parametrize("mode", ["chunk", "latent"])
-def test_observations_without_a_network_are_refused(tiny_world: World, mode: str) -> None:
+def test_observations_without_a_network_are_refused(tiny_world: World) -> None:
     with pytest.raises(ValueError, match="obs_mode='image' or 'stack'"):
-        SB3VecEnv(make(tiny_world, "revisit", obs_mode=mode))
+        SB3VecEnv(make(tiny_world, "revisit", obs_mode="chunk"))
+    SB3VecEnv(make(tiny_world, "revisit", obs_mode="latent"))  # numbers, which any network takes
 
 
 def test_other_environments_are_refused(tiny_world: World) -> None:

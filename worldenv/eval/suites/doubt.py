@@ -20,6 +20,8 @@ from ..report.statistics import Estimate
 
 LIMIT = 0.95
 """Share of held-out chunks that are less uncertain than the limit."""
+LEAST_SPREAD = 1e-9
+"""Sum of squares below which ranks do not differ but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,12 @@ def _correlation(a: Array, b: Array, case: npt.NDArray[np.int64], weights: Array
     def of(total: Array) -> Array:  # (..., 6)
         n, sa, sb, saa, sbb, sab = np.moveaxis(total, -1, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
+            spread = np.minimum(saa - sa**2 / n, sbb - sb**2 / n)
             found: Array = (sab - sa * sb / n) / np.sqrt((saa - sa**2 / n) * (sbb - sb**2 / n))
-        return found
+            return np.where(spread > LEAST_SPREAD, found, np.nan)
 
-    return float(of(sums.sum(0))), of(weights @ sums)
+    draws = of(weights @ sums)
+    return float(of(sums.sum(0))) if np.isfinite(draws).any() else np.nan, draws
 
 
 def picture_error(
