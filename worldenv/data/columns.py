@@ -49,7 +49,9 @@ def describe_numbers(
     flat = [one.reshape(len(one), -1) for one in recorded if len(one)]
     widths = {one.shape[1] for one in flat}
     if len(widths) != 1:
-        raise ValueError(f"{what}: actions of {sorted(widths)} numbers; every one has as many" if flat else f"{what}: no rows")
+        raise ValueError(
+            f"{what}: actions of {sorted(widths)} numbers; every one has as many" if flat else f"{what}: no rows"
+        )
     (width,) = widths
     if not 0 < width <= MOST_NUMBERS:
         raise ValueError(f"{what}: actions of {width} numbers; from 1 to {MOST_NUMBERS} can be embedded")
@@ -62,8 +64,8 @@ def describe_numbers(
     counts = (high.astype(np.int64) - low.astype(np.int64) + 1).tolist()
     if max(counts) > MOST_CHOICES:
         raise ValueError(
-            f"{what}: {name or 'action'} has whole numbers from {low.min()} to {high.max()}; that many choices cannot be "
-            "embedded: write them with a decimal point if they are quantities"
+            f"{what}: {name or 'action'} has whole numbers from {low.min()} to {high.max()}; that many choices cannot "
+            "be embedded: write them with a decimal point if they are quantities"
         )
     least_of = tuple(int(x) for x in low)
     if width == 1:

@@ -48,7 +48,6 @@ class ImportedSource:
         self.first = first_seed - HELD_OUT_SEED * held_out
         spans = shared_out(self.reader.spans, held_out=held_out)
         self.clips = cut_clips([(span, self._latents(span)) for span in spans], num_latents)
-        self.left = sum(span.num_frames for span in spans) - len(self.clips) * frames_of(num_latents + 1, self.every)
         if not self.clips:
             most = max(sum(self._latents(span) + 1 for span in spans) - 1, 0)
             raise ValueError(
@@ -62,12 +61,14 @@ class ImportedSource:
         if self.height % CELL or self.width % CELL:
             near = [max(CELL, CELL * round(side / CELL)) for side in (self.width, self.height)]
             raise ValueError(
-                f"{self.where} shows {self.width}x{self.height} frames; no stage trains on sides that are not multiples "
-                f"of {CELL}: pass --size {near[0]} {near[1]}, or smaller"
+                f"{self.where} shows {self.width}x{self.height} frames; no stage trains on sides that are not "
+                f"multiples of {CELL}: pass --size {near[0]} {near[1]}, or smaller"
             )
         least = -(-(LEAST_FRAMES - 1) // self.every)
         if self.num_latents < least:
-            raise ValueError(f"num_latents={self.num_latents}: no stage trains on clips this short; pass {least} or more")
+            raise ValueError(
+                f"num_latents={self.num_latents}: no stage trains on clips this short; pass {least} or more"
+            )
         if not self.reader.spans:
             raise ValueError(f"{self.where}: no frames are left; {'; '.join(self.reader.notes) or 'it holds none'}")
         if not self.reader.parts and self.every != FRAMES_PER_LATENT:

@@ -1,4 +1,4 @@
-"""Recording: simulators, Gymnasium environments and recordings from elsewhere to shards, by several processes, resumable.
+"""Recording: simulators, environments and recordings from elsewhere to shards, by several processes, resumable.
 
 Clip i of a recording depends on (seed, i) alone, so workers, interruptions and extensions change nothing.
 """
@@ -25,7 +25,9 @@ from .schema import Clip, write_shard
 from .sources.gym import GymSource
 from .sources.hand import HandSource
 from .sources.lerobot import LeRobot
+from .sources.minari import Minari
 from .sources.sim import SimSource
+from .sources.videos import Videos
 from .spans import Reader
 from .trajectories import TrajectoryConfig
 
@@ -86,13 +88,13 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 }
 
 
-IMPORTS: dict[str, Callable[[Path, str], Reader]] = {"lerobot": LeRobot}
+IMPORTS: dict[str, Callable[[Path, str], Reader]] = {"lerobot": LeRobot, "minari": Minari, "videos": Videos}
 """Readers of recordings from elsewhere, by what stands before the colon."""
 DEFAULT_CLIPS = 64
 
 
 def make_source(config: RecordConfig) -> Source:
-    """Open a source: a simulator, a recording from elsewhere, someone else's class, or a Gymnasium environment by id."""
+    """Open a source: a simulator, a recording from elsewhere, someone's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
         if config.size is not None or config.spec.frames_per_latent != FRAMES_PER_LATENT:
             raise ValueError(

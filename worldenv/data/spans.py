@@ -109,6 +109,8 @@ def shared_out(spans: Sequence[Span], *, held_out: bool) -> list[Span]:
     episodes = sorted({span.episode for span in spans})
     unit = {id(span): span.episode if len(episodes) > 1 else number for number, span in enumerate(spans)}
     units = sorted(set(unit.values()))
+    if len(units) == 1:  # too little to share out
+        return [] if held_out else list(spans)
     chosen = {*(units[HELD_OUT_SHARE - 1 :: HELD_OUT_SHARE] or units[-1:])}
     return [span for span in spans if (unit[id(span)] in chosen) == held_out]
 

@@ -64,7 +64,7 @@ class Video:
         raise ValueError(f"{self.path}: frame {shown} of {len(self)} cannot be decoded; is the file whole?")
 
     def between(self, begin: float, end: float) -> tuple[int, int]:
-        """Return the first of the frames that are shown from second ``begin`` to before ``end``, and where they stop."""
+        """Return the first frame that is shown from second ``begin`` on, and the one from ``end`` on."""
         with _opened(self.path) as container:
             stream = container.streams.video[0]
             base, start = float(stream.time_base), stream.start_time or 0
@@ -99,8 +99,10 @@ def _read(path: Path, modified: int, size: int) -> Video:
         except _errors() as error:
             raise ValueError(f"{path}: cannot be read to its end ({error})") from None
         told, rate = stream.frames, stream.average_rate
+    if not packets:
+        raise ValueError(f"{path}: no frame can be read; is the file whole?")
     moments = sorted(packet.pts for packet in packets if packet.pts is not None)
-    if not moments or len(moments) < len(packets) or len(set(moments)) < len(moments):
+    if len(moments) < len(packets) or len(set(moments)) < len(moments):
         raise ValueError(f"{path}: its frames have no moments of their own; write it again as .mp4")
     if told and len(moments) < told:
         raise ValueError(f"{path}: ends after {len(moments)} of {told} frames; copy it again")

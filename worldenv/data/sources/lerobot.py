@@ -156,7 +156,8 @@ class LeRobot:
             raise ValueError(f"{file}: row {row + bad}: frame_index of episode {number} does not count up from 0")
         if self._filmed:
             chunk, index, begin, end = (
-                said[f"videos/{self.camera}/{x}"] for x in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+                said[f"videos/{self.camera}/{x}"]
+                for x in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
             )
             path = self._under(self.info["video_path"], video_key=self.camera, chunk_index=chunk, file_index=index)
             video = open_video(path)
@@ -208,7 +209,9 @@ def _read_info(path: Path) -> dict[str, Any]:
             f"{file}: format {info['codebase_version']}, {VERSION} is read; lerobot has a script that converts"
         )
     features = info["features"]
-    if ACTION not in features or not ("float" in str(features[ACTION]["dtype"]) or "int" in str(features[ACTION]["dtype"])):
+    if ACTION not in features or not (
+        "float" in str(features[ACTION]["dtype"]) or "int" in str(features[ACTION]["dtype"])
+    ):
         raise ValueError(f"{file}: no feature 'action' of numbers; a world is commanded by it")
     return info
 
