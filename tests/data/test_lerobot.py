@@ -16,8 +16,14 @@ import pytest
 
 from tests.data.foreign import SIZE, pictures, write_lerobot, write_video
 from tests.data.turntable import clips_of
+from worldenv import World
+from worldenv.data.lerobot_writer import write_lerobot as write_lerobot_set
 from worldenv.data.record import RecordConfig, make_source, record
+from worldenv.data.schema import Clip
+from worldenv.data.sources.lerobot import LeRobot
+from worldenv.dynamics.environment import ActionPart
 from worldenv.dynamics.spec import WorldSpec
+from worldenv.play.generated import generated
 
 EVERY_FRAME = WorldSpec(frames_per_latent=1, chunk_latents=1)
 ROWS = "data/chunk-000/file-000.parquet"
@@ -160,3 +166,45 @@ def test_sizes_and_lengths_that_no_stage_trains_on_are_refused(tmp_path: Path) -
         make_source(asked(tmp_path / "pusher", num_latents=64))
     with pytest.raises(ValueError, match="is no LeRobot dataset"):
         make_source(asked(tmp_path))
+
+
+def test_a_recording_goes_out_and_comes_in_again(in_process: None, tmp_path: Path) -> None:
+    """Dict actions, two episodes, four frames a latent; the last picture of an episode is not kept."""
+    parts = (
+        ActionPart(name="by", kind="box", shape=(2,), low=(-1.0,) * 2, high=(1.0,) * 2, dtype="float32"),
+        ActionPart(name="gear", kind="discrete", counts=(3,), least=(-1,)),
+    )
+    rng = np.random.default_rng(0)
+    action = np.concatenate([rng.uniform(-1, 1, (10, 2)), np.eye(3)[rng.integers(0, 3, 10)]], 1).astype(np.float32)
+    first, ended = np.zeros(10, bool), np.zeros(10, bool)
+    first[[0, 5]], ended[4] = True, True
+    signals = {"action": action, "is_first": first, "terminated": ended, "reward": ended.astype(np.float32)}
+    clip = Clip(pictures(37), signals)
+    assert write_lerobot_set(tmp_path / "set", [clip], fps=24, task="turn", parts=parts) == (2, 32)
+    reader = LeRobot(tmp_path / "set")
+    assert (reader.width, reader.height, reader.fps) == (*SIZE, 24)
+    one, two = reader.spans
+    assert (one.num_frames, one.num_steps, two.num_steps) == (16, 16, 16)
+    assert np.allclose(one.steps["action"][::4, :2], action[1:5, :2])
+    assert np.array_equal(one.steps["action"][::4, 2], action[1:5, 2:].argmax(1) - 1)
+    assert np.flatnonzero(one.steps["reward"]).tolist() == [15]
+    assert (one.ended, two.ended) == (True, False)
+    shown = np.stack([*reader.frames(two, 0, 16)])
+    assert (abs(shown[:, 0, 0, 0].astype(int) - clip.frames[20:36, 0, 0, 0]) <= 2).all()
+    statistics = json.loads((tmp_path / "set" / "meta" / "stats.json").read_text())
+    assert np.shape(statistics["observation.images.world"]["mean"]) == (3, 1, 1)
+    assert pandas_index(tmp_path / "set" / "meta" / "tasks.parquet") == ["task"]
+    with pytest.raises(ValueError, match="is not empty; pass another one"):
+        write_lerobot_set(tmp_path / "set", [clip], fps=24, task="turn")
+
+
+def test_what_a_world_generates_goes_out(tiny_world: World, tmp_path: Path) -> None:
+    clips = list(generated(tiny_world, episodes=2, chunks=2, seed=0))
+    count, frames = write_lerobot_set(tmp_path / "set", clips, fps=24, task="walk")
+    assert (count, frames) == (2, 2 * 2 * tiny_world.spec.chunk_frames)
+    (part,) = LeRobot(tmp_path / "set").parts
+    assert part.kind == "multi_discrete"  # key codes
+
+
+def pandas_index(path: Path) -> list[str]:
+    return list(json.loads(pq.read_schema(path).metadata[b"pandas"])["index_columns"])

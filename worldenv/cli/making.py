@@ -116,7 +116,7 @@ def train_pose(*, out: Path, resume: bool = False, config: File = None, what: Po
 
 def export(
     *,
-    world: str,
+    world: str = "",
     weights: Path | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     name: str = "",
@@ -124,11 +124,16 @@ def export(
     points: Path | None = None,
     splats: Path | None = None,
     view: Path | None = None,
+    lerobot: Path | None = None,
+    recording: Path | None = None,
+    episodes: int = 16,
+    chunks: int = 32,
+    task: str = "",
     pose: str = "",
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    """Write a world anew, or a walk in it as points.
+    """Write a world anew, a walk in it as points, or episodes for policies to learn from.
 
     Args:
         world: packaged name, directory or hub:org/name.
@@ -139,6 +144,12 @@ def export(
         points: point cloud to write (.ply): x, y, z in metres, red, green, blue. Axes are a camera's: y points down.
         splats: the same points as Gaussians (.ply), in the layout that viewers of 3D Gaussian splatting open.
         view: picture to write, of the points from above, where no camera of the walk was (.png or .jpg).
+        lerobot: folder for a LeRobot data set of format v3 (the data extra): what the world generates under random
+            actions, or a recording.
+        recording: folder of shards to write so; no world is needed then.
+        episodes: generated episodes.
+        chunks: chunks of each, fewer where one ends.
+        task: what the data set says that is done in it.
         pose: the walk, as for rollout; by default one of twelve seconds that looks around twice.
         start: start view of the world that the walk begins from.
         seed: seed of the noise.
@@ -146,9 +157,22 @@ def export(
     from ..play.cloud import WALK, export_cloud
     from ..world.world import convert_world
 
+    if lerobot is not None:
+        from ..play.generated import export_lerobot
+
+        if bool(world) == (recording is not None):
+            raise ValueError("--lerobot writes what a world generates or a recording; pass --world or --recording")
+        export_lerobot(
+            lerobot, world=world, recording=recording, episodes=episodes, chunks=chunks, seed=seed, task=task
+        )
+        return
+    if not world:
+        raise ValueError("which world? pass --world")
     shapes = {"points": points, "splats": splats, "view": view}
     if weights is None and not any(shapes.values()):
-        raise ValueError("nothing to write; pass --weights DIR, --points F.ply, --splats F.ply or --view F.png")
+        raise ValueError(
+            "nothing to write; pass --weights DIR, --points F.ply, --splats F.ply, --view F.png or --lerobot DIR"
+        )
     if weights is not None:
         convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)
     if any(shapes.values()):

@@ -27,6 +27,7 @@ from .sources.hand import HandSource
 from .sources.lerobot import LeRobot
 from .sources.minari import Minari
 from .sources.sim import SimSource
+from .sources.unlabelled import Unlabelled
 from .sources.videos import Videos
 from .spans import Reader
 from .trajectories import TrajectoryConfig
@@ -38,7 +39,7 @@ class RecordConfig:
 
     env: str = "doom/maze"
     """``doom/maze``, ``doom/freedoom``, ``hand/place``, ``hand/lift``, ``hand/push``, the id of any registered
-    Gymnasium environment, a recording from elsewhere, ``lerobot:DIR``, ``minari:DIR`` or ``videos:DIR``, or
+    Gymnasium environment, a recording from elsewhere (``lerobot:``, ``minari:``, ``videos:`` or ``unlabelled:DIR``), or
     ``package.module:Class`` of a source, called with this configuration."""
     clips: int | None = None
     """Number of clips; a later call with more goes on where this one ended. By default 64, and all of a recording from
@@ -88,7 +89,12 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 }
 
 
-IMPORTS: dict[str, Callable[[Path, str], Reader]] = {"lerobot": LeRobot, "minari": Minari, "videos": Videos}
+IMPORTS: dict[str, Callable[[Path, str], Reader]] = {
+    "lerobot": LeRobot,
+    "minari": Minari,
+    "videos": Videos,
+    "unlabelled": Unlabelled,
+}
 """Readers of recordings from elsewhere, by what stands before the colon."""
 DEFAULT_CLIPS = 64
 

@@ -64,7 +64,8 @@ class LeRobot:
     """
 
     def __init__(self, path: Path, camera: str = "") -> None:
-        self.path, self.name, self.notes = path, f"lerobot:{path.resolve().name}", ()
+        self.path, self.name = path, f"lerobot:{path.resolve().name}"
+        self.notes: Sequence[str] = ()
         info = _read_info(path)
         self.fps, self.info = float(info["fps"]), info
         self.camera = _choose_camera(path, info["features"], camera)
@@ -132,7 +133,7 @@ class LeRobot:
             for name in (ACTION, *told):
                 check_finite(columns[name], what=f"{file}", name=name)
             index = columns.pop("episode_index")
-            borders = np.flatnonzero(np.diff(index, prepend=index[:1] - 1)) if len(index) else []
+            borders = np.flatnonzero(np.diff(index, prepend=index[:1] - 1)).tolist()
             for first, stop in zip(borders, [*borders[1:], len(index)]):
                 one = parts[int(index[first])]
                 one["where"].append((file, int(first)))

@@ -38,7 +38,8 @@ class Minari:
     def __init__(self, path: Path, camera: str = "") -> None:
         folder = path / "data" if (path / "data" / "metadata.json").is_file() else path
         told = _read_metadata(folder)
-        self.path, self.notes, self.fps = folder / "main_data.hdf5", (), 0.0
+        self.path, self.fps = folder / "main_data.hdf5", 0.0
+        self.notes: Sequence[str] = ()
         self.name = "minari:" + str(told.get("dataset_id") or path.resolve().name)
         space = read_space(_json(told, "action_space", folder), where=f"{folder}: actions")
         try:

@@ -41,7 +41,8 @@ class Videos:
     def __init__(self, path: Path, camera: str = "") -> None:
         if camera:
             raise ValueError(f"--camera {camera}: a folder of videos has one camera; leave it out")
-        self.path, self.name, self.notes = path, f"videos:{path.resolve().name}", ()
+        self.name = f"videos:{path.resolve().name}"
+        self.notes: Sequence[str] = ()
         self.videos = find_videos(path)
         self.width, self.height, self.fps = common_size(self.videos)
         tables = [read_table(actions_beside(video.path)) for video in self.videos]
@@ -227,7 +228,7 @@ def _span(number: int, video: Video, table: Table, actions: Array) -> Span:
             f"{video.path}: {len(video)} frames, and {rows} rows of actions beside it; a row is what was done at a "
             "frame, and the last frame may lack one"
         )
-    told = {name: table[name].astype(kind) for name, kind in TOLD.items() if name in table}
+    told: Table = {name: table[name].astype(kind) for name, kind in TOLD.items() if name in table}
     over = [row for name in ("terminated", "truncated") if name in told for row in np.flatnonzero(told[name][:-1])]
     if over:
         raise ValueError(f"{actions_beside(video.path)}: row {min(over)} ends the episode, and it goes on")
