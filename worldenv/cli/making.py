@@ -40,7 +40,7 @@ STAGES = {
 
 
 def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConfig) -> None:
-    """Record a simulator or Gymnasium environment to shards.
+    """Record a simulator, a Gymnasium environment or a recording from elsewhere to shards.
 
     Args:
         out: folder for the HDF5 shards; the same call again goes on where it stopped.
@@ -57,10 +57,11 @@ def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConf
 
 
 def make(env: Positional[str], /, *, out: Path, config: File = None, what: MakeConfig) -> None:
-    """Make a world of your own environment.
+    """Make a world of your own environment, or of recordings from elsewhere.
 
     Args:
-        env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it.
+        env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it. Or a recording
+            from elsewhere: lerobot:DIR, minari:DIR, videos:DIR.
         out: folder for everything; the same command again goes on where it stopped. The world is in out/world.
         what: how much, how large, how long.
     """

@@ -65,8 +65,8 @@ def _check_source(env: str, config: MakeConfig) -> None:
             raise ValueError(f"{env} is of a camera: record it with worldenv record, then train stage by stage")
         if source.num_clips < LEAST_CLIPS:
             raise ValueError(
-                f"{env}: too little to train on and to hold out; a tenth of the episodes, or the last, is held out, and "
-                f"must hold {LEAST_CLIPS} clips of {CLIP_FRAMES + 1} frames or more"
+                f"{env}: too little to train on and to hold out; a tenth of the episodes, or the last, is held out, "
+                f"and must hold {LEAST_CLIPS} clips of {CLIP_FRAMES + 1} frames or more"
             )
 
 

@@ -1,8 +1,8 @@
 """A folder of videos without actions: how the camera moved is measured in the pictures (``models.motion``).
 
 As WorldPlay labels its videos (supplement B) in form: poses by a network, stretches dropped in which they collapse,
-keys read off what is left. The network knows its own training's camera: pictures are cut to its shape, and metres are
-its metres. Whether it is to be believed it says itself: what it sees forwards, backwards and mirrored must be one motion.
+keys read off the rest. The network knows the camera it was trained on: pictures are cut to its shape, metres are its
+metres. Whether it is to be believed it says itself: what it sees forwards, backwards and mirrored must be one motion.
 Labels are kept beside each video, ``walk.motion.npz``.
 """
 
