@@ -3,7 +3,7 @@
     python examples/06_own_environment.py --out out/catch
 
 ``catch.py`` beside this file is the environment: thirty lines, no poses, actions in a dictionary. On the command line
-the first half is ``worldenv make catch:Catch-v0 --out out/catch --size 32 32 --frames-per-latent 1``.
+the first half is ``worldenv make catch:Catch-v0 --out out/catch --size 48 48 --frames-per-latent 1``.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ GAME = "catch:Catch-v0"
 
 def main(
     out: Path,
-    what: MakeConfig = MakeConfig(size=(32, 32), frames_per_latent=1, hours=0.5),  # noqa: B008
+    what: MakeConfig = MakeConfig(size=(48, 48), frames_per_latent=1, hours=0.5),  # noqa: B008
     steps: int = 20_000,
     num_envs: int = 16,
 ) -> None:

@@ -108,3 +108,13 @@ def write_lerobot(folder: Path, lengths: list[int], *, rewards: bool = True, wid
         pq.write_table(table, file)
     write_video(folder / "videos" / key / "chunk-000" / "file-000.mp4", pictures(total))
     return actions
+
+
+def turning(count: int) -> Array:
+    """Return poses (count, 4, 4) of a camera that walks forward, a tenth a frame, and turns right by a degree."""
+    c2w = np.eye(4).repeat(count, 1).reshape(4, 4, count).transpose(2, 0, 1).copy()
+    angle = np.deg2rad(np.arange(count))
+    c2w[:, 0, 0] = c2w[:, 2, 2] = np.cos(angle)
+    c2w[:, 0, 2], c2w[:, 2, 0] = np.sin(angle), -np.sin(angle)
+    c2w[:, 2, 3] = 0.1 * np.arange(count)
+    return c2w

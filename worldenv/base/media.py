@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -39,7 +40,7 @@ def read_picture(data: bytes, *, what: str, most: int) -> Picture:
         if max(height, width) > most:
             raise ValueError(f"{width}x{height} pixels; sides up to {most} are read")
         picture = np.asarray(iio.imread(data))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, struct.error) as error:  # what decoders say of broken files
         raise ValueError(f"{what}: cannot be read as a picture ({error})") from None
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,), (4,)):
         raise ValueError(f"{what}: {picture.dtype} {picture.shape}, where colours are read")

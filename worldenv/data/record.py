@@ -24,12 +24,8 @@ from .imported import ImportedSource
 from .schema import Clip, write_shard
 from .sources.gym import GymSource
 from .sources.hand import HandSource
-from .sources.lerobot import LeRobot
-from .sources.minari import Minari
+from .sources.imports import IMPORTS, is_import
 from .sources.sim import SimSource
-from .sources.unlabelled import Unlabelled
-from .sources.videos import Videos
-from .spans import Reader
 from .trajectories import TrajectoryConfig
 
 
@@ -39,7 +35,7 @@ class RecordConfig:
 
     env: str = "doom/maze"
     """``doom/maze``, ``doom/freedoom``, ``hand/place``, ``hand/lift``, ``hand/push``, the id of any registered
-    Gymnasium environment, a recording from elsewhere (``lerobot:``, ``minari:``, ``videos:`` or ``unlabelled:DIR``), or
+    Gymnasium environment, a recording from elsewhere (``lerobot:DIR`` and the like: docs/own-data.md), or
     ``package.module:Class`` of a source, called with this configuration."""
     clips: int | None = None
     """Number of clips; a later call with more goes on where this one ended. By default 64, and all of a recording from
@@ -89,13 +85,6 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 }
 
 
-IMPORTS: dict[str, Callable[[Path, str], Reader]] = {
-    "lerobot": LeRobot,
-    "minari": Minari,
-    "videos": Videos,
-    "unlabelled": Unlabelled,
-}
-"""Readers of recordings from elsewhere, by what stands before the colon."""
 DEFAULT_CLIPS = 64
 
 
@@ -131,11 +120,6 @@ def make_source(config: RecordConfig) -> Source:
         policy=config.policy,
         poses=config.poses,
     )
-
-
-def is_import(env: str) -> bool:
-    """Tell whether a name stands for a recording from elsewhere."""
-    return env.partition(":")[0] in IMPORTS
 
 
 def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:

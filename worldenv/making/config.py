@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..base.config import check_numbers
-from ..data.record import RecordConfig, is_import
+from ..data.record import RecordConfig
+from ..data.sources.imports import is_import
 from ..data.spans import HELD_OUT_SEED
 from ..dynamics.spec import WorldSpec
 from ..memory.config import MemoryConfig

@@ -38,7 +38,8 @@ def export_lerobot(
     if recording is not None:
         paths = shard_paths(recording)
         spec = from_dict(WorldSpec, shard_config(paths[0]).get("spec", {}), where=f"{recording}: spec")
-        clips = (clip for path in track(paths, "writing", total=len(paths)) for clip in read_shard(path))
+        shards = track(paths, "writing", total=len(paths))
+        clips: Iterator[Clip] = (clip for path in shards for clip in read_shard(path))
     else:
         device = resolve_device("auto")
         shown = shared_world(world, device=device, dtype=default_dtype(device))
