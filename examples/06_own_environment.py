@@ -41,7 +41,7 @@ def main(
         return VecMonitor(SB3VecEnv(gym.make_vec(name, num_envs=num_envs, world=str(out / "world"), **settings)))
 
     inside, real = opened("worldenv/World-v0"), opened("worldenv/WorldSim-v0", sim_env=GAME)
-    print("actions:", gym.spec(GAME).entry_point.action_space, "as", inside.action_space)
+    print("actions:", inside.venv.base.single_action_space, "as", inside.action_space)
     model = PPO("CnnPolicy", inside, n_steps=64, batch_size=256, gamma=0.97, ent_coef=0.01, seed=0)
     before, _ = evaluate_policy(model, real, n_eval_episodes=num_envs, deterministic=False)
     model.learn(steps)

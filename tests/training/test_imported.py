@@ -10,17 +10,20 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import worldenv  # noqa: F401
 from tests.data.foreign import write_lerobot
+from worldenv import World
 from worldenv.base.config import to_dict
 from worldenv.data import record as recording
 from worldenv.data.imported import ImportedSource
+from worldenv.data.lerobot_writer import write_lerobot as write_lerobot_set
 from worldenv.data.schema import write_shard
+from worldenv.data.sources.lerobot import LeRobot
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.heads import EventConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
+from worldenv.play.generated import generated
 from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.material import DenoiseConfig
 from worldenv.training.stages.config import TrainConfig
@@ -40,6 +43,7 @@ def test_a_lerobot_data_set_without_rewards_becomes_an_environment(
     config = recording._as_shown(replace(asked, spec=replace(asked.spec, chunk_latents=2)))
     source = recording.make_source(config)
     assert isinstance(source, ImportedSource)
+    assert config.spec.environment is not None
     assert config.clips == source.num_clips == 11  # the last episode is held out
     clips = [source.clip(i) for i in range(source.num_clips)]
     (tmp_path / "recording").mkdir()
@@ -72,3 +76,12 @@ def test_a_lerobot_data_set_without_rewards_becomes_an_environment(
     obs, reward, *_ = env.step(env.action_space.sample())
     assert obs.shape == (16, 16, 3)
     assert np.isfinite(float(reward))
+    made = World.load(tmp_path / "world")
+    assert made.config.provenance[0].data.startswith("lerobot:pusher")
+    clips = list(generated(made, episodes=2, chunks=3, seed=0))
+    count, rows = write_lerobot_set(tmp_path / "set", clips, fps=10, task="push", parts=config.spec.environment.actions)
+    assert count == 2
+    assert rows <= 2 * 3 * 2  # fewer where the head thinks that it ended
+    (part,) = LeRobot(tmp_path / "set").parts
+    assert (part.kind, part.size) == ("box", 2)
+    assert np.all(np.asarray(part.high) <= actions.max(0) + 1e-6)  # quantities as they are, not normalised
