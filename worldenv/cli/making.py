@@ -40,7 +40,7 @@ STAGES = {
 
 
 def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConfig) -> None:
-    """Record a simulator, a Gymnasium environment or a recording from elsewhere to shards.
+    """Record a simulator, an environment or foreign data to shards.
 
     Args:
         out: folder for the HDF5 shards; the same call again goes on where it stopped.
@@ -57,7 +57,7 @@ def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConf
 
 
 def make(env: Positional[str], /, *, out: Path, config: File = None, what: MakeConfig) -> None:
-    """Make a world of your own environment, or of recordings from elsewhere.
+    """Make a world of your own environment or data.
 
     Args:
         env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it. Or a recording
@@ -134,7 +134,7 @@ def export(
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    """Write a world anew, a walk in it as points, or episodes for policies to learn from.
+    """Write a world anew, a walk as points, or episodes.
 
     Args:
         world: packaged name, directory or hub:org/name.
