@@ -40,7 +40,7 @@ STAGES = {
 
 
 def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConfig) -> None:
-    """Record a simulator, an environment or foreign data to shards.
+    """Record a simulator, environment or own data to shards.
 
     Args:
         out: folder for the HDF5 shards; the same call again goes on where it stopped.
