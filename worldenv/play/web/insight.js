@@ -1,7 +1,8 @@
 // The panel beside the picture: the map, what is known of the newest picture, its depth, and signals over time.
 
 import { drawMap, LEGEND } from "./map.js";
-import { enlarge, hatch, paint } from "./pane.js";
+import { hatch } from "./pane.js";
+import { Enlarger } from "./scale.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -9,6 +10,7 @@ const get = (id) => document.getElementById(id);
 export class Insight {
   constructor(about) {
     this.about = about;
+    this.enlarger = new Enlarger(about.spec.width, about.spec.height);
     get("legend").innerHTML = LEGEND.map(([drawn, text]) => `<li>${drawn}${text}</li>`).join("");
   }
 
@@ -23,9 +25,8 @@ export class Insight {
 
   #known(known, frame) {
     const canvas = get("known");
-    const { width, height } = this.about.spec;
     const context = canvas.getContext("2d");
-    enlarge(context, paint(frame, width, height));
+    this.enlarger.draw(context, frame);
     if (known) hatch(context, known);
     const share = known && known.data.filter((value) => value >= 0.5).length / known.data.length;
     get("known-share").textContent = known ? `${Math.round(100 * share)} %` : "–";
@@ -36,12 +37,11 @@ export class Insight {
     const canvas = get("depth");
     canvas.closest("figure").hidden = !depth;
     if (!depth) return;
-    const [height, width] = depth.shape;
     const near = depth.data.reduce((least, value) => Math.min(least, value), Infinity);
     const far = depth.data.reduce((most, value) => Math.max(most, Math.min(value, 20)), 0);
     const grey = new Uint8Array(3 * depth.data.length);
     depth.data.forEach((value, i) => grey.fill(255 * (near / Math.max(value, near)) ** 0.6, 3 * i, 3 * i + 3));
-    enlarge(canvas.getContext("2d"), paint(grey, width, height));
+    this.enlarger.draw(canvas.getContext("2d"), grey);
     get("depth-range").textContent = `${near.toFixed(1)}–${far.toFixed(0)} m`;
   }
 

@@ -122,7 +122,8 @@ class Page {
     get("compare").setAttribute("aria-pressed", String(Boolean(other)));
     const offered = this.config.arms.find((arm) => arm.id === this.#rival());
     get("compare").hidden = !offered;
-    get("compare").querySelector("span").textContent = other ? "One picture again" : `Compare ${offered?.name.toLowerCase()}`;
+    const title = game.arms[0].id === "memory" && offered?.id === "none" ? "With / without memory" : `Compare ${offered?.name.toLowerCase()}`;
+    get("compare").querySelector("span").textContent = other ? "One picture again" : title;
     get("panes").classList.toggle("several", Boolean(other));
     this.showMap(!other);
     get("memory").replaceChildren(...this.config.arms.filter((arm) => arm.memory).map((arm) => new Option(arm.name, arm.id)));
@@ -171,6 +172,7 @@ class Page {
     }
     get("hint").innerHTML = text;
     get("hint").hidden = !text;
+    get("hint").className = game.over || game.cursor ? "small" : "";
   }
 
   #meant(at) {
@@ -279,7 +281,7 @@ class Page {
     const newest = quantile(rest.slice(-20), 0.5);
     get("latency").textContent = newest === null ? "–" : newest.toFixed(0);
     const said = (all) => (all.length ? `${quantile(all, 0.5).toFixed(0)} ms median, ${quantile(all, 0.95).toFixed(0)} p95 of ${all.length}` : "none yet");
-    get("latency-meter").title = `From rest: ${said(rest)}. While moving: ${said(moving)}. A chunk: ${game.player.chunkMs.toFixed(0)} ms`;
+    get("latency-meter").title = `From a key to the picture that answers it. From rest: ${said(rest)}. While moving: ${said(moving)}. A chunk: ${game.player.chunkMs.toFixed(0)} ms`;
     if (game.paused) this.#say("paused", "paused");
     else if (game.over) this.#say("over", "ended");
     else this.#say("live", game.busy || !game.player.idle ? "moving" : "ready");

@@ -7,8 +7,8 @@ const symbol = (inner) => `<svg viewBox="0 0 15 13" aria-hidden="true">${inner}<
 export const LEGEND = [
   [symbol('<path d="M7.5 1 13 12 7.5 9 2 12z" fill="var(--accent)"/>'), "you"],
   [symbol('<path d="M1 11 6 4 14 7" fill="none" stroke="var(--text)" stroke-width="1.6"/>'), "the way walked"],
-  [symbol('<circle cx="7.5" cy="6.5" r="4" fill="none" stroke="var(--warm)" stroke-width="2"/>'), "fetched from memory"],
-  [symbol('<rect x="3.5" y="2.5" width="8" height="8" fill="none" stroke="var(--warm)" stroke-width="1.6"/>'), "rendered from memory"],
+  [symbol('<circle cx="7.5" cy="6.5" r="4" fill="none" stroke="var(--warm)" stroke-width="2"/>'), "fetched"],
+  [symbol('<rect x="3.5" y="2.5" width="8" height="8" fill="none" stroke="var(--warm)" stroke-width="1.6"/>'), "rendered"],
   [symbol('<rect x="1" y="1" width="13" height="11" fill="var(--solid)"/>'), "solid"],
   [symbol('<rect x="1" y="1" width="13" height="11" fill="var(--free)"/>'), "free"],
   [symbol('<path d="M2 3h1M7 3h1M12 3h1M4 7h1M9 7h1M2 11h1M7 11h1M12 11h1" stroke="var(--soft)"/>'), "never seen"],
@@ -57,7 +57,7 @@ function look(canvas, way, floor) {
 }
 
 function dots(context) {
-  context.fillStyle = colour("--line");
+  context.fillStyle = colour("--dots");
   for (let y = 10, odd = 0; y < context.canvas.height; y += 16, odd ^= 1) {
     for (let x = odd ? 18 : 10; x < context.canvas.width; x += 16) context.fillRect(x, y, 2, 2);
   }

@@ -1,13 +1,14 @@
-// A pane: a picture, large, and what stands under it.
+// A pane: a picture, large, and what is said of it.
+
+import { Enlarger } from "./scale.js";
 
 /** One of the pictures on the stage. */
 export class Pane {
-  #small = document.createElement("canvas");
   #shown = null;
 
   constructor(place, size) {
     Object.assign(this, size);
-    Object.assign(this.#small, { width: this.width, height: this.height });
+    this.enlarger = new Enlarger(this.width, this.height);
     this.element = place.appendChild(document.createElement("article"));
     this.element.className = "pane";
     this.element.innerHTML = `<div class="screen"><canvas></canvas></div>
@@ -15,7 +16,6 @@ export class Pane {
     this.screen = this.element.querySelector(".screen");
     this.canvas = this.element.querySelector("canvas");
     this.canvas.setAttribute("role", "img");
-    this.pixels = this.#small.getContext("2d").createImageData(this.width, this.height);
   }
 
   /** Give it so many CSS pixels. */
@@ -29,10 +29,8 @@ export class Pane {
   /** Show a frame (H, W, 3); where ``known`` is given, hatch what was imagined. */
   draw(frame, known = null) {
     this.#shown = frame;
-    fill(this.pixels, frame);
-    this.#small.getContext("2d").putImageData(this.pixels, 0, 0);
     const context = this.canvas.getContext("2d");
-    enlarge(context, this.#small);
+    this.enlarger.draw(context, frame);
     if (known) hatch(context, known);
   }
 
@@ -55,42 +53,15 @@ export class Pane {
   }
 }
 
-/** Draw a small canvas over all of a context, smoothly: by steps, since one large step leaves the pixels' edges. */
-export function enlarge(context, small) {
-  let source = small;
-  for (const middle of [STEPS[0], STEPS[1]]) {
-    Object.assign(middle, { width: 2 * source.width, height: 2 * source.height });
-    smoothly(middle.getContext("2d"), source);
-    source = middle;
-  }
-  smoothly(context, source);
-}
-
-const STEPS = [document.createElement("canvas"), document.createElement("canvas")];
-
-function smoothly(context, source) {
-  context.imageSmoothingEnabled = true;
-  context.imageSmoothingQuality = "high";
-  context.drawImage(source, 0, 0, context.canvas.width, context.canvas.height);
-}
-
-/** Write a frame (H, W, 3) into an ImageData. */
-export function fill(pixels, frame) {
-  const out = pixels.data;
-  for (let i = 0, j = 0; i < frame.length; i += 3, j += 4) {
-    out[j] = frame[i];
-    out[j + 1] = frame[i + 1];
-    out[j + 2] = frame[i + 2];
-    out[j + 3] = 255;
-  }
-}
-
 /** Return a canvas of a frame's own size. */
-export function paint(frame, width, height, canvas = document.createElement("canvas")) {
-  Object.assign(canvas, { width, height });
+export function paint(frame, width, height) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(width, height);
-  fill(pixels, frame);
+  for (let i = 0, j = 0; i < frame.length; i += 3, j += 4) {
+    pixels.data.set(frame.subarray(i, i + 3), j);
+    pixels.data[j + 3] = 255;
+  }
   context.putImageData(pixels, 0, 0);
   return canvas;
 }
@@ -110,7 +81,7 @@ export function hatch(context, known) {
   context.fillStyle = "rgb(0 0 0 / 22%)";
   context.fillRect(0, 0, width, height);
   const step = Math.max(6, width / 48);
-  for (const [style, thickness, shift] of [["rgb(0 0 0 / 55%)", step / 4, step / 4], ["rgb(255 255 255 / 75%)", step / 6, 0]]) {
+  for (const [style, thickness, shift] of [["rgb(0 0 0 / 45%)", step / 4, step / 4], ["rgb(255 255 255 / 55%)", step / 6, 0]]) {
     context.beginPath();
     context.strokeStyle = style;
     context.lineWidth = thickness;
