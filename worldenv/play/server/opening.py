@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ...base.config import from_dict
+from ...base.config import from_dict, to_dict
 from ...base.objects import nearest
 from ...dynamics.messages import Create
 from ...dynamics.protocol import Branchable, Displayed, Explained, Prompted, Resumable
@@ -169,10 +169,11 @@ def about(env: WorldVectorEnv) -> dict[str, Any]:
             "width": spec.width,
             "height": spec.height,
             "fps": spec.fps,
+            "fov_deg": spec.fov_deg,
             "chunk_latents": spec.chunk_latents,
             "chunk_frames": spec.chunk_frames,
             "frames_per_latent": spec.frames_per_latent,
-            "steps": {"move": spec.steps.move, "turn_deg": spec.steps.turn_deg},
+            "steps": to_dict(spec.steps),
             "takes": list(spec.takes),
             "gives": list(spec.gives),
             "K": spec.K.numpy() if spec.has_camera else None,
