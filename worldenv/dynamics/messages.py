@@ -38,8 +38,8 @@ class Create(Message):
     """Its id, such as ``worldenv/Revisit-v0``."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of ``gym.make`` that name nothing to import: world, memory, action_mode, chunk_latents, ..."""
-    num_envs: Annotated[int, Bounds(1, 1024)] = 1
-    """Rows; those of one session advance together."""
+    num_envs: Annotated[int, Bounds(1, 1024)] | None = None
+    """Rows, which advance together; None is one, and no axis of rows in what is said of it."""
     batch: bool = True
     """Whether it may share model calls with other sessions; False is equal to a local environment to the last bit."""
     autoreset: Literal["SameStep", "NextStep", "Disabled"] = "Disabled"
@@ -246,7 +246,7 @@ class Outcome(Message):
     chunk: int
     """Chunks since the episode began."""
     obs: Any = None
-    """Without an axis of rows where the session has one row; so are the others."""
+    """With an axis of rows where ``Create`` asked for a number of them; so have the others."""
     reward: Any = None
     """Of a step, as ``terminated`` and ``truncated``."""
     terminated: Any = None

@@ -72,7 +72,7 @@ def unpack(data: bytes | str, known: Mapping[str, type[M]]) -> M:
         near = nearest(name, known) if isinstance(name, str) else ""
         raise MessageError("type", f"got {_said(name)}; send one of {', '.join(known)}{near}")
     kind = known[name]
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     for key in table:
         if key not in hints:
             raise MessageError(str(key), f"{name} has no such field; it has {', '.join(hints)}{nearest(key, hints)}")
@@ -97,6 +97,15 @@ def read_table(data: bytes | str) -> dict[str, Any]:
     if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
         raise MessageError("message", f"is {type(table).__name__}, not a map of named fields")
     return table
+
+
+def asked_id(data: bytes | str) -> int:
+    """Return the number of a message that may be wrong otherwise, 0 where it has none."""
+    try:
+        number = read_table(data).get("id")
+    except MessageError:
+        return 0
+    return number if type(number) is int and 0 <= number <= 2**53 else 0
 
 
 def _msgpack() -> Any:
