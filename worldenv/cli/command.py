@@ -27,6 +27,7 @@ TREE = Group(
             what="suite",
         ),
         "rollout": Command(stepping.rollout),
+        "play": Command(serving.play),
         "serve": Command(serving.serve),
         "bench": Group("Measure throughput and latency.", BENCHES, default="engine", what="measurement"),
         "bench-data": Command(scoring.bench_data),

@@ -100,8 +100,9 @@ export class Session {
     return new Session(client, await client.ask("create", asked));
   }
 
-  can(what) {
-    return this.about.can.includes(what);
+  /** Whether it can go back to a chunk, be forked and change its memory; a simulator cannot. */
+  get branches() {
+    return this.about.can.includes("back");
   }
 
   /** Begin an episode; return its start view and what is known then. */

@@ -142,7 +142,7 @@ export class Game extends EventTarget {
   }
 
   async #return(session, pane, chunk) {
-    if (session.can("back")) await session.back(chunk.index);
+    if (session.branches) await session.back(chunk.index);
     else await this.#replay(session, chunk, pane);
   }
 
@@ -176,7 +176,7 @@ export class Game extends EventTarget {
   }
 
   async #fork(session, pane, chunk, options) {
-    if (session.can("fork")) return session.fork(chunk.index, options);
+    if (session.branches) return session.fork(chunk.index, options);
     const made = await Session.create(this.client, this.arms[pane].env, this.arms[pane].options);
     await this.#replay(made, chunk, pane);
     return made;
@@ -212,7 +212,7 @@ export class Game extends EventTarget {
   async #fill(branch) {
     const [arm, first] = [this.arms[1], branch.sessions[0]];
     if (!arm || branch.sessions.length > 1) return;
-    if (arm.env === this.arms[0].env && first.can("fork")) {
+    if (arm.env === this.arms[0].env && first.branches) {
       branch.sessions.push(await first.fork(branch.head.index, { memory: arm.memory }));
       for (const chunk of branch.head.path) chunk.views[1] ??= { ...chunk.views[0] };
     } else {
