@@ -31,7 +31,6 @@ from .state import EngineState
 from .stepper import Stepper
 from .window import RollingWindow
 
-
 Decoded = tuple[Tensor, dict[str, Tensor]]
 """Frames of a latent, (R, 4, H, W, 3) uint8, and what heads say of it, each (R,)."""
 Watch = Callable[[list[int], int, Tensor], None]

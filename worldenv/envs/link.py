@@ -74,7 +74,7 @@ class Link:
     def _connect(self) -> Welcome:
         client = import_extra("websockets.sync.client", extra="play", needs="worldenv/Remote-v0 needs websockets")
         try:
-            self._socket = client.connect(
+            opened = client.connect(
                 f"{self.url.rstrip('/')}/session",
                 max_size=None,
                 compression=None,
@@ -83,6 +83,7 @@ class Link:
                 ping_timeout=PONG_S,
                 close_timeout=1.0,
             )
+            self._socket = opened.__enter__()  # closed by ``close``: what it is of use for outlives this call
             self._socket.send(pack(Hello(id=0, protocol=PROTOCOL, token=self.token)))
             answer = unpack(self._socket.recv(timeout=OPEN_S), ANSWERS)
         except (*_lost(), OSError, TimeoutError, client.InvalidStatus, client.InvalidHandshake) as error:

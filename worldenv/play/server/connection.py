@@ -95,10 +95,11 @@ class Connection:
         while True:
             await self.outbox.room()
             await self._pace()
-            mine = any(live.owner is self.outbox for live in self.hub.lives.values())
             try:
-                data = await asyncio.wait_for(self._receive(), None if mine else self.hub.config.idle_s)
+                data = await asyncio.wait_for(self._receive(), self.hub.config.idle_s)
             except TimeoutError:
+                if any(live.owner is self.outbox for live in self.hub.lives.values()):
+                    continue
                 await self.socket.close(REFUSED, "nothing was asked")
                 return
             try:

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from .config import ServeConfig
 
@@ -35,7 +34,7 @@ class Guard:
         elif scope["type"] == "http":
             await PlainTextResponse(why, 403)(scope, receive, send)
         else:
-            await WebSocket(scope, receive, send).send_denial_response(PlainTextResponse(why, 403))
+            await send({"type": "websocket.close", "code": 1008, "reason": why})  # before it is accepted: HTTP 403
 
     def refusal(self, headers: Headers) -> str:
         """Say why a request is refused; '' if it is not."""

@@ -37,7 +37,6 @@ from ...envs.vector_env import WorldVectorEnv
 from .kept import Kept
 from .moving import move
 from .opening import Opener, about, check_memory, check_prompt
-from .pool import Share
 from .shown import Screening, explained, read_picture
 
 Send = Callable[[Message], None]
