@@ -5,10 +5,13 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test check bench bench-gpu results comparisons format clean
+.PHONY: demo play test check bench bench-gpu results comparisons format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
+
+play: $(STAMP)
+	$(BIN)/worldenv play --world maze
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2

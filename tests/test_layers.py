@@ -65,6 +65,9 @@ LIBRARIES = {
     "triton": ("worldenv_kernels",),
     "diffusers": ("worldenv.models.pretrained",),
     "transformers": ("worldenv.models.pretrained",),
+    "selenium": ("worldenv.bench.browser",),
+    "starlette": ("worldenv.play",),
+    "uvicorn": ("worldenv.play.server",),
 }
 
 

@@ -63,6 +63,18 @@ def memory(*, out: Out, world: Name = "tiny", chunks: int = 2000, steps: Steps =
     bench_memory(out, name=world, num_chunks=chunks, num_steps=steps)
 
 
+def play(*, out: Out, world: Name = "maze", presses: int = 40, seconds: float = 10.0) -> None:
+    """From a key to its picture, in the page.
+
+    Args:
+        presses: keys that are counted, of each kind.
+        seconds: how long a key is held for the frame rate.
+    """
+    from ..bench.play import bench_play
+
+    bench_play(world, out, presses=presses, seconds=seconds)
+
+
 def rendering(*, out: Out, world: Name = "maze", envs: Sizes = (1, 4, 16), steps: Steps = 20) -> None:
     """Memory rendered into the coming view, and not, in turn."""
     from ..bench.rendering import bench_rendering
@@ -108,4 +120,4 @@ def worldplay(*, out: Out, layers: int = 30, size: tuple[int, int] = (704, 1280)
     bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
 
-BENCHES = (engine, backends, hand, memory, rendering, rolling, training, worldplay)
+BENCHES = (engine, backends, hand, memory, play, rendering, rolling, training, worldplay)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,8 +18,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ..dynamics.spec import WorldSpec
 from ..dynamics.wire import Bounds, Message, pack, unpack
+from ..models.codec import to_pixels
+from ..world.starts import Starts
 from ..world.world import World
 from .preference import add_votes
 from .recording import Played, save_played
@@ -94,6 +96,7 @@ class Page:
             "camera": world.spec.has_camera,
             "text": world.prompts is not None,
             "starts": 0 if starts is None else len(starts),
+            "start": None if starts is None else open_view(world, starts),
             "arms": self._arms(),
             "compare": "none",
         }
@@ -151,7 +154,13 @@ class Page:
         ]
         spec = replace(self.world.spec, chunk_latents=self.config.chunk_latents or self.world.spec.chunk_latents)
         save_played(
-            self.config.out / name, played, sent.actions, mode=self.mode, spec=spec, world=self.world.config.name, seed=sent.seed
+            self.config.out / name,
+            played,
+            sent.actions,
+            mode=self.mode,
+            spec=spec,
+            world=self.world.config.name,
+            seed=sent.seed,
         )
         return {
             "video": f"play/recordings/{name}/video.mp4",
@@ -178,7 +187,11 @@ def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]
     """Return the id that is played and its arguments."""
     camera = world.spec.has_camera
     known = Path(config.world)
-    options: dict[str, Any] = {"world": known.name if known.is_dir() else config.world, "max_episode_steps": -1, "action_mode": "camera" if camera else "vector"}
+    options: dict[str, Any] = {
+        "world": known.name if known.is_dir() else config.world,
+        "max_episode_steps": -1,
+        "action_mode": "camera" if camera else "vector",
+    }
     if config.chunk_latents is not None:
         world.config.check_trained(chunk_latents=config.chunk_latents, num_steps=None)
         options["chunk_latents"] = config.chunk_latents
@@ -187,6 +200,15 @@ def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]
     if not camera:
         return "worldenv/World-v0", options
     return "worldenv/Revisit-v0", options | {"task_options": NO_END}
+
+
+def open_view(world: World, starts: Starts) -> int:
+    """Return the start view of the gallery that shows furthest, where a world sees depth; else the first."""
+    if world.depth_head is None:
+        return 0
+    with torch.no_grad():
+        depth, _ = world.depth_head(to_pixels(starts.frames[:GALLERY]).to(world.vae.latent_mean.device))
+    return int(depth.flatten(1).median(1).values.argmax())
 
 
 def _name(text: Any) -> str:

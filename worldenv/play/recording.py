@@ -48,7 +48,9 @@ def save_played(
         ValueError: if frames and signals are not those of so many actions in this world; nothing is written then.
     """
     clips = {one.arm: make_clip(one, actions, mode=mode, spec=spec, seed=seed) for one in played}
-    config = RecordConfig(env=f"play/{world}", clips=1, num_latents=next(iter(clips.values())).num_latents - 1, spec=spec)
+    config = RecordConfig(
+        env=f"play/{world}", clips=1, num_latents=next(iter(clips.values())).num_latents - 1, spec=spec
+    )
     settings = json.dumps(to_dict(config))
     for arm, clip in clips.items():
         attributes = {"config": settings, "git": git_revision(), "fps": spec.fps, "arm": arm}

@@ -199,6 +199,7 @@ export class Game extends EventTarget {
   /** Show another arm beside the first, from here on, under the same keys; null shows the first alone. */
   async compare(arm) {
     await this.#alone(async () => {
+      if (arm?.id === this.arms[1]?.id) return;
       for (const branch of this.branches) branch.sessions.splice(1).forEach((session) => session.close());
       for (const chunk of new Set(this.branches.flatMap((branch) => branch.head.path))) chunk.views.splice(1);
       this.arms = arm ? [this.arms[0], arm] : [this.arms[0]];
