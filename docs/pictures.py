@@ -21,9 +21,11 @@ from worldenv.play.server.config import ServeConfig
 from worldenv.world.world import shared_world
 
 DOCS = Path(__file__).resolve().parent
-WALK = (("w", 2), ("→", 2), ("w", 2), ("←", 2))
+START = 21
+"""The start view."""
+WALK = (("w", 2), ("→", 2), ("w", 2), ("←", 1))
 """Keys and how many chunks each is held."""
-BRANCH, ELSEWHERE = 4, (("←", 2), ("w", 1))
+BRANCH, ELSEWHERE = 4, (("←", 2),)
 """The chunk that the branch leaves, and what is done there."""
 EVERY, REST = 4, 8
 """Frames from one picture of the animation to the next, and pictures that its end stays."""
@@ -38,6 +40,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         routes = Page(PlayConfig(out=Path(folder)), world).routes()
         with running(ServeConfig(port=0), routes) as where, open_page(f"http://{where}/") as browser:
+            browser("document.querySelector('.meters').style.setProperty('visibility', 'hidden')")  # of this machine
+            browser(f"page.begin({{start: {START}}}) && 0")
+            browser.until(f"!game.busy && game.begun.options.start === {START}")
             browser.press(" ")
             walk(browser, WALK)
             browser.driver.find_elements("css selector", ".thumb")[BRANCH].click()

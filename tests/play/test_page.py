@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
@@ -183,3 +184,22 @@ def test_one_walks_turns_back_branches_compares_and_records(browser: Browser, ou
     assert psnr(clip.frames[0].ravel().astype(float), start) > 60
     assert shard_config(folder / "memory" / "shard-00000.h5")["env"] == "play/maze"
     assert (folder / "video.mp4").stat().st_size > 1000
+
+
+def test_one_begins_from_a_picture_of_ones_own_and_beside_the_simulator(
+    browser: Browser, tmp_path: Path, sims: None
+) -> None:
+    red = np.full((90, 120, 3), (200, 40, 40), np.uint8)
+    iio.imwrite(tmp_path / "red.png", red)
+    browser.press("g")
+    browser.until("document.querySelectorAll('#starts button').length === 96")
+    browser.driver.find_element("id", "picture").send_keys(str(tmp_path / "red.png"))
+    browser.until("!game.busy && game.begun.picture && game.head.index === 0")
+    assert np.abs(picture(browser).reshape(-1, 3) - (200, 40, 40)).max() <= 2
+    browser.press("g")
+    browser.driver.find_elements("css selector", "#starts button")[8].click()
+    browser.until("!game.busy && game.begun.options.start === 8")
+    browser("page.game.compare(page.config.arms.find(arm => arm.id === 'simulator')) && 0")
+    browser.until("!game.busy && page.panes.length === 2")
+    assert psnr(picture(browser), picture(browser, 1)) > 50  # the world begins with the simulator's own view
+    assert not browser.errors()

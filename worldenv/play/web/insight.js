@@ -1,4 +1,4 @@
-// The panel beside the picture: the map, what is known of the newest picture, its depth, and signals over time.
+// The panel beside the picture: the map, what memory knows of the newest picture, its depth, and signals over time.
 
 import { drawMap, LEGEND } from "./map.js";
 import { hatch } from "./pane.js";
