@@ -51,6 +51,7 @@ LIBRARIES = {
         "worldenv.bodies",
         "worldenv.sims.gym",
         "worldenv.data.sources.gym",
+        "worldenv.play.server",
         "worldenv_agents",
     ),
     "safetensors": ("worldenv.base.checkpoint",),
@@ -58,6 +59,8 @@ LIBRARIES = {
     "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),
     "rich": ("worldenv.base.log", "worldenv.eval", "worldenv.ablations", "worldenv.bench", "worldenv_agents.cli"),
     "skimage": ("worldenv.eval", "worldenv.sims.doom.distance"),
+    "starlette": ("worldenv.play",),
+    "uvicorn": ("worldenv.play.server",),
     "imageio": ("worldenv.base.media", "worldenv.eval", "worldenv.play"),
     "pyiqa": ("worldenv.eval.learned",),
     "torch_fidelity": ("worldenv.eval.learned",),
@@ -66,8 +69,6 @@ LIBRARIES = {
     "diffusers": ("worldenv.models.pretrained",),
     "transformers": ("worldenv.models.pretrained",),
     "selenium": ("worldenv.bench.browser",),
-    "starlette": ("worldenv.play",),
-    "uvicorn": ("worldenv.play.server",),
 }
 
 

@@ -86,7 +86,7 @@ class Link:
             self._socket = opened.__enter__()  # closed by ``close``: what it is of use for outlives this call
             self._socket.send(pack(Hello(id=0, protocol=PROTOCOL, token=self.token)))
             answer = unpack(self._socket.recv(timeout=OPEN_S), ANSWERS)
-        except (*_lost(), OSError, TimeoutError, client.InvalidStatus, client.InvalidHandshake) as error:
+        except (*_lost(), OSError, TimeoutError) as error:
             raise self._gone(error) from None
         if isinstance(answer, Failed):
             raise _error(answer, self.url)
@@ -137,7 +137,7 @@ class Link:
 
 def _lost() -> tuple[type[Exception], ...]:
     exceptions = import_extra("websockets.exceptions", extra="play", needs="worldenv/Remote-v0 needs websockets")
-    return (exceptions.ConnectionClosed,)
+    return exceptions.ConnectionClosed, exceptions.InvalidHandshake
 
 
 def _error(failed: Failed, url: str) -> Exception:
