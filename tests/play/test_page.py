@@ -66,6 +66,15 @@ def test_it_says_what_can_be_played_and_shows_where_to_begin(served: str, maze: 
     assert frames["data"] == maze.starts.frames[:96].numpy().tobytes()
 
 
+def test_what_cannot_be_played_is_refused_before_a_browser_opens(maze: World) -> None:
+    with pytest.raises(ValueError, match="did you mean 'worldenv/Revisit-v0'"):
+        Page(PlayConfig(env="worldenv/Revisitt-v0"), maze)
+    with pytest.raises(ValueError, match="memory='rescent'"):
+        Page(PlayConfig(memory="rescent"), maze)
+    with pytest.raises(ValueError, match="was trained for 4"):
+        Page(PlayConfig(chunk_latents=1), maze)
+
+
 def test_its_files_are_whole_and_fetch_nothing_from_elsewhere(served: str) -> None:
     assert b"<title>worldenv play</title>" in get(served)
     web = Path(Page.__init__.__code__.co_filename).parent / "web"
@@ -202,4 +211,26 @@ def test_one_begins_from_a_picture_of_ones_own_and_beside_the_simulator(
     browser("page.game.compare(page.config.arms.find(arm => arm.id === 'simulator')) && 0")
     browser.until("!game.busy && page.panes.length === 2")
     assert psnr(picture(browser), picture(browser, 1)) > 50  # the world begins with the simulator's own view
+    assert not browser.errors()
+
+
+def test_a_blind_test_names_nobody_and_counts_votes(browser: Browser, out: Path) -> None:
+    before = (out / "votes.csv").read_text().splitlines() if (out / "votes.csv").exists() else ["header"]
+    browser.driver.find_element("id", "blind").click()
+    browser.driver.find_element("id", "go").click()
+    browser.until("!game.busy && page.blind.on && page.panes.length === 2")
+    assert browser("page.panes.map(pane => pane.element.querySelector('b').textContent)") == ["Left", "Right"]
+    assert browser("getComputedStyle(document.querySelector('aside')).visibility") == "hidden"
+    assert np.array_equal(picture(browser), picture(browser, 1))  # both begin alike
+    browser("page.blind.played(6)")
+    first = browser("page.blind.begun.seed")
+    for question in ("picture", "control", "consistency"):
+        browser.driver.find_element("css selector", f"[data-question={question}][data-answer=left]").click()
+    browser.until(f"!game.busy && page.blind.begun.seed !== {first}")
+    browser.driver.find_element("id", "blind").click()
+    browser.until("!game.busy && page.panes.length === 1 && document.querySelector('#blind-body table')")
+    votes = (out / "votes.csv").read_text().splitlines()
+    assert len(votes) == len(before) + 3
+    assert votes[-1].split(",")[2:4] == ["memory", "none"]
+    assert votes[-1].split(",")[4] == votes[-1].split(",")[6]  # preferred what stood left
     assert not browser.errors()

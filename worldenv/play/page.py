@@ -18,12 +18,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from ..base.objects import nearest
 from ..dynamics.wire import Bounds, Message, pack, unpack
+from ..ids import environment_ids
 from ..models.codec import to_pixels
 from ..world.starts import Starts
 from ..world.world import World
 from .preference import add_votes
 from .recording import Played, save_played
+from .server.app import PATH
+from .server.opening import check_memory
 
 WEB = Path(__file__).parent / "web"
 GALLERY = 96
@@ -72,9 +76,11 @@ class Page:
     """What the page asks beside the sessions: what there is to play, where to begin, and files to write."""
 
     def __init__(self, config: PlayConfig, world: World) -> None:
+        check_memory(config.memory)
         self.config, self.world = config, world
         self.env, self.options = _environment(config, world)
         self.mode = str(self.options["action_mode"])
+        self.start = None if world.starts is None else open_view(world, world.starts)
 
     def routes(self) -> list[BaseRoute]:
         """Return them, the page's files last."""
@@ -89,14 +95,14 @@ class Page:
 
     def describe(self) -> dict[str, Any]:
         """Return what is played and what can stand beside it, as plain values."""
-        world, starts = self.world, self.world.starts
+        world = self.world
         return {
             "world": world.config.name,
-            "socket": "/session",
+            "socket": PATH,
             "camera": world.spec.has_camera,
             "text": world.prompts is not None,
-            "starts": 0 if starts is None else len(starts),
-            "start": None if starts is None else open_view(world, starts),
+            "starts": 0 if world.starts is None else len(world.starts),
+            "start": self.start,
             "arms": self._arms(),
             "compare": "none",
         }
@@ -186,9 +192,9 @@ class Page:
 def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]:
     """Return the id that is played and its arguments."""
     camera = world.spec.has_camera
-    known = Path(config.world)
+    folder = Path(config.world)
     options: dict[str, Any] = {
-        "world": known.name if known.is_dir() else config.world,
+        "world": folder.name if folder.is_dir() else config.world,
         "max_episode_steps": -1,
         "action_mode": "camera" if camera else "vector",
     }
@@ -196,6 +202,9 @@ def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]
         world.config.check_trained(chunk_latents=config.chunk_latents, num_steps=None)
         options["chunk_latents"] = config.chunk_latents
     if config.env != "auto":
+        known = environment_ids()
+        if config.env not in known:
+            raise ValueError(f"env={config.env!r}; choose one of {', '.join(known)}{nearest(config.env, known)}")
         return config.env, options
     if not camera:
         return "worldenv/World-v0", options
