@@ -1,13 +1,14 @@
 """Take the pictures of ``docs/play.md`` and README from the page of ``worldenv play``, in a browser without a window.
 
-``python docs/pictures.py``; needs Chromium, chromedriver and selenium. Writes ``docs/play.jpg``, a walk with a branch,
-and ``docs/play.webp``, away and back with memory and without.
+``python docs/pictures.py [play.jpg] [play.webp]``: a walk with a branch; away and back with memory and without. It needs
+Chromium, chromedriver and selenium.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,15 +44,23 @@ def main() -> None:
             browser("document.querySelector('.meters').style.setProperty('visibility', 'hidden')")  # of this machine
             browser(f"page.begin({{start: {START}}}) && 0")
             browser.until(f"!game.busy && game.begun.options.start === {START}")
-            browser.press(" ")
-            walk(browser, WALK)
-            browser.driver.find_elements("css selector", ".thumb")[BRANCH].click()
-            walk(browser, ELSEWHERE)
-            browser.press(" ")
-            view(browser).save(DOCS / "play.jpg", quality=82)
-            browser.press("r")
-            browser.until("!game.busy && game.head.index === 0")
-            animate(browser, DOCS / "play.webp")
+            wanted = sys.argv[1:] or ["play.jpg", "play.webp"]
+            if "play.jpg" in wanted:
+                picture(browser, DOCS / "play.jpg")
+            if "play.webp" in wanted:
+                animate(browser, DOCS / "play.webp")
+
+
+def picture(browser: Browser, path: Path) -> None:
+    """Walk, branch, and show where that led."""
+    browser.press(" ")
+    walk(browser, WALK)
+    browser.driver.find_elements("css selector", ".thumb")[BRANCH].click()
+    walk(browser, ELSEWHERE)
+    browser.press(" ")
+    view(browser).save(path, quality=82)
+    browser.press("r")
+    browser.until("!game.busy && game.head.index === 0")
 
 
 def walk(browser: Browser, keys: tuple[tuple[str, int], ...]) -> None:
@@ -71,7 +80,7 @@ def animate(browser: Browser, path: Path) -> None:
     browser.press("c")
     browser.until("!game.busy && page.panes.length === 2")
     browser.press("t")
-    browser.until("game.head.index === 8")
+    browser.until("game.head.index === 8", seconds=900)
     browser.settle()
     pictures = []
     for chunk in range(1, 9):
