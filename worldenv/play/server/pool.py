@@ -44,7 +44,7 @@ class Pool:
         self.engine, self.compute, self.wait_s = engine, compute, wait_s
         self.free = list(range(engine.num_envs))
         self.shares: set[Share] = set()
-        self.calls = 0  # model calls so far
+        self.calls = self.rows = 0  # model calls so far, and rows that were stepped in them
         self._asked: list[Asked] = []
         self._running: list[Asked] = []
         self._changed = threading.Condition()
@@ -117,6 +117,7 @@ class Pool:
                     self._step([asked])
             return
         self.calls += 1
+        self.rows += len(chunk.frames)
         first = 0
         for asked in batch:
             part = slice(first, first + len(asked.rows))
