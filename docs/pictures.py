@@ -1,7 +1,7 @@
 """Take the pictures of ``docs/play.md`` and README from the page of ``worldenv play``, in a browser without a window.
 
-``python docs/pictures.py [play.jpg] [play.webp]``: a walk with a branch; away and back with memory and without. It needs
-Chromium, chromedriver and selenium.
+``python docs/pictures.py [play.jpg] [play.webp]``: a walk with a branch; away and back with memory and without. It
+needs Chromium, chromedriver and selenium.
 """
 
 from __future__ import annotations

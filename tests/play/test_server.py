@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import random
@@ -23,7 +24,9 @@ from worldenv.dynamics.messages import (
     Back,
     Close,
     Create,
+    Done,
     Fork,
+    Frames,
     Hello,
     Load,
     Pause,
@@ -37,6 +40,9 @@ from worldenv.dynamics.messages import (
 from worldenv.dynamics.wire import pack, unpack
 from worldenv.play.server.app import running
 from worldenv.play.server.config import ServeConfig
+from worldenv.play.server.connection import Connection
+from worldenv.play.server.hub import Hub
+from worldenv.play.server.outbox import Outbox
 
 WALK = [[1, 0], [1, 1], [0, 2], [2, 0], [3, 1]]
 
@@ -339,32 +345,55 @@ def test_limits_tokens_origins_and_versions(tiny_world_dir, tmp_path):
         until(lambda: health(where)["connections"] == 0)
 
 
-def test_a_slow_reader_loses_frames_and_costs_no_memory(tiny_world_dir):
-    from worldenv.play.server.outbox import Outbox
+class Deaf:
+    """A client that asks without end and reads nothing."""
 
-    outboxes = []
-    made = Outbox.__init__
+    def __init__(self) -> None:
+        self.asked = 0
 
-    def noted(self, *arguments):
-        made(self, *arguments)
-        outboxes.append(self)
+    async def accept(self) -> None:
+        """Do nothing."""
 
-    config = ServeConfig(port=0, worlds=(str(tiny_world_dir),), max_pending_mb=0.2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Outbox, "__init__", noted)
-        with running(config) as where:
-            deaf = connect(f"ws://{where}/session", compression=None, max_queue=1, ping_interval=None)
-            socket = deaf.__enter__()
-            socket.send(pack(Hello(id=1, protocol=1)))
-            socket.send(pack(Create(id=2, env="worldenv/Revisit-v0", pictures="raw")))
-            socket.send(pack(Reset(id=3, session="s1", seed=0)))
-            for number in range(60):  # and reads nothing of half a megabyte each... of the step's pictures
-                socket.send(pack(Step(id=4 + number, session="s1", action=0)))
-            until(lambda: outboxes and outboxes[0].dropped > 0, seconds=60)
-            assert outboxes[0].bytes < 0.2 * 2**20 + 2**20
-            assert health(where)["status"] == "ok"
-            socket.socket.close()
-            until(lambda: health(where)["sessions"] == 0, seconds=60)
+    async def receive(self) -> dict[str, object]:
+        self.asked += 1
+        asks = Hello(id=0, protocol=1) if self.asked == 1 else Ping(id=self.asked)
+        return {"type": "websocket.receive", "bytes": pack(asks)}
+
+    async def send_bytes(self, data: bytes) -> None:
+        await asyncio.Event().wait()
+
+
+def test_a_slow_reader_loses_pictures_and_is_not_listened_to():
+    async def serve() -> tuple[Deaf, Outbox]:
+        deaf = Deaf()
+        connection = Connection(Hub(ServeConfig(max_pending_mb=0.001, max_rate=1e6)), deaf, "")
+        running = asyncio.create_task(connection.run())
+        await asyncio.sleep(0.3)
+        assert not running.done()
+        running.cancel()
+        return deaf, connection.outbox
+
+    deaf, outbox = asyncio.run(serve())
+    assert deaf.asked < 100
+    assert 0.001 * 2**20 < outbox.bytes < 0.01 * 2**20
+    before, picture = outbox.bytes, Frames(id=1, session="s1", chunk=1, latent=0, last=True, pictures=[b"x" * 9000])
+    outbox.closed = False
+    outbox.put(picture)
+    assert (outbox.bytes, outbox.dropped) == (before, 1)
+    outbox.put(Done(id=1))
+    assert outbox.bytes > before
+
+
+def test_more_than_the_rate_is_read_later():
+    async def serve() -> int:
+        deaf = Deaf()
+        connection = Connection(Hub(ServeConfig(max_rate=50)), deaf, "")
+        running = asyncio.create_task(connection.run())
+        await asyncio.sleep(0.5)
+        running.cancel()
+        return deaf.asked
+
+    assert asyncio.run(serve()) < 150
 
 
 def test_settings_that_cannot_be_served_are_refused(tmp_path):

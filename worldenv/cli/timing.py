@@ -120,4 +120,16 @@ def worldplay(*, out: Out, layers: int = 30, size: tuple[int, int] = (704, 1280)
     bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
 
-BENCHES = (engine, backends, hand, memory, play, rendering, rolling, training, worldplay)
+def serve(*, out: Out, world: Name = "maze", clients: int = 16, steps: Steps = 20, wait_ms: float = 8.0) -> None:
+    """A session server: what its messages cost, and how many clients it carries.
+
+    Args:
+        clients: sessions that are stepped at the same time, beside one engine of as many rows.
+        wait_ms: how long the server waits for others to share a model call with.
+    """
+    from ..bench.serve import bench_serve
+
+    bench_serve(world, out, num_clients=clients, num_steps=steps, wait_ms=wait_ms)
+
+
+BENCHES = (engine, backends, hand, memory, play, rendering, rolling, serve, training, worldplay)

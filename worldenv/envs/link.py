@@ -61,8 +61,12 @@ class Link:
         try:
             self._socket.send(pack(asked))
             answer = self._answer(self._number, see)
-        except _lost():
+        except _cut():
             answer = self._again(asked, see)
+        if isinstance(answer, Ended):
+            raise ConnectionError(f"{self.url} has ended session {answer.session}: {answer.why}; make another one")
+        if isinstance(answer, Failed):
+            raise _error(answer, self.url)
         if not isinstance(answer, kind):
             raise ConnectionError(f"{self.url} answered {type(answer).__name__} to {type(message).__name__}")
         return answer
@@ -86,7 +90,7 @@ class Link:
             self._socket = opened.__enter__()  # closed by ``close``: what it is of use for outlives this call
             self._socket.send(pack(Hello(id=0, protocol=PROTOCOL, token=self.token)))
             answer = unpack(self._socket.recv(timeout=OPEN_S), ANSWERS)
-        except (*_lost(), OSError, TimeoutError) as error:
+        except _lost() as error:
             raise self._gone(error) from None
         if isinstance(answer, Failed):
             raise _error(answer, self.url)
@@ -96,17 +100,10 @@ class Link:
     def _answer(self, number: int, see: Callable[[Frames], None] | None) -> Message:
         while True:
             answer = unpack(self._socket.recv(), ANSWERS)
-            if isinstance(answer, Ended):
-                raise ConnectionError(f"{self.url} has ended session {answer.session}: {answer.why}; reset a new one")
-            if answer.id != number:
-                continue
-            if isinstance(answer, Frames):
-                if see is not None:
-                    see(answer)
-                continue
-            if isinstance(answer, Failed):
-                raise _error(answer, self.url)
-            return answer
+            if isinstance(answer, Ended) or (answer.id == number and not isinstance(answer, Frames)):
+                return answer
+            if isinstance(answer, Frames) and answer.id == number and see is not None:
+                see(answer)
 
     def _again(self, asked: Message, see: Callable[[Frames], None] | None) -> Message:
         """Connect again and ask again; what was done already is not done twice."""
@@ -123,7 +120,7 @@ class Link:
                 assert isinstance(answer, Attached)
                 self._socket.send(pack(asked))
                 return self._answer(asked.id, see)
-            except (*_lost(), ConnectionError) as error:
+            except _lost() as error:
                 if time.monotonic() > until:
                     raise self._gone(error) from None
                 time.sleep(RETRY_S)
@@ -135,9 +132,18 @@ class Link:
         )
 
 
+def _cut() -> tuple[type[Exception], ...]:
+    """Return what is raised where a connection is lost."""
+    return (_exceptions().ConnectionClosed,)
+
+
 def _lost() -> tuple[type[Exception], ...]:
-    exceptions = import_extra("websockets.exceptions", extra="play", needs="worldenv/Remote-v0 needs websockets")
-    return exceptions.ConnectionClosed, exceptions.InvalidHandshake
+    """Return what is raised where one is lost, or cannot be made."""
+    return _exceptions().ConnectionClosed, _exceptions().InvalidHandshake, OSError
+
+
+def _exceptions() -> Any:
+    return import_extra("websockets.exceptions", extra="play", needs="worldenv/Remote-v0 needs websockets")
 
 
 def _error(failed: Failed, url: str) -> Exception:

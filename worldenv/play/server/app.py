@@ -58,7 +58,9 @@ async def _session(socket: WebSocket) -> None:
 async def _health(request: Request) -> JSONResponse:
     hub: Hub = request.app.state.hub
     told = {"status": "ok", "version": __version__, "protocol": PROTOCOL}
-    return JSONResponse(told | {"sessions": len(hub.lives), "connections": hub.connections})
+    pools = [pool for pools in hub.opener.pools.values() for pool in pools]
+    shared = {"calls": sum(pool.calls for pool in pools), "rows": sum(pool.rows for pool in pools)}
+    return JSONResponse(told | {"sessions": len(hub.lives), "connections": hub.connections} | shared)
 
 
 def bind(config: ServeConfig) -> socket.socket:

@@ -31,7 +31,8 @@ class ServeConfig:
     batch: int = 16
     """Rows of an engine that sessions of one world and the same options share; more get another engine."""
     wait_ms: float = 8.0
-    """How long a step waits for others to share a model call with; one that has nobody to wait for does not."""
+    """How long a step waits for others to share a model call with, or a twentieth of what a call takes, if that is
+    longer; one that has nobody to wait for does not."""
     max_sessions: int = 64
     """Sessions at a time."""
     max_rows: int = 256

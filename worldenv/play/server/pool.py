@@ -23,6 +23,8 @@ from ...engine.engine import Engine
 T = TypeVar("T")
 LIVELY_S = 1.0
 """How long after its last step a share is worth waiting for."""
+WORTH = 0.05
+"""Share of a model call's time that is worth waiting for others, where that is longer than one is told to wait."""
 Shown = Callable[[int, Tensor], None]
 """Is shown a latent's number in its chunk and its frames, (R, 4, H, W, 3) uint8."""
 
@@ -44,11 +46,12 @@ class Pool:
         self.engine, self.compute, self.wait_s = engine, compute, wait_s
         self.free = list(range(engine.num_envs))
         self.shares: set[Share] = set()
-        self.calls = 0  # model calls so far
+        self.calls = self.rows = 0  # model calls so far, and rows that were stepped in them
         self._asked: list[Asked] = []
         self._running: list[Asked] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._took = 0.0  # seconds of the last call
         engine.watch = self._show
         threading.Thread(target=self._run, name="pool", daemon=True).start()
 
@@ -89,12 +92,13 @@ class Pool:
                 self._changed.wait_for(lambda: self._asked or self._closed)
                 if self._closed:
                     return
-                self._changed.wait_for(self._complete, self.wait_s)
+                self._changed.wait_for(self._complete, max(self.wait_s, WORTH * self._took))
             with self.compute:
                 with self._changed:
                     self._running, self._asked = self._asked, []
+                began = time.monotonic()
                 self._step(self._running)
-                self._running = []
+                self._running, self._took = [], time.monotonic() - began
 
     def _complete(self) -> bool:
         """Tell whether everybody who may be expected to ask has asked."""
@@ -117,6 +121,7 @@ class Pool:
                     self._step([asked])
             return
         self.calls += 1
+        self.rows += len(chunk.frames)
         first = 0
         for asked in batch:
             part = slice(first, first + len(asked.rows))

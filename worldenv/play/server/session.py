@@ -30,6 +30,7 @@ from ...dynamics.messages import (
     Saved,
     Step,
 )
+from ...dynamics.protocol import Branchable
 from ...dynamics.wire import Message
 from ...engine.engine import Engine
 from ...envs.env import first_row, plain_info
@@ -258,7 +259,7 @@ class Session:
             raise ValueError(f"{what} before the first reset; send reset")
 
     def _keep(self) -> None:
-        if self.asked.keep and self.single and "back" in about(self.env)["can"]:
+        if self.asked.keep and self.single and isinstance(self.env.core.dynamics, Branchable):
             with self.computing:
                 self.kept.keep(self.chunk, self.env.clone_state([0]))
 
