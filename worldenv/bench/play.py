@@ -71,9 +71,12 @@ def _from_rest(browser: Browser, presses: int) -> list[float]:
 
 def _while_moving(browser: Browser, presses: int, seconds: float) -> tuple[list[float], float]:
     """Hold a key and press others at all times of a chunk; return seconds, and frames a second while one is held."""
+    shown = browser("game.player.total")
     browser.down("w")
+    browser.until(f"game.player.total > {shown}")
+    before, began = browser("game.player.total"), time.perf_counter()
     time.sleep(seconds)
-    fps = float(browser("game.player.measuredFps(performance.now())"))
+    fps = (browser("game.player.total") - before) / (time.perf_counter() - began)
     browser("game.player.latencies.moving.splice(0)")
     chunk = browser("game.player.chunkMs") / 1000
     for i in track(range(presses), "while moving", total=presses):

@@ -15,6 +15,7 @@ export class Player {
     this.firstMs = FIRST_GUESS;
     this.chunkMs = (1000 * chunkFrames) / fps;
     this.latencies = { rest: [], moving: [] };
+    this.total = 0; // frames shown
   }
 
   /** Frames a second at which chunks are shown: the world's, or as many as are made. */
@@ -68,6 +69,7 @@ export class Player {
       this.draw(chunk, this.#shown++);
       this.#due = Math.max(this.#due + 1000 / this.rate, now - 1000 / this.rate);
       this.#moments.push(now);
+      this.total++;
       this.#answer(chunk.input);
     }
     if (chunk.done && this.#shown >= chunk.shown) {
