@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cells import COMPARED, arms_table, heading, load
+from cells import COMPARED, RESULTS, arms_table, heading, load
 
 
 def rolling_table() -> list[str]:
@@ -75,6 +75,8 @@ def speed_table() -> list[str]:
 
 def serve_table() -> list[str]:
     """What a session server adds to a step, and what it carries."""
+    if not (RESULTS / "bench-serve.json").is_file():
+        return []
     report = load("bench-serve")
     message, crowd = report["timing"]["message"], report["timing"]["load"]
     title = (
