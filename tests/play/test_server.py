@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import random
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -402,3 +404,32 @@ def test_settings_that_cannot_be_served_are_refused(tmp_path):
     (tmp_path / "token").write_text("short")
     with pytest.raises(ValueError, match="16 to 256"):
         ServeConfig(host="0.0.0.0", token_file=tmp_path / "token").read_token()
+
+
+def test_a_crowd_that_misbehaves_costs_nothing(served, client):
+    one, alone = client(), client()
+    session, own = one.begin(batch=False), alone.begin(batch=False)
+    before, files = health(served), len(os.listdir("/proc/self/fd"))
+    host, port = served.split(":")
+    for i in range(20):
+        with socket.create_connection((host, int(port))) as raw:
+            if i % 4 == 0:
+                raw.sendall(random.Random(i).randbytes(500))  # no request
+            elif i % 4 == 1:
+                raw.sendall(b"GET /session HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgr")  # half of one
+            else:
+                with connect(f"ws://{served}/session", sock=raw) as line:
+                    if i % 4 == 2:
+                        line.send(pack(Create(id=1, env="worldenv/Revisit-v0")))  # without hello
+                        assert unpack(line.recv(), ANSWERS).kind == "message"
+                    else:
+                        raw.sendall(b"\x82\xff\x00\x00\x00\x00\x7f\xff\xff\xff\0\0\0\0")  # a frame of two gigabytes
+                        with pytest.raises(ConnectionClosed):
+                            line.recv(timeout=10)
+    until(lambda: health(served)["connections"] == before["connections"])
+    until(lambda: len(os.listdir("/proc/self/fd")) <= files + 2)
+    for action in WALK[:2]:
+        np.testing.assert_array_equal(
+            one.ask(Step, session=session, action=action).obs, alone.ask(Step, session=own, action=action).obs
+        )
+    assert health(served)["sessions"] == before["sessions"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ AHEAD = [1, 0]
 
 def bench_serve(name: str, out: Path, *, num_clients: int, num_steps: int, wait_ms: float) -> None:
     """Start a server of a world, time it beside what it serves, in turn, and write the medians as JSON."""
+    others = os.getloadavg()[0]
     with _server(name, batch=num_clients, wait_ms=wait_ms) as url:
         message = _message(name, url, num_steps)
         load = _load(name, url, num_clients, num_steps)
@@ -40,6 +42,7 @@ def bench_serve(name: str, out: Path, *, num_clients: int, num_steps: int, wait_
         world=name,
         steps=num_steps,
         wait_ms=wait_ms,
+        load_of_others=round(others, 1),
         threads_sleep=threads_sleep(),
         timing={"message": message, "load": load},
     )

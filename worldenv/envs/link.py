@@ -114,7 +114,7 @@ class Link:
             try:
                 self._connect()
                 self._socket.send(pack(Attach(id=self._number, session=self.session, key=self._key)))
-                answer = unpack(self._socket.recv(timeout=OPEN_S), ANSWERS)
+                answer = unpack(self._socket.recv(), ANSWERS)  # when what was being done is done
                 if isinstance(answer, Failed):
                     raise self._gone(answer.why)
                 assert isinstance(answer, Attached)

@@ -39,9 +39,12 @@ class Guard:
     def refusal(self, headers: Headers) -> str:
         """Say why a request is refused; '' if it is not."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        name = urlsplit(f"//{host}").hostname
+        try:
+            name, page = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
+        except ValueError:
+            return "host or origin cannot be read"
         if self.config.is_loopback and name not in LOOPBACK:
             return f"host {host!r} is not this machine; ask for 127.0.0.1"
-        if origin is None or origin in self.config.origins or urlsplit(origin).netloc == host:
+        if origin is None or origin in self.config.origins or page == host:
             return ""
         return f"pages of {origin} may not connect; start the server with --origins {origin}"

@@ -42,6 +42,7 @@ OPTIONS = (
     "pictures",
 )
 """Arguments of environments that clients may give."""
+MAX_STACK = 64
 OF_ENGINES = ("world", "memory", "chunk_latents", "num_steps", "lookahead_policy")
 """Those that make a difference to engines."""
 
@@ -86,6 +87,9 @@ class Opener:
                 known = ", ".join(OPTIONS)
                 raise ValueError(f"option {name!r} is not for clients; known are {known}{nearest(name, OPTIONS)}")
         check_prompt(options.get("prompt"))
+        stack = options.get("stack")
+        if isinstance(stack, int) and stack > MAX_STACK:
+            raise ValueError(f"stack={stack} is more than a server holds, {MAX_STACK}")
         world = options.get("world", next(iter(self.config.named)))
         if world not in self.config.named:
             raise ValueError(f"world={world!r} is not served; choose one of {', '.join(self.config.named)}")

@@ -104,6 +104,7 @@ class Page {
     get("compare").setAttribute("aria-pressed", String(Boolean(other)));
     get("compare").querySelector("span").textContent = other ? "One picture again" : title;
     get("rival-field").hidden = !other;
+    get("tour").hidden = !config.camera;
     choose(get("rival"), config.arms.filter((arm) => arm.id !== first.id), other?.id);
     choose(get("memory"), config.arms.filter((arm) => arm.memory), first.id);
     get("panes").classList.toggle("several", Boolean(other));
@@ -216,6 +217,7 @@ class Page {
 
   /** Turn away and back again; the pictures can then be compared with those from before. */
   async tour() {
+    if (!this.config.camera) return;
     this.#touch();
     for (let i = 0; i < 2 * AWAY; i++) await this.game.once(Float32Array.of(0, 0, 0, i < AWAY ? 1 : -1, 0));
   }
