@@ -209,3 +209,19 @@ def test_batch_rows_are_independent(dit: WorldDiT) -> None:
 def test_bad_head_sizes_are_refused_with_a_fix() -> None:
     with pytest.raises(ValueError, match="multiple of 12"):
         DiTConfig(width=50, num_heads=3)
+
+
+def test_what_is_computed_anew_gives_the_same_gradients() -> None:
+    gradients, kept = [], []
+    for recompute in (False, True):
+        dit, cond = make().train().requires_grad_(True), cond_of(poses(CHUNK))
+        for block in dit.blocks:
+            block.recompute = recompute  # type: ignore[assignment]
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, s=sizes: s.append(x.numel()) or x, lambda x: x):
+            loss = dit(noise(CHUNK), cond).square().mean()
+        loss.backward()
+        gradients.append([p.grad for p in dit.parameters() if p.grad is not None])
+        kept.append(sum(sizes))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert kept[1] < kept[0]

@@ -84,6 +84,17 @@ def rolling(
     bench_rolling(out, name=world, num_envs=envs, num_steps=steps, teacher_steps=teacher_steps)
 
 
+def scale(*, out: Out, world: Name = "maze", envs: int = 8, steps: Steps = 20) -> None:
+    """A vector environment here, in one Ray actor and in two; what travels, what an env keeps.
+
+    Args:
+        envs: envs of each actor.
+    """
+    from ..bench.scale import bench_scale
+
+    bench_scale(out, name=world, num_envs=envs, num_steps=steps)
+
+
 def training(*, out: Out, world: str = "maze", envs: tuple[int, ...] = (1, 4, 16), steps: Steps = 20) -> None:
     """A training step under either backend, in turn.
 
@@ -120,4 +131,4 @@ def serve(*, out: Out, world: Name = "maze", clients: int = 16, steps: Steps = 2
     bench_serve(world, out, num_clients=clients, num_steps=steps, wait_ms=wait_ms)
 
 
-BENCHES = (engine, backends, hand, memory, rendering, rolling, serve, training, worldplay)
+BENCHES = (engine, backends, hand, memory, rendering, rolling, scale, serve, training, worldplay)
