@@ -6,6 +6,8 @@ import gymnasium as gym
 
 from .tasks.registry import SIMULATED, id_names
 
+REMOTE = "worldenv/Remote-v0"
+
 
 def environment_ids() -> dict[str, dict[str, str]]:
     """Return the arguments of each id: those of worlds, and their twins on ground truth, ``<name>Sim``."""
@@ -18,7 +20,14 @@ def environment_ids() -> dict[str, dict[str, str]]:
 
 
 def register_all() -> None:
-    """Register every id with Gymnasium, once."""
+    """Register every id with Gymnasium, once, and ``REMOTE``, any of them on a server."""
+    if REMOTE not in gym.registry:
+        gym.register(
+            REMOTE,
+            entry_point="worldenv.envs.remote:RemoteEnv",
+            vector_entry_point="worldenv.envs.remote:RemoteVectorEnv",
+            disable_env_checker=True,
+        )
     for env_id, arguments in environment_ids().items():
         if env_id in gym.registry:
             continue

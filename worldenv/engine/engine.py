@@ -31,6 +31,11 @@ from .state import EngineState
 from .stepper import Stepper
 from .window import RollingWindow
 
+Decoded = tuple[Tensor, dict[str, Tensor]]
+"""Frames of a latent, (R, 4, H, W, 3) uint8, and what heads say of it, each (R,)."""
+Watch = Callable[[list[int], int, Tensor], None]
+"""Is shown each latent of a step as it is decoded: rows, the latent's number in its chunk, frames (R, 4, H, W, 3)."""
+
 
 class Engine:
     """Steps B episodes of one world.
@@ -72,6 +77,7 @@ class Engine:
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
+        self.watch: Watch | None = None
         warn_if_slow(world.vae.dtype, self.device)
         history = History(world, self.spec, self.memory, num_envs, choose=choose, sampler=self.sampler, walls=walls)
         self.history = history
@@ -290,7 +296,7 @@ class Engine:
     def _advance(self, index: Tensor, track: Track, order: Tensor | slice) -> Chunk:
         """Generate and decode the next chunk of some rows, which ascend, along exactly this track."""
         spec, length = self.spec, self._state.bank.length[index]
-        streamed, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
+        streamed, first = self._watched(self._stepper.stream(track, index), index), self._stepper.first(length)
         n_frames = torch.full((len(index),), spec.chunk_frames)
         n_frames[first] -= spec.frames_per_latent - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
@@ -302,6 +308,15 @@ class Engine:
         if not self.decode:
             return Chunk(self._state.screen.frames[index, None][order], given)
         return Chunk(torch.cat([frames for frames, _ in streamed], 1)[order], given, n_frames[order])
+
+    def _watched(self, stream: Iterator[Decoded], index: Tensor) -> list[Decoded]:
+        """Exhaust a stream of latents, showing each to who watches as soon as it is there."""
+        streamed: list[Decoded] = []
+        for decoded in stream:
+            if self.watch is not None:
+                self.watch(index.tolist(), len(streamed), decoded[0])
+            streamed.append(decoded)
+        return streamed
 
     def _asked(self, commands: Signals, rows: Sequence[int] | None) -> tuple[Tensor, Track, Tensor | slice]:
         """Check what is asked of which envs: these (R,) int64, ascending, their commands, and the order asked for."""

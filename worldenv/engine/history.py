@@ -76,6 +76,7 @@ class History:
             self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
         self.sources = torch.full((num_envs, config.rendering.sources), -1)  # latents whose views were rendered into it
+        self.known: Tensor | None = None  # (B, h, w): share of the newest view that was rendered, where memory is
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
@@ -157,7 +158,12 @@ class History:
             return staged
         sources = self.renderer.sources(bank, chosen.index, track["c2w"])
         self.sources[rows] = sources
-        return replace(staged, rendered=self.renderer(bank, sources, track["c2w"]))
+        rendered = self.renderer(bank, sources, track["c2w"])
+        last = rendered.known[:, self.layout.chunk_latents - 1, 0].cpu()
+        if self.known is None:
+            self.known = last.new_zeros(len(self.bank.length), *last.shape[1:])
+        self.known[rows] = last
+        return replace(staged, rendered=rendered)
 
     def show(
         self,
@@ -245,6 +251,8 @@ class History:
         if self.walls is not None:
             self.walls.clear(rows)
         self.sources[rows] = -1
+        if self.known is not None:
+            self.known[rows] = 0
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         if self.store is None:
@@ -286,6 +294,8 @@ class History:
         """Remember in these rows what ``clone`` copied."""
         self.bank.clear(rows)
         self.sources[rows] = -1
+        if self.known is not None:
+            self.known[rows] = 0
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         track = Track({name: tensors[f"track.{name}"] for name in self.bank.track})

@@ -16,6 +16,7 @@ except ImportError as error:
     raise ImportError("worldenv.envs.sb3 needs Stable-Baselines3: pip install 'worldenv[agents]'") from error
 
 from .flat_actions import FlatActions
+from .remote import RemoteVectorEnv
 from .vector_env import WorldVectorEnv
 
 
@@ -29,7 +30,7 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, envs: Any) -> None:
         base = envs.unwrapped
-        if not isinstance(base, WorldVectorEnv):
+        if not isinstance(base, WorldVectorEnv | RemoteVectorEnv):
             raise ValueError(f"SB3VecEnv wraps worldenv's vector environments, got {type(base).__name__}")
         if base.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError("SB3 needs autoreset_mode='SameStep'; make the env without another mode")
