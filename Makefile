@@ -121,7 +121,7 @@ format: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,manip,agents,play,tensorboard,worldplay,kernels,ray,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,manip,agents,data,play,tensorboard,worldplay,kernels,ray,dev]"
 	touch $(STAMP)
 
 clean:

@@ -52,6 +52,7 @@ LIBRARIES = {
         "worldenv.bodies",
         "worldenv.sims.gym",
         "worldenv.data.sources.gym",
+        "worldenv.data.sources.minari",
         "worldenv.play.server",
         "worldenv_agents",
     ),

@@ -14,16 +14,20 @@ from ..base.config import difference, to_dict
 from ..base.files import save_text
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
+from ..data.imported import ImportedSource
 from ..data.record import SOURCES, make_source, record
+from ..data.schema import count_clips, shard_paths
 from ..eval.suites.evaluate import run_suite
 from ..training.stages.registry import train
 from ..world.world import convert_world
-from .config import STAGES, MakeConfig, recordings, stage_config
+from .config import CLIP_FRAMES, STAGES, MakeConfig, recordings, stage_config
 
 PROBE = (4, 16)
 """Steps of a stage that are timed: from the first of them on."""
 LEAST_STEPS, BENCH_STEPS = 20, 20
 PLAN = "make.json"
+LEAST_CLIPS = 2
+"""Of recordings from elsewhere that are held out: thresholds are chosen on one half and judged on the other."""
 
 
 def make(env: str, config: MakeConfig, out: Path) -> None:
@@ -34,7 +38,7 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     """
     if env in SOURCES:
         raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
-    make_source(recordings(config, env)["train"]).close()  # refuses what nothing can be made of, before a file is there
+    _check_source(env, config)  # refuses what nothing can be made of, before a file is there
     out.mkdir(parents=True, exist_ok=True)
     plan = _Plan.load(out, env, config)
     watch, name = Stopwatch(), env.rpartition(":")[2].rpartition("/")[2].lower()
@@ -48,6 +52,22 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     report = evaluate(out, config)
     save_text(out / "summary.json", json.dumps(report, indent=1))
     console.print(_says(env, out, report), markup=False, highlight=False)
+
+
+def _check_source(env: str, config: MakeConfig) -> None:
+    """Open what is to be recorded; of recordings from elsewhere there must be enough to hold out."""
+    for what in recordings(config, env).values():
+        source = make_source(what)
+        source.close()
+        if not isinstance(source, ImportedSource):
+            return
+        if not source.reader.parts:
+            raise ValueError(f"{env} is of a camera: record it with worldenv record, then train stage by stage")
+        if source.num_clips < LEAST_CLIPS:
+            raise ValueError(
+                f"{env}: too little to train on and to hold out; a tenth of the episodes, or the last, is held out, "
+                f"and must hold {LEAST_CLIPS} clips of {CLIP_FRAMES + 1} frames or more"
+            )
 
 
 class _Plan:
@@ -123,7 +143,7 @@ def _seconds_per_step(stage: str, asked: Any, folder: Path) -> float:
 def evaluate(out: Path, config: MakeConfig) -> dict[str, Any]:
     """Score the world on what was held out, and its speed; return the figures that matter."""
     world, held_out = str(out / "world"), out / "heldout"
-    clips = recordings(config, "")["heldout"].clips
+    clips = sum(count_clips(path) for path in shard_paths(held_out))
     run_suite("open_loop", world, out / "eval" / "open_loop", num_worlds=clips, recording=held_out)
     run_suite("heads", world, out / "eval" / "heads", num_worlds=clips, recording=held_out)
     bench_engine(world, out / "eval" / "engine.json", sizes=(1, 16), num_steps=BENCH_STEPS)

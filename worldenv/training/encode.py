@@ -17,6 +17,7 @@ from ..base.log import track
 from ..base.rng import derive_seed
 from ..data.dataset import TRACK, LatentDataset, clip_track
 from ..data.schema import Clip, read_shard, shard_config, shard_paths
+from ..data.sources.imports import is_import
 from ..data.visibility import memory_need, visibility
 from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.render import Renderer
@@ -34,7 +35,10 @@ def recording_name(folder: Path) -> str:
 def _describe(shard: Path) -> str:
     config = shard_config(shard)
     first, count, maze = config.get("first_seed", 0), config.get("clips", 0), config.get("spec", {}).get("maze", "")
-    env = " ".join(name for name in (config.get("env", shard.parent.name), maze) if name)
+    source = str(config.get("env", shard.parent.name))
+    if is_import(source):  # whose path means nothing elsewhere
+        source = f"{source.partition(':')[0]}:{Path(source.partition(':')[2]).name}"
+    env = " ".join(name for name in (source, maze) if name)
     return f"{env}, {count} clips, map seeds {first}..{first + count - 1}"
 
 
