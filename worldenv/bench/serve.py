@@ -21,6 +21,7 @@ from ..base.device import threads_sleep
 from ..base.log import console, track
 from ..dynamics.messages import Done, Outcome, Ping, Step
 from ..engine.engine import Engine
+from ..envs.core import EnvCore
 from ..envs.link import Link
 from ..envs.remote import RemoteEnv
 from ..envs.vector_env import WorldVectorEnv
@@ -86,6 +87,7 @@ def _load(name: str, url: str, num_clients: int, num_steps: int) -> dict[str, fl
     clients = [RemoteEnv(url, ENV, **OPTIONS) for _ in range(num_clients)]
     core = WorldVectorEnv(num_clients, task="revisit", world=name, **OPTIONS)
     core.reset(seed=0)
+    assert isinstance(core.core, EnvCore)
     engine = core.core.dynamics
     assert isinstance(engine, Engine)
     generator = torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...base.checkpoint import under
 from ...engine.engine import Engine
 from ...envs.vector_env import WorldVectorEnv
+from .opening import core_of
 from .pool import Share
 
 ENGINE = "engine."
@@ -23,12 +24,12 @@ def move(state: Mapping[str, Tensor], env: WorldVectorEnv) -> None:
     Raises:
         ValueError: if it is of another world, task or size.
     """
-    if env.core.frames is None:
+    if core_of(env).frames is None:
         env.reset(seed=0)
     try:
         env.restore_state(state, [0])
     except ValueError:
-        dynamics = env.core.dynamics
+        dynamics = core_of(env).dynamics
         if not isinstance(dynamics, Engine | Share):
             raise
         env.restore_state(_remembered_anew(state, env, dynamics), [0])

@@ -13,6 +13,7 @@ from ...dynamics.messages import Create
 from ...dynamics.protocol import Branchable, Displayed, Explained, Prompted, Resumable
 from ...engine.engine import Engine
 from ...envs.arguments import Arguments
+from ...envs.core import EnvCore
 from ...envs.described import describe_space
 from ...envs.make import make_core
 from ...envs.vector_env import WorldVectorEnv
@@ -149,7 +150,7 @@ def check_prompt(prompt: Any) -> None:
 
 def about(env: WorldVectorEnv) -> dict[str, Any]:
     """Describe an environment as plain values."""
-    core = env.core
+    core = core_of(env)
     dynamics, spec, mode = core.dynamics, core.spec, core.config.action_mode
     can = {
         "back": isinstance(dynamics, Branchable),
@@ -187,6 +188,12 @@ def about(env: WorldVectorEnv) -> dict[str, Any]:
         "can": [name for name, able in can.items() if able],
         "batched": isinstance(dynamics, Share),
     }
+
+
+def core_of(env: WorldVectorEnv) -> EnvCore:
+    """Return what steps an environment of this process."""
+    assert isinstance(env.core, EnvCore)
+    return env.core
 
 
 def engine_of(dynamics: Engine | Share) -> Engine:

@@ -37,7 +37,7 @@ from ...envs.env import first_row, plain_info
 from ...envs.vector_env import WorldVectorEnv
 from .kept import Kept
 from .moving import move
-from .opening import Opener, about, check_memory, check_prompt
+from .opening import Opener, about, check_memory, check_prompt, core_of
 from .shown import Screening, explained, read_picture
 
 Send = Callable[[Message], None]
@@ -107,7 +107,7 @@ class Session:
         if ask.picture is not None:
             if "image" in options:
                 raise ValueError("picture and options.image are both start views; send one of them")
-            options["image"] = read_picture(ask.picture, self.env.core.spec)
+            options["image"] = read_picture(ask.picture, core_of(self.env).spec)
         if "reset_mask" in options:
             options["reset_mask"] = np.asarray(options["reset_mask"])
         seed = ask.seed if ask.seeds is None else ask.seeds
@@ -221,12 +221,12 @@ class Session:
     def computing(self) -> AbstractContextManager[Any]:
         """What is held while the environment computes: engines of one's own take turns, pools do so themselves."""
         compute: threading.Lock = self.opener.compute
-        return compute if isinstance(self.env.core.dynamics, Engine) else nullcontext()
+        return compute if isinstance(core_of(self.env).dynamics, Engine) else nullcontext()
 
     @property
     def chunk(self) -> int:
         """Chunks since the episode (of the first row) began."""
-        return int(self.env.core.elapsed[0])
+        return int(core_of(self.env).elapsed[0])
 
     def _take(self, state: dict[str, torch.Tensor], *, reseed: int | None = None) -> None:
         with self.computing:
@@ -259,7 +259,7 @@ class Session:
             raise ValueError(f"{what} before the first reset; send reset")
 
     def _keep(self) -> None:
-        if self.asked.keep and self.single and isinstance(self.env.core.dynamics, Branchable):
+        if self.asked.keep and self.single and isinstance(core_of(self.env).dynamics, Branchable):
             with self.computing:
                 self.kept.keep(self.chunk, self.env.clone_state([0]))
 
@@ -278,11 +278,11 @@ class Session:
     def _present(self, ask: Any) -> Outcome:
         """Return the present moment, where nothing happened."""
         with self.computing:
-            obs = self.env.core.observe()
+            obs = core_of(self.env).observe()
         return self._outcome(ask, {k: v.numpy() for k, v in obs.items()} if isinstance(obs, dict) else obs.numpy(), {})
 
     def _outcome(self, ask: Any, obs: Any, info: dict[str, Any]) -> Outcome:
-        core = self.env.core
+        core = core_of(self.env)
         with self.computing:
             told = core.dynamics.present if core.chunk is None else core.chunk.signals
             signals = {

@@ -19,7 +19,7 @@ from ...dynamics.wire import Message
 from ...engine.engine import Engine
 from ...envs.vector_env import WorldVectorEnv
 from ..picture import fit_picture
-from .opening import engine_of
+from .opening import core_of, engine_of
 from .pool import Share
 
 MAX_PIXELS = 2**24
@@ -44,10 +44,10 @@ class Screening:
     ) -> None:
         self.env, self.number, self.session, self.pictures, self.send = env, number, session, pictures, send
         self.single, self.count = single, 0
-        self.chunk = int(env.core.elapsed[0])
+        self.chunk = int(core_of(env).elapsed[0])
 
     def __enter__(self) -> None:
-        dynamics = self.env.core.dynamics
+        dynamics = core_of(self.env).dynamics
         if self.pictures == "none" or self.env.autoreset_mode.value != "Disabled":
             return
         if isinstance(dynamics, Share):
@@ -56,7 +56,7 @@ class Screening:
             dynamics.watch = lambda _, latent, frames: self._latent(latent, frames)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        dynamics = self.env.core.dynamics
+        dynamics = core_of(self.env).dynamics
         if isinstance(dynamics, Share | Engine):
             dynamics.watch = None
 
@@ -64,7 +64,7 @@ class Screening:
         """Send what was not sent as it was decoded."""
         if self.pictures == "none" or self.count:
             return
-        frames, spec = self.env.core.frames, self.env.core.spec
+        frames, spec = core_of(self.env).frames, core_of(self.env).spec
         assert frames is not None
         for latent, part in enumerate(frames.split(spec.frames_per_latent, 1)):
             self._latent(latent, part)
@@ -72,12 +72,13 @@ class Screening:
     def view(self) -> None:
         """Send the newest frame alone."""
         if self.pictures != "none":
-            assert self.env.core.frames is not None
-            self._send(self.chunk, 0, self.env.core.frames[:, -1:], last=True)
+            frames = core_of(self.env).frames
+            assert frames is not None
+            self._send(self.chunk, 0, frames[:, -1:], last=True)
 
     def _latent(self, latent: int, frames: Tensor) -> None:
         self.count += 1
-        self._send(self.chunk + 1, latent, frames, last=self.count == self.env.core.spec.chunk_latents)
+        self._send(self.chunk + 1, latent, frames, last=self.count == core_of(self.env).spec.chunk_latents)
 
     def _send(self, chunk: int, latent: int, frames: Tensor, *, last: bool) -> None:
         shown: Any = frames.numpy()[0] if self.single else frames.numpy()
@@ -113,7 +114,7 @@ def read_picture(data: bytes, spec: WorldSpec) -> np.ndarray[Any, Any]:
 
 def explained(env: WorldVectorEnv) -> dict[str, Any]:
     """Return what the one row remembers and sees, as far as there is such a thing."""
-    dynamics = env.core.dynamics
+    dynamics = core_of(env).dynamics
     told: dict[str, Any] = {}
     if isinstance(dynamics, Explained):
         told["memory"] = {name: part[0].cpu().numpy() for name, part in dynamics.explain().items()}
