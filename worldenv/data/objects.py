@@ -1,0 +1,90 @@
+"""Recorded tables as the object head sees them: frames, what was commanded, where the object really was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..base.log import track
+from ..dynamics.signals import Track
+from ..dynamics.spec import WorldSpec
+from .dataset import clip_track
+from .schema import Clip, read_shard, shard_paths
+
+
+@dataclass(frozen=True)
+class ObjectDataset:
+    """Clips of one length, in memory."""
+
+    frames: Tensor  # (N, T, H, W, 3) uint8
+    track: Track  # each (N, F, ...)
+    truth: Tensor  # (N, F, 5) float32: position, speed, and 1 where the hand touches it
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        spec: WorldSpec,
+        *,
+        max_clips: int | None = None,
+        through: Callable[[Tensor], Tensor] | None = None,
+    ) -> ObjectDataset:
+        """Read a recording, with every clip (T, H, W, 3) uint8 put ``through`` something first.
+
+        Raises:
+            ValueError: if the recording does not say where objects are, or its clips differ in length.
+        """
+        paths = shard_paths(folder)
+        wanted = ("frames", "object", "contact", *spec.takes)
+        shards = (read_shard(path, only=wanted) for path in track(paths, "reading objects", total=len(paths)))
+        frames, tracks, truth = [], [], []
+        for clip in islice(chain.from_iterable(shards), max_clips):
+            shown = torch.from_numpy(clip.frames)
+            frames.append(shown if through is None else through(shown))
+            tracks.append(clip_track(clip, spec))
+            truth.append(object_truth(clip))
+        if len({len(part) for part in frames}) > 1:
+            raise ValueError(f"{folder}: clips differ in length; record them with one num_latents")
+        whole = Track({name: torch.stack([one[name] for one in tracks]) for name in spec.takes})
+        return cls(torch.stack(frames), whole, torch.stack(truth))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def windows(
+        self,
+        clips: Tensor,  # (B,)
+        first: Tensor,  # (B,) latents that windows begin with
+        num_latents: int,
+        frames_per_latent: int,
+    ) -> tuple[Tensor, Track, Tensor]:
+        """Cut windows: frames of each latent behind the one before, (B, F, T + 1, H, W, 3), commands, and the truth.
+
+        What comes before a clip's first frame is that frame again.
+        """
+        index = first[:, None] + torch.arange(num_latents)
+        shown = frames_per_latent * index[..., None] + torch.arange(-frames_per_latent, 1)
+        rows = clips[:, None]
+        return (
+            self.frames[rows[..., None], shown.clamp(min=0)],
+            self.track.at((rows, index)),
+            self.truth[rows, index],
+        )
+
+
+def object_truth(clip: Clip) -> Tensor:
+    """Return where the object is at the end of each latent, how fast, and whether it is touched, (F, 5) float32.
+
+    Raises:
+        ValueError: if the recording does not say.
+    """
+    if not {"object", "contact"} <= clip.signals.keys():
+        raise ValueError("this recording does not say where objects are; heads of hands learn from `--env hand/...`")
+    thing, contact = (torch.from_numpy(clip.signals[name]).float() for name in ("object", "contact"))
+    speed = thing[:, 7:10].norm(dim=-1, keepdim=True)
+    return torch.cat([thing[:, :3], speed, contact.any(-1, keepdim=True).float()], 1)

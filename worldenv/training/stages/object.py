@@ -1,0 +1,120 @@
+"""Stage ``heads``, of hands: where the object is, learned from recorded frames and from what the VAE makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...base.device import resolve_device
+from ...base.rng import derive_seed
+from ...data.objects import ObjectDataset
+from ...models.codec import to_pixels
+from ...models.heads import ObjectConfig, ObjectHead
+from ...models.heads.event import command_codes, num_codes
+from ...world.world import World
+from ..augment import AugmentConfig, degrade, round_trip
+from ..loop.optim import OptimConfig
+
+NUM_PREVIEW = 32
+"""Held-out clips per preview."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectTrainConfig:
+    """Data and losses of the head that reads a hand's object."""
+
+    sizes: ObjectConfig = field(default_factory=ObjectConfig)
+    """Sizes of the head."""
+    num_latents: int = 8
+    """Latents of a window: as far back as it learns to remember."""
+    decoded: float = 0.5
+    """Share of windows that the VAE has decoded, with noise on their latents."""
+    latent_noise: float = 0.15
+    """Largest noise on those latents, which generated ones are never free of."""
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(untouched=0.5, tint=0.0, blotches=0.05))
+    """What else is done to the frames."""
+
+
+class ObjectStage:
+    """Trains a world's object head; everything else of the world stays as it is."""
+
+    def __init__(
+        self,
+        world: World,
+        config: ObjectTrainConfig,
+        optim: OptimConfig,
+        *,
+        data: Path,
+        heldout: Path | None,
+        max_clips: int | None,
+    ) -> None:
+        self.world, self.config, self.optim, self.every = world, config, optim, world.spec.frames_per_latent
+        world.vae.to(resolve_device("auto"))
+        generator = torch.Generator().manual_seed(derive_seed(optim.seed, "decoded"))
+        noisy = partial(round_trip, world.vae, noise=config.latent_noise, generator=generator)
+        load = partial(ObjectDataset.load, spec=world.spec)
+        self.data = load(data, max_clips=max_clips)
+        self.decoded = load(data, max_clips=max_clips, through=noisy)
+        left = heldout or data
+        self.heldout = {
+            "truth": load(left, max_clips=NUM_PREVIEW),
+            "vae": load(left, max_clips=NUM_PREVIEW, through=partial(round_trip, world.vae)),
+        }
+        self.module = ObjectHead(replace(config.sizes, num_codes=num_codes(world.spec)))
+        world.heads["object_read"] = self.module
+        world.config = replace(world.config, heads=replace(world.config.heads, object_read=self.module.config))
+
+    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Return the head's error on a batch of windows, half of which begin with their clips."""
+        batch, count = self.optim.batch, min(self.config.num_latents, self.data.truth.shape[1])
+        clips = torch.randint(len(self.data), (batch,), generator=generator)
+        first = torch.randint(self.data.truth.shape[1] - count + 1, (batch,), generator=generator)
+        first = first.where(torch.rand(batch, generator=generator) < 0.5, torch.zeros_like(first))
+        frames, track, truth = self.data.windows(clips, first, count, self.every)
+        decoded = self.decoded.windows(clips, first, count, self.every)[0]
+        some = torch.rand(batch, generator=generator) < self.config.decoded
+        frames = torch.where(some[:, None, None, None, None, None], decoded, frames)
+        pixels = degrade(to_pixels(frames).flatten(1, 2), self.config.augment, generator).view(
+            batch, count, -1, 3, *frames.shape[3:5]
+        )
+        device = self.module.merge.weight.device
+        said = self.module(pixels.to(device), self._codes(track).to(device))
+        truth = truth.to(device)
+        off = (self.module.decide(said.detach())[..., :3] - truth[..., :3]).norm(dim=-1)
+        return self.module.error(said, truth), {"error_mm": float(1000 * off.median())}
+
+    def preview(self, folder: Path, step: int) -> dict[str, float]:
+        """Return the errors on held-out clips, true and decoded."""
+        figures = {}
+        for name, data in self.heldout.items():
+            found = read_objects(self.module, data, self.world)
+            off = 1000 * (found[..., :3] - data.truth[..., :3]).norm(dim=-1)
+            touched = ((found[..., 4] > 0.5) == (data.truth[..., 4] > 0.5)).float()
+            figures |= {
+                f"median_mm_{name}": float(off.median()),
+                f"p90_mm_{name}": float(off.flatten().quantile(0.9)),
+                f"touch_{name}": float(touched.mean()),
+                f"speed_{name}": float((found[..., 3] - data.truth[..., 3]).abs().median()),
+            }
+        return figures
+
+    def _codes(self, track: dict[str, Tensor]) -> Tensor:
+        flat = {name: part.flatten(0, 1) for name, part in track.items()}
+        return command_codes(flat, self.world.spec).unflatten(0, next(iter(track.values())).shape[:2])
+
+
+@torch.no_grad()
+def read_objects(head: ObjectHead, data: ObjectDataset, world: World) -> Tensor:
+    """Return what a head says of whole clips, (N, F, 5), clip by clip."""
+    device, num_latents, every = head.merge.weight.device, data.truth.shape[1], world.spec.frames_per_latent
+    found = []
+    for i in range(len(data)):
+        one = torch.tensor([i])
+        frames, track, _ = data.windows(one, torch.zeros_like(one), num_latents, every)
+        codes = command_codes({name: part[0] for name, part in track.items()}, world.spec)[None]
+        found.append(head.decide(head(to_pixels(frames).to(device), codes.to(device))).cpu())
+    return torch.cat(found)
