@@ -20,7 +20,6 @@ import worldenv  # noqa: F401
 from worldenv.bodies.hand import Hand, joints_at
 from worldenv.bodies.hand_model import HAND
 from worldenv.models.heads import HeadConfigs, ObjectConfig, ObjectHead
-from worldenv.models.heads.event import num_codes
 from worldenv.models.presets import PRESETS
 from worldenv.models.vae import VAE
 from worldenv.sims.mujoco.sim import HAND_SPEC
@@ -36,7 +35,7 @@ def hand_world() -> World:
     """A world of random weights with a pose video, a head that reads objects, six trays and two marks."""
     torch.manual_seed(0)
     tiny, spec = PRESETS["tiny"], replace(HAND_SPEC, chunk_latents=2)
-    head = ObjectHead(ObjectConfig(widths=(8, 8), num_points=4, hidden=8, num_codes=num_codes(spec)))
+    head = ObjectHead(ObjectConfig(widths=(8, 8), num_points=4, hidden=8))
     dit = replace(tiny.dit, camera_branch=False, key_branch=False, codes={"joints": 26}, pose_video=True)
     memory = replace(WorldConfig().memory, policy="recent", temporal_latents=4, retrieved_chunks=0)
     config = WorldConfig(

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..base.log import track
-from ..dynamics.signals import Track
+from ..bodies.hand import Hand
 from ..dynamics.spec import WorldSpec
-from .dataset import clip_track
+from ..geometry.camera import project
+from ..geometry.pose import invert_se3
 from .schema import Clip, read_shard, shard_paths
 
 
@@ -22,8 +23,8 @@ class ObjectDataset:
     """Clips of one length, in memory."""
 
     frames: Tensor  # (N, T, H, W, 3) uint8
-    track: Track  # each (N, F, ...)
     truth: Tensor  # (N, F, 5) float32: position, speed, and 1 where the hand touches it
+    keypoints: Tensor  # (N, F, K, 2) float32: where the hand's are in the picture, -1..1
 
     @classmethod
     def load(
@@ -40,18 +41,17 @@ class ObjectDataset:
             ValueError: if the recording does not say where objects are, or its clips differ in length.
         """
         paths = shard_paths(folder)
-        wanted = ("frames", "object", "contact", *spec.takes)
+        wanted = ("frames", "object", "contact", "keypoints")
         shards = (read_shard(path, only=wanted) for path in track(paths, "reading objects", total=len(paths)))
-        frames, tracks, truth = [], [], []
+        frames, truth, points = [], [], []
         for clip in islice(chain.from_iterable(shards), max_clips):
             shown = torch.from_numpy(clip.frames)
             frames.append(shown if through is None else through(shown))
-            tracks.append(clip_track(clip, spec))
             truth.append(object_truth(clip))
+            points.append(seen_keypoints(torch.from_numpy(clip.signals["keypoints"]), spec))
         if len({len(part) for part in frames}) > 1:
             raise ValueError(f"{folder}: clips differ in length; record them with one num_latents")
-        whole = Track({name: torch.stack([one[name] for one in tracks]) for name in spec.takes})
-        return cls(torch.stack(frames), whole, torch.stack(truth))
+        return cls(*(torch.stack(part) for part in (frames, truth, points)))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -62,8 +62,8 @@ class ObjectDataset:
         first: Tensor,  # (B,) latents that windows begin with
         num_latents: int,
         frames_per_latent: int,
-    ) -> tuple[Tensor, Track, Tensor]:
-        """Cut windows: frames of each latent behind the one before, (B, F, T + 1, H, W, 3), commands, and the truth.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut windows: frames of each latent behind the one before, (B, F, T + 1, H, W, 3), the truth, and keypoints.
 
         What comes before a clip's first frame is that frame again.
         """
@@ -72,8 +72,8 @@ class ObjectDataset:
         rows = clips[:, None]
         return (
             self.frames[rows[..., None], shown.clamp(min=0)],
-            self.track.at((rows, index)),
             self.truth[rows, index],
+            self.keypoints[rows, index],
         )
 
 
@@ -88,3 +88,24 @@ def object_truth(clip: Clip) -> Tensor:
     thing, contact = (torch.from_numpy(clip.signals[name]).float() for name in ("object", "contact"))
     speed = thing[:, 7:10].norm(dim=-1, keepdim=True)
     return torch.cat([thing[:, :3], speed, contact.any(-1, keepdim=True).float()], 1)
+
+
+def seen_keypoints(
+    points: Tensor,  # (..., K, 3) metres, the table's frame
+    spec: WorldSpec,
+) -> Tensor:
+    """Return where the hand's keypoints are in the picture of the head's camera, (..., K, 2), -1..1 over its sides."""
+    camera = Hand().camera
+    assert camera is not None
+    image, _ = project(points, invert_se3(camera.c2w).to(points), spec.K.to(points))
+    return 2 * image / image.new_tensor([spec.width, spec.height]) - 1
+
+
+def behind(
+    frames: Tensor,  # (T, H, W, 3) of a whole clip
+    frames_per_latent: int,
+) -> Tensor:
+    """Return each latent's frames behind the one before, (F, frames + 1, H, W, 3); before the first lies itself."""
+    count = 1 + (len(frames) - 1) // frames_per_latent
+    index = frames_per_latent * torch.arange(count)[:, None] + torch.arange(-frames_per_latent, 1)
+    return frames[index.clamp(min=0)]

@@ -1,7 +1,8 @@
 """The object head: where the object of a hand's table is, how fast, and whether the hand touches it, read off pictures.
 
-Soft maxima of a few feature maps say where things are, to fractions of a pixel; what the joints are told helps where
-the hand hides the object, and a GRU remembers it.
+Soft maxima of a few feature maps say where things are, to fractions of a pixel; a GRU remembers what the hand hides. It
+looks at pictures alone: what was commanded would tell it where a held object ought to be, shown or not. Beside the
+object it says where the hand's keypoints are seen, which suites compare with where they were.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ class ObjectConfig:
     """Feature maps whose maxima are looked for."""
     hidden: int = 64
     """Numbers that are remembered from latent to latent."""
-    num_codes: int = 0
-    """Numbers of what is commanded for a latent; training fills it in."""
+    num_keypoints: int = 21
+    """Keypoints of the hand."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("widths", "num_points", "hidden"), natural=("num_codes",))
+        check_numbers(self, counts=("widths", "num_points", "hidden", "num_keypoints"))
 
 
 class ObjectHead(nn.Module):
-    """Frames and commands of one latent after another to (x, y, z, speed, touched)."""
+    """Frames of one latent after another to (x, y, z, speed, touched)."""
 
     def __init__(self, config: ObjectConfig) -> None:
         super().__init__()
@@ -56,9 +57,10 @@ class ObjectHead(nn.Module):
         )
         self.maps = nn.Conv2d(b, config.num_points, 1)
         seen = 2 * (2 * config.num_points + b)
-        self.merge = nn.Linear(seen + config.num_codes, config.hidden)
+        self.merge = nn.Linear(seen, config.hidden)
         self.memory = nn.GRUCell(config.hidden, config.hidden)
         self.out = nn.Sequential(nn.Linear(seen + 2 * config.hidden, 128), nn.SiLU(), nn.Linear(128, 5))
+        self.hand = nn.Sequential(nn.Linear(seen, 128), nn.SiLU(), nn.Linear(128, 2 * config.num_keypoints))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -80,10 +82,17 @@ class ObjectHead(nn.Module):
     def features(
         self,
         seen: Tensor,  # (N, P)
-        codes: Tensor,  # (N, A): what was commanded
+        codes: Tensor,  # (N, A): what was commanded, which it does not look at
     ) -> Tensor:
-        """Return what is seen and done in one latent, (N, P + D)."""
-        return torch.cat([seen, F.silu(self.merge(torch.cat([seen, codes.to(seen.dtype)], 1)))], 1)
+        """Return what is seen in one latent, as it is and merged, (N, P + D)."""
+        return torch.cat([seen, F.silu(self.merge(seen))], 1)
+
+    def keypoints(
+        self,
+        seen: Tensor,  # (..., P)
+    ) -> Tensor:
+        """Return where the hand's keypoints are seen in the last frame, (..., K, 2) in -1..1."""
+        return self.hand(seen).float().unflatten(-1, (-1, 2))
 
     def step(
         self,
@@ -98,16 +107,16 @@ class ObjectHead(nn.Module):
     def forward(
         self,
         pixels: Tensor,  # (B, F, T + 1, 3, H, W)
-        codes: Tensor,  # (B, F, A)
-    ) -> Tensor:
-        """Return the outputs of latents in a row, from an episode's start view on, (B, F, 5) float32."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return the outputs of latents in a row, from an episode's start view on, (B, F, 5), and keypoints."""
         batch, num_latents = pixels.shape[:2]
-        features = self.features(self.see(pixels.flatten(0, 1)), codes.flatten(0, 1)).unflatten(0, (batch, num_latents))
+        seen = self.see(pixels.flatten(0, 1))
+        features = self.features(seen, seen[:, :0]).unflatten(0, (batch, num_latents))
         state, said = features.new_zeros(batch, self.config.hidden), []
         for one in features.unbind(1):
             out, state = self.step(one, state)
             said.append(out)
-        return torch.stack(said, 1)
+        return torch.stack(said, 1), self.keypoints(seen).unflatten(0, (batch, num_latents))
 
     def decide(
         self,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...base.device import resolve_device
 from ...base.rng import derive_seed
-from ...data.objects import ObjectDataset
+from ...data.objects import ObjectDataset, behind
 from ...models.codec import to_pixels
 from ...models.heads import ObjectConfig, ObjectHead
-from ...models.heads.event import command_codes, num_codes
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
 from ..loop.optim import OptimConfig
@@ -64,7 +64,7 @@ class ObjectStage:
             "truth": load(left, max_clips=NUM_PREVIEW),
             "vae": load(left, max_clips=NUM_PREVIEW, through=partial(round_trip, world.vae)),
         }
-        self.module = ObjectHead(replace(config.sizes, num_codes=num_codes(world.spec)))
+        self.module = ObjectHead(config.sizes)
         world.heads["object_read"] = self.module
         world.config = replace(world.config, heads=replace(world.config.heads, object_read=self.module.config))
 
@@ -74,7 +74,7 @@ class ObjectStage:
         clips = torch.randint(len(self.data), (batch,), generator=generator)
         first = torch.randint(self.data.truth.shape[1] - count + 1, (batch,), generator=generator)
         first = first.where(torch.rand(batch, generator=generator) < 0.5, torch.zeros_like(first))
-        frames, track, truth = self.data.windows(clips, first, count, self.every)
+        frames, truth, points = self.data.windows(clips, first, count, self.every)
         decoded = self.decoded.windows(clips, first, count, self.every)[0]
         some = torch.rand(batch, generator=generator) < self.config.decoded
         frames = torch.where(some[:, None, None, None, None, None], decoded, frames)
@@ -82,39 +82,39 @@ class ObjectStage:
             batch, count, -1, 3, *frames.shape[3:5]
         )
         device = self.module.merge.weight.device
-        said = self.module(pixels.to(device), self._codes(track).to(device))
-        truth = truth.to(device)
+        (said, hand), truth, points = self.module(pixels.to(device)), truth.to(device), points.to(device)
         off = (self.module.decide(said.detach())[..., :3] - truth[..., :3]).norm(dim=-1)
-        return self.module.error(said, truth), {"error_mm": float(1000 * off.median())}
+        figures = {"error_mm": float(1000 * off.median()), "hand": float((hand - points).abs().mean().detach())}
+        return self.module.error(said, truth) + F.smooth_l1_loss(10 * hand, 10 * points), figures
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Return the errors on held-out clips, true and decoded."""
         figures = {}
         for name, data in self.heldout.items():
-            found = read_objects(self.module, data, self.world)
+            found, hand = read_objects(self.module, data.frames, self.every)
+            seen = (hand - data.keypoints).norm(dim=-1) * self.world.spec.width / 2
             off = 1000 * (found[..., :3] - data.truth[..., :3]).norm(dim=-1)
             touched = ((found[..., 4] > 0.5) == (data.truth[..., 4] > 0.5)).float()
             figures |= {
                 f"median_mm_{name}": float(off.median()),
                 f"p90_mm_{name}": float(off.flatten().quantile(0.9)),
                 f"touch_{name}": float(touched.mean()),
+                f"keypoints_px_{name}": float(seen.median()),
                 f"speed_{name}": float((found[..., 3] - data.truth[..., 3]).abs().median()),
             }
         return figures
 
-    def _codes(self, track: dict[str, Tensor]) -> Tensor:
-        flat = {name: part.flatten(0, 1) for name, part in track.items()}
-        return command_codes(flat, self.world.spec).unflatten(0, next(iter(track.values())).shape[:2])
-
 
 @torch.no_grad()
-def read_objects(head: ObjectHead, data: ObjectDataset, world: World) -> Tensor:
-    """Return what a head says of whole clips, (N, F, 5), clip by clip."""
-    device, num_latents, every = head.merge.weight.device, data.truth.shape[1], world.spec.frames_per_latent
-    found = []
-    for i in range(len(data)):
-        one = torch.tensor([i])
-        frames, track, _ = data.windows(one, torch.zeros_like(one), num_latents, every)
-        codes = command_codes({name: part[0] for name, part in track.items()}, world.spec)[None]
-        found.append(head.decide(head(to_pixels(frames).to(device), codes.to(device))).cpu())
-    return torch.cat(found)
+def read_objects(
+    head: ObjectHead,
+    frames: Tensor,  # (N, T, H, W, 3) uint8 of whole clips
+    frames_per_latent: int,
+) -> tuple[Tensor, Tensor]:
+    """Return what a head says of the end of each latent, (N, F, 5), and where it sees keypoints, (N, F, K, 2)."""
+    device, found = head.merge.weight.device, []
+    for clip in frames:
+        said, hand = head(to_pixels(behind(clip, frames_per_latent))[None].to(device))
+        found.append((head.decide(said)[0].cpu(), hand[0].cpu()))
+    places, points = zip(*found, strict=True)
+    return torch.stack(places), torch.stack(points)
