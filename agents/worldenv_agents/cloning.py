@@ -63,6 +63,8 @@ class CloningConfig:
 class ActionChunks(nn.Module):
     """Pictures, joints and goals to joints of latents to come."""
 
+    scale: Tensor  # (J,)
+
     def __init__(self, config: CloningConfig) -> None:
         super().__init__()
         width, layers, channels = config.width, [], 3
@@ -108,7 +110,8 @@ def clone(recording: Path, config: CloningConfig, out: Path) -> dict[str, float]
     last = joints.shape[1] - 1
     index = (torch.arange(last)[:, None] + 1 + torch.arange(config.ahead)).clamp(max=last)  # (F - 1, ahead)
     moves = joints[:, index] - joints[:, :last, None]  # (N, F - 1, ahead, J)
-    module.scale.copy_(moves.flatten(0, 2).std(0).clamp(min=1e-3))
+    with torch.no_grad():
+        module.scale.copy_(moves.flatten(0, 2).std(0).clamp(min=1e-3))
     optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     errors: list[float] = []

@@ -89,7 +89,7 @@ class ObjectStage:
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Return the errors on held-out clips, true and decoded."""
-        figures = {}
+        figures: dict[str, float] = {}
         for name, data in self.heldout.items():
             found, hand = read_objects(self.module, data.frames, self.every)
             seen = (hand - data.keypoints).norm(dim=-1) * self.world.spec.width / 2
