@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium as gym
@@ -73,6 +74,7 @@ class GymRow:
         source = "observations" if self.seen else "render()"
         if not isinstance(frame, np.ndarray):
             raise ValueError(f"{self.name}: {source} must give (H, W, 3) uint8 arrays, got {type(frame).__name__}")
+        frame = _eight_bits(frame)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"{self.name}: {source} must give (H, W, 3) uint8, got {frame.dtype} {frame.shape}")
         if self._native not in (None, frame.shape):
@@ -81,18 +83,37 @@ class GymRow:
         return frame.copy() if self.size is None else resized(frame, *self.size)
 
 
+def _eight_bits(frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a picture of shares, as plotting libraries have them, in eight bits; any other as it is."""
+    if np.issubdtype(frame.dtype, np.floating) and frame.size and frame.min() >= 0 and frame.max() <= 1:
+        shares: Frame = np.rint(255 * frame).astype(np.uint8)
+        return shares
+    return frame
+
+
 def resized(frame: Frame, width: int, height: int) -> Frame:
-    """Return a picture (H, W, 3) in another size, smoothed where it shrinks."""
+    """Return a picture (H, W, 3) in another size: smoothed where it shrinks, its pixels repeated where it grows."""
     if frame.shape[:2] == (height, width):
         return frame.copy()
     pixels = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float()
-    made = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
+    if width >= frame.shape[1] and height >= frame.shape[0]:
+        made = F.interpolate(pixels, size=(height, width), mode="nearest-exact")
+    else:
+        made = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
     found: Frame = made[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     return found
 
 
 def open_registered(env_id: str) -> gym.Env[Any, Any]:
-    """Make an environment by its id; those without ``rgb_array`` rendering may show pictures as observations."""
+    """Make an environment by its id; those without ``rgb_array`` rendering may show pictures as observations.
+
+    An installed package may offer a namespace of ids (entry points of the group ``gymnasium.envs``), which Gymnasium
+    itself no longer looks up: ``MinAtar/Breakout-v1``.
+    """
+    namespace = env_id.rpartition("/")[0]
+    if namespace and env_id not in gym.registry:
+        for offered in entry_points(group="gymnasium.envs", name=namespace):
+            offered.load()()
     try:
         return gym.make(env_id, render_mode="rgb_array")
     except TypeError:  # its class takes no render_mode
