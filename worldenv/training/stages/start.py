@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,7 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     if shard_config(paths[0]).get("env", "").startswith("doom/"):  # mazes
         return make_starts(spec, config.num_starts)
     clips = (clip for path in paths for clip in read_shard(path))
-    every = [episode for clip in clips for episode in clip.episodes()]
-    chosen = every[:: max(1, len(every) // config.num_starts)][: config.num_starts]
+    chosen = list(islice((episode for clip in clips for episode in clip.episodes()), config.num_starts))
     frames = torch.stack([torch.from_numpy(clip.frames[0]) for clip in chosen])
     if "joints" in spec.takes:
         return _table_starts(chosen, frames)
