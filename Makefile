@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test check bench bench-gpu results comparisons format clean
+.PHONY: demo test check bench bench-gpu results comparisons closed-loop format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -81,6 +81,18 @@ results: $(STAMP)
 	cp out/results/memory/means.png docs/memory.png
 	$(BIN)/python docs/tables
 
+# Acting in the simulator by plans that the world imagines, and what the world foretells of policies; goes on where it was
+# interrupted. About three quarters of an hour of one core.
+closed-loop: $(STAMP)
+	$(BIN)/worldenv-agents plan --env worldenv/Navigate-v1 --action-mode keys --lookahead 4 --execute 2 --rollouts 1 4 12 \
+	  --max-episode-steps 24 --episodes 16 --num-envs 4 --first-seed 100 --out out/results/planning
+	cp out/results/planning/report.json docs/results/planning.json
+	cp out/results/planning/planning.png docs/planning.png
+	$(BIN)/worldenv-agents rank --env worldenv/Navigate-v1 --episodes 8 --num-envs 8 --first-seed 100 --horizons 2 4 8 16 \
+	  --out out/results/ranking
+	cp out/results/ranking/report.json docs/results/ranking.json
+	$(BIN)/python docs/tables
+
 # What README says of it beside the worlds that it came from (runs/ of configs/maze/train.sh), and of small worlds, which
 # are trained first (configs/ablations; a day or two on two cores). Everything goes on where it was interrupted.
 ARMS := eval ablations --arms
@@ -108,7 +120,7 @@ format: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,manip,agents,play,tensorboard,worldplay,kernels,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,manip,agents,play,tensorboard,worldplay,kernels,ray,dev]"
 	touch $(STAMP)
 
 clean:

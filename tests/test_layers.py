@@ -44,6 +44,7 @@ LIBRARIES = {
     "stable_baselines3": ("worldenv.envs.sb3", "worldenv_agents"),
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
+    "ray": (),  # ``base.cluster`` imports it when it is asked for
     "tyro": ("worldenv.cli", "worldenv_agents.cli"),
     "gymnasium": (
         "worldenv.ids",
@@ -224,9 +225,11 @@ def test_importing_worldenv_imports_no_torch() -> None:
 def test_environments_need_no_extras_and_nothing_that_training_reads_with() -> None:
     code = (
         "import sys\n"
-        "for name in ('stable_baselines3', 'h5py', 'accelerate', 'vizdoom', 'mujoco'): sys.modules[name] = None\n"
+        "extras = 'stable_baselines3', 'h5py', 'accelerate', 'vizdoom', 'mujoco', 'ray', 'huggingface_hub'\n"
+        "for name in extras: sys.modules[name] = None\n"
         "import gymnasium, worldenv\n"
         "env = gymnasium.make('worldenv/Navigate-v0'); env.reset(seed=0); env.step(env.action_space.sample())\n"
+        "assert not [name for name in sys.modules if name.startswith('torch.distributed.fsdp')]\n"
         "try: worldenv.envs.sb3\n"
         "except ImportError as error: print(error)"
     )

@@ -1,4 +1,7 @@
-"""The ``worldenv-agents`` command: train a policy, evaluate policies. Imports wait for the command that needs them."""
+"""The ``worldenv-agents`` command: train a policy, evaluate and rank policies, plan.
+
+Imports wait for the command that needs them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -22,9 +25,13 @@ def settings(name: str) -> Any:
 if TYPE_CHECKING:
     from .cloning import CloningConfig
     from .environments import EnvConfig
+    from .planners.closed_loop import Where
+    from .planners.planner import PlannerConfig
     from .ppo import PPOConfig
 else:
     CloningConfig = settings("worldenv_agents.cloning:CloningConfig")
+    Where = Literal["world", "floor", "blank"]
+    PlannerConfig = settings("worldenv_agents.planners.planner:PlannerConfig")
     EnvConfig = settings("worldenv_agents.environments:EnvConfig")
     PPOConfig = settings("worldenv_agents.ppo:PPOConfig")
 
@@ -86,10 +93,10 @@ def evaluate(
 
     Args:
         policies: one or more of random, wander, chase (ObjectNav), seek_goal and straight (Navigate), out_and_back
-            (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", expert and noisy:LEVEL (hands; 0 is the expert, 1
-            hardly succeeds), cloned:DIR (hands), ppo:DIR (its most likely actions), ppo_sampled:DIR (as it explored;
-            better where training was short). Each sets the action and observation modes that it needs; random takes
-            what --action-mode says.
+            (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", epsilon:SHARE:POLICY (a share of its steps are
+            random), expert and noisy:LEVEL (hands; 0 is the expert, 1 hardly succeeds), cloned:DIR (hands), ppo:DIR
+            (its most likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the
+            action and observation modes that it needs; random takes what --action-mode says.
         episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
             mean over episodes.
         num_envs: envs stepped together.
@@ -151,7 +158,99 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "clone": clone, "eval": evaluate}
+def rank(
+    policies: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    *,
+    out: Path,
+    episodes: int = 16,
+    num_envs: int = 8,
+    first_seed: int = 0,
+    horizons: tuple[int, ...] = (4, 8, 16, 32),
+    config: EnvConfig,
+) -> None:
+    """Rank policies in a world and in its simulator: worldenv-agents rank --env worldenv/Navigate-v1 --out runs/rank
+
+    Args:
+        policies: three or more, named as in eval; by default a dozen, scripted and with random steps in between
+            (epsilon:SHARE:POLICY).
+        out: folder for report.json, report.md, ranking.png and the episodes; what lies there is not run again, and
+            what was said of it before it was run (registered.json) cannot be changed.
+        episodes: episodes of each policy in each of both; episode i has seed first_seed + i.
+        num_envs: envs stepped together.
+        first_seed: seed of the first episode.
+        horizons: steps after which they are compared; episodes end at the last of them.
+        config: where to run.
+    """
+    from worldenv.base.log import progress_bar
+
+    from .environments import check_env
+    from .rank import LOOKERS, WALKERS
+    from .rank import rank as run_rank
+    from .registry import find_policy
+
+    check_env(config.env)
+    chosen = policies or (LOOKERS if "ObjectNav" in config.env else WALKERS)
+    for name in chosen:
+        find_policy(name)
+    with progress_bar() as bar:
+        task = bar.add_task("rank", total=episodes)
+        how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": horizons}
+        run_rank(chosen, config, out=out, **how, on_batch=partial(retitle, bar, task))  # type: ignore[arg-type]
+    print((out / "report.md").read_text())
+
+
+def plan(
+    *,
+    out: Path,
+    imagine: tuple[Where, ...] = ("world", "floor", "blank"),
+    rollouts: tuple[int, ...] = (1, 8, 32),
+    policies: tuple[str, ...] = ("random", "straight", "seek_goal", "follow:w-192"),
+    episodes: int = 16,
+    num_envs: int = 8,
+    first_seed: int = 0,
+    planning: PlannerConfig,
+    config: EnvConfig,
+) -> None:
+    """Plan in a world, act in its simulator: worldenv-agents plan --env worldenv/Navigate-v1 --out runs/plan
+
+    Args:
+        out: folder for report.json, report.md, planning.png and the episodes; what lies there is not run again, and
+            what was said of it before it was run (registered.json) cannot be changed.
+        imagine: what plans are tried in: world (generated), floor (what its memory knows of walls, no picture is made),
+            blank (the last frame and no walls).
+        rollouts: plans imagined for a decision, one arm for each number.
+        policies: who acts in the simulator without a plan; "" for nobody.
+        episodes: episodes of each arm; episode i has seed first_seed + i.
+        num_envs: episodes that are planned for together; memory grows with num_envs * rollouts * lookahead.
+        first_seed: seed of the first episode.
+        planning: how a decision is made.
+        config: where to act; what is rewarded there is what plans are scored by.
+    """
+    from worldenv.base.log import progress_bar
+
+    from .environments import check_env
+    from .planners.compare import compare_planning
+    from .registry import find_policy
+
+    check_env(config.env)
+    chosen = [name for name in policies if name]
+    for name in chosen:
+        find_policy(name)
+    how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed}
+    arms = {"imagine": imagine, "rollouts": rollouts, "policies": chosen}
+    with progress_bar() as bar:
+        task = bar.add_task("plan", total=episodes)
+        compare_planning(config, planning, out=out, **arms, **how, on_batch=partial(retitle, bar, task))  # type: ignore[arg-type]
+    print((out / "report.md").read_text())
+
+
+def retitle(bar: Any, task: Any, what: str, count: int) -> None:
+    """Show what is done, and how many episodes of it."""
+    bar.update(task, description=what, completed=count)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "clone": clone, "eval": evaluate, "rank": rank, "plan": plan}
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ class Scores:
     returns: Floats  # (N,)
     success: Floats  # (N,) 0 or 1
     lengths: Floats  # (N,) env steps
+    rewards: Floats  # (N, T) of each step, 0 after the end
 
     def summary(self) -> dict[str, Any]:
         """Return mean, 95 % bootstrap interval over episodes and count of each."""
@@ -46,17 +47,18 @@ def run_episodes(policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence
         raise ValueError("evaluation needs autoreset_mode='SameStep'; make the env without another mode")
     policy.reset(envs.num_envs)
     obs, info = envs.reset(seed=list(seeds))  # type: ignore[arg-type]  # ours takes a seed per row
-    returns, success, lengths = (np.zeros(envs.num_envs) for _ in range(3))
+    success, lengths, rewards = np.zeros(envs.num_envs), np.zeros(envs.num_envs), []
     running = np.ones(envs.num_envs, bool)
     while running.any():
         obs, reward, terminated, truncated, info = envs.step(policy.act(obs, info))
-        returns += running * np.asarray(reward, np.float64)
+        rewards.append(running * np.asarray(reward, np.float64))
         lengths += running
         ended = running & (terminated | truncated)
         if ended.any():
             success[ended] = info["final_info"]["is_success"][ended]
         running &= ~ended
-    return Scores(returns, success, lengths)
+    earned = np.stack(rewards, 1)
+    return Scores(earned.sum(1), success, lengths, earned)
 
 
 def evaluate(
@@ -82,8 +84,10 @@ def evaluate(
     for start in range(0, episodes, envs.num_envs):
         batches.append(run_episodes(policy, envs, range(first_seed + start, first_seed + start + envs.num_envs)))
         on_batch(min(episodes, start + envs.num_envs))
+    most = max(b.rewards.shape[1] for b in batches)
+    padded = [np.pad(b.rewards, ((0, 0), (0, most - b.rewards.shape[1]))) for b in batches]
     joined = (np.concatenate([getattr(b, key) for b in batches]) for key in ("returns", "success", "lengths"))
-    return Scores(*(values[:episodes] for values in joined))
+    return Scores(*(values[:episodes] for values in (*joined, np.concatenate(padded))))
 
 
 def evaluate_named(

@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from .base import Policy
 from .chase import Chase
 from .environments import EnvConfig
-from .random_agent import RandomPolicy
+from .random_agent import EpsilonGreedy, RandomPolicy
 from .scripted import FollowKeys, OutAndBack, Retrace, SeekGoal, Wander
 
 Envs = VectorEnv[Any, Any, Any]
@@ -88,6 +88,24 @@ def _level(argument: str) -> float:
         raise ValueError(f"noise level {argument!r} is no number; write noisy:0.5") from None
 
 
+def _epsilon(envs: Envs, argument: str, seed: int) -> Policy:
+    level, name = _often(argument)
+    entry, inner = find_policy(name)
+    return EpsilonGreedy(entry.factory(envs, inner, seed), envs.single_action_space, epsilon=level, seed=seed)
+
+
+def _often(argument: str) -> tuple[float, str]:
+    level, _, name = argument.partition(":")
+    if not name:
+        raise ValueError(f"epsilon:{argument} names no policy; write epsilon:0.2:seek_goal")
+    return _level(level), name
+
+
+def _adapt_epsilon(config: EnvConfig, argument: str) -> EnvConfig:
+    entry, inner = find_policy(_often(argument)[1])
+    return entry.adapt(config, inner)
+
+
 def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
     """Leave the pictures out where nobody asked for them: experts do not look, and pictures cost most of the time."""
     if "/Hand" in config.env and config.obs_mode is None and config.obs_keys is None:
@@ -145,6 +163,7 @@ POLICIES: dict[str, PolicyEntry] = {
     "follow": PolicyEntry(
         _follow, lambda env, _: replace(env, action_mode="keys_per_latent"), example='"follow:w-8, right-8"'
     ),
+    "epsilon": PolicyEntry(_epsilon, _adapt_epsilon, example="epsilon:0.2:seek_goal"),
     "expert": PolicyEntry(_expert, _adapt_expert),
     "noisy": PolicyEntry(_expert, _adapt_expert, example="noisy:0.5"),
     "cloned": PolicyEntry(_cloned, _adapt_cloned, example="cloned:DIR"),

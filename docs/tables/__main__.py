@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from cells import ROOT, load
+from closed_loop import planning_table, ranking_table
 from commands import commands_table
 from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from hands import experts_table
 from rendering import input_table, rendering_table, summary_table
+from scale import scale_table
 from speed import backends_table, rolling_table, speed_table
 from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
@@ -25,6 +26,8 @@ from worldenv.world.files import STEPPED, world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
+SCALE = ROOT / "docs" / "scale.md"
+LOOP = ROOT / "docs" / "closed-loop.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
 """The parts that the papers' memories step: with a depth head beside them they show the same to the last bit."""
@@ -70,10 +73,10 @@ def page() -> str:
     return HEAD + "\n" + "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def with_table(path: Path, name: str, source: str, table: list[str]) -> str:
+def with_table(text: str, name: str, source: str, table: list[str]) -> str:
     """Return a page with the table between its marks made anew."""
     begin, end = f"<!-- {name}: written by docs/tables from {source} -->", f"<!-- /{name} -->"
-    head, rest = path.read_text().split(begin)
+    head, rest = text.split(begin)
     return head + begin + "\n" + "\n".join(table) + "\n" + end + rest.split(end)[1]
 
 
@@ -98,10 +101,17 @@ def world_report() -> str:
 def main() -> None:
     """Write the files, or compare them."""
     written = {
-        README: with_table(README, "summary", "docs/results", summary_table()),
-        COMMANDS: with_table(COMMANDS, "commands", "what --help says", commands_table()),
-        IDS: with_table(IDS, "environments", "the tasks", environments_table() + scores_table()),
-        HANDS: with_table(HANDS, "experts", "docs/results", experts_table()),
+        README: with_table(README.read_text(), "summary", "docs/results", summary_table()),
+        COMMANDS: with_table(COMMANDS.read_text(), "commands", "what --help says", commands_table()),
+        IDS: with_table(IDS.read_text(), "environments", "the tasks", environments_table() + scores_table()),
+        HANDS: with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),
+        SCALE: with_table(SCALE.read_text(), "scale", "docs/results/bench-scale.json", scale_table()),
+        LOOP: with_table(
+            with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),
+            "ranking",
+            "docs/results",
+            ranking_table(),
+        ),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from worldenv_agents import cli
+from worldenv_agents.planners.closed_loop import PLACES
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +37,30 @@ def test_train_and_eval_work_together(
     assert "seek_goal" in capsys.readouterr().out
 
 
+def test_plans_and_rankings_go_on_where_they_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_world_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("vizdoom", reason="the twin needs pip install worldenv[sims]")
+    where, count = ["--world", str(tiny_world_dir)], ["--episodes", "2", "--num-envs", "2"]
+    plan, rank = tmp_path / "plan", tmp_path / "rank"
+    short = ["--lookahead", "1", "--rollouts", "2", "--max-episode-steps", "1", "--policies", "straight"]
+    call(monkeypatch, "plan", "--imagine", "world", "blank", "--out", str(plan), *short, *where, *count)
+    call(monkeypatch, "rank", "random", "straight", "wander", "--horizons", "1", "--out", str(rank), *where, *count)
+    report = json.loads((plan / "report.json").read_text())
+    assert list(report["arms"]) == ["straight", "world, 2", "blank, 2"]
+    assert report["arms"]["world, 2"]["chunks"]["mean"] == report["arms"]["blank, 2"]["chunks"]["mean"] > 0
+    assert set(report["differences"]) == {"world, 2 - blank, 2", "world, 2 - straight"}
+    assert [row["policy"] for row in json.loads((rank / "report.json").read_text())["rows"]][2] == "wander"
+    lines = [(folder / "episodes.jsonl").read_text() for folder in (plan, rank)]
+    assert [text.count("\n") for text in lines] == [6, 12]
+    call(monkeypatch, "plan", "--imagine", "world", "blank", "--out", str(plan), *short, *where, *count)
+    assert (plan / "episodes.jsonl").read_text() == lines[0]
+    assert {"planning.png", "report.md"} < {path.name for path in plan.iterdir()}
+    assert "imagined in, rollouts, or policy" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="registered with another"):
+        call(monkeypatch, "plan", "--imagine", "world", "--out", str(plan), *short, *where, *count)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -47,6 +73,9 @@ def test_train_and_eval_work_together(
         (["eval"], "name at least one policy"),
         (["train", "dqn", "--out", "x"], "unknown algorithm 'dqn'"),
         (["train", "ppo", "--out", "x", "--env", "CartPole-v1"], "unknown env 'CartPole-v1'"),
+        (["rank", "random", "straight", "--out", "x"], "2 policies cannot be ranked"),
+        (["rank", "random", "clever", "--out", "x"], "unknown policy 'clever'"),
+        (["plan", "--env", "worldenv/Nowhere-v0", "--out", "x"], "unknown env 'worldenv/Nowhere-v0'"),
         (["dance"], "unknown command 'dance'"),
     ],
 )
@@ -71,7 +100,11 @@ def test_an_error_sets_the_exit_status() -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["train", "eval"])
+def test_the_command_knows_all_places_to_plan_in() -> None:
+    assert get_args(vars(cli)["Where"]) == PLACES
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "rank", "plan"])
 def test_help_teaches(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         call(monkeypatch, command, "--help")

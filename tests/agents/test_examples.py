@@ -26,6 +26,7 @@ def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
         ("02_vector_envs.py", [], "left alone: [False, True, True, True]"),
         ("03_sb3_ppo.py", ["--steps", "32", "--num-envs", "2"], "return after 32 steps"),
         ("04_cleanrl_ppo.py", ["--total-steps", "64", "--num-envs", "2"], "step     64"),
+        ("06_plan.py", ["--decisions", "2"], "imagined to earn"),
     ],
 )
 def test_an_example_runs(name: str, arguments: list[str], words: str, tiny_world_dir: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Branching: rows continue as other rows would have."""
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -7,12 +8,17 @@ import numpy as np
 import pytest
 
 import worldenv  # noqa: F401
+from tests.envs.conftest import make_local, make_sharded
 from worldenv.world.world import World
 
 
-def make(world: World, num_envs: int = 4, **kwargs: Any) -> Any:
-    envs = gym.make_vec("worldenv/Revisit-v0", num_envs=num_envs, world=world, obs_mode="chunk", **kwargs)
-    return envs.unwrapped
+@pytest.fixture(params=[1, 2, 4], ids=["local", "2 shards", "4 shards"])
+def make(request: pytest.FixtureRequest) -> Any:
+    shards = request.param
+    kwargs = {"num_envs": 4, "task": "revisit", "obs_mode": "chunk"}
+    if shards == 1:
+        return partial(make_local, **kwargs)
+    return partial(make_sharded, **kwargs, num_actors=shards)
 
 
 def actions(step: int, num_envs: int = 4) -> np.ndarray:
@@ -21,7 +27,7 @@ def actions(step: int, num_envs: int = 4) -> np.ndarray:
     return np.concatenate([half, half])
 
 
-def test_a_fork_repeats_the_trunk_through_resets(tiny_world: World) -> None:
+def test_a_fork_repeats_the_trunk_through_resets(make: Any, tiny_world: World) -> None:
     envs = make(tiny_world, max_episode_steps=5)
     envs.reset(seed=0)
     for i in range(3):
@@ -36,7 +42,7 @@ def test_a_fork_repeats_the_trunk_through_resets(tiny_world: World) -> None:
         assert (terminated[:2] == terminated[2:]).all()
 
 
-def test_a_state_goes_back_to_where_it_was_taken(tiny_world: World) -> None:
+def test_a_state_goes_back_to_where_it_was_taken(make: Any, tiny_world: World) -> None:
     envs = make(tiny_world)
     envs.reset(seed=0)
     envs.step(actions(0))
@@ -49,7 +55,7 @@ def test_a_state_goes_back_to_where_it_was_taken(tiny_world: World) -> None:
     assert (first[0] == kept).all(), "what was handed out is not written again"
 
 
-def test_states_that_do_not_fit_are_refused(tiny_world: World) -> None:
+def test_states_that_do_not_fit_are_refused(make: Any, tiny_world: World) -> None:
     envs = make(tiny_world)
     with pytest.raises(gym.error.ResetNeeded):
         envs.clone_state([0])

@@ -9,6 +9,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import worldenv  # noqa: F401
+from tests.envs.conftest import Make
 from tests.envs.test_vector_env import BACK, FORWARD, LEFT, RIGHT, H, W, changed, images, make, snapshot
 from worldenv.envs.env import WorldEnv
 from worldenv.envs.vector_env import WorldVectorEnv
@@ -34,7 +35,7 @@ BAD_RESETS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_RESETS)
-def test_bad_resets_change_nothing(tiny_world: World, arguments: dict[str, Any], message: str) -> None:
+def test_bad_resets_change_nothing(make: Make, tiny_world: World, arguments: dict[str, Any], message: str) -> None:
     envs = make(tiny_world)
     envs.reset(seed=0)
     envs.step(np.array([FORWARD, RIGHT, LEFT]))
@@ -120,9 +121,9 @@ def compare_with_gymnasium(
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
-def test_autoreset_as_gymnasiums_own_vector_env(tiny_world: World, mode: AutoresetMode) -> None:
+def test_autoreset_as_gymnasiums_own_vector_env(make: Make, tiny_world: World, mode: AutoresetMode) -> None:
     kwargs: dict[str, Any] = {"task": "navigate", "world": tiny_world, "max_episode_steps": 4, "device": "cpu"}
-    envs = WorldVectorEnv(3, autoreset_mode=mode, **kwargs)
+    envs = make(autoreset_mode=mode, **kwargs)
     events = compare_with_gymnasium(lambda: WorldEnv(**kwargs), envs, mode, tolerance=3)
     assert {"terminated", "truncated"} <= set(events)
 
@@ -143,7 +144,7 @@ def test_the_simulators_vector_env_is_bit_equal_to_single_envs(maze_world: World
     envs.close()
 
 
-def test_disabled_autoreset_waits_for_a_masked_reset(tiny_world: World) -> None:
+def test_disabled_autoreset_waits_for_a_masked_reset(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world, 3, autoreset_mode="Disabled", max_episode_steps=5)
     envs.reset(seed=0)
     for _ in range(3):
@@ -178,14 +179,14 @@ def rollout(envs: WorldVectorEnv, **reset: Any) -> np.ndarray:
     return np.stack(obs)
 
 
-def test_an_int_seed_is_seed_plus_row(tiny_world: World) -> None:
+def test_an_int_seed_is_seed_plus_row(make: Make, tiny_world: World) -> None:
     by_int, by_list = rollout(make(tiny_world), seed=5), rollout(make(tiny_world), seed=[5, 6, 7])
     np.testing.assert_array_equal(by_int, by_list)
     np.testing.assert_array_equal(rollout(make(tiny_world), seed=np.int64(5)), by_int)
     assert not np.array_equal(by_int[:, 0], by_int[:, 1])
 
 
-def test_row_i_is_the_single_env_with_its_seed(tiny_world: World) -> None:
+def test_row_i_is_the_single_env_with_its_seed(make: Make, tiny_world: World) -> None:
     frames = rollout(make(tiny_world), seed=[11, 3, 11])
     np.testing.assert_array_equal(frames[:, 0], frames[:, 2])
     for row, seed in ((0, 11), (1, 3)):
@@ -196,7 +197,7 @@ def test_row_i_is_the_single_env_with_its_seed(tiny_world: World) -> None:
     np.testing.assert_array_equal(same_size[:, 0], np.stack(alone))
 
 
-def test_resets_without_seed_go_on_with_each_rows_stream(tiny_world: World) -> None:
+def test_resets_without_seed_go_on_with_each_rows_stream(make: Make, tiny_world: World) -> None:
     one, two = make(tiny_world), make(tiny_world)
     for envs in (one, two):
         rollout(envs, seed=5)
@@ -207,7 +208,7 @@ def test_resets_without_seed_go_on_with_each_rows_stream(tiny_world: World) -> N
     assert not np.array_equal(rollout(unseeded), rollout(other))
 
 
-def test_a_masked_reset_touches_the_masked_rows_only(tiny_world: World) -> None:
+def test_a_masked_reset_touches_the_masked_rows_only(make: Make, tiny_world: World) -> None:
     masked, plain = make(tiny_world), make(tiny_world)
     for envs in (masked, plain):
         envs.reset(seed=0)
@@ -222,10 +223,10 @@ def test_a_masked_reset_touches_the_masked_rows_only(tiny_world: World) -> None:
         a, b = masked.step(np.array(action)), plain.step(np.array(action))
         np.testing.assert_array_equal(images(a[0])[[0, 2]], images(b[0])[[0, 2]])
         np.testing.assert_array_equal(a[1][[0, 2]], b[1][[0, 2]])
-    assert masked.core.elapsed.tolist() == [3, 2, 3]
+    assert masked.clone_state([0, 1, 2])["core.elapsed"].tolist() == [3, 2, 3]
 
 
-def test_options_are_not_changed_and_hold_for_one_reset(tiny_world: World) -> None:
+def test_options_are_not_changed_and_hold_for_one_reset(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world, 2, max_episode_steps=1)
     mask, starts = np.array([True, True]), [3, 4]
     options = {"reset_mask": mask, "start": starts}
@@ -237,7 +238,7 @@ def test_options_are_not_changed_and_hold_for_one_reset(tiny_world: World) -> No
     assert len(drawn) == 3, "autoreset draws fresh starts"
 
 
-def test_a_start_or_picture_may_be_shared_or_one_per_row(tiny_world: World) -> None:
+def test_a_start_or_picture_may_be_shared_or_one_per_row(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world, 2, "revisit")
     assert tiny_world.starts is not None
     views = tiny_world.starts.frames.numpy()
@@ -256,7 +257,7 @@ def test_time_limits(tiny_world: World, limit: int | None, expected: int | None)
     assert make(tiny_world, 1, max_episode_steps=limit).core.config.max_episode_steps == expected
 
 
-def test_truncation_at_the_limit_and_not_on_success(tiny_world: World) -> None:
+def test_truncation_at_the_limit_and_not_on_success(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world, 2, max_episode_steps=3)
     envs.reset(seed=0)
     for _ in range(2):

@@ -8,6 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import worldenv  # noqa: F401
+from tests.envs.conftest import Make, make_local
 from worldenv.envs.vector_env import WorldVectorEnv
 from worldenv.memory.config import POLICIES
 from worldenv.world.world import World
@@ -16,8 +17,7 @@ FORWARD, BACK, RIGHT, LEFT = range(4)
 H, W = 48, 64
 
 
-def make(world: World, num_envs: int = 3, task: str = "navigate", **kwargs: Any) -> WorldVectorEnv:
-    return WorldVectorEnv(num_envs, task=task, world=world, device="cpu", **kwargs)
+make = make_local
 
 
 def images(obs: Any) -> np.ndarray:
@@ -26,18 +26,7 @@ def images(obs: Any) -> np.ndarray:
 
 def snapshot(envs: WorldVectorEnv) -> dict[str, Any]:
     """Everything that an episode consists of."""
-    rows = list(range(envs.num_envs))
-    engine, core = envs.core.dynamics, envs.core
-    return {
-        **engine.clone_state(rows),  # type: ignore[attr-defined]
-        **{f"task.{k}": v.clone() for k, v in core.state.items()},
-        "elapsed": core.elapsed.clone(),
-        "frames": core.frames,
-        "stacked": core.stacked,
-        "seeds_": list(envs._seeds or []),
-        "episodes": list(envs._episodes),
-        "done": envs._done.copy(),
-    }
+    return dict(envs.clone_state(range(envs.num_envs)))
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -46,7 +35,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [key for key in before if not np.array_equal(np.asarray(before[key]), np.asarray(after[key]))]
 
 
-def test_shapes_and_types(tiny_world: World) -> None:
+def test_shapes_and_types(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world)
     obs, info = envs.reset(seed=0)
     assert obs in envs.observation_space
@@ -86,7 +75,7 @@ BAD_ACTIONS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("mode", "action", "message"), BAD_ACTIONS)
-def test_bad_actions_change_nothing(tiny_world: World, mode: str, action: Any, message: str) -> None:
+def test_bad_actions_change_nothing(make: Make, tiny_world: World, mode: str, action: Any, message: str) -> None:
     envs = make(tiny_world, action_mode=mode)
     envs.reset(seed=0)
     before = snapshot(envs)
@@ -95,7 +84,7 @@ def test_bad_actions_change_nothing(tiny_world: World, mode: str, action: Any, m
     assert changed(before, snapshot(envs)) == []
 
 
-def test_steps_before_the_first_reset_are_refused(tiny_world: World) -> None:
+def test_steps_before_the_first_reset_are_refused(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world)
     with pytest.raises(gym.error.ResetNeeded):
         envs.step(np.zeros(3, int))
@@ -103,7 +92,7 @@ def test_steps_before_the_first_reset_are_refused(tiny_world: World) -> None:
         envs.reset(options={"reset_mask": np.array([True, False, True])})
 
 
-def test_a_closed_environment_is_not_stepped(tiny_world: World) -> None:
+def test_a_closed_environment_is_not_stepped(make: Make, tiny_world: World) -> None:
     """Nor reset, copied or changed; closing it again does nothing."""
     envs, env = make(tiny_world, 2), gym.make("worldenv/Revisit-v0", world=tiny_world, device="cpu")
     envs.reset(seed=0)
@@ -126,14 +115,14 @@ def test_a_closed_environment_is_not_stepped(tiny_world: World) -> None:
             use()
 
 
-def test_memory_chunks_on_request(tiny_world: World) -> None:
+def test_memory_chunks_on_request(make: Make, tiny_world: World) -> None:
     assert "memory_chunks" not in make(tiny_world, 1).reset(seed=0)[1]
     envs = make(tiny_world, 2, report_memory=True)
     assert envs.reset(seed=0)[1]["memory_chunks"].tolist() == [1, 1]
     assert envs.step(np.array([1, 2]))[4]["memory_chunks"].tolist() == [2, 2]
 
 
-def test_rendering_shows_the_newest_frames(tiny_world: World) -> None:
+def test_rendering_shows_the_newest_frames(make: Make, tiny_world: World) -> None:
     envs = make(tiny_world, 2, "revisit", render_mode="rgb_array")
     assert envs.metadata["render_modes"] == ["rgb_array"]
     assert envs.metadata["render_fps"] == 2

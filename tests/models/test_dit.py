@@ -240,3 +240,19 @@ def test_rays_are_pluecker_coordinates() -> None:
     torch.testing.assert_close(moments, torch.linalg.cross(origin.expand_as(rays), rays))
     middle = torch.nn.functional.normalize(rays.mean(1), dim=-1)
     torch.testing.assert_close(middle, c2w[:, 0, :3, 2].float(), atol=1e-5, rtol=1e-5)  # they surround the axis
+
+
+def test_what_is_computed_anew_gives_the_same_gradients() -> None:
+    gradients, kept = [], []
+    for recompute in (False, True):
+        dit, cond = make().train().requires_grad_(True), cond_of(poses(CHUNK))
+        for block in dit.blocks:
+            block.recompute = recompute  # type: ignore[assignment]
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, s=sizes: s.append(x.numel()) or x, lambda x: x):
+            loss = dit(noise(CHUNK), cond).square().mean()
+        loss.backward()
+        gradients.append([p.grad for p in dit.parameters() if p.grad is not None])
+        kept.append(sum(sizes))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert kept[1] < kept[0]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 
 from worldenv.base.config import load_toml
 from worldenv.data.record import RecordConfig
@@ -124,3 +125,9 @@ def test_gates_differ_in_what_they_decide_alone() -> None:
         config = gates[name]
         assert (config.spec.width, config.spec.width // config.vae.stride) == (width, 8), "as many tokens"
     assert all(f"configs/gates/{name}" in script or f" {name} " in script for name in ("vae16", "heads", "large"))
+
+
+@pytest.mark.parametrize(("name", "processes"), [("one_gpu", 1), ("eight_gpus", 8)])
+def test_configurations_of_accelerate_parse(name: str, processes: int) -> None:
+    config = load_config_from_file(str(CONFIGS / "accelerate" / f"{name}.yaml"))
+    assert (config.num_processes, config.mixed_precision, config.use_cpu) == (processes, "bf16", False)

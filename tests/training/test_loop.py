@@ -220,3 +220,25 @@ def test_what_was_best_at_the_start_is_kept(tmp_path: Path) -> None:
     trainer.train()
     assert (trainer.step, trainer.kept_step) == (60, 0)
     assert stage.module.weight.item() == 0  # type: ignore[operator]
+
+
+def test_parts_of_a_batch_add_up_to_one_step(tmp_path: Path) -> None:
+    """One part draws what a run without parts does; two are two draws and one step."""
+    plain, parts = Fit(), Fit()
+    Trainer(plain, dataclasses.replace(CONFIG, steps=5), tmp_path / "plain", resume=False, run={}).train()
+    config = dataclasses.replace(CONFIG, steps=5, accumulate=2)
+    Trainer(parts, config, tmp_path / "parts", resume=False, run={}).train()
+    assert (plain.calls, parts.calls) == (5, 10)
+    logs = [JsonlLog.read(tmp_path / name / "log.jsonl") for name in ("plain", "parts")]
+    losses = [[line["loss"] for line in log if "loss" in line] for log in logs]
+    assert len(losses[0]) == len(losses[1]) == 1
+    assert losses[0] != losses[1]
+
+
+def test_exploding_steps_are_skipped_and_counted(tmp_path: Path) -> None:
+    stage = Fit(poison=2)
+    config = dataclasses.replace(CONFIG, steps=3, log_every=1, preview_every=0, skip_above=1e-9)
+    Trainer(stage, config, tmp_path, resume=False, run={}).train()
+    assert [line["skipped"] for line in JsonlLog.read(tmp_path / "log.jsonl")] == [1, 2, 3]
+    assert float(stage.module.weight.detach()) == 0  # type: ignore[arg-type]
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["progress"]["skipped"] == 3

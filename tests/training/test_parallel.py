@@ -62,7 +62,16 @@ def test_a_stage_trains_in_two_processes_and_resumes_in_one(tmp_path: Path) -> N
     )
     assert done.stderr.count("step 0 of 3, 2 x cpu") == 1, "one process speaks for all"
     assert [line["step"] for line in JsonlLog.read(out / "log.jsonl") if "loss" in line] == [1, 2, 3]
-    train("vae", replace(config, optim=replace(config.optim, steps=5)), out, resume=True)
+    parts = replace(config, optim=replace(config.optim, accumulate=2, steps=3))
+    train("vae", parts, tmp_path / "alone")  # the same batches, in one process
+    train("vae", replace(parts, optim=replace(parts.optim, steps=5)), out, resume=True)
+    train("vae", replace(parts, optim=replace(parts.optim, steps=5)), tmp_path / "alone", resume=True)
+    losses = [
+        [line["loss"] for line in JsonlLog.read(folder / "log.jsonl") if "loss" in line]
+        for folder in (out, tmp_path / "alone")
+    ]
+    assert len(losses[0]) == 5
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert World.load(out).config.provenance[0].steps == 5
 
 

@@ -41,6 +41,7 @@ def run_ablations(
     suite: str = "revisit",
     primary: str = PRIMARY,
     given: int = 0,
+    ray: str = "",
 ) -> None:
     """Run worlds as arms of a suite and judge the first arm against the others, also by early and late chunks.
 
@@ -56,7 +57,7 @@ def run_ablations(
     claims = tuple((first, other) for other in others)
     question = Question(claims=claims, primary=primary, secondary=(PRIMARY, *SECONDARY, *DISTRIBUTION))
     wanted = replace(RUNS[suite], against=tuple(worlds)[1:], ages=True, given=given)
-    score_worlds(worlds, question, wanted, out, num_worlds=num_worlds, first_seed=first_seed)
+    score_worlds(worlds, question, wanted, out, num_worlds=num_worlds, first_seed=first_seed, ray=ray)
 
 
 def run_table(
@@ -68,6 +69,7 @@ def run_table(
     processes: int | None = None,
     num_worlds: int | None = None,
     first_seed: int | None = None,
+    ray: str = "",
 ) -> None:
     """Train what a table lacks, score its arms and judge its claims.
 
@@ -77,7 +79,7 @@ def run_table(
     table = read_table(path)
     table = replace(table, seeds=tuple(seeds) or table.seeds)
     console.print(f"{table.title}: {len(table.arms)} arms, seeds {', '.join(map(str, table.seeds))}")
-    folders = train_table(table, runs or out.parent / "runs", processes=processes or default_processes())
+    folders = train_table(table, runs or out.parent / "runs", processes=processes or default_processes(), ray=ray)
     changes = {name: arm.get("step", {}) for name, arm in table.arms.items()}
     worlds = {arm: stepped(load_world(path), changes[arm.partition("@")[0]]) for arm, path in folders.items()}
     score_worlds(
@@ -88,6 +90,7 @@ def run_table(
         num_worlds=num_worlds or table.cases.worlds,
         first_seed=first_seed,
         title=table.title,
+        ray=ray,
         depth_head=load_world(table.world).require_depth_head() if table.cases.reprojection else None,
     )
 
@@ -181,6 +184,7 @@ def score_worlds(
     first_seed: int | None,
     title: str = "ablations",
     depth_head: DepthHead | None = None,
+    ray: str = "",
 ) -> None:
     """Step all worlds, by ARM@SEED, through the same cases; judge and write the report."""
     name, first = next(iter(worlds.items()))
@@ -209,6 +213,7 @@ def score_worlds(
             "question": to_dict(question),
             "verdicts": question.judge(results, cases.seeds),
         },
+        ray=ray,
     )
     draw_claims(out / "claims.png", report["verdicts"], question.primary)
     conclude(report, out)

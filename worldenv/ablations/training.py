@@ -58,9 +58,12 @@ def default_processes() -> int:
     return max(1, cores // 4) if torch.cuda.is_available() else cores
 
 
-def train_table(table: AblationTable, folder: Path, *, processes: int) -> dict[str, Path]:
-    """Train every arm of a table with every seed; return the worlds by ``ARM@SEED``."""
-    shop = prepare(table, folder, processes=processes)
+def train_table(table: AblationTable, folder: Path, *, processes: int, ray: str = "") -> dict[str, Path]:
+    """Train every arm of a table with every seed; return the worlds by ``ARM@SEED``.
+
+    So many ``processes`` at a time: of this machine, or of a Ray cluster whose machines all see the folder.
+    """
+    shop = prepare(table, folder.resolve(), processes=processes, ray=ray)
     origin = origin_of(table)
     arms = {f"{arm}@{seed}": run_of(table, arm, seed, origin) for seed in table.seeds for arm in table.arms}
     runs = ordered(list(arms.values()))
@@ -68,7 +71,7 @@ def train_table(table: AblationTable, folder: Path, *, processes: int) -> dict[s
     console.print(f"{len(runs)} runs in {folder}, {len(missing)} to train, {processes} at a time")
     if missing:
         _encode(shop, missing)
-    for count, run in enumerate(_trained(shop, missing, processes), 1):
+    for count, run in enumerate(_trained(shop, missing, processes, ray), 1):
         users = sorted({name.partition("@")[0] for name, last in arms.items() if run in ordered([last])})
         console.print(
             f"[{count}/{len(missing)}] {run.name}, seed {run.seed} ({', '.join(users)}): {shop.minutes(run):.1f} min, "
@@ -77,10 +80,10 @@ def train_table(table: AblationTable, folder: Path, *, processes: int) -> dict[s
     return {name: shop.path(run) for name, run in arms.items()}
 
 
-def prepare(table: AblationTable, folder: Path, *, processes: int) -> Workshop:
+def prepare(table: AblationTable, folder: Path, *, processes: int, ray: str = "") -> Workshop:
     """Make what all runs start from where it is missing: the recording, and a world that is a VAE and nothing else."""
     data, start = folder / f"data-{digest(to_dict(table.record))}", folder / f"start-{origin_of(table)}"
-    record(table.record, data, workers=processes)
+    record(table.record, data, workers=processes, ray=ray)
     if not (start / "world.toml").is_file():
         whole = World.load(find_world(table.world))
         config = whole.config
@@ -117,16 +120,16 @@ def _left(shop: Workshop, runs: Sequence[Run], missing: Sequence[Run], processes
     return total / processes
 
 
-def _trained(shop: Workshop, runs: Sequence[Run], processes: int) -> Iterator[Run]:
+def _trained(shop: Workshop, runs: Sequence[Run], processes: int, ray: str = "") -> Iterator[Run]:
     """Train runs, each after those that it needs, and yield them as they finish."""
-    if processes == 1:
+    if processes == 1 and not ray:
         for run in runs:
             _announce(run)
             shop.train(run)
             yield run
         return
     threads = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // processes)
-    with worker_pool(processes, threads=threads) as pool:
+    with worker_pool(processes, threads=threads, ray=ray, gpus=float(torch.cuda.is_available())) as pool:
         running: dict[Future[None], Run] = {}
         waiting = list(runs)
         while waiting or running:

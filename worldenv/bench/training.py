@@ -73,7 +73,7 @@ def _compare(name: str, kind: str, batch: int, num_steps: int, accelerator: Acce
     for i in track(range(-1, num_steps), f"{kind}, batch {batch}", total=1 + num_steps):
         for backend in BACKENDS[:: 1 if i % 2 else -1]:
             start = time.perf_counter()
-            figures = learners[backend].update(torch.Generator().manual_seed(1 + i), 1e-3, accelerator)
+            figures = learners[backend].update([torch.Generator().manual_seed(1 + i)], 1e-3, accelerator)
             taken[backend].append(Step(time.perf_counter() - start, figures["loss"], figures["grad_norm"]))
     reference, other = (np.array(taken[backend])[1:] for backend in BACKENDS)  # (steps, 3), the first left out
     p20, p50, p80 = np.percentile(reference[:, 0] / other[:, 0], [20, 50, 80])

@@ -30,6 +30,7 @@ TREE = Group(
         "bench": Group("Measure throughput and latency.", BENCHES, default="engine", what="measurement"),
         "bench-data": Command(scoring.bench_data),
         "export": Command(making.export),
+        "push": Command(making.push),
         "info": Command(stepping.info),
         "verify-reference": Command(scoring.verify_reference),
     },

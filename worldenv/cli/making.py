@@ -1,4 +1,4 @@
-"""Commands that make worlds: record, train, export."""
+"""Commands that make worlds: record, train, export, push."""
 
 from __future__ import annotations
 
@@ -39,19 +39,20 @@ STAGES = {
 """What each stage trains; ``training.stages.registry`` has them."""
 
 
-def record(*, out: Path, workers: int = 2, config: File = None, what: RecordConfig) -> None:
+def record(*, out: Path, workers: int = 2, ray: str = "", config: File = None, what: RecordConfig) -> None:
     """Record a simulator or Gymnasium environment to shards.
 
     Args:
         out: folder for the HDF5 shards; the same call again goes on where it stopped.
         workers: processes.
+        ray: HOST:PORT of a Ray cluster to record on instead, whose machines all see the folder, or local.
         what: what to record.
     """
     from ..base.log import Stopwatch, console
     from ..data.record import record as record_clips
 
     watch = Stopwatch()
-    frames = record_clips(what, out, workers=workers)
+    frames = record_clips(what, out, workers=workers, ray=ray)
     if frames:
         console.print(f"{frames} frames in {watch.seconds():.1f} s, {frames / watch.seconds():.0f} frames/s")
 
@@ -153,3 +154,19 @@ def export(
         convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)
     if any(shapes.values()):
         export_cloud(world, **shapes, pose=pose or WALK, start=start, seed=seed)
+
+
+def push(
+    folder: Positional[Path], name: Positional[str], /, *, reports: tuple[Path, ...] = (), private: bool = False
+) -> None:
+    """Put a world on the Hugging Face hub.
+
+    Args:
+        folder: the world; it is safetensors and TOML, and nothing else of the folder goes along.
+        name: org/name; anybody then steps it as world="hub:org/name".
+        reports: report.json of suites that scored this very world, for its card.
+        private: for you alone.
+    """
+    from ..world.hub import push_world
+
+    print(push_world(folder, name, reports=reports, private=private))

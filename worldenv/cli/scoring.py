@@ -41,6 +41,7 @@ def score(
     dynamics: str = "",
     recording: Path | None = None,
     weights: Path | None = None,
+    ray: str = "",
 ) -> None:
     """Score a world on a suite.
 
@@ -57,7 +58,10 @@ def score(
         recording: held-out clips that open_loop, heads and manipulation continue, from worldenv record.
         weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists the
             files. Without them those metrics are named as skipped.
+        ray: HOST:PORT of a Ray cluster that steps the batches of cases, or local; the numbers are the same.
     """
+    if ray and (videos is not None or dynamics):
+        raise ValueError("--ray steps worlds; leave it out with --videos and --dynamics")
     if videos is not None:
         from ..eval.suites.external import score_videos
 
@@ -69,7 +73,9 @@ def score(
     else:
         from ..eval.suites.evaluate import run_suite
 
-        run_suite(suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights, recording=recording)
+        run_suite(
+            suite, world, out, num_worlds=worlds, first_seed=first_seed, weights=weights, recording=recording, ray=ray
+        )
 
 
 def ablations(
@@ -85,6 +91,7 @@ def ablations(
     suite: Literal["revisit", "short_term", "drift", "memory"] | None = None,
     primary: str = "",
     given: int = 0,
+    ray: str = "",
 ) -> None:
     """Compare worlds that were trained differently.
 
@@ -105,6 +112,8 @@ def ablations(
         given: chunks at the beginning of every path that --arms remember as they truly were; they make the rest.
         primary: metric that decides between --arms, by default return_psnr_gt_far; frechet_pose_features_unseen and
             others of eval.suites.figures are judged beside it, as PSNR rewards blur where nothing is known.
+        ray: HOST:PORT of a Ray cluster that trains the runs and steps the cases, whose machines all see the folders,
+            or local; the numbers are the same.
     """
     from ..ablations.run import run_ablations, run_table
     from ..eval.report.claims import PRIMARY
@@ -113,13 +122,24 @@ def ablations(
         if seeds or processes or runs:
             raise ValueError("--seeds, --processes and --runs train the arms of a --table")
         suite, primary = suite or "revisit", primary or PRIMARY
-        run_ablations(arms, out, num_worlds=worlds, first_seed=first_seed, suite=suite, primary=primary, given=given)
+        run_ablations(
+            arms, out, num_worlds=worlds, first_seed=first_seed, suite=suite, primary=primary, given=given, ray=ray
+        )
     elif arms:
         raise ValueError("--table trains its own arms; pass --table or --arms")
     elif suite or primary or given:
         raise ValueError("--suite, --primary and --given are for --arms; a --table says what its arms are judged by")
     else:
-        run_table(table, out, runs=runs, seeds=seeds, processes=processes, num_worlds=worlds, first_seed=first_seed)
+        run_table(
+            table,
+            out,
+            runs=runs,
+            seeds=seeds,
+            processes=processes,
+            num_worlds=worlds,
+            first_seed=first_seed,
+            ray=ray,
+        )
 
 
 def compare(first: tyro.conf.Positional[Path], second: tyro.conf.Positional[Path], /) -> None:

@@ -84,6 +84,17 @@ def rolling(
     bench_rolling(out, name=world, num_envs=envs, num_steps=steps, teacher_steps=teacher_steps)
 
 
+def scale(*, out: Out, world: Name = "maze", envs: int = 8, steps: Steps = 20) -> None:
+    """A vector environment here, in one Ray actor and in two; what travels, what an env keeps.
+
+    Args:
+        envs: envs of each actor.
+    """
+    from ..bench.scale import bench_scale
+
+    bench_scale(out, name=world, num_envs=envs, num_steps=steps)
+
+
 def training(*, out: Out, world: str = "maze", envs: tuple[int, ...] = (1, 4, 16), steps: Steps = 20) -> None:
     """A training step under either backend, in turn.
 
@@ -108,4 +119,4 @@ def worldplay(*, out: Out, layers: int = 30, size: tuple[int, int] = (704, 1280)
     bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
 
-BENCHES = (engine, backends, hand, memory, rendering, rolling, training, worldplay)
+BENCHES = (engine, backends, hand, memory, rendering, rolling, scale, training, worldplay)

@@ -101,8 +101,14 @@ def make_source(config: RecordConfig) -> Source:
     )
 
 
-def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
+def record(config: RecordConfig, out: Path, *, workers: int = 2, ray: str = "") -> int:
     """Record what is missing in ``out`` and return the number of frames written now.
+
+    Args:
+        config: what to record.
+        out: folder of the shards; over Ray one that all machines of the cluster see under this path.
+        workers: processes.
+        ray: see ``worker_pool``.
 
     Raises:
         ValueError: if ``out`` holds a recording of another configuration, the source does not exist, or no stage could
@@ -114,13 +120,13 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2) -> int:
     _check_manifest(config, out)
     size = config.clips_per_shard
     shards = range((config.clips + size - 1) // size)
-    jobs = [(config, out, k) for k in shards if not _complete(config, out, k)]
+    jobs = [(config, out.resolve(), k) for k in shards if not _complete(config, out, k)]
     if not jobs:
         console.print(f"{out}: all {config.clips} clips are there")
         return 0
     make_source(config).close()  # fail here, with a clear message, rather than in every worker
     frames = 0
-    with progress_bar() as bar, worker_pool(min(workers, len(jobs))) as pool:
+    with progress_bar() as bar, worker_pool(min(workers, len(jobs)), ray=ray) as pool:
         task = bar.add_task(f"recording {config.env} (shards of {size} clips)", total=len(jobs))
         for done in as_completed([pool.submit(_record_shard, *job) for job in jobs]):
             frames += done.result()

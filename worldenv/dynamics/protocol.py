@@ -214,6 +214,17 @@ def check_rows(rows: Sequence[int], num_envs: int) -> None:
         raise ValueError(f"rows {list(rows)} must be different ones of 0..{num_envs - 1}")
 
 
+def check_fork(source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None, num_envs: int) -> None:
+    """Refuse forks of rows that do not exist, onto themselves, or of another number, by a ValueError."""
+    if len(source) != len(rows) or set(source) & set(rows):
+        raise ValueError(f"cannot fork rows {list(source)} onto {list(rows)}; name as many others, each once")
+    if reseed is not None and len(reseed) != len(rows):
+        raise ValueError(f"reseed holds {len(reseed)} seeds for {len(rows)} rows")
+    check_rows(rows, num_envs)
+    for row in source:
+        check_rows([row], num_envs)
+
+
 C = TypeVar("C")
 CAN: dict[type, str] = {
     Followable: "follows a path",

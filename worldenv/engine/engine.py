@@ -14,7 +14,7 @@ from ..base.config import to_dict
 from ..base.device import stateful, warn_if_slow
 from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
-from ..dynamics.protocol import Chunk, check_rows
+from ..dynamics.protocol import Chunk, check_fork, check_rows
 from ..dynamics.signals import DEPTH, Signals, Track, check_signals
 from ..dynamics.spec import WorldSpec, frames_of
 from ..memory.config import MemoryConfig
@@ -417,13 +417,7 @@ class Engine:
         Raises:
             ValueError: if the numbers of rows differ, or a row would be both trunk and fork.
         """
-        if len(source) != len(rows) or set(source) & set(rows):
-            raise ValueError(f"cannot fork rows {list(source)} onto {list(rows)}; name as many others, each once")
-        if reseed is not None and len(reseed) != len(rows):
-            raise ValueError(f"reseed holds {len(reseed)} seeds for {len(rows)} rows")
-        self.check_rows(rows)
-        for row in source:
-            self.check_rows([row])
+        check_fork(source, rows, reseed, self.num_envs)
         self._state.fork(source, rows, reseed)
 
     @stateful

@@ -5,6 +5,6 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name != "sb3":  # which is there without an import of its own, but not before it is asked for: an extra
+    if name not in ("sb3", "ray_env"):  # there without an import of their own, but not before they are asked for
         raise AttributeError(f"module 'worldenv.envs' has no attribute {name!r}")
-    return importlib.import_module("worldenv.envs.sb3")
+    return importlib.import_module(f"worldenv.envs.{name}")

@@ -13,11 +13,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
+from ..base.config import to_dict
 from ..bodies.base import Body, Named
 from ..bodies.robot import RobotBody
 from ..dynamics.protocol import (
     Aimed,
     Branchable,
+    Displayed,
     Dynamics,
     Explained,
     Latent,
@@ -103,6 +105,8 @@ class EnvCore:
         In worlds with text a row without a prompt begins with the environment's. Episodes that begin with a clip
         remember it and go on from its end.
         """
+        if not mask.any():  # rows of a larger batch, none of which begins anew
+            return self.observe(), self._begun()
         if self._has_text:
             wanted = self._prompts(prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
@@ -125,8 +129,12 @@ class EnvCore:
         self.frames = self._fresh(mask, view.expand(-1, self.spec.chunk_frames, -1, -1, -1), self.frames)
         self.stacked = self._fresh(mask, view.expand(-1, self.config.stack, -1, -1, -1), self.stacked)
         self._read_latents(mask)
-        commanded = {name: part for name, part in present.items() if name in self.spec.takes}
-        return self.observe(), self._info(commanded, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
+        return self.observe(), self._begun()
+
+    def _begun(self) -> dict[str, Tensor]:
+        """Return the info of a reset."""
+        commanded = {name: part for name, part in self.dynamics.present.items() if name in self.spec.takes}
+        return self._info(commanded, torch.zeros(self.num_envs, dtype=torch.bool), num_frames=1)
 
     def set_prompts(self, prompts: Mapping[int, str]) -> None:
         """Describe the worlds of some rows anew, from the next chunk on.
@@ -288,6 +296,30 @@ class EnvCore:
         for name, value in self.state.items():
             self.state[name] = value.clone()
             self.state[name][index] = state[f"task.{name}"]
+
+    def identity(self) -> dict[str, object]:
+        """Return what a saved state has to be of: world, memory, steps, task and time limit."""
+        return {
+            **require(self.dynamics, Branchable, "a saved state").identity(),
+            "chunk_latents": self.spec.chunk_latents,
+            "spec": to_dict(self.spec),
+            "task": repr(self.task),
+            "max_episode_steps": self.config.max_episode_steps,
+        }
+
+    def depth(self) -> Tensor:
+        """Return the newest view's depth, (B, H, W) float32 metres along z, where the dynamics know it."""
+        return self.dynamics.present["depth"]
+
+    def enlarge(self, frames: Tensor) -> Tensor:
+        """Return frames as the world shows them to people; see ``World.enlarge``."""
+        return self.dynamics.enlarge(frames) if isinstance(self.dynamics, Displayed) else frames
+
+    def close(self) -> None:
+        """Stop the simulators, if any."""
+        close = getattr(self.dynamics, "close", None)
+        if close is not None:
+            close()
 
     def _parts(self) -> dict[str, Tensor]:
         named = {name: getattr(self, name) for name in ("elapsed", "frames", "stacked", "latents")}

@@ -34,6 +34,7 @@ class WorldEnv(gym.Env[Any, Any]):
         if time_limit != 0:
             kwargs["max_episode_steps"] = time_limit
         self.row = WorldVectorEnv(1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)
+        assert isinstance(self.row.core, EnvCore)
         self.core: EnvCore = self.row.core
         self.metadata = {key: value for key, value in self.row.metadata.items() if key != "autoreset_mode"}
         self.render_mode = self.row.render_mode

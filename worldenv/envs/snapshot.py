@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ..base.checkpoint import load_tensors, save_tensors
-from ..base.config import to_dict
-from ..dynamics.protocol import Branchable, require
-from .core import EnvCore
 
 FORMAT = 2
 """2: what led to latents is a track of named signals."""
 
 
-def save_snapshot(path: Path, core: EnvCore, state: dict[str, Tensor]) -> None:
+def save_snapshot(path: Path, identity: Mapping[str, object], state: dict[str, Tensor]) -> None:
     """Write a cloned state with what it takes to continue it."""
-    save_tensors(path, state, header={"format": FORMAT, **_identity(core)})
+    save_tensors(path, state, header={"format": FORMAT, **identity})
 
 
-def load_snapshot(path: Path, core: EnvCore) -> dict[str, Tensor]:
+def load_snapshot(path: Path, identity: Mapping[str, object]) -> dict[str, Tensor]:
     """Read a cloned state.
 
     Raises:
@@ -29,17 +27,7 @@ def load_snapshot(path: Path, core: EnvCore) -> dict[str, Tensor]:
     state, header = load_tensors(path)
     if header.get("format") != FORMAT:
         raise ValueError(f"{path}: state format {header.get('format')!r}, this version reads {FORMAT}")
-    for name, wanted in _identity(core).items():
+    for name, wanted in identity.items():
         if header.get(name) != wanted:
             raise ValueError(f"{path}: saved with {name} {header.get(name)!r}, this environment has {wanted!r}")
     return state
-
-
-def _identity(core: EnvCore) -> dict[str, object]:
-    return {
-        **require(core.dynamics, Branchable, "a saved state").identity(),
-        "chunk_latents": core.spec.chunk_latents,
-        "spec": to_dict(core.spec),
-        "task": repr(core.task),
-        "max_episode_steps": core.config.max_episode_steps,
-    }

@@ -19,9 +19,9 @@ from ..base.checkpoint import Expected
 from ..base.rng import derive_seed
 from ..dynamics.signals import wide
 from .arguments import Arguments, check_keywords
-from .core import EnvCore
 from .make import make_core
 from .options import check_options, read_clip, read_goals, read_images, read_mask, read_prompts, read_seeds, read_starts
+from .protocol import Core
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
 
@@ -68,7 +68,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise ValueError(f"render_mode={render_mode!r}; choose {', '.join(map(repr, RENDER_MODES))} or None")
         if render_mode == "depth_array":
             kwargs["depth"] = True
-        self.core: EnvCore = make_core(Arguments(num_envs=num_envs, **kwargs))
+        self.core: Core = self._open(Arguments(num_envs=num_envs, **kwargs))
         modes = [mode for mode in RENDER_MODES if mode != "depth_array" or "depth" in self.core.spec.gives]
         if render_mode is not None and render_mode not in modes:
             raise ValueError("render_mode='depth_array': this world has no depth; a world has it from its depth head")
@@ -87,6 +87,10 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._seeds: list[int] | None = None
         self._episodes = [0] * num_envs
         self._done = np.zeros(num_envs, bool)
+
+    def _open(self, asked: Arguments) -> Core:
+        """Make what is stepped."""
+        return make_core(asked)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -190,7 +194,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write the episodes of some rows (all by default) to a safetensors file, to continue in another process."""
         chosen = range(self.num_envs) if rows is None else rows
-        save_snapshot(Path(path), self.core, self.clone_state(chosen))
+        save_snapshot(Path(path), self.core.identity(), self.clone_state(chosen))
 
     def load_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Continue saved episodes in these rows (by default the first ones), bit by bit as they would have gone on.
@@ -199,7 +203,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ValueError: if the file is broken, or of another world, format or environment; then nothing has changed.
         """
         self.check_open("load_state")
-        state, begun = load_snapshot(Path(path), self.core), self._seeds is not None
+        state, begun = load_snapshot(Path(path), self.core.identity()), self._seeds is not None
         if not begun:
             self.reset(seed=0)
         try:
@@ -313,7 +317,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if self.render_mode is None or self.core.frames is None:
             return None
         if self.render_mode == "depth_array":
-            return tuple(self.core.dynamics.present["depth"].cpu().numpy().copy())
+            return tuple(self.core.depth().cpu().numpy().copy())
         return tuple(self.core.frames[:, -1].numpy().copy())
 
     @property
@@ -325,9 +329,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the simulators, if any."""
-        close = getattr(self.core.dynamics, "close", None)
-        if close is not None:
-            close()
+        self.core.close()
 
 
 def autoreset(mode: str | AutoresetMode) -> AutoresetMode:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ..base.media import VideoWriter
-from ..dynamics.protocol import Displayed
 
 
 def chunk_rows(env: Any) -> Any:
@@ -25,10 +24,9 @@ def shown(
     display: bool,
 ) -> Any:
     """Return frames as an environment's world shows them to people, or as they are."""
-    dynamics = env.unwrapped.core.dynamics
-    if not display or not isinstance(dynamics, Displayed):
+    if not display:
         return frames
-    return dynamics.enlarge(torch.from_numpy(np.ascontiguousarray(frames))).numpy()
+    return env.unwrapped.core.enlarge(torch.from_numpy(np.ascontiguousarray(frames))).numpy()
 
 
 def RecordChunkVideo(env: Any, folder: str | Path, **options: Any) -> Any:

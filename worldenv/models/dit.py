@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from worldenv_kernels import Reframing
 
@@ -112,6 +113,7 @@ class Block(nn.Module):
         self.text = TextAttention(config) if config.text_dim else None
         self.ffn = FeedForward(config.width, config.ffn_dim)
         self.exact = config.numerics == "reference"
+        self.recompute = False  # whether the backward pass computes what the feed-forward network holds anew
 
     def forward(
         self,
@@ -138,7 +140,10 @@ class Block(nn.Module):
         if self.text is not None:
             assert text is not None
             x = x + self.text(x, *text)
-        return self._add(x, self.ffn(modulate(x, shift2, scale2, exact=self.exact), backend), gate2)
+        modulated = modulate(x, shift2, scale2, exact=self.exact)
+        if self.recompute and torch.is_grad_enabled():
+            return self._add(x, checkpoint(self.ffn, modulated, backend, use_reentrant=False), gate2)
+        return self._add(x, self.ffn(modulated, backend), gate2)
 
     def _add(self, x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         gate = gate[:, :, None]

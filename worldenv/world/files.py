@@ -17,6 +17,9 @@ HUB = "hub:"
 PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts", "clips", "moments")
 """Names of the files that a world may be made of."""
 
+OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout")
+"""What the hub's library raises where there is no network."""
+
 STEPPED = tuple(name for name in PARTS if name != "heads.display")
 """Those that decide what a world does; what is measured of one holds for it with another display decoder, or none."""
 
@@ -64,5 +67,12 @@ def _download(repository: str, revision: str | None) -> Path:
         files = ["*.toml", "*.safetensors"]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except Exception as error:
+        if type(error).__name__ in OFFLINE:
+            version = f" --revision {revision}" if revision else ""
+            raise ValueError(
+                f"world {HUB + repository!r}: no hub is reached from here, and there is no copy; where one is, run "
+                f"`hf download {repository}{version} --local-dir DIR`, put DIR here (world.toml and *.safetensors) and "
+                "name it: world='DIR'"
+            ) from None
         said = str(error).partition("\n")[0]
         raise ValueError(f"unknown world {HUB + repository!r}: the hub said {said}") from None

@@ -109,7 +109,7 @@ def sheet(*clips: Tensor, scale: int = 2) -> npt.NDArray[np.uint8]:
 
 
 @contextmanager
-def _figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
+def figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
     """Open a figure of some panels and save it."""
     import matplotlib as mpl
 
@@ -130,7 +130,7 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
     names = list(dict.fromkeys(name for arm in curves.values() for name in arm))
     first = {arm.partition("@")[0]: arm for arm in reversed(list(curves))}
     colours = {kind: COLOURS.get(kind, f"C{i}") for i, kind in enumerate(reversed(list(first)))}
-    with _figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
+    with figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
         for axis, name in zip(axes[0], names, strict=True):
             for arm, values in curves.items():
                 mean, kind = values[name].mean(0), arm.partition("@")[0]
@@ -145,7 +145,7 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
 def draw_means(path: Path, metrics: Mapping[str, Mapping[str, Array]], keys: Mapping[str, str]) -> None:
     """Plot means and intervals, a panel per metric (by title) and a line per arm that has it."""
     arms = [arm for arm, values in metrics.items() if all(key in values for key in keys.values())]
-    with _figure(path, 1, len(keys), figsize=(5.5 * len(keys), 0.8 + 0.3 * len(arms)), sharey=True) as axes:
+    with figure(path, 1, len(keys), figsize=(5.5 * len(keys), 0.8 + 0.3 * len(arms)), sharey=True) as axes:
         for axis, (title, key) in zip(np.atleast_1d(axes), keys.items(), strict=True):
             for i, arm in enumerate(arms):
                 summary = summarise(metrics[arm][key])
@@ -164,7 +164,7 @@ def draw_claims(path: Path, verdicts: Mapping[str, Mapping[str, Any]], metric: s
     if not claims:
         return
     rows = max(len(said["seeds"]) for said in claims.values()) + 1
-    with _figure(path, 1, len(claims), figsize=(4 * len(claims), 1.2 + 0.3 * rows), squeeze=False) as axes:
+    with figure(path, 1, len(claims), figsize=(4 * len(claims), 1.2 + 0.3 * rows), squeeze=False) as axes:
         for axis, (claim, said) in zip(axes[0], claims.items(), strict=True):
             lines = {**{f"seed {seed}": one for seed, one in said["seeds"].items()}, "all": said}
             for i, one in enumerate(lines.values()):

@@ -74,6 +74,7 @@ def run_suite(
     num_chunks: int | None = None,
     weights: Path | None = None,
     recording: Path | None = None,
+    ray: str = "",
 ) -> None:
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
@@ -92,10 +93,14 @@ def run_suite(
         loaded.spec.require_camera(f"suite {name!r} (open_loop does not)")
     if weights is not None and other is not None:
         raise ValueError(f"--weights is for suites that step worlds along cases; suite {name} computes no such metric")
+    if ray and other is not None:
+        raise ValueError(
+            f"--ray is for suites that step worlds along cases ({', '.join(RUNS)}); leave it out for {name}"
+        )
     out.mkdir(parents=True, exist_ok=True)
     cases = {"num_worlds": num_worlds, "first_seed": first_seed}
     if other is None:
-        run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights)
+        run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights, ray=ray)
     else:
         other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
 
@@ -109,6 +114,7 @@ def run_world(
     first_seed: int | None = None,
     num_chunks: int | None = None,
     weights: Path | None = None,
+    ray: str = "",
 ) -> None:
     """Run every arm of a suite on the same cases and noise."""
     suite = RUNS[name] if num_chunks is None else replace(RUNS[name], chunks=num_chunks)
@@ -125,7 +131,7 @@ def run_world(
     controls |= {"vae": vae_arm(world), "simulator": controls.pop("simulator")}
     arms |= {arm: make for arm, make in controls.items() if arm in suite.controls}
     subject = Subject(world.identity(), world.spec, world.config.memory, world.enlarge)
-    report = measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights)
+    report = measure(name, suite, arms, cases, out, subject=subject, source=source, weights=weights, ray=ray)
     if name in ("revisit", "demo"):
         draw_memory_map(out / "memory_map.png", world, cases)
     conclude(report, out)
@@ -153,6 +159,7 @@ def measure(
     weights: Path | None,
     depth_head: DepthHead | None = None,
     more: Callable[[dict[str, ArmResult]], dict[str, Any]] = lambda results: {},
+    ray: str = "",
 ) -> dict[str, Any]:
     """Run and score the arms, write the report (with what ``more`` makes of the results) and the pictures."""
     spec, world = subject.spec, dict(subject.world)
@@ -178,6 +185,7 @@ def measure(
         num_chunks=suite.chunks,
         keep=len(cases) if usable else NUM_SHOWN,
         key=f"{name} {protocol_of(spec)} {suite} {world} {source} {git_revision()}",
+        ray=ray,
     )
     cut = cases.cut(suite.num_frames)
     for arm, figures in arm_figures(results, cut, ages=suite.ages).items():

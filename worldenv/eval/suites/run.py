@@ -7,7 +7,8 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ...base.files import save_arrays, save_text
 from ...base.log import console, progress_bar
+from ...base.workers import worker_pool
 from ..image import Array
 from ..report.statistics import Estimate
 from .arms import Make, Progress
@@ -60,30 +62,60 @@ def run_arms(
     num_chunks: int,
     key: str,
     keep: int = NUM_SHOWN,
+    ray: str = "",
 ) -> dict[str, ArmResult]:
     """Run and score all arms. What is done lies under ``folder/parts`` until ``finish``; ``key`` names the run.
 
     The frames of the first ``keep`` cases are kept. Parts of another run (another world, suite, version, or other
-    cases) are thrown away.
+    cases) are thrown away. Over Ray (see ``worker_pool``) every batch is a task, and the numbers are the same.
     """
     parts = folder / "parts"
     _claim(parts, hashlib.sha256(json.dumps([key, keep, list(arms), digests(cases)]).encode()).hexdigest())
-    pieces = _split(len(cases))
-    results = {}
+    pieces = [(cases.rows(piece), max(0, keep - piece.start)) for piece in _split(len(cases))]
+    files = {name: [parts / f"{name}-{i}.npz" for i in range(len(pieces))] for name in arms}
+    jobs = [Job(files[name][i], name, make, i) for name, make in arms.items() for i in range(len(pieces))]
+    missing = [job for job in jobs if not job.file.is_file()]
     with progress_bar() as bar:
-        task = bar.add_task("", total=len(arms) * len(pieces) * num_chunks)
-        for name, make in arms.items():
-            bar.update(task, description=name)
-            done: list[dict[str, Array]] = []
-            for i, piece in enumerate(pieces):
-                file, start = parts / f"{name}-{i}.npz", bar.tasks[0].completed
-                if not file.is_file():
-                    shown = max(0, keep - piece.start)
-                    save_arrays(file, _run(make, cases.rows(piece), scorer, lambda: bar.advance(task), shown))
-                done.append(dict(np.load(file, allow_pickle=False)))
-                bar.update(task, completed=start + num_chunks)
-            results[name] = _join(done)
-    return results
+        task = bar.add_task("", total=len(jobs) * num_chunks, completed=(len(jobs) - len(missing)) * num_chunks)
+        if ray and missing:
+            for job in _run_elsewhere(missing, pieces, scorer, ray):
+                bar.update(task, advance=num_chunks, description=job.name)
+            missing = []
+        for job in missing:
+            bar.update(task, description=job.name)
+            start = bar.tasks[0].completed
+            rows, shown = pieces[job.piece]
+            save_arrays(job.file, _run(job.make, rows, scorer, lambda: bar.advance(task), shown))
+            bar.update(task, completed=start + num_chunks)
+    return {name: _join([dict(np.load(file, allow_pickle=False)) for file in files[name]]) for name in arms}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm on one batch."""
+
+    file: Path
+    name: str
+    make: Make
+    piece: int
+
+
+def _run_elsewhere(jobs: list[Job], pieces: list[tuple[Cases, int]], scorer: Scorer, ray: str) -> Iterator[Job]:
+    """Run jobs in a Ray cluster, with as many threads and, if this process has one, a GPU each; yield the finished."""
+    with worker_pool(0, threads=torch.get_num_threads(), ray=ray, gpus=float(torch.cuda.is_available())) as pool:
+        makes = {job.name: pool.share(job.make) for job in jobs}
+        rows, judge = {job.piece: pool.share(pieces[job.piece][0]) for job in jobs}, pool.share(scorer)
+        running = {
+            pool.submit(_run, makes[job.name], rows[job.piece], judge, _nothing, pieces[job.piece][1]): job
+            for job in jobs
+        }
+        for done in as_completed(running):
+            save_arrays(running[done].file, done.result())
+            yield running[done]
+
+
+def _nothing() -> None:
+    """Tell nobody of a chunk."""
 
 
 def finish(folder: Path) -> None:

@@ -20,6 +20,9 @@ class OptimConfig:
     """Optimizer steps."""
     batch: int = 16
     """Samples per step, over all processes."""
+    accumulate: int = 1
+    """Parts that a process takes its share of the batch in, one after another, where all of it does not fit. What is
+    drawn depends on the part: twice as many parts in half as many processes are the same training."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon`` orthogonalises the updates of matrices (torch >= 2.9) and leaves the rest to AdamW."""
     lr: float = 1e-3
@@ -38,6 +41,12 @@ class OptimConfig:
     """Second moment decay."""
     grad_clip: float = 1.0
     """Largest gradient norm."""
+    recompute: bool = False
+    """Whether the transformer's feed-forward networks, which hold most of what a backward pass needs, are computed anew
+    in it instead of kept: less memory, a little slower, the same gradients."""
+    skip_above: float = 0.0
+    """Gradient norm beyond which a step is not taken, only counted (``skipped`` in the log); 0 skips none but those
+    whose gradient is not finite."""
     ema: float = 0.995
     """Decay of the weights' moving average, which is what is kept."""
     blend: float = 1.0

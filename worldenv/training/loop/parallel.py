@@ -73,6 +73,13 @@ def from_main(value: int, device: torch.device) -> int:
     return int(broadcast(torch.tensor([value], device=device)))
 
 
+def from_all(value: float, device: torch.device) -> float:
+    """Return the mean of all processes' values; of one process its own."""
+    if process_state().num_processes == 1:
+        return value
+    return float(reduce(torch.tensor(value, device=device, dtype=torch.float64), reduction="mean"))
+
+
 @contextmanager
 def finishing() -> Iterator[Callable[[], bool]]:
     """Let Ctrl-C wait for the end of a step: yields whether it was pressed, which interrupts nothing meanwhile.

@@ -19,6 +19,7 @@ from ...base.checkpoint import load_module, load_tensors, save_tensors, under
 from ...base.config import difference
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
+from ...models.dit import Block
 from .average import moving_average
 from .learner import Learner, LossFn
 from .optim import OptimConfig, learning_rate, make_optimizers, precision
@@ -60,7 +61,7 @@ class Trainer:
             raise ValueError("preview_every=0 leaves nothing to choose the best by; set it, or pass no evaluation")
         self.ema = moving_average(stage.module, decay=config.ema)
         self.origin = copied(self.ema.module) if config.blend != 1 else {}
-        self.step, self.hours = 0, 0.0
+        self.step, self.hours, self.skipped = 0, 0.0, 0
         self.best: dict[str, Tensor] = {}  # the average of the best evaluation
         self.best_step, self.best_score = 0, -math.inf
         self.checkpoint = folder / "checkpoint.safetensors"
@@ -75,6 +76,8 @@ class Trainer:
 
     def _learner(self, module: nn.Module, loss: LossFn) -> Learner:
         module.to(self.accelerator.device)
+        for block in (part for part in module.modules() if isinstance(part, Block)):
+            block.recompute = self.config.recompute
         return Learner(module, loss, make_optimizers(module, self.config), self.config.grad_clip)
 
     @property
@@ -124,18 +127,28 @@ class Trainer:
             stage.begin(self.step)
         if isinstance(stage, CriticStage) and self.critic is not None:
             turns = [
-                self.critic.update(self._generator("critic", i), stage.critic.lr_scale * rate, self.accelerator)
-                for i in range(stage.critic.updates)
+                self._take(self.critic, stage.critic.lr_scale * rate, "critic", i) for i in range(stage.critic.updates)
             ]
-            figures = {f"critic_{k}": sum(turn[k] for turn in turns) / len(turns) for k in turns[0] if k != "lr"}
-        figures = self.learner.update(self._generator("step"), rate, self.accelerator) | figures
+            figures = {
+                f"critic_{k}": sum(turn[k] for turn in turns) / len(turns)
+                for k in turns[0]
+                if k not in ("lr", "skipped")
+            }
+        figures = self._take(self.learner, rate, "step") | figures
         self.ema.update_parameters(stage.module)
-        return figures
+        return {k: v for k, v in figures.items() if k != "skipped"} | (
+            {"skipped": self.skipped} if self.skipped else {}
+        )
 
-    def _generator(self, name: str, *number: int) -> torch.Generator:
-        rank = self.accelerator.process_index
-        seed = derive_seed(self.config.seed, name, self.step, *number, *([rank] if rank else []))
-        return torch.Generator().manual_seed(seed)
+    def _take(self, learner: Learner, rate: float, name: str, *number: int) -> dict[str, float]:
+        """Update a learner by this process's parts of the batch."""
+        first, parts = self.accelerator.process_index * self.config.accumulate, []
+        for part in range(first, first + self.config.accumulate):
+            seed = derive_seed(self.config.seed, name, self.step, *number, *([part] if part else []))
+            parts.append(torch.Generator().manual_seed(seed))
+        figures = learner.update(parts, rate, self.accelerator, skip_above=self.config.skip_above)
+        self.skipped += int(figures["skipped"])
+        return figures
 
     def _after_step(self, figures: dict[str, float], log: JsonlLog) -> None:
         config, last = self.config, self.step == self.config.steps
@@ -189,6 +202,7 @@ class Trainer:
             tensors |= {f"critic.{k}": v for k, v in self.critic.tensors().items()}
         updates = int(self.ema.n_averaged) - 1  # it counts the weights that the average began with
         progress: dict[str, float] = {"step": self.step, "hours": self.hours, "ema_updates": updates}
+        progress["skipped"] = self.skipped
         if self.best:
             progress |= {"best_step": self.best_step, "best_score": self.best_score}
         save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
@@ -204,7 +218,7 @@ class Trainer:
         load_module(self.ema.module, under(tensors, "ema."), where=str(self.checkpoint))
         self.best = {k: v.to(self.accelerator.device) for k, v in under(tensors, "best.").items()}
         progress = header["progress"]
-        self.step, self.hours = progress["step"], progress["hours"]
+        self.step, self.hours, self.skipped = progress["step"], progress["hours"], progress.get("skipped", 0)
         self.ema.n_averaged.fill_(progress["ema_updates"] + 1)
         if self.best:
             self.best_step, self.best_score = progress["best_step"], progress["best_score"]

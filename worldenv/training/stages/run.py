@@ -51,14 +51,19 @@ def run_stage(
     With ``evaluate`` what was best by its ``score`` is kept instead of the last.
     """
     processes = process_state()
-    share, rest = divmod(config.optim.batch, processes.num_processes)
+    accumulate, count = config.optim.accumulate, processes.num_processes
+    if accumulate < 1:
+        raise ValueError(f"optim.accumulate={accumulate}; pass 1 or more")
+    share, rest = divmod(config.optim.batch, count * accumulate)
     if rest:
-        raise ValueError(f"optim.batch={config.optim.batch} does not divide among {processes.num_processes} processes")
+        each = f", {accumulate} parts each" if accumulate > 1 else ""
+        raise ValueError(f"optim.batch={config.optim.batch} does not divide among {count} processes{each}")
     console.quiet = not processes.is_main_process
     task = make(replace(config, optim=replace(config.optim, batch=share)))
     task.module.requires_grad_(True).train()
     settings = to_dict(config) | _contents(config)
-    settings["optim"].pop("steps")
+    for changeable in ("steps", "accumulate", "recompute"):  # how far, on how many processes, in how much memory
+        settings["optim"].pop(changeable)
     trainer = Trainer(
         task,
         config.optim,

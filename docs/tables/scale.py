@@ -1,0 +1,52 @@
+"""What several machines would do, by what one does."""
+
+from __future__ import annotations
+
+from cells import RESULTS, load
+
+ACTORS = (1, 8, 64)
+ENVS = (1, 16, 256, 4096)
+CHUNKS = 64
+"""Chunks of an episode whose memory is counted."""
+
+
+def scale_table() -> list[str]:
+    """Return what was measured, what it foretells, and what many envs keep."""
+    if not (RESULTS / "bench-scale.json").is_file():
+        return ["Not measured yet: `worldenv bench scale --out docs/results/bench-scale.json`."]
+    bench = load("bench-scale")
+    timing, each, travels = bench["timing"], bench["num_envs"], bench["bytes_per_env_step"]
+    command = f"worldenv bench scale --envs {each} --steps {bench['steps']} --out FILE"
+    foretold = bench["two_actors_predicted_env_steps_per_s"]
+    call = bench["call_ms_p50"]
+    step = timing["local"]["step_ms_p50"] + call
+    lines = [
+        f"`{command}`, {bench['hardware']}, medians of steps in turn:",
+        "",
+        "| | envs | ms per step | the fastest | env steps/s |",
+        "|---|---|---|---|---|",
+    ]
+    for way, row in timing.items():
+        cells = (row["num_envs"], row["step_ms_p50"], row["step_ms_least"], row["env_steps_per_s"])
+        lines.append(f"| {way.replace('_', ' ')} | " + " | ".join(map(str, cells)) + " |")
+    lines += [
+        "",
+        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {call} ms;",
+        f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this, a core each:",
+        "",
+        "| actors | env steps/s | network at the learner, MB/s |",
+        "|---|---|---|",
+    ]
+    for actors in ACTORS:
+        rate = 1000 * actors * each / step
+        lines.append(f"| {actors} | {rate:.0f} | {rate * travels / 1e6:.3g} |")
+    begun, kept = bench["state_bytes_per_env"], bench["state_bytes_per_env_and_chunk"]
+    lines += [
+        "",
+        f"An env remembers {begun / 1e6:.2f} MB when it begins and {kept / 1e3:.1f} KB more with every chunk; keys and "
+        f"values of its context come to it (`worldenv info maze`). After {CHUNKS} chunks:",
+        "",
+        "| envs | memory |",
+        "|---|---|",
+    ]
+    return lines + [f"| {envs:,} | {envs * (begun + CHUNKS * kept) / 1e9:.3g} GB |" for envs in ENVS]

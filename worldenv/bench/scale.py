@@ -1,0 +1,106 @@
+"""What one machine tells of several: a step here and in actors, what travels, what an env keeps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base.files import save_text
+from ..base.log import console, git_revision, hardware, track
+from ..envs.core import EnvCore
+from ..envs.ray_env import RayVectorEnv
+from ..envs.vector_env import WorldVectorEnv
+
+ENV, TASK = "worldenv/Revisit-v0", "revisit"
+WARM_UP = 6
+"""Steps before counting: until the memory is full and retrieval runs."""
+CALLS = 50
+"""Calls that the way to an actor and back is timed over."""
+
+
+def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
+    """Step a local environment, one actor of as many envs, and two of as many each, in turn; write medians as JSON.
+
+    The local steps predict what two actors do: one machine's figures are enough for a plan of many.
+    """
+    local = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
+    one, two = (
+        RayVectorEnv(ENV, num_envs * count, num_actors=count, threads=1, world=name, max_episode_steps=-1)
+        for count in (1, 2)
+    )
+    ways: dict[str, WorldVectorEnv] = {"local": local, "one_actor": one, "two_actors": two}
+    for envs in ways.values():
+        envs.reset(seed=0)
+    begun = _state_bytes(local)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
+        for way in list(ways)[:: 1 if i % 2 else -1]:
+            action = ways[way].action_space.sample()
+            began = time.perf_counter()
+            shown = ways[way].step(action)
+            seconds[way].append(time.perf_counter() - began)
+            if way == "local":
+                travels = (_bytes(action) + _bytes(shown)) / num_envs
+    kept = (_state_bytes(local) - begun) / (WARM_UP + num_steps)
+    call = _call_seconds(one)
+    two.close()
+    one.close()
+    counted = {way: np.array(taken[WARM_UP:]) for way, taken in seconds.items()}
+    predicted = 2 * num_envs / (float(np.median(counted["local"])) + call)
+    report: dict[str, Any] = {
+        "hardware": hardware(),
+        "git": git_revision(),
+        "world": name,
+        "num_envs": num_envs,
+        "steps": num_steps,
+        "timing": {
+            way: {
+                "num_envs": ways[way].num_envs,
+                "step_ms_p50": round(1000 * float(np.median(taken)), 1),
+                "step_ms_least": round(1000 * float(taken.min()), 1),
+                "env_steps_per_s": round(ways[way].num_envs / float(np.median(taken)), 2),
+            }
+            for way, taken in counted.items()
+        },
+        "actor_overhead_p50": round(float(np.median(counted["one_actor"] / counted["local"])) - 1, 3),
+        "call_ms_p50": round(1000 * call, 2),
+        "two_actors_predicted_env_steps_per_s": round(predicted, 2),
+        "bytes_per_env_step": round(travels),
+        "state_bytes_per_env": round(begun),
+        "state_bytes_per_env_and_chunk": round(kept),
+    }
+    save_text(out, json.dumps(report, indent=1) + "\n")
+    console.print(
+        f"two actors: {report['timing']['two_actors']['env_steps_per_s']} env steps/s, {predicted:.2f} foretold"
+    )
+
+
+def _call_seconds(envs: RayVectorEnv) -> float:
+    """Return how long the way to an actor and back takes, with what a step takes along."""
+    taken = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        envs.core.identity()
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def _state_bytes(envs: WorldVectorEnv) -> float:
+    """Return what an env remembers by now, keys and values of its context aside."""
+    assert isinstance(envs.core, EnvCore)
+    state = envs.core.clone_state(range(envs.num_envs))
+    return sum(part.numel() * part.element_size() for part in state.values()) / envs.num_envs
+
+
+def _bytes(value: Any) -> int:
+    """Count the bytes of arrays, inside tuples and dictionaries."""
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, tuple):
+        return sum(map(_bytes, value))
+    return int(np.asarray(value).nbytes)

@@ -1,0 +1,187 @@
+"""A vector environment whose rows are shared among Ray actors, each with an engine of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..base.cluster import LOCAL, cause_of, check_version, connect, load_ray
+from ..ids import environment_ids
+from .arguments import Arguments
+from .core import Transition
+from .make import make_core
+from .protocol import Core
+from .sharded import ShardedCore
+from .vector_env import WorldVectorEnv
+
+START_SECONDS = 600.0
+"""How long an actor may take until it is there; a cluster without room for it would let it wait for ever."""
+
+
+class RayVectorEnv(WorldVectorEnv):
+    """``gym.make_vec(env_id, num_envs)`` with its rows in blocks of ``num_envs / num_actors``, one block per actor.
+
+    Rows are what they are in a local environment of a block's size, to the last bit where machines are alike. ``fork``
+    stays within a block; everything else works across blocks. The rows of an actor that dies are truncated, and
+    ``info["actor_lost"]`` (B,) names them in that step; another actor takes its place.
+
+    Args:
+        env_id: an id of this package.
+        num_envs: B.
+        num_actors: blocks.
+        address: a running cluster's ``HOST:PORT``, or ``local`` for one of this machine that ends with the program. A
+            program that has called ``ray.init`` stays in that cluster.
+        actor_options: options of ``ray.remote`` for the actors; by default a CPU core each, and an equal share of the
+            cluster's GPUs, one at most, unless ``device="cpu"``.
+        threads: threads that an actor computes on; 0 shares this process's among them.
+        kwargs: see ``WorldVectorEnv``. Tensors (``output="torch"``) are on the CPU.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int = 1,
+        *,
+        num_actors: int = 1,
+        address: str = LOCAL,
+        actor_options: Mapping[str, Any] | None = None,
+        threads: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        known = environment_ids()
+        if env_id not in known:
+            raise ValueError(f"unknown id {env_id!r}; RayVectorEnv makes {', '.join(known)}")
+        if num_actors < 1 or num_envs % num_actors:
+            raise ValueError(f"num_envs={num_envs} rows cannot be shared equally by num_actors={num_actors}")
+        self._num_actors, self._address = num_actors, address
+        self._options, self._threads = actor_options, threads or max(1, torch.get_num_threads() // num_actors)
+        super().__init__(num_envs, **{**known[env_id], **kwargs})
+
+    def _open(self, asked: Arguments) -> Core:
+        leave = connect(self._address)
+        try:
+            part = self.part(asked)
+            options = dict(self._options) if self._options is not None else _share(self._num_actors, asked.device)
+            shards = RayShards(part, self._num_actors, options, self._threads, leave)
+            return ShardedCore(shards, part.num_envs)
+        except BaseException:
+            leave()
+            raise
+
+    def part(self, asked: Arguments) -> Arguments:
+        """Return what is asked of an actor."""
+        return replace(asked, num_envs=asked.num_envs // self._num_actors)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Advance every env by one chunk; ``info["actor_lost"]`` is there when episodes were lost."""
+        *signals, info = super().step(actions)
+        assert isinstance(self.core, ShardedCore)
+        lost = self.core.lost.numpy()
+        if lost.any():
+            info |= {"actor_lost": lost.copy(), "_actor_lost": np.ones(self.num_envs, bool)}
+        return (*signals, info)
+
+
+class _Shard:
+    """What an actor holds."""
+
+    def open(self, asked: Arguments, threads: int) -> str:
+        """Make the core; return the version of what makes it."""
+        torch.set_num_threads(threads)
+        self.core = make_core(asked)
+        return __version__
+
+    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Ask the core."""
+        return _on_cpu(function(self.core, *arguments))
+
+
+class RayShards:
+    """Cores in actors; see ``sharded.Shards``."""
+
+    def __init__(
+        self, asked: Arguments, count: int, options: Mapping[str, Any], threads: int, leave: Callable[[], None]
+    ) -> None:
+        self._ray, self._leave = load_ray(), leave
+        self._asked, self._threads = self._ray.put(asked), threads
+        self._make = self._ray.remote(**options)(_Shard).remote
+        self.actors = [self._make() for _ in range(count)]
+        try:
+            self._start(self.actors)
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self.actors)
+
+    def _start(self, actors: list[Any]) -> None:
+        """Let actors open their cores.
+
+        Raises:
+            ValueError: what the environment refuses; that the cluster has no room, or another version.
+        """
+        ray = self._ray
+        try:
+            opening = [actor.open.remote(self._asked, self._threads) for actor in actors]
+            versions = ray.get(opening, timeout=START_SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            raise ValueError(
+                f"{len(actors)} actors did not start within {START_SECONDS:g} s; the cluster has "
+                f"{ray.available_resources()} left: pass fewer num_actors, or smaller actor_options"
+            ) from None
+        except ray.exceptions.RayError as error:
+            raise cause_of(error) from None
+        for version in versions:
+            check_version(version)
+
+    def call(
+        self, function: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]]
+    ) -> tuple[dict[int, Any], set[int]]:
+        """Call ``function(core, *arguments)`` in some actors; replace those that have died."""
+        ray = self._ray
+        waiting = {k: self.actors[k].call.remote(function, given) for k, given in arguments.items()}
+        results, dead, failed = {}, set(), None
+        for k, reference in waiting.items():
+            try:
+                results[k] = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                failed = failed or cause_of(error)
+            except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError):
+                dead.add(k)
+        for k in dead:
+            ray.kill(self.actors[k])
+            self.actors[k] = self._make()
+        self._start([self.actors[k] for k in dead])
+        if failed is not None:
+            raise failed from None
+        return results, dead
+
+    def close(self) -> None:
+        """End the actors, and leave a cluster that was joined for them."""
+        if self._ray.is_initialized():
+            for actor in self.actors:
+                self._ray.kill(actor)
+            self._leave()
+
+
+def _share(count: int, device: str) -> dict[str, Any]:
+    """Return what an actor asks of the cluster."""
+    gpus = 0.0 if device == "cpu" else load_ray().cluster_resources().get("GPU", 0.0)
+    return {"num_cpus": 1, "num_gpus": min(1.0, gpus / count), "scheduling_strategy": "SPREAD"}
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {name: _on_cpu(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_on_cpu(part) for part in value)
+    return Transition(**_on_cpu(vars(value))) if isinstance(value, Transition) else value
