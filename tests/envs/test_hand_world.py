@@ -111,7 +111,7 @@ def test_what_is_known_of_the_hand_follows_from_its_commands(world: World) -> No
 
 
 def test_joints_decide_what_is_shown(world: World) -> None:
-    envs = made(world, 2, action_mode="joints", obs_mode="image")
+    envs = made(world, 2, action_mode="joints", obs_mode="image", autoreset_mode="Disabled")
     _, info = envs.reset(seed=[5, 5])
     joints = np.repeat(info["joints"][:, None], 2, 1)
     joints[1, :, 2] += 0.1
