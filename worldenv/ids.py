@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from .tasks.registry import SIMULATED, id_names
+from .tasks.registry import id_names
 
 REMOTE = "worldenv/Remote-v0"
 
@@ -15,7 +15,6 @@ def environment_ids() -> dict[str, dict[str, str]]:
         f"worldenv/{name}{suffix}-{version}": {"task": task, "dynamics": dynamics}
         for task, (name, version) in id_names().items()
         for suffix, dynamics in (("", "world"), ("Sim", "sim"))
-        if suffix or task not in SIMULATED
     }
 
 

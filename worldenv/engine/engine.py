@@ -26,6 +26,7 @@ from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
 from .events import Events
 from .history import History
+from .robot import RobotSignals
 from .screen import Screen
 from .state import EngineState
 from .stepper import Stepper
@@ -62,6 +63,8 @@ class Engine:
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
             known["depth"] = DEPTH
+        self.robot = RobotSignals.of(world.spec)
+        known |= {} if self.robot is None else self.robot.gives
         shows = decode or "depth" in known
         events = Events(world, num_envs)
         known |= events.gives if shows else {}
@@ -102,6 +105,8 @@ class Engine:
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
         now: dict[str, Tensor] = self._state.present | self._state.events.present
+        if self.robot is not None:
+            now |= self.robot.at(self._state.joints_before(), now["joints"])
         if "depth" in self.spec.gives:
             now = now | {"depth": self.history.newest_depth()}
         return {name: now[name] for name in self.spec.gives}
@@ -296,11 +301,14 @@ class Engine:
     def _advance(self, index: Tensor, track: Track, order: Tensor | slice) -> Chunk:
         """Generate and decode the next chunk of some rows, which ascend, along exactly this track."""
         spec, length = self.spec, self._state.bank.length[index]
+        joints = None if self.robot is None else self._state.present["joints"][index]
         streamed, first = self._watched(self._stepper.stream(track, index), index), self._stepper.first(length)
         n_frames = torch.full((len(index),), spec.chunk_frames)
         n_frames[first] -= spec.frames_per_latent - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
         given = {name: placed[name][order].clone() for name in spec.gives if name in placed}
+        if self.robot is not None and joints is not None:
+            given |= {name: part[order] for name, part in self.robot.along(joints, placed["joints"]).items()}
         for name in self._state.events.gives if streamed else ():  # whoever decodes nothing is told nothing
             given[name] = torch.stack([told[name] for _, told in streamed], 1)[order]
         if "depth" in spec.gives:

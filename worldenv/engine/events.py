@@ -1,4 +1,7 @@
-"""What B episodes earn and whether they end, as the world's event heads say; what these remember is kept row by row."""
+"""What heads read off latent after latent: what episodes earn, whether they end, where an object is.
+
+What the heads remember is kept row by row.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from torch import Tensor
 from ..dynamics.signals import Signal, Signals
 from ..dynamics.spec import WorldSpec
 from ..models.codec import to_pixels
-from ..models.heads import EVENTS, EventHead
+from ..models.heads import EVENTS, READ, EventHead, ObjectHead
 from ..models.heads.event import command_codes
 from ..world.world import World
 
@@ -17,17 +20,19 @@ class Events:
     """Reads latent after latent of every row; rows begin anew, and are copied, one by one."""
 
     def __init__(self, world: World, num_envs: int) -> None:
-        self.heads = {name: head for name in EVENTS if isinstance(head := world.heads.get(name), EventHead)}
+        found = {name: world.heads.get(name) for name in READ}
+        self.heads = {name: head for name, head in found.items() if isinstance(head, EventHead | ObjectHead)}
         self.device = world.vae.latent_mean.device
         self.states = {name: torch.zeros(num_envs, head.config.hidden) for name, head in self.heads.items()}
         self.present = {
-            name: torch.zeros(num_envs, dtype=getattr(torch, signal.dtype)) for name, signal in self.gives.items()
+            name: torch.zeros(num_envs, *signal.shape, dtype=getattr(torch, signal.dtype))
+            for name, signal in self.gives.items()
         }
 
     @property
     def gives(self) -> dict[str, Signal]:
         """What there is of each latent."""
-        return {name: EVENTS[name] for name in self.heads}
+        return {name: READ[name] for name in self.heads}
 
     def begin(self, rows: Tensor) -> None:
         """Forget these rows: nothing was earned, nothing has ended."""
@@ -43,13 +48,16 @@ class Events:
         frames: Tensor,  # (R, T, H, W, 3) uint8: of one latent
         commands: Signals,  # each (R, ...): of that latent
         spec: WorldSpec,
+        *,
+        start: bool = False,
     ) -> None:
-        """Look at a latent of these rows."""
-        if not self.heads:
+        """Look at a latent of these rows; at a ``start`` view nothing has happened yet, but things lie somewhere."""
+        heads = {name: head for name, head in self.heads.items() if not start or name not in EVENTS}
+        if not heads:
             return
         pixels = to_pixels(torch.cat([before[:, None], frames], 1)).to(self.device)
         codes = command_codes(commands, spec).to(self.device)
-        for name, head in self.heads.items():
+        for name, head in heads.items():
             seen, state = head.see(pixels), self.states[name][rows].to(self.device)
             each = [  # one by one: products of few rows depend on how many there are
                 head.step(head.features(seen[i : i + 1], codes[i : i + 1]), state[i : i + 1]) for i in range(len(rows))
@@ -60,7 +68,8 @@ class Events:
 
     def settle(self, rows: Tensor) -> None:
         """Let nothing be earned or ended yet in rows that begin with what was read: it happened before they did."""
-        self.present = {name: part.index_fill(0, rows, 0) for name, part in self.present.items()}
+        for name in self.heads.keys() & EVENTS.keys():
+            self.present[name] = self.present[name].index_fill(0, rows, 0)
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:
         """Copy what is kept of some rows as tensors with a leading row axis."""

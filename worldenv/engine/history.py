@@ -55,6 +55,12 @@ class History:
                 f"memory policy {config.policy!r} asks where the camera was, and this world takes "
                 f"{', '.join(spec.takes) or 'nothing'}; choose recent, none or random, or pass a policy of your own"
             )
+        sized = world.config.dit
+        if config.policy == "worldscape" and choose is None and (sized.pose_video or sized.camera_rays):
+            raise ValueError(
+                "memory policy 'worldscape' keeps keys and values for any place, and this world's tokens know their "
+                "own (pose_video, camera_rays); choose another"
+            )
         self.dit, self.spec, self.unit, self.latent_shape = world.dit, spec, spec.unit, world.latent_shape
         self.choose: Policy = select if choose is None else choose
         self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
@@ -370,11 +376,12 @@ class History:
 
     def _new_cache(self, batch: int, num_latents: int) -> Cache:
         """Make what chunks are denoised with: pages beside those that are kept, if kernels read them, else copies."""
+        slots = self.slots + (num_latents if self.dit.config.pose_video else 0)
         if not self.dit.reads_pages:
-            return new_cache(self.dit, (batch, self.slots + num_latents, *self.latent_shape), self.device)
+            return new_cache(self.dit, (batch, slots + num_latents, *self.latent_shape), self.device)
         if self.store is None:
             pool = new_pool(self.dit, self.latent_shape, self.device)
-            return PagedCache(pool, batch=batch, num_slots=self.slots, num_latents=num_latents)
+            return PagedCache(pool, batch=batch, num_slots=slots, num_latents=num_latents)
         assert self.store.pool is not None
         return PagedCache(self.store.pool, batch=batch, num_slots=0, num_latents=num_latents)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..base.checkpoint import Expected, check_tensors
 from ..base.config import to_dict
 from ..bodies.base import Body, Named
+from ..bodies.robot import RobotBody
 from ..dynamics.protocol import (
     Aimed,
     Branchable,
@@ -172,8 +173,17 @@ class EnvCore:
         """
         if images is not None:
             require(self.dynamics, Resumable, "options['image']")
+            if "joints" in self.spec.takes:
+                raise ValueError(
+                    "options['image'] does not say where the joints are; pass options['clip'], one frame of shape "
+                    "(1, H, W, 3), with options['joints']"
+                )
         if clip is not None:
             require(self.dynamics, Resumable, "options['clip']").check_clip(*clip)
+            if isinstance(self.body, RobotBody) and "joints" in clip[1]:
+                self.body.robot.check(clip[1]["joints"], what="options['joints']")
+            elif "joints" in self.spec.takes:
+                raise ValueError("options['clip'] needs options['joints']: where they were told to be, (T, J)")
         if goals is not None:
             if not isinstance(self.dynamics, Aimed):
                 raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")
