@@ -14,15 +14,24 @@ from typing import Any
 # Read when Triton is first imported, which other libraries do too: kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from worldenv.bodies.vector import ACTION, action_signal, describe_actions
+from worldenv.dynamics.environment import Environment
+from worldenv.dynamics.signals import Track
+from worldenv.dynamics.spec import WorldSpec
+from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
-from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
+from worldenv.models.heads import DepthConfig, DepthHead, EventConfig, HeadConfigs
 from worldenv.models.presets import PRESETS
-from worldenv.models.types import Conditioning
+from worldenv.models.types import Conditioning, DiTConfig
+from worldenv.models.vae import VAEConfig
 from worldenv.world.config import Trained, WorldConfig
+from worldenv.world.histories import Histories
 from worldenv.world.starts import Starts
 from worldenv.world.world import World
 
@@ -199,3 +208,71 @@ def note_positions(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     for name in ("prefill", "forward"):
         monkeypatch.setattr(WorldDiT, name, noting(getattr(WorldDiT, name)))
     return seen
+
+
+class Bright(gym.Env[Any, Any]):
+    """The picture is bright or dark; pressing is paid while it is bright, and costs while it is not."""
+
+    action_space = gym.spaces.Discrete(2)
+    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.bright, self.age = bool(self.np_random.integers(2)), 0
+        return self.show(), {}
+
+    def step(self, action: Any) -> Any:
+        reward = float(action) * (1.0 if self.bright else -1.0)
+        self.bright, self.age = bool(self.np_random.integers(2)), self.age + 1
+        return self.show(), reward, False, self.age >= 8, {}
+
+    def show(self) -> Any:
+        return np.full((16, 16, 3), 220 if self.bright else 30, np.uint8)
+
+
+gym.register("test/Bright-v0", Bright, disable_env_checker=True)
+
+
+@pytest.fixture(scope="session")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world of it that has learned nothing."""
+    torch.manual_seed(0)
+    parts = describe_actions(Bright.action_space)
+    spec = WorldSpec(
+        width=16,
+        height=16,
+        chunk_latents=1,
+        frames_per_latent=1,
+        takes={ACTION: action_signal(parts)},
+        gives={},
+        environment=Environment(id="test/Bright-v0", actions=parts, max_episode_steps=8),
+    )
+    head = EventConfig(num_codes=2, num_frames=1, widths=(4,), hidden=4, threshold=0.6, num_members=2)
+    config = WorldConfig(
+        name="bright",
+        spec=spec,
+        vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8), frames_per_latent=1),
+        dit=DiTConfig(
+            latent_channels=4,
+            width=16,
+            num_layers=1,
+            num_heads=2,
+            ffn_dim=32,
+            freq_dim=16,
+            patch=1,
+            codes={ACTION: 2},
+            camera_branch=False,
+            key_branch=False,
+        ),
+        memory=MemoryConfig(policy="recent", temporal_latents=2, retrieved_chunks=1),
+        heads=HeadConfigs(reward=head, terminated=replace(head, output="logit", threshold=1.0)),
+    )
+    views = torch.stack([torch.full((16, 16, 3), level, dtype=torch.uint8) for level in (30, 220)])
+    moments = Histories(torch.randn(2, 3, 4, 2, 2).half(), Track({ACTION: torch.zeros(2, 3, 2)}), views[:, None])
+    world = World(config, starts=Starts(views), moments=moments)
+    for module in world.parts().values():
+        module.eval().requires_grad_(False)
+    folder = tmp_path_factory.mktemp("bright")
+    world.save_pretrained(folder / "world")
+    (folder / "make.json").write_text(json.dumps({"asked": {"frames": 1024}}))
+    return folder / "world"

@@ -25,6 +25,7 @@ def settings(name: str) -> Any:
 if TYPE_CHECKING:
     from .cloning import CloningConfig
     from .environments import EnvConfig
+    from .gain import GainConfig
     from .planners.closed_loop import Where
     from .planners.planner import PlannerConfig
     from .ppo import PPOConfig
@@ -32,6 +33,7 @@ else:
     CloningConfig = settings("worldenv_agents.cloning:CloningConfig")
     Where = Literal["world", "floor", "blank"]
     PlannerConfig = settings("worldenv_agents.planners.planner:PlannerConfig")
+    GainConfig = settings("worldenv_agents.gain:GainConfig")
     EnvConfig = settings("worldenv_agents.environments:EnvConfig")
     PPOConfig = settings("worldenv_agents.ppo:PPOConfig")
 
@@ -158,6 +160,25 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
+def gain(*, out: Path, config: GainConfig) -> None:
+    """Ask whether a world is good to train in: worldenv-agents gain --world runs/breakout/world --sim-env
+    MinAtar/Breakout-v1 --steps 100000 --out runs/breakout/gain
+
+    PPO is trained inside alone and scored in the environment that the world was made of, beside PPO on as many real
+    frames as the world was made of, PPO that sees nothing, and chance; several policies each. Writes report.json,
+    report.md and curves.png (imagined against real return over training). The same command goes on where it stopped,
+    also with more --seeds or --arms.
+
+    Args:
+        out: folder of the comparison; each policy has one in it, for worldenv-agents eval ppo:OUT/world-0.
+        config: what is compared.
+    """
+    from .gain import gain as compare
+
+    compare(config, out)
+    print((out / "report.md").read_text())
+
+
 def rank(
     policies: tyro.conf.Positional[tuple[str, ...]],
     /,
@@ -250,7 +271,14 @@ def retitle(bar: Any, task: Any, what: str, count: int) -> None:
     bar.update(task, description=what, completed=count)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"train": train, "clone": clone, "eval": evaluate, "rank": rank, "plan": plan}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "clone": clone,
+    "eval": evaluate,
+    "gain": gain,
+    "rank": rank,
+    "plan": plan,
+}
 
 
 def main() -> None:

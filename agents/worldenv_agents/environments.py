@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
-from gymnasium.vector import VectorEnv
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
 
 import worldenv  # noqa: F401  registers the ids
+from worldenv.bodies.vector import describe_actions, unembed
+from worldenv.dynamics.environment import ActionPart
 
 PREFIX = "worldenv/"
 
@@ -31,7 +37,7 @@ class EnvConfig:
     """What acts: a body's name, or package.module:Class; by default the one that commands what the world takes."""
     action_mode: str | None = None
     """What an action is; a mode of the body."""
-    obs_mode: Literal["image", "stack", "dict"] | None = None
+    obs_mode: Literal["image", "stack", "dict", "latent"] | None = None
     """What an observation is."""
     obs_keys: tuple[str, ...] | None = None
     """What ``dict`` observations hold."""
@@ -43,8 +49,12 @@ class EnvConfig:
     """Steps per episode; -1 is no limit."""
     horizon: int | None = None
     """Steps of an episode that begins at a recorded moment, where it is generated (``worldenv/World-v0``)."""
+    pessimism: float | None = None
+    """What a unit of the world's uncertainty costs, where it is generated."""
     sim_env: str | None = None
     """Id of the environment that the twin is made of, which may name its module; by default the recorded one."""
+    blank: bool = False
+    """Whether observations are black, to see what can be earned without looking."""
 
     @property
     def place(self) -> str:
@@ -53,7 +63,8 @@ class EnvConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
-        elsewhere = {"env", {"world": "sim_env", "sim": "horizon"}.get(self.place, "")}
+        others = {"world": {"sim_env"}, "sim": {"horizon", "pessimism"}}
+        elsewhere = {"env", "blank"} | others.get(self.place, set())
         chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
 
@@ -69,11 +80,63 @@ def check_env(env_id: str) -> None:
         raise ValueError(f"unknown env {env_id!r}; choose one of {', '.join(known)}")
 
 
-def make_envs(config: EnvConfig, num_envs: int) -> VectorEnv[Any, Any, Any]:
-    """Make the vector environment.
+def make_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Make the vector environment; ``options`` are further arguments of ``gym.make_vec``.
 
     Raises:
         ValueError: on anything unknown; see ``worldenv.envs.make``.
     """
     check_env(config.env)
-    return gym.make_vec(config.env, num_envs=num_envs, **config.options())
+    envs = gym.make_vec(config.env, num_envs=num_envs, **config.options(), **options)
+    if isinstance(envs.single_action_space, spaces.Dict):
+        envs = FlatActions(envs)
+    return Blank(envs) if config.blank else envs
+
+
+class FlatActions(VectorWrapper):
+    """Takes one array for actions that are a dictionary: what is a number as it is, of what is discrete a score for
+    each value, the highest of which is done.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(envs)
+        self.parts = describe_actions(envs.single_action_space)
+        self.single_action_space = flat_space(self.parts)
+        self.action_space = batch_space(self.single_action_space, envs.num_envs)
+
+    def step(self, actions: Any) -> Any:
+        """Act as the arrays (B, A) say."""
+        chosen = [unembed(self.parts, vector) for vector in np.asarray(actions)]
+        return self.env.step({part.name: np.stack([one[part.name] for one in chosen]) for part in self.parts})
+
+
+def flat_space(parts: Sequence[ActionPart]) -> spaces.Box:
+    """Return the space of arrays that stand for actions of these parts."""
+    low, high = (
+        np.concatenate([getattr(part, side) or np.full(part.size, value) for part in parts])
+        for side, value in (("low", 0.0), ("high", 1.0))
+    )
+    return spaces.Box(low.astype(np.float32), high.astype(np.float32))
+
+
+class Blank(VectorWrapper):
+    """Shows nothing: observations of zeros, those that episodes end with included."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        """Begin episodes in the dark."""
+        obs, info = self.env.reset(**kwargs)
+        return zeros(obs), info
+
+    def step(self, actions: Any) -> Any:
+        """Act in the dark."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        for row in np.flatnonzero(info.get("_final_obs", ())):
+            info["final_obs"][row] = zeros(info["final_obs"][row])
+        return zeros(obs), reward, terminated, truncated, info
+
+
+def zeros(obs: Any) -> Any:
+    """Return an observation, or a dictionary of them, of zeros."""
+    if isinstance(obs, dict):
+        return {key: zeros(part) for key, part in obs.items()}
+    return np.zeros_like(obs)

@@ -36,15 +36,17 @@ class Scores:
 def run_episodes(policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -> Scores:
     """Run one episode in every env, until the last has ended.
 
-    Envs that are done go on (autoreset) without being counted, so long episodes count as much as short ones.
+    Envs that are done go on without being counted, so long episodes count as much as short ones: in new episodes, or,
+    with DISABLED, as they are (simulators of recorded environments then stand still, which costs nothing).
 
     Args:
         policy: who acts.
-        envs: a SAME_STEP vector environment whose episodes have a limit.
+        envs: a SAME_STEP or DISABLED vector environment whose episodes have a limit.
         seeds: one per env.
     """
-    if envs.metadata["autoreset_mode"] != AutoresetMode.SAME_STEP:
-        raise ValueError("evaluation needs autoreset_mode='SameStep'; make the env without another mode")
+    mode = envs.metadata["autoreset_mode"]
+    if mode == AutoresetMode.NEXT_STEP:
+        raise ValueError("evaluation needs autoreset_mode='SameStep' or 'Disabled'; make the env without another mode")
     policy.reset(envs.num_envs)
     obs, info = envs.reset(seed=list(seeds))  # type: ignore[arg-type]  # ours takes a seed per row
     success, lengths, rewards = np.zeros(envs.num_envs), np.zeros(envs.num_envs), []
@@ -55,8 +57,10 @@ def run_episodes(policy: Policy, envs: VectorEnv[Any, Any, Any], seeds: Sequence
         lengths += running
         ended = running & (terminated | truncated)
         if ended.any():
-            success[ended] = info["final_info"]["is_success"][ended]
+            success[ended] = (info["final_info"] if mode == AutoresetMode.SAME_STEP else info)["is_success"][ended]
         running &= ~ended
+        if mode == AutoresetMode.DISABLED:
+            envs.unwrapped.go_on()  # type: ignore[attr-defined]
     earned = np.stack(rewards, 1)
     return Scores(earned.sum(1), success, lengths, earned)
 

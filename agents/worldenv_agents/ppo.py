@@ -16,7 +16,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, VecTransposeImage
 
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import from_dict, to_dict
@@ -64,6 +64,8 @@ class PPOConfig:
     """Features of a picture."""
     hidden: int = 64
     """Width of the two layers of each head."""
+    scale_rewards: bool = False
+    """Whether rewards are divided by the deviation of returns so far: for environments whose rewards are large."""
     seed: int = 0
     """Seed of the envs, the network and the actions."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -81,6 +83,10 @@ class PPOPolicy:
         self, network: ActorCriticPolicy, config: PPOConfig, *, deterministic: bool = True, seed: int = 0
     ) -> None:
         self.network, self.config, self.deterministic = network, config, deterministic
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Let the stream of random numbers that actions are drawn from begin anew."""
         self._stream = torch.Generator().manual_seed(seed).get_state()
 
     def reset(self, num_envs: int) -> None:
@@ -200,7 +206,9 @@ def train(
     """
     logger = sb3_logger(out if tensorboard else None)
     done = 0 if out is None else steps_done(out / CHECKPOINT_FILE, to_dict(config), resume=resume)
-    venv = VecMonitor(SB3VecEnv(make_envs(config.environment, config.num_envs) if envs is None else envs))
+    venv: VecEnv = VecMonitor(SB3VecEnv(make_envs(config.environment, config.num_envs) if envs is None else envs))
+    if config.scale_rewards:
+        venv = VecNormalize(venv, norm_obs=False, gamma=config.gamma)
     seed = derive_seed(config.seed, "resumed", done) % 2**32 if done else config.seed  # SB3's have 32 bits
     model = build_model(config, venv, seed=seed)
     model.set_logger(logger)
@@ -225,7 +233,7 @@ def train(
     return policy
 
 
-def build_model(config: PPOConfig, venv: VecMonitor, *, seed: int) -> PPO:
+def build_model(config: PPOConfig, venv: VecEnv, *, seed: int) -> PPO:
     """Set PPO up on an environment."""
     size = config.rollout * venv.num_envs
     return PPO(

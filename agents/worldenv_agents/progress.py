@@ -25,6 +25,8 @@ from worldenv.base.log import JsonlLog, progress_bar
 
 FREE = ("steps", "device")
 """Settings that may be others when a run goes on."""
+RUNNING = ("mean", "var", "count")
+"""What is kept of returns so far, for rewards to be scaled by."""
 
 
 def sb3_logger(tensorboard: Path | None) -> Logger:
@@ -63,7 +65,9 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Checkpoint:
-    """Weights and optimizer of a run in one file. The episodes under way are not in it: others begin."""
+    """Weights, optimizer and scale of rewards of a run in one file. The episodes under way are not in it: others
+    begin.
+    """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path, self.config = path, config
@@ -72,7 +76,11 @@ class Checkpoint:
         """Write the model as it is."""
         tensors = {f"network.{k}": v for k, v in model.policy.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(model.policy.optimizer).items()}
-        save_tensors(self.path, tensors, header={"steps": model.num_timesteps, "config": dict(self.config)})
+        header: dict[str, Any] = {"steps": model.num_timesteps, "config": dict(self.config)}
+        scaled = model.get_vec_normalize_env()
+        if scaled is not None:
+            header["returns"] = {name: float(getattr(scaled.ret_rms, name)) for name in RUNNING}
+        save_tensors(self.path, tensors, header=header)
 
     def load(self, model: PPO) -> None:
         """Take over weights, optimizer and the number of steps."""
@@ -80,6 +88,10 @@ class Checkpoint:
         load_module(model.policy, under(tensors, "network."), where=str(self.path))
         load_optimizer(model.policy.optimizer, under(tensors, "optimizer."))
         model.num_timesteps = int(header["steps"])
+        scaled = model.get_vec_normalize_env()
+        if scaled is not None:
+            for name in RUNNING:
+                setattr(scaled.ret_rms, name, header["returns"][name])
 
 
 class Progress(BaseCallback):

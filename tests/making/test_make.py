@@ -16,6 +16,7 @@ from worldenv.making import make as making
 from worldenv.making.config import STAGES, MakeConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
+from worldenv.world.world import World
 
 BLINK = '''
 import gymnasium as gym, numpy as np
@@ -56,6 +57,7 @@ def blink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(making, "BENCH_STEPS", 2)
     monkeypatch.setattr(making, "PROBE", (1, 3))
     monkeypatch.setattr(making, "LEAST_STEPS", 2)
+    monkeypatch.setattr("worldenv.making.agent.LEAST_STEPS", 16)
     return "blinking:Blink-v0"
 
 
@@ -68,6 +70,7 @@ TINY = MakeConfig(
     vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
     dit=DiTConfig(width=16, num_layers=1, num_heads=2, ffn_dim=32, freq_dim=16),
     batch=2,
+    rounds=2,
 )
 
 
@@ -83,12 +86,24 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
         patch.setattr(making, "evaluate", killed)
         with pytest.raises(KeyboardInterrupt):
             making.make(blink, TINY, out)
-    assert {p.name for p in out.iterdir()} >= {"train", "heldout", *STAGES, "world", "make.json"}
+    made = {"train", "heldout", "latents", *STAGES, "world-1", "agent-2", "causal-2", "heads-2", "world", "make.json"}
+    assert {p.name for p in out.iterdir()} == made | {"consistency_distill-2", "distil.json", "eval"}
+    verdict = json.loads((out / "distil.json").read_text())
+    assert verdict["passed"] == (verdict["psnr"]["distilled"] >= verdict["psnr"]["before"] - verdict["margin"])
+    assert World.load(out / "world").config.sampler.num_steps == (2 if verdict["passed"] else 4)
+    asked = json.loads((out / "train" / "round-2" / "recording.json").read_text())
+    assert asked["policy"] == f"ppo:{out / 'agent-2'}"  # who learned in the world of the first round
+    assert asked["first_seed"] == 4  # behind the clips of the first
+    trained_on = [stage.data for stage in World.load(out / "world").config.provenance]
+    assert len(set(trained_on)) == 2, trained_on
+    doubt = World.load(out / "world").config.doubt
+    assert min(doubt.latents, doubt.reward, doubt.terminated, doubt.limit) > 0
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     making.make(blink, TINY, out)
     assert {path: path.stat().st_mtime_ns for path in written} == written  # nothing was made again
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary["heads"]) == {"truth", "vae", "world"}
+    assert -1 <= summary["heads"]["world"]["uncertainty_pictures_same_age"] <= 1
     assert set(summary["decisions_per_s"]) == {"1", "16"}
     envs = gym.make_vec("worldenv/World-v0", num_envs=2, world=str(out / "world"))
     envs.reset(seed=0)
@@ -96,7 +111,7 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     assert envs.single_action_space == gym.spaces.Discrete(3)
     with pytest.raises(ValueError, match="was begun with another frames; use the same, or another --out"):
         making.make(blink, replace(TINY, frames=512), out)
-    making._Plan.load(out, blink, replace(TINY, workers=2))  # changes nothing
+    making.Plan.load(out, blink, replace(TINY, workers=2))  # changes nothing
 
 
 def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Path) -> None:

@@ -194,6 +194,29 @@ class Explained(Protocol):
 
 
 @runtime_checkable
+class Doubting(Protocol):
+    """Tells how far what it shows is to be trusted."""
+
+    @property
+    def doubts(self) -> bool:
+        """Whether it was asked to; it costs time."""
+        ...
+
+    @property
+    def uncertainty_limit(self) -> float:
+        """What uncertainty seldom exceeds on recordings; 0 is not known."""
+        ...
+
+    def uncertainty(self) -> Tensor:
+        """Return how far the newest chunk is to be doubted, (B,): 1 is as usual, 0 what was recorded."""
+        ...
+
+    def known(self) -> Tensor | None:
+        """Return which share of the newest chunk was remembered, not invented, (B,), if that is known."""
+        ...
+
+
+@runtime_checkable
 class Displayed(Protocol):
     """May show people more than its frames."""
 
@@ -233,6 +256,7 @@ CAN: dict[type, str] = {
     Prompted: "takes prompts",
     Latent: "has latents",
     Explained: "has a memory to explain",
+    Doubting: "tells how far it is to be trusted",
 }
 
 

@@ -24,6 +24,7 @@ from ..world.histories import Histories
 from ..world.world import World
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
+from .doubt import Doubt
 from .events import Events
 from .history import History
 from .robot import RobotSignals
@@ -57,6 +58,7 @@ class Engine:
         choose: Policy | None = None,  # a memory policy of one's own, within the budgets of ``memory``
         walls: bool = False,  # whether what was seen to be solid stops cameras that are stepped; see ``has_walls``
         begins: Histories | None = None,  # what episodes begin after, the world's clips or moments; None: start views
+        doubts: bool = False,  # whether to tell how far each chunk is to be trusted, for one more evaluation
     ) -> None:
         self.world, self.num_envs, self.decode = world, num_envs, decode
         self.begins = begins
@@ -66,7 +68,7 @@ class Engine:
         self.robot = RobotSignals.of(world.spec)
         known |= {} if self.robot is None else self.robot.gives
         shows = decode or "depth" in known
-        events = Events(world, num_envs)
+        events = Events(world, num_envs, doubts=doubts)
         known |= events.gives if shows else {}
         chunk_latents = chunk_latents or world.spec.chunk_latents
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
@@ -88,6 +90,10 @@ class Engine:
         call = self._caller(capture)
         screen = Screen(world.vae, num_envs, self.spec, call)
         self._state = EngineState.empty(num_envs, self.history, screen, events)
+        if doubts:
+            if self.sampler.rolling:
+                raise ValueError("a rolling window has no last step of a chunk to take again; it tells no uncertainty")
+            self._state.doubt = Doubt(num_envs, (chunk_latents, *world.latent_shape), world.config.doubt, self.device)
         self._stepper = Stepper(world, self.spec, self.sampler, self._state, call=call, shows=shows)
         if self.sampler.rolling:
             self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
@@ -152,6 +158,32 @@ class Engine:
     def explain(self) -> dict[str, Tensor]:
         """Return how many ``chunks`` each env remembers, and what ``History.explain`` says of the newest one."""
         return {"chunks": self.memory_chunks, **self.history.explain()}
+
+    @property
+    def doubts(self) -> bool:
+        """Whether it tells how far chunks are to be trusted."""
+        return self._state.doubt is not None
+
+    @property
+    def uncertainty_limit(self) -> float:
+        """What uncertainty seldom exceeds on recordings; 0 is not known."""
+        return self.world.config.doubt.limit
+
+    def uncertainty(self) -> Tensor:
+        """Return how far each env's newest chunk is to be doubted, (B,): 1 is as usual, 0 what was recorded."""
+        assert self._state.doubt is not None
+        return self._state.doubt.uncertainty(self._state.events)
+
+    def doubt_signals(self) -> dict[str, Tensor]:
+        """Return what uncertainty is made of, each (B,)."""
+        assert self._state.doubt is not None
+        return self._state.doubt.signals(self._state.events)
+
+    def known(self) -> Tensor | None:
+        """Return which share of each env's newest chunk was remembered, not invented, (B,); None where memory is not
+        rendered.
+        """
+        return None if self.history.renderer is None else self._state.known.clone()
 
     def enlarge(self, frames: Tensor) -> Tensor:
         """Return frames as people are shown them; see ``World.enlarge``."""

@@ -19,11 +19,13 @@ from ..world.world import World
 class Events:
     """Reads latent after latent of every row; rows begin anew, and are copied, one by one."""
 
-    def __init__(self, world: World, num_envs: int) -> None:
+    def __init__(self, world: World, num_envs: int, *, doubts: bool = False) -> None:
+        self.doubts = doubts  # whether to note how far each head's members disagree about the newest latent
         found = {name: world.heads.get(name) for name in READ}
         self.heads = {name: head for name, head in found.items() if isinstance(head, EventHead | ObjectHead)}
         self.device = world.vae.latent_mean.device
         self.states = {name: torch.zeros(num_envs, head.config.hidden) for name, head in self.heads.items()}
+        self.doubt = {name: torch.zeros(num_envs) for name in self.heads if name in EVENTS} if doubts else {}
         self.present = {
             name: torch.zeros(num_envs, *signal.shape, dtype=getattr(torch, signal.dtype))
             for name, signal in self.gives.items()
@@ -36,7 +38,7 @@ class Events:
 
     def begin(self, rows: Tensor) -> None:
         """Forget these rows: nothing was earned, nothing has ended."""
-        for tensors in (self.states, self.present):
+        for tensors in (self.states, self.present, self.doubt):
             for name, part in tensors.items():
                 tensors[name] = part.index_fill(0, rows, 0)
 
@@ -60,11 +62,27 @@ class Events:
         for name, head in heads.items():
             seen, state = head.see(pixels), self.states[name][rows].to(self.device)
             each = [  # one by one: products of few rows depend on how many there are
-                head.step(head.features(seen[i : i + 1], codes[i : i + 1]), state[i : i + 1]) for i in range(len(rows))
+                self._read_one(head, seen[i : i + 1], codes[i : i + 1], state[i : i + 1]) for i in range(len(rows))
             ]
-            logits, after = (torch.cat(parts) for parts in zip(*each, strict=True))
+            logits, after, doubt = (torch.cat(parts) for parts in zip(*each, strict=True))
+            if name in self.doubt:
+                self.doubt[name] = self.doubt[name].index_copy(0, rows, doubt.cpu())
             self.states[name] = self.states[name].index_copy(0, rows, after.cpu())
             self.present[name] = self.present[name].index_copy(0, rows, head.decide(logits).cpu())
+
+    def _read_one(
+        self,
+        head: EventHead | ObjectHead,
+        seen: Tensor,  # (1, P)
+        codes: Tensor,  # (1, A)
+        state: Tensor,  # (1, D)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, the next state and how far members disagree; 0 where nobody asks."""
+        features = head.features(seen, codes)
+        logits, after = head.step(features, state)
+        if self.doubts and isinstance(head, EventHead):
+            return logits, after, head.doubt(features, after)
+        return logits, after, logits.new_zeros(1)
 
     def settle(self, rows: Tensor) -> None:
         """Let nothing be earned or ended yet in rows that begin with what was read: it happened before they did."""

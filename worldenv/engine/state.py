@@ -12,6 +12,7 @@ from ..base.rng import RowGenerators, derive_seed
 from ..dynamics.signals import Track
 from ..memory.bank import MemoryBank
 from ..models.types import TextCache
+from .doubt import Doubt
 from .events import Events
 from .history import History
 from .screen import Screen
@@ -32,6 +33,8 @@ class EngineState:
     window: RollingWindow | None = None  # chunks on their way, where several are denoised together
     prompts: list[Tensor | None] = field(default_factory=list)  # (1, L, text_dim) embedding of each env's prompt
     text: list[TextCache | None] = field(default_factory=list)  # the same, as keys and values
+    known: Tensor = field(default_factory=lambda: torch.ones(0))  # (B,) share of the newest chunk that was remembered
+    doubt: Doubt | None = None  # how far it is to be trusted, where somebody asks
     stale: set[int] = field(default_factory=set)  # rows whose prompt has changed since the memory kept keys and values
 
     @classmethod
@@ -46,6 +49,7 @@ class EngineState:
             origin=history.bank.newest(),
             prompts=[None] * num_envs,
             text=[None] * num_envs,
+            known=torch.ones(num_envs),
         )
 
     @property
@@ -82,6 +86,9 @@ class EngineState:
             part[rows] = origin[name]
         self.stale -= set(rows.tolist())
         self.events.begin(rows)
+        self.known = self.known.index_fill(0, rows, 1)
+        if self.doubt is not None:
+            self.doubt.begin(rows)
         if self.window is not None:
             self.window.drop(rows)
         for row, seed in zip(rows.tolist(), seeds, strict=True):

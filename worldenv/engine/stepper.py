@@ -17,6 +17,7 @@ from ..models.codec import to_pixels
 from ..models.types import KeysValues
 from ..world.pose_video import PoseVideo
 from ..world.world import World
+from .doubt import disagreement
 from .rollout import Known, Staged, generate_chunk
 from .state import EngineState
 
@@ -136,6 +137,9 @@ class Stepper:
         given = first & (state.bank.length[rows] > 0)
         placed = self.placed(track, rows, first)
         staged = self._stage(placed if window is None else window.look_ahead(state.bank, placed), rows, hidden=first)
+        if staged.rendered is not None:
+            share = staged.rendered.known.mean((1, 2, 3, 4)).float().cpu()
+            state.known = state.known.index_copy(0, rows, share)
         size = len(rows) * placed.num_latents * self.world.dit.latent_size(self.world.latent_shape)
         with threads_for(size, enough=THREADS_FROM, device=self.device):
             if window is None:
@@ -211,18 +215,21 @@ class Stepper:
             known = Known(mask.to(self.device), start.to(self.device))
         fresh = self.sampler.num_steps - 1 if self.sampler.stochastic else 0
         later = [state.generators.normal(rows.tolist(), shape).to(self.device) for _ in range(fresh)]
-        made: tuple[Tensor, KeysValues | None] = self.call(
-            self._chunk, staged, noise, later, known, key=self.history.address
-        )
-        return made
+        latents, recorded, doubt = self.call(self._chunk, staged, noise, later, known, key=self.history.address)
+        if state.doubt is not None:
+            state.doubt.note(rows, doubt)
+        return latents, recorded
 
     def _chunk(
         self, staged: Staged, noise: Tensor, later: list[Tensor], known: Known | None
-    ) -> tuple[Tensor, KeysValues | None]:
-        """Encode, denoise and record: latents (B, F, C, h, w), and their keys and values if the memory keeps them."""
-        prepared = self.history.encode(staged)
+    ) -> tuple[Tensor, KeysValues | None, Tensor | None]:
+        """Encode, denoise and record: latents (B, F, C, h, w), their keys and values if the memory keeps them, and how
+        far they are to be trusted (B,) if somebody asks.
+        """
+        prepared, asked = self.history.encode(staged), self.state.doubt
         latents = generate_chunk(prepared, noise, self.sampler, known=known, renoise=iter(later).__next__)
-        return latents, prepared.record(latents) if self.history.records else None
+        doubt = None if asked is None else disagreement(prepared, latents, asked.noise, self.sampler)
+        return latents, prepared.record(latents) if self.history.records else None, doubt
 
     def _draw(self, rows: Tensor, num_chunks: int) -> Tensor:
         """Draw noise for masked rows (B,), (B, chunks F, C, h, w); zeros elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -78,6 +79,12 @@ class Arguments:
     horizon: int | None = None
     """Steps of an episode that begins at a recorded moment, instead of as the environment does; None begins with start
     views. Generated worlds of recorded environments have such moments."""
+    uncertainty: bool = False
+    """Put ``uncertainty`` into ``info``: how far a chunk is to be doubted, 1 where as usual, for one more evaluation of
+    the network; see ``engine.doubt``."""
+    pessimism: float | None = None
+    """What a unit of uncertainty costs: it is taken from the reward, and episodes end where the world is less certain
+    than in 19 of 20 held-out chunks. Where rewards are negative an early end pays: look at the lengths."""
     sim_env: str | Callable[..., Any] | None = None
     """What the twin of a recorded environment is made of, a class, a function, or an id that may import its module
     (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's file names is
@@ -100,6 +107,8 @@ class Arguments:
             )
         if self.max_episode_steps is not None and self.max_episode_steps < -1:
             raise ValueError(f"max_episode_steps={self.max_episode_steps}; pass a positive number, or -1 for no limit")
+        if self.pessimism is not None and not 0 <= self.pessimism < math.inf:
+            raise ValueError(f"pessimism={self.pessimism} must be 0 or more: what a unit of uncertainty costs")
         if self.sim_env is not None and self.dynamics != "sim":
             raise ValueError(
                 f"sim_env={self.sim_env!r} is what the twin is made of; leave it out, or pass dynamics='sim'"
@@ -107,6 +116,8 @@ class Arguments:
         if self.named != "world":
             for name in ("num_steps", "lookahead_policy", "horizon"):
                 self.refuse_ungenerated(name, getattr(self, name))
+            self.refuse_ungenerated("pessimism", self.pessimism)
+            self.refuse_ungenerated("uncertainty", self.uncertainty or None)
             self.refuse_ungenerated("capture", self.capture or None)
 
     @property

@@ -21,6 +21,7 @@ from ..dynamics.protocol import (
     Branchable,
     Chunk,
     Displayed,
+    Doubting,
     Dynamics,
     Explained,
     Latent,
@@ -49,6 +50,10 @@ class CoreConfig:
     max_episode_steps: int | None = None
     report_memory: bool = False
     prompt: str = ""
+    pessimism: float | None = None
+    """What a unit of uncertainty costs; with it episodes end where ``limit`` is exceeded."""
+    limit: float = 0.0
+    """Of uncertainty; 0 is none."""
 
 
 @dataclass
@@ -235,7 +240,11 @@ class EnvCore:
         info = self._info(last, outcome.success, num_frames=chunk.frames.shape[1])
         if chunk.n_frames is not None:
             info["n_frames"] = chunk.n_frames
-        return Transition(self.observe(), outcome.reward, outcome.terminated, truncated & ~outcome.terminated, info)
+        reward, terminated = outcome.reward, outcome.terminated
+        if self.config.pessimism is not None:
+            reward = reward - self.config.pessimism * info["uncertainty"]
+            terminated = terminated | ((info["uncertainty"] > self.config.limit) & (self.config.limit > 0))
+        return Transition(self.observe(), reward, terminated, truncated & ~terminated, info)
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse rows that do not exist or are named twice, and simulators."""
@@ -361,6 +370,10 @@ class EnvCore:
             "n_frames": torch.full((self.num_envs,), num_frames),
             "is_success": success.clone(),
         }
+        if isinstance(self.dynamics, Doubting):
+            known = self.dynamics.known()
+            info |= {} if known is None else {"is_known": known}
+            info |= {"uncertainty": self.dynamics.uncertainty()} if self.dynamics.doubts else {}
         wanted = self.task.defaults.explains
         if self.config.report_memory or (wanted and isinstance(self.dynamics, Explained)):
             explained = require(self.dynamics, Explained, "report_memory=True").explain()

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from ..base.objects import nearest
 from ..bodies.base import Body
 from ..bodies.registry import BODIES, make_body
-from ..dynamics.protocol import Dynamics
+from ..dynamics.protocol import Doubting, Dynamics
 from ..models.heads import EVENTS
 from ..sims.registry import open_simulator
 from ..tasks.base import Defaults, Task
@@ -46,6 +46,9 @@ def make_core(asked: Arguments) -> EnvCore:
     config = replace(config, action_mode=_action_mode(asked.action_mode, task.defaults, acting))
     if asked.obs_keys is None and "palm" not in stepped.spec.gives:  # which no world imagines
         config = replace(config, obs_keys=tuple(key for key in config.obs_keys if key != "palm"))
+    if asked.pessimism is not None:
+        limit = stepped.uncertainty_limit if isinstance(stepped, Doubting) else 0.0
+        config = replace(config, pessimism=asked.pessimism, limit=limit)
     if asked.horizon is not None:
         config = replace(config, max_episode_steps=asked.horizon)
     elif task.defaults.recorded and asked.max_episode_steps == 0:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
@@ -17,7 +21,8 @@ from ..engine.engine import Engine
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
 from ..models.backend import resolve_backend
-from ..sims.gym import GymDynamics, twin_maker
+from ..models.codec import Codec, to_pixels
+from ..sims.gym import EncodedGymDynamics, twin_maker
 from ..tasks.base import Task
 from ..world.histories import Histories
 from ..world.starts import Starts
@@ -45,6 +50,7 @@ class Wanted:
     spec: WorldSpec
     capture: bool
     begins: Histories | None  # what episodes begin after; None: start views
+    doubts: bool  # whether to tell how far chunks are to be trusted
     depth: bool  # whether depth is wanted, which a simulator has to cast rays for
     sim_env: str | Callable[..., Any] | None  # what the twin of a recorded environment is made of
 
@@ -60,13 +66,20 @@ def _generated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
         capture=wanted.capture,
         walls=world.has_walls(wanted.memory),
         begins=wanted.begins,
+        doubts=wanted.doubts,
     )
 
 
 def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     environment = world.spec.environment
     if environment is not None:
-        return GymDynamics(num_envs, spec=wanted.spec, make=twin_maker(environment, wanted.sim_env))
+        return EncodedGymDynamics(
+            num_envs,
+            spec=wanted.spec,
+            make=twin_maker(environment, wanted.sim_env),
+            encode=partial(_encoded, world.vae),
+            latent_shape=world.latent_shape,
+        )
     from ..sims.doom.presets import with_many  # the simulator is an extra
     from ..sims.doom.sim import DoomDynamics
 
@@ -77,6 +90,15 @@ def _simulated(world: World, num_envs: int, wanted: Wanted) -> Dynamics:
     spec = replace(wanted.spec, maze=maze)
     seeds, c2w = starts.require_maps()
     return DoomDynamics(num_envs, spec=spec, map_seeds=seeds.tolist(), start_c2w=c2w, depth=wanted.depth)
+
+
+@torch.inference_mode()
+def _encoded(
+    vae: Codec,
+    frames: Tensor,  # (B, 1 + T F, H, W, 3) uint8
+) -> Tensor:
+    """Return latents, (B, 1 + F, C, h, w) float32 on the CPU."""
+    return vae.encode(to_pixels(frames).to(vae.latent_mean.device, vae.dtype)).float().cpu()
 
 
 Opens = Callable[[World, int, Wanted], Dynamics]
@@ -149,6 +171,7 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
         spec=replace(world.spec, chunk_latents=asked.chunk_latents or world.spec.chunk_latents),
         capture=asked.capture,
         begins=begins,
+        doubts=asked.uncertainty or asked.pessimism is not None,
         depth=asked.depth or depth,
         sim_env=asked.sim_env,
     )

@@ -38,7 +38,7 @@ class SB3VecEnv(VecEnv):
             raise ValueError("SB3 takes arrays; make the env with output='numpy'")
         self.envs, self.base = envs, base
         check_learnable(base.single_observation_space)
-        space = base.single_action_space
+        space = envs.single_action_space
         self.flat = FlatActions(space) if isinstance(space, spaces.Dict) else None
         taken = space if self.flat is None else self.flat.space
         super().__init__(base.num_envs, base.single_observation_space, taken)
@@ -112,7 +112,7 @@ def check_learnable(space: spaces.Space[Any]) -> None:
     """Refuse observation spaces that SB3's networks do not take."""
     parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
     for part in parts:
-        if part.shape is not None and len(part.shape) > 3:
+        if part.shape is not None and len(part.shape) > 3 and part.dtype == np.uint8:
             raise ValueError(
                 f"SB3 has no network for observations of shape {part.shape}; use obs_mode='image' or 'stack' "
                 "(or 'dict' with image and goal)"

@@ -10,22 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..base.config import difference, to_dict
 from ..base.files import save_text
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
 from ..data.imported import ImportedSource
 from ..data.record import SOURCES, make_source, record
 from ..data.schema import count_clips, shard_paths
+from ..data.sources.imports import is_import
 from ..eval.suites.evaluate import run_suite
+from ..eval.suites.heads import measure_doubt
 from ..training.stages.registry import train
-from ..world.world import convert_world
-from .config import CLIP_FRAMES, STAGES, MakeConfig, recordings, stage_config
+from ..world.world import World, convert_world
+from .agent import train_agent
+from .config import CLIP_FRAMES, DISTIL, DISTILLING, STAGES, MakeConfig, named, recordings, stage_config
+from .distil import better_of
+from .plan import Plan
 
 PROBE = (4, 16)
 """Steps of a stage that are timed: from the first of them on."""
 LEAST_STEPS, BENCH_STEPS = 20, 20
-PLAN = "make.json"
 LEAST_CLIPS = 2
 """Of recordings from elsewhere that are held out: thresholds are chosen on one half and judged on the other."""
 
@@ -38,17 +41,13 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     """
     if env in SOURCES:
         raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
+    if is_import(env) and config.rounds > 1:
+        raise ValueError(f"rounds={config.rounds}: nobody can act in {env}; leave --rounds out")
     _check_source(env, config)  # refuses what nothing can be made of, before a file is there
     out.mkdir(parents=True, exist_ok=True)
-    plan = _Plan.load(out, env, config)
-    watch, name = Stopwatch(), env.rpartition(":")[2].rpartition("/")[2].lower()
-    for folder, what in recordings(config, env).items():
-        record(what, out / folder, workers=config.workers)
-    console.print(f"recorded after {watch.seconds() / 60:.1f} min; training takes {60 * config.hours:.0f} min")
-    for number, stage in enumerate(STAGES, start=1):
-        _train(stage, number, config, out, name, plan)
-    if not (out / "world" / "world.toml").is_file():
-        convert_world(out / "heads", out / "world", dtype="bfloat16")
+    plan = Plan.load(out, env, config)
+    for number in range(1, config.rounds + 1):
+        _round(env, number, config, out, plan)
     report = evaluate(out, config)
     save_text(out / "summary.json", json.dumps(report, indent=1))
     console.print(_says(env, out, report), markup=False, highlight=False)
@@ -70,63 +69,42 @@ def _check_source(env: str, config: MakeConfig) -> None:
             )
 
 
-class _Plan:
-    """What was asked, and how many steps the clock has given each stage; kept in a file, so that a run goes on."""
-
-    def __init__(self, path: Path, asked: dict[str, Any], steps: dict[str, int]) -> None:
-        self.path, self.asked, self.steps = path, asked, steps
-
-    @classmethod
-    def load(cls, out: Path, env: str, config: MakeConfig) -> _Plan:
-        """Read the plan of a folder, or begin one.
-
-        Raises:
-            ValueError: if the folder is another environment's, or was asked for otherwise.
-        """
-        path, asked = out / PLAN, json.loads(json.dumps({"env": env, **to_dict(config)}))
-        asked.pop("workers")  # changes nothing
-        if not path.is_file():
-            there = [name for name in (*STAGES, "world", *recordings(config, env)) if (out / name).exists()]
-            if there:
-                raise ValueError(f"{out} holds {', '.join(there)} of something else; use another --out")
-            plan = cls(path, asked, {})
-            plan.save()
-            return plan
-        written = json.loads(path.read_text())
-        changed = difference(written["asked"], asked)
-        if changed is not None:
-            raise ValueError(f"{out} was begun with another {changed}; use the same, or another --out")
-        return cls(path, asked, written["steps"])
-
-    def note(self, stage: str, steps: int) -> None:
-        """Keep how many steps a stage takes."""
-        self.steps[stage] = steps
-        self.save()
-
-    def save(self) -> None:
-        """Write it."""
-        save_text(self.path, json.dumps({"asked": self.asked, "steps": self.steps}, indent=1))
-
-
-def _train(stage: str, number: int, config: MakeConfig, out: Path, name: str, plan: _Plan) -> None:
-    """Train a stage for its share of the hours, from where it is."""
-    share, folder = STAGES[stage], out / stage
-    if (folder / "world.toml").is_file():
-        console.print(f"{number}/{len(STAGES)} {stage}: done before")
+def _round(env: str, number: int, config: MakeConfig, out: Path, plan: Plan) -> None:
+    """Record, and train on all that was recorded; in later rounds an agent that learned in the world so far acts."""
+    world, policy = out / ("world" if number == config.rounds else f"world-{number}"), None
+    if (world / "world.toml").is_file():
         return
-    asked = stage_config(stage, config, out, name)
-    if stage not in plan.steps:
+    watch, name = Stopwatch(), env.rpartition(":")[2].rpartition("/")[2].lower()
+    if number > 1:
+        policy = f"ppo:{train_agent(out / f'world-{number - 1}', out / named('agent', number), config, plan)}"
+    for folder, what in recordings(config, env, number=number, policy=policy).items():
+        record(what, out / folder, workers=config.workers)
+    console.print(f"recorded after {watch.seconds() / 60:.1f} min; training takes {60 * config.hours:.0f} min in all")
+    for stage in list(STAGES) if number == 1 else ("causal", "heads"):
+        _train(stage, number, config, out, name, plan)
+    heads, clips = out / named("heads", number), _held_out(out)
+    if number == config.rounds and config.few_steps:
+        _train(DISTIL, number, config, out, name, plan)
+        heads = better_of(heads, out / named(DISTIL, number), out, clips=clips)
+    doubt = measure_doubt(World.from_pretrained(heads, dtype="auto"), out / "heldout", num_clips=clips)
+    convert_world(heads, world, dtype="bfloat16", doubt=doubt)
+
+
+def _train(stage: str, number: int, config: MakeConfig, out: Path, name: str, plan: Plan) -> None:
+    """Train a stage of a round for its share of the hours, from where it is."""
+    called, hours = named(stage, number), config.hours / config.rounds
+    if (out / called / "world.toml").is_file():
+        console.print(f"{called}: done before")
+        return
+    asked, shares = stage_config(stage, config, out, name, number=number), {**STAGES, DISTIL: DISTILLING}
+    if called not in plan.steps:
         seconds = _seconds_per_step(stage, replace(asked, max_clips=8), out / "probe")
-        plan.note(stage, max(LEAST_STEPS, int(3600 * share * config.hours / seconds)))
-    steps = plan.steps[stage]
-    later = sum(part for key, part in STAGES.items() if list(STAGES).index(key) > number - 1)
-    ends = [
-        time.strftime("%H:%M", time.localtime(time.time() + 3600 * config.hours * s)) for s in (share, share + later)
-    ]
-    console.print(
-        f"{number}/{len(STAGES)} {stage}: {steps} steps, done at about {ends[0]}; all stages at about {ends[1]}"
-    )
-    train(stage, replace(asked, optim=replace(asked.optim, steps=steps)), folder, resume=True)
+        plan.note(called, max(LEAST_STEPS, int(3600 * shares[stage] * hours / seconds)))
+    steps, order = plan.steps[called], list(shares)
+    later = sum(shares[key] for key in order[order.index(stage) :]) + config.rounds - number
+    ends = [time.strftime("%H:%M", time.localtime(time.time() + 3600 * hours * s)) for s in (shares[stage], later)]
+    console.print(f"{called}: {steps} steps, done at about {ends[0]}; all training at about {ends[1]}")
+    train(stage, replace(asked, optim=replace(asked.optim, steps=steps)), out / called, resume=True)
 
 
 def _seconds_per_step(stage: str, asked: Any, folder: Path) -> float:
@@ -143,7 +121,7 @@ def _seconds_per_step(stage: str, asked: Any, folder: Path) -> float:
 def evaluate(out: Path, config: MakeConfig) -> dict[str, Any]:
     """Score the world on what was held out, and its speed; return the figures that matter."""
     world, held_out = str(out / "world"), out / "heldout"
-    clips = sum(count_clips(path) for path in shard_paths(held_out))
+    clips = _held_out(out)
     run_suite("open_loop", world, out / "eval" / "open_loop", num_worlds=clips, recording=held_out)
     run_suite("heads", world, out / "eval" / "heads", num_worlds=clips, recording=held_out)
     bench_engine(world, out / "eval" / "engine.json", sizes=(1, 16), num_steps=BENCH_STEPS)
@@ -157,6 +135,11 @@ def evaluate(out: Path, config: MakeConfig) -> dict[str, Any]:
         },
         "decisions_per_s": {str(row["num_envs"]): row["env_steps_per_s"] for row in speed},
     }
+
+
+def _held_out(out: Path) -> int:
+    """Return how many clips are held out."""
+    return sum(count_clips(path) for path in shard_paths(out / "heldout"))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -178,6 +161,7 @@ def _says(env: str, out: Path, report: Mapping[str, Any]) -> str:
         "step it:      import gymnasium as gym, worldenv",
         f'              envs = gym.make_vec("worldenv/World-v0", num_envs=16, world="{out / "world"}")',
         f'              its twin: gym.make_vec("worldenv/WorldSim-v0", world=..., sim_env="{env}")',
+        f"is it good to train in? worldenv-agents gain --world {out / 'world'} --sim-env {env} --out {out / 'gain'}",
         f"look at it:   {out / 'eval' / 'open_loop' / 'open_loop.png'}, truth above what the world makes",
         "make it more: the same command with --frames and --hours, and another --out",
     ]

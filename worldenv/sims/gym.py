@@ -21,6 +21,8 @@ from ..dynamics.signals import REWARD, TERMINATED
 from ..dynamics.spec import WorldSpec
 
 Frame = npt.NDArray[np.uint8]
+LOOKS_BACK = 2
+"""Latents before a chunk that are encoded with it, for the encoder to look back at."""
 
 
 class GymRow:
@@ -179,6 +181,48 @@ class GymDynamics:
         """Close the environments."""
         for row in self.rows:
             row.env.close()
+
+
+class EncodedGymDynamics(GymDynamics):
+    """The same, with latents beside frames: what a world's encoder makes of them."""
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        spec: WorldSpec,
+        make: Callable[[], gym.Env[Any, Any]],
+        encode: Callable[[Tensor], Tensor],  # (B, 1 + T F, H, W, 3) uint8 to (B, 1 + F, C, h, w)
+        latent_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__(num_envs, spec=spec, make=make)
+        self.encode, self.latent_shape = encode, latent_shape
+        length = 1 + spec.frames_per_latent * (spec.chunk_latents + LOOKS_BACK)
+        self.newest = self.frames[:, None].repeat(1, length, 1, 1, 1)  # before an episode its start view is repeated
+
+    def reset(
+        self,
+        *,
+        seeds: Sequence[int],
+        starts: Sequence[int | None],
+        mask: Tensor | None = None,  # (B,) bool
+    ) -> Chunk:
+        """Begin episodes; see ``GymDynamics.reset``."""
+        chunk = super().reset(seeds=seeds, starts=starts, mask=mask)
+        rows = slice(None) if mask is None else mask
+        self.newest[rows] = self.frames[rows][:, None]
+        return chunk
+
+    def step(self, commands: Mapping[str, Tensor], rows: Sequence[int] | None = None) -> Chunk:
+        """Do what the vectors embed; see ``GymDynamics.step``."""
+        chunk = super().step(commands, rows)
+        chosen = list(range(self.num_envs) if rows is None else rows)
+        self.newest[chosen] = torch.cat([self.newest[chosen], chunk.frames], 1)[:, -self.newest.shape[1] :]
+        return chunk
+
+    def newest_latents(self) -> Tensor:
+        """Return the latents of the newest chunk, (B, F, C, h, w) float32."""
+        return self.encode(self.newest)[:, -self.spec.chunk_latents :]
 
 
 def twin_maker(environment: Environment, given: Any) -> Callable[[], gym.Env[Any, Any]]:

@@ -52,6 +52,20 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DoubtConfig:
+    """What signs of doubt are on held-out recordings, on average; ``uncertainty`` is the mean of each by that."""
+
+    latents: float = 1.0
+    """Of a chunk whose last step is denoised again: RMS of the difference, in latents."""
+    reward: float = 0.0
+    """Of the members of the reward head: deviation of what they expect; 0 is not measured, and does not count."""
+    terminated: float = 0.0
+    """The same of the head that says whether an episode ended: of its probability."""
+    limit: float = 0.0
+    """Uncertainty that one in twenty held-out chunks exceeds: where pessimistic episodes end; 0 is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorldConfig:
     """The contents of world.toml."""
 
@@ -75,6 +89,8 @@ class WorldConfig:
     """The world's own memory policy and budgets."""
     trained: Trained = field(default_factory=Trained)
     """What else it may be stepped with."""
+    doubt: DoubtConfig = field(default_factory=DoubtConfig)
+    """How its uncertainty is read."""
     provenance: tuple[Provenance, ...] = ()
     """Training stages, oldest first."""
 

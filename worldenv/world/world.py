@@ -30,7 +30,7 @@ from ..models.heads import DepthHead, DisplayHead, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE
 from .clips import Clips, load_clips, make_clips
-from .config import FORMAT, Provenance, WorldConfig, config_digest
+from .config import FORMAT, DoubtConfig, Provenance, WorldConfig, config_digest
 from .files import find_world, world_sha256
 from .histories import Histories, load_histories
 from .starts import Starts, load_starts
@@ -306,10 +306,19 @@ def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32)
 
 
-def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = "", num_clips: int = 0) -> World:
+def convert_world(
+    name: str | Path,
+    folder: Path,
+    *,
+    dtype: str,
+    name_as: str = "",
+    num_clips: int = 0,
+    doubt: DoubtConfig | None = None,
+) -> World:
     """Write a world with weights in another precision to ``folder``, under another name if one is given.
 
-    With ``num_clips`` it gets so many clips that episodes can begin from, encoded in float32.
+    With ``num_clips`` it gets so many clips that episodes can begin from, encoded in float32; ``doubt`` says how its
+    uncertainty is read from now on.
     """
     world = World.from_pretrained(name, dtype=dtype)
     if num_clips:
@@ -318,6 +327,8 @@ def convert_world(name: str | Path, folder: Path, *, dtype: str, name_as: str = 
         world.clips = make_clips(exact.vae, exact.spec, num_clips)
     if name_as:
         world.config = replace(world.config, name=name_as)
+    if doubt is not None:
+        world.config = replace(world.config, doubt=doubt)
     world.save_pretrained(folder)
     return world
 

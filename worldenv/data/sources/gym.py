@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from ...base.objects import find_object
+from ...base.objects import find_object, import_object
 from ...bodies.vector import ACTION, action_signal, describe_actions, embed
 from ...dynamics.environment import Environment
 from ...dynamics.signals import C2W, Signal
@@ -35,6 +35,20 @@ Policy = Callable[[Array, gym.Space[Any], np.random.Generator], Any]
 def anything(frame: Array, space: gym.Space[Any], generator: np.random.Generator) -> Any:
     """Return a random action; the space is seeded with the clip."""
     return space.sample()
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A policy that looks at every frame, not only at the newest one when it acts."""
+
+    def watch(
+        self,
+        frames: Array,  # (T, H, W, 3): of one latent
+        *,
+        begins: bool,
+    ) -> None:
+        """Look at what came of the last action, or at the start view of an episode."""
+        ...
 
 
 POLICIES: dict[str, Policy] = {"random": anything, "sticky": anything}
@@ -66,7 +80,7 @@ class GymSource:
         policy: str = "random",  # see ``RecordConfig``
         poses: bool = True,  # whether to record those of ``info``
     ) -> None:
-        self.policy: Policy = find_object(policy, POLICIES, what="policy")
+        self.policy = find_policy(policy)
         self.repeats = STICKY if policy == "sticky" else 0.0
         try:
             self.env: gym.Env[Any, Any] = open_registered(env_id)
@@ -115,16 +129,19 @@ class GymSource:
         self.env.action_space.seed(seed)
         generator, action = np.random.default_rng(seed), None
         frames, latents = [self.row.reset(seed)[None]], [self._entry(is_first=True)]
+        self._show(frames[-1], begins=True)
         lived = 0  # latents of the episode behind its start view
         while len(latents) <= self.num_latents:
             if self.row.over and lived % self.chunk == 0:
                 frames.append(np.repeat(self.row.reset()[None], self.frames_per_latent, 0))
                 latents.append(self._entry(is_first=True))
+                self._show(frames[-1], begins=True)
                 lived = 0
                 continue
             action = self._act(frames[-1][-1], generator, action)
             shown, reward, terminated, truncated = self.row.hold(action)
             frames.append(shown)
+            self._show(shown, begins=False)
             latents.append(self._entry(action, reward, terminated=terminated, truncated=truncated))
             lived += 1
         columns: dict[str, list[Any]] = defaultdict(list)
@@ -138,6 +155,11 @@ class GymSource:
         whole = np.concatenate(frames)
         assert len(whole) == frames_of(len(latents), self.frames_per_latent)
         return Clip(whole, signals, attributes, self.frames_per_latent)
+
+    def _show(self, frames: Array, *, begins: bool) -> None:
+        policy: object = self.policy
+        if isinstance(policy, Watching):
+            policy.watch(frames, begins=begins)
 
     def _act(self, frame: Array, generator: np.random.Generator, before: Any) -> Any:
         """Let the policy choose an action of the space.
@@ -189,6 +211,20 @@ class GymSource:
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
+
+
+def find_policy(name: str) -> Policy:
+    """Return who acts: see ``RecordConfig.policy``.
+
+    Raises:
+        ValueError: if there is nobody of that name.
+    """
+    kind, _, folder = name.partition(":")
+    if kind == "ppo":
+        actor: Policy = import_object("worldenv_agents.acting:Actor", what="policy")(folder)
+        return actor
+    found: Policy = find_object(name, POLICIES, what="policy")
+    return found
 
 
 def _rounded(side: int) -> int:

@@ -23,15 +23,18 @@ from ...base.log import Stopwatch, console, track
 from ...base.rng import derive_seed
 from ...data.events import Episode, read_episodes
 from ...data.schema import shard_config, shard_paths
+from ...dynamics.protocol import Chunk
 from ...dynamics.signals import Track
 from ...engine.engine import Engine
 from ...models.heads import EVENTS, EventHead
 from ...training.augment import round_trip
 from ...training.verdicts import Said, read_heads, wrong_by
+from ...world.config import DoubtConfig
 from ...world.world import World
 from ..image import Array, frame_psnr
 from ..report.document import write_report
 from ..report.statistics import Estimate, draw_weights
+from .doubt import Doubts, picture_error
 
 PROTOCOL = "heads-v1"
 Numbers = npt.NDArray[np.int64]
@@ -63,7 +66,8 @@ def run_heads(
     first, count = first_seed or 0, num_worlds or NUM_CLIPS
     episodes = [one for one in read_episodes(recording, world.spec, max_clips=first + count) if one.clip >= first]
     cases, watch = [case for one in episodes for case in stretches(one, world)], Stopwatch()
-    views = {"truth": cases, "vae": [_decoded(world, case) for case in cases], "world": made(world, cases)}
+    continued, doubts = made(world, cases)
+    views = {"truth": cases, "vae": [_decoded(world, case) for case in cases], "world": continued}
     seeds = [case.episode.clip for case in cases]
     weights = draw_weights([np.asarray(seeds)])
     arms: dict[str, dict[str, Array]] = {}
@@ -80,6 +84,14 @@ def run_heads(
                     skipped[f"{name}_{key}"] = "none of these events happened in the recording"
                 else:
                     figures[arm][f"{name}_{key}"] = figure
+    if doubts.signals:
+        even = doubts.part(np.asarray(seeds)[doubts.case] % 2 == 0)
+        reading = even.measured() if len(even.case) else world.config.doubt
+        for key, figure in doubts.part(np.asarray(seeds)[doubts.case] % 2 == 1).figures(reading, weights).items():
+            if np.isnan(figure.value):
+                skipped[key] = "it never changes here"
+            else:
+                figures["world"][key] = figure
     config = shard_config(shard_paths(recording)[0])
     report = write_report(
         out / "report.json",
@@ -115,35 +127,72 @@ def stretches(episode: Episode, world: World) -> list[Stretch]:
     return found
 
 
-def made(world: World, cases: list[Stretch]) -> list[Stretch]:
-    """Return the stretches as the world makes them of their histories, what came before as it was."""
+def made(world: World, cases: list[Stretch]) -> tuple[list[Stretch], Doubts]:
+    """Return the stretches as the world makes them of their histories, what came before as it was, and its doubts."""
     groups: dict[int, list[int]] = defaultdict(list)
     for i, case in enumerate(cases):
         groups[case.given].append(i)
     batches = [group[i : i + BATCH] for group in groups.values() for i in range(0, len(group), BATCH)]
-    result = list(cases)
+    result, doubts = list(cases), []
     for batch in track(batches, "stretches", total=len(batches)):
-        for i, frames in zip(batch, _continued(world, [cases[i] for i in batch]), strict=True):
+        continued, told = _continued(world, [cases[i] for i in batch])
+        for i, frames in zip(batch, continued, strict=True):
             result[i] = replace(cases[i], episode=replace(cases[i].episode, frames=frames))
-    return result
+        doubts += [(batch[row], age, signs, pictures, reward) for row, age, signs, pictures, reward in told]
+    return result, Doubts.of(doubts)
 
 
-def _continued(world: World, cases: list[Stretch]) -> list[Tensor]:
-    """Go on from histories of equal length, (T, H, W, 3) uint8 each, history and stretch."""
+def measure_doubt(world: World, recording: Path, *, num_clips: int) -> DoubtConfig:
+    """Return what a world's signs of doubt are on the even clips of a held-out recording: how they are to be read."""
+    episodes = [one for one in read_episodes(recording, world.spec, max_clips=num_clips) if one.clip % 2 == 0]
+    doubts = made(world, [case for one in episodes for case in stretches(one, world)])[1]
+    return doubts.measured() if doubts.signals else world.config.doubt
+
+
+def _continued(
+    world: World, cases: list[Stretch]
+) -> tuple[list[Tensor], list[tuple[int, int, dict[str, float], float, float]]]:
+    """Go on from histories of equal length, (T, H, W, 3) uint8 each, history and stretch; and tell of every chunk its
+    row, its age, signs of doubt, and what is wrong with its frames and its reward.
+    """
     given, every, chunk = cases[0].given, world.spec.frames_per_latent, world.spec.chunk_latents
     longest = max(len(case.episode) for case in cases) - given
     index = torch.arange(given + chunk * -(-longest // chunk))
     whole = [case.episode.track.at(index.clamp(max=len(case.episode) - 1)) for case in cases]
     commands = Track({name: torch.stack([one[name] for one in whole]) for name in world.spec.takes})
     clips = torch.stack([case.episode.frames[: 1 + every * given] for case in cases])
-    engine = Engine(world, len(cases))
+    engine = Engine(world, len(cases), doubts=not world.config.sampler.rolling)
     still = engine.spec.still(1).at(0)
     led = [case.episode.history(0, given, still) for case in cases]
     before = Track({name: torch.stack([one[name] for one in led]) for name in commands})
     engine.resume(clips, before, seeds=[derive_seed(PROTOCOL, case.episode.clip, given) for case in cases])
-    parts = [engine.step(step).frames for step in commands.part(slice(given, None)).split(chunk)]
+    parts, told = [], []
+    for age, step in enumerate(commands.part(slice(given, None)).split(chunk)):
+        made_now = engine.step(step)
+        parts.append(made_now.frames)
+        told += _compared(engine, cases, made_now, age)
     frames = torch.cat([clips, *parts], 1)
-    return [row[: len(case.episode.frames)] for row, case in zip(frames, cases, strict=True)]
+    return [row[: len(case.episode.frames)] for row, case in zip(frames, cases, strict=True)], told
+
+
+def _compared(
+    engine: Engine, cases: list[Stretch], chunk: Chunk, age: int
+) -> list[tuple[int, int, dict[str, float], float, float]]:
+    """Compare a chunk with what happened, in the rows whose stretch is so long."""
+    spec, signals = engine.spec, engine.doubt_signals() if engine.doubts else {}
+    first = cases[0].given + age * spec.chunk_latents
+    rows = [i for i, case in enumerate(cases) if first + spec.chunk_latents <= len(case.episode)]
+    if not rows:
+        return []
+    shown = slice(1 + spec.frames_per_latent * first, 1 + spec.frames_per_latent * (first + spec.chunk_latents))
+    wrong = picture_error(chunk.frames[rows], torch.stack([cases[i].episode.frames[shown] for i in rows]))
+    told = []
+    for i, pictures in zip(rows, wrong, strict=True):
+        signs = {name: float(part[i]) for name, part in signals.items()}
+        earned = float(cases[i].episode.reward[first : first + spec.chunk_latents].sum())
+        reward = abs(float(chunk.signals["reward"][i].sum()) - earned) if "reward" in chunk.signals else 0.0
+        told.append((i, age, signs, pictures, reward))
+    return told
 
 
 def _decoded(world: World, case: Stretch) -> Stretch:

@@ -34,6 +34,9 @@ class EventConfig:
     """Channels at 1/4, 1/8, ... resolution."""
     hidden: int = 64
     """Numbers that are remembered from latent to latent."""
+    num_members: int = 1
+    """Output layers, begun differently and trained on the same; their mean is what the head says, and where they
+    disagree it is not to be trusted."""
     num_codes: int = 0
     """Numbers of what is commanded for a latent; training fills it in."""
     num_frames: int = 4
@@ -50,7 +53,9 @@ class EventConfig:
     """Probability from which there is an event, chosen on a second split; 0 rewards every latent as expected."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("widths", "hidden", "num_frames", "num_bins"), natural=("num_codes",))
+        check_numbers(
+            self, counts=("widths", "hidden", "num_members", "num_frames", "num_bins"), natural=("num_codes",)
+        )
         check_numbers(self, positive=("reach", "scale"))
         if self.num_bins % 2 == 0:
             raise ValueError(f"num_bins={self.num_bins} must be odd: the middle bin is 0")
@@ -77,9 +82,8 @@ class EventHead(nn.Module):
         self.picture = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(CELLS), nn.Flatten())
         self.merge = nn.Linear(CELLS**2 * channels + config.num_codes, config.hidden)
         self.memory = nn.GRUCell(config.hidden, config.hidden)
-        self.out = nn.Sequential(
-            nn.Linear(2 * config.hidden, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.num_logits)
-        )
+        self.out = _output(config)
+        self.others = nn.ModuleList(_output(config) for _ in range(config.num_members - 1))
 
     def values(self, device: torch.device) -> Tensor:
         """Return the rewards that the logits stand for, (K,) float32."""
@@ -117,8 +121,27 @@ class EventHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return logits (N, K) and the next state (N, D), both float32."""
         after = self.memory(features, state.to(features.dtype))
-        logits: Tensor = self.out(torch.cat([features, after], 1))
-        return logits.float(), after.float()
+        return self.opinions(features, after).mean(0), after.float()
+
+    def opinions(
+        self,
+        features: Tensor,  # (N, D)
+        after: Tensor,  # (N, D): the state after it
+    ) -> Tensor:
+        """Return the logits of every member, (M, N, K) float32."""
+        both = torch.cat([features, after.to(features.dtype)], 1)
+        return torch.stack([out(both).float() for out in (self.out, *self.others)])
+
+    def doubt(
+        self,
+        features: Tensor,  # (N, D)
+        after: Tensor,  # (N, D): the state after it
+    ) -> Tensor:
+        """Return how far members disagree about the reward, or the probability of the event: a deviation, (N,)."""
+        said = self.opinions(features, after)
+        if self.config.output == "logit":
+            return self.probability(said).std(0, correction=0)
+        return (said.softmax(-1) * self.values(said.device)).sum(-1).std(0, correction=0)
 
     def forward(
         self,
@@ -126,13 +149,21 @@ class EventHead(nn.Module):
         codes: Tensor,  # (B, F, A)
     ) -> Tensor:
         """Return the logits of latents in a row, the first of which is an episode's, (B, F, K) float32."""
+        return self.hear(pixels, codes).mean(0)
+
+    def hear(
+        self,
+        pixels: Tensor,  # (B, F, T + 1, 3, H, W)
+        codes: Tensor,  # (B, F, A)
+    ) -> Tensor:
+        """Return what every member says of them, (M, B, F, K) float32."""
         batch, num_latents = pixels.shape[:2]
         features = self.features(self.see(pixels.flatten(0, 1)), codes.flatten(0, 1)).unflatten(0, (batch, num_latents))
         state, made = features.new_zeros(batch, self.config.hidden), []
         for one in features.unbind(1):
-            logits, state = self.step(one, state)
-            made.append(logits)
-        return torch.stack(made, 1)
+            state = self.memory(one, state)
+            made.append(self.opinions(one, state))
+        return torch.stack(made, 2)
 
     def evidence(
         self,
@@ -196,6 +227,12 @@ class EventHead(nn.Module):
         low, high = values[above - 1], values[above]
         share = ((wanted - low) / (high - low))[:, None]
         return F.one_hot(above, len(values)) * share + F.one_hot(above - 1, len(values)) * (1 - share)
+
+
+def _output(config: EventConfig) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(2 * config.hidden, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.num_logits)
+    )
 
 
 def symlog(value: float) -> float:

@@ -146,9 +146,9 @@ class EventsStage:
         seen, codes = _as_read(pixels, windows, self.world)
         there = windows.there.flatten()
         for name, head in self.heads.items():
-            logits = head(seen.to(device), codes.to(device)).flatten(0, 1)[there.to(device)]
+            said = head.hear(seen.to(device), codes.to(device)).flatten(1, 2)[:, there.to(device)]
             truth = windows.events[name].flatten()[there].to(device)
-            error = head.error(logits, truth, event_weight=self.weights[name])
+            error = torch.stack([head.error(one, truth, event_weight=self.weights[name]) for one in said]).mean()
             total, figures[f"{name}_loss"] = total.to(device) + error, float(error.detach())
         return total, figures
 
