@@ -206,7 +206,7 @@ class Bench:
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Bench]:
     """Threads instead of processes."""
-    monkeypatch.setattr(ablation_training, "worker_pool", lambda count, *, threads: ThreadPoolExecutor(count))
+    monkeypatch.setattr(ablation_training, "worker_pool", lambda count, **how: ThreadPoolExecutor(count))
     return Bench
 
 
