@@ -5,10 +5,13 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test check bench bench-gpu results comparisons closed-loop format clean
+.PHONY: demo play test check bench bench-gpu results comparisons closed-loop format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
+
+play: $(STAMP)
+	$(BIN)/worldenv play --world maze
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2
@@ -73,6 +76,7 @@ results: $(STAMP)
 	$(BIN)/worldenv bench rendering --out docs/results/bench-rendering.json
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
+	$(BIN)/worldenv bench serve --out docs/results/bench-serve.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json
 	$(BIN)/worldenv demo --worlds 24 --out out/results/demo
 	cp out/results/demo/report.json docs/results/demo.json
@@ -120,7 +124,7 @@ format: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,manip,agents,play,tensorboard,worldplay,kernels,ray,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[sims,manip,agents,data,play,tensorboard,worldplay,kernels,ray,dev]"
 	touch $(STAMP)
 
 clean:

@@ -52,6 +52,8 @@ LIBRARIES = {
         "worldenv.bodies",
         "worldenv.sims.gym",
         "worldenv.data.sources.gym",
+        "worldenv.data.sources.minari",
+        "worldenv.play.server",
         "worldenv_agents",
     ),
     "safetensors": ("worldenv.base.checkpoint",),
@@ -59,6 +61,8 @@ LIBRARIES = {
     "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),
     "rich": ("worldenv.base.log", "worldenv.eval", "worldenv.ablations", "worldenv.bench", "worldenv_agents.cli"),
     "skimage": ("worldenv.eval", "worldenv.sims.doom.distance"),
+    "starlette": ("worldenv.play",),
+    "uvicorn": ("worldenv.play.server",),
     "imageio": ("worldenv.base.media", "worldenv.eval", "worldenv.play"),
     "pyiqa": ("worldenv.eval.learned",),
     "torch_fidelity": ("worldenv.eval.learned",),
@@ -66,6 +70,7 @@ LIBRARIES = {
     "triton": ("worldenv_kernels",),
     "diffusers": ("worldenv.models.pretrained",),
     "transformers": ("worldenv.models.pretrained",),
+    "selenium": ("worldenv.bench.browser",),
 }
 
 

@@ -23,12 +23,14 @@ def settings(name: str) -> Any:
 
 
 if TYPE_CHECKING:
+    from .cloning import CloningConfig
     from .environments import EnvConfig
     from .gain import GainConfig
     from .planners.closed_loop import Where
     from .planners.planner import PlannerConfig
     from .ppo import PPOConfig
 else:
+    CloningConfig = settings("worldenv_agents.cloning:CloningConfig")
     Where = Literal["world", "floor", "blank"]
     PlannerConfig = settings("worldenv_agents.planners.planner:PlannerConfig")
     GainConfig = settings("worldenv_agents.gain:GainConfig")
@@ -63,6 +65,21 @@ def train(
     print(f"wrote {out}; evaluate it: worldenv-agents eval ppo:{out} random --env {config.environment.env}")
 
 
+def clone(recording: tyro.conf.Positional[Path], /, *, out: Path, config: CloningConfig) -> None:
+    """Clone recorded hands: worldenv-agents clone runs/hand/train/place --out runs/cloned --episodes 50
+
+    Args:
+        recording: from worldenv record --env hand/place (or lift, push); its expert episodes are learned from.
+        out: folder for policy.safetensors. Afterwards, in the simulator and in a world: worldenv-agents eval cloned:OUT
+            --env worldenv/HandPlaceSim-v0, and --env worldenv/HandPlace-v0 --world runs/hand/depth.
+        config: what is cloned, and how.
+    """
+    from .cloning import clone as learn
+
+    learn(recording, config, out)
+    print(f"wrote {out}; evaluate it: worldenv-agents eval cloned:{out} expert --env worldenv/HandPlaceSim-v0")
+
+
 def evaluate(
     policies: tyro.conf.Positional[tuple[str, ...]],
     /,
@@ -79,9 +96,9 @@ def evaluate(
     Args:
         policies: one or more of random, wander, chase (ObjectNav), seek_goal and straight (Navigate), out_and_back
             (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", epsilon:SHARE:POLICY (a share of its steps are
-            random), expert and noisy:LEVEL (hands; 0 is the expert, 1 hardly succeeds), ppo:DIR (its most likely
-            actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the action and
-            observation modes that it needs; random takes what --action-mode says.
+            random), expert and noisy:LEVEL (hands; 0 is the expert, 1 hardly succeeds), cloned:DIR (hands), ppo:DIR
+            (its most likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the
+            action and observation modes that it needs; random takes what --action-mode says.
         episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
             mean over episodes.
         num_envs: envs stepped together.
@@ -256,6 +273,7 @@ def retitle(bar: Any, task: Any, what: str, count: int) -> None:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
+    "clone": clone,
     "eval": evaluate,
     "gain": gain,
     "rank": rank,

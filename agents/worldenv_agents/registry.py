@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -112,6 +113,17 @@ def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
     return config
 
 
+def _cloned(envs: Envs, argument: str, seed: int) -> Policy:
+    from .cloning import ClonedPolicy
+
+    spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
+    return ClonedPolicy.load(Path(argument), num_latents=spec.chunk_latents)
+
+
+def _adapt_cloned(config: EnvConfig, argument: str) -> EnvConfig:
+    return replace(config, action_mode="joints", obs_mode="dict", obs_keys=("image", "joints", "goal"))
+
+
 def _ppo(envs: Envs, argument: str, seed: int) -> Policy:
     from .ppo import PPOPolicy
 
@@ -154,6 +166,7 @@ POLICIES: dict[str, PolicyEntry] = {
     "epsilon": PolicyEntry(_epsilon, _adapt_epsilon, example="epsilon:0.2:seek_goal"),
     "expert": PolicyEntry(_expert, _adapt_expert),
     "noisy": PolicyEntry(_expert, _adapt_expert, example="noisy:0.5"),
+    "cloned": PolicyEntry(_cloned, _adapt_cloned, example="cloned:DIR"),
     "ppo": PolicyEntry(_ppo, _adapt_ppo, example="ppo:DIR"),
     "ppo_sampled": PolicyEntry(_ppo_sampled, _adapt_ppo, example="ppo_sampled:DIR"),
 }

@@ -17,7 +17,7 @@ from environments import environments_table, scores_table
 from hands import experts_table
 from rendering import input_table, rendering_table, summary_table
 from scale import scale_table
-from speed import backends_table, rolling_table, speed_table
+from speed import backends_table, rolling_table, serve_table, speed_table
 from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
 
@@ -67,6 +67,7 @@ def page() -> str:
         ablations_table(),
         figures_table(),
         speed_table(),
+        serve_table(),
         backends_table(),
         rolling_table(),
     ]

@@ -26,7 +26,6 @@ def environments_table() -> list[str]:
         frames = steps * (HAND_SPEC if alone else WorldSpec()).chunk_frames
         limit = "the environment's" if own.recorded else f"{steps} steps, {frames:,} frames"
         ids = f"`worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}`"
-        ids = f"`worldenv/{name}Sim-{version}` | itself" if alone else ids
         lines.append(f"| {ids} | {seen} | `{own.action_mode}` | {says} | {limit} |")
     return lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cells import COMPARED, arms_table, heading, load
+from cells import COMPARED, RESULTS, arms_table, heading, load
 
 
 def rolling_table() -> list[str]:
@@ -71,6 +71,36 @@ def speed_table() -> list[str]:
         speed = f"{row['frames_per_s']:.0f} | {row['env_steps_per_s']:.1f} | {row['latency_ms_p50']:.0f}"
         lines.append(f"| {row['num_envs']} | {speed} |")
     return lines
+
+
+def serve_table() -> list[str]:
+    """What a session server adds to a step, and what it carries."""
+    if not (RESULTS / "bench-serve.json").is_file():
+        return []
+    report = load("bench-serve")
+    message, crowd = report["timing"]["message"], report["timing"]["load"]
+    title = (
+        f"**Serving** (`{waiting(report)}worldenv bench serve --steps {report['steps']} --out FILE`, "
+        f"{report['hardware']}, where {report['load_of_others']:.0f} other processes wanted to run; a client's step "
+        "beside the same step without a server, in turn; "
+        f"{crowd['clients']} clients of a session each beside an engine of as many rows, in turn)"
+    )
+    columns = ("ms, median", "ms, p95")
+    lines = heading(title, "of a message", columns)
+    rows = {
+        "the step, without a server": ("local_ms_p50", None),
+        "the step, served": ("remote_ms_p50", None),
+        "of it outside of the session": ("around_step_ms_p50", "around_step_ms_p95"),
+        "a ping": ("ping_ms_p50", "ping_ms_p95"),
+    }
+    for name, keys in rows.items():
+        lines.append(f"| {name} | " + " | ".join("" if key is None else f"{message[key]:.1f}" for key in keys) + " |")
+    told = (
+        f"{crowd['clients']} clients: {crowd['served_env_steps_per_s']:.1f} env steps/s, the engine "
+        f"{crowd['engine_env_steps_per_s']:.1f}; round by round {crowd['share_of_engine']:.0%} of it (median), with "
+        f"{crowd['rows_per_call']:.1f} rows in a model call."
+    )
+    return [*lines, "", told]
 
 
 def backends_table() -> list[str]:

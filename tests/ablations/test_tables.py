@@ -104,7 +104,7 @@ def test_paths_of_table_4_are_four_times_as_long_as_trained() -> None:
 def tiny_table(tmp_path: Path, tiny_world_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table on the tiny world, whose recording is random pictures."""
 
-    def make(config: RecordConfig, out: Path, *, workers: int) -> None:
+    def make(config: RecordConfig, out: Path, *, workers: int, ray: str) -> None:
         if not out.exists():
             record(out, spec=WorldSpec())
 
@@ -206,7 +206,7 @@ class Bench:
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Bench]:
     """Threads instead of processes."""
-    monkeypatch.setattr(ablation_training, "worker_pool", lambda count, *, threads: ThreadPoolExecutor(count))
+    monkeypatch.setattr(ablation_training, "worker_pool", lambda count, **how: ThreadPoolExecutor(count))
     return Bench
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from worldenv.bodies.hand import MOVE, TURN, Hand, joints_at, towards
+from worldenv.bodies.hand_keypoints import describe_joints, joints_of
 from worldenv.bodies.hand_model import CLOSED, HAND, OPEN
 from worldenv.bodies.registry import make_body
 from worldenv.bodies.robot import RobotBody
@@ -151,3 +153,38 @@ def test_what_cannot_be_read_is_refused_by_name(arm: Path) -> None:
         RobotBody.from_mjcf(arm.with_name("other.xml"))
     with pytest.raises(ValueError, match="has no camera"):
         RobotBody.from_mjcf(arm).pose_video(torch.zeros(1, 5))
+
+
+def test_keypoints_are_reached_by_fingers_alone() -> None:
+    generator = torch.Generator().manual_seed(1)
+    plans = torch.rand(6, 7, generator=generator).double() * torch.tensor(
+        [0.2, 0.2, 0.2, 0.6, 0.6, 0.6, 2.0]
+    ) - torch.tensor([0.1, 0.1, -0.1, 0.3, 0.3, 0.3, 1.0])
+    joints = joints_at(plans)
+    joints[:, 6:] += 0.1 * torch.randn(6, 20, generator=generator).double()
+    joints = joints.clamp(*HAND.limits)
+    described = describe_joints(joints)
+    assert described.shape == (6, len(Hand().names("keypoints"))) == (6, 24)
+    present = {"joints": joints_at(torch.zeros(6, 7)).float()}
+    made = Hand().command(described, "keypoints", present, replace(SPEC, chunk_latents=1))["joints"][:, 0]
+    HAND.check(made, what="joints")
+    torch.testing.assert_close(made[:, :6].double(), joints[:, :6], atol=1e-5, rtol=0)
+    assert (describe_joints(made.double()) - described)[:, 9:].unflatten(1, (5, 3)).norm(dim=-1).max() < 0.002
+    assert Hand().space("keypoints", 1).contains(described[0].float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda d: d.index_put((torch.tensor(0), torch.tensor(12)), d[0, 12] + 0.2),
+            "tip of 'index' is .* out of reach in row 0",
+        ),
+        (lambda d: d.index_put((torch.tensor(0), torch.tensor(2)), torch.tensor(0.6).double()), "'wrist_z' is 0.6"),
+        (lambda d: torch.cat([d[:, :6], d[:, 3:6], d[:, 9:]], 1), "no two directions"),
+    ],
+)
+def test_keypoints_out_of_reach_are_refused(change: Any, said: str) -> None:
+    joints = joints_at(torch.tensor([[0.0, 0.0, 0.2, 0.0, 0.1, 0.0, 0.0]]).double())
+    with pytest.raises(ValueError, match=said):
+        joints_of(change(describe_joints(joints)), joints)

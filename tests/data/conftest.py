@@ -20,5 +20,5 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
             done.set_result(function(*arguments, **options))
             return done
 
-    monkeypatch.setattr(recording, "worker_pool", lambda count: Here())
+    monkeypatch.setattr(recording, "worker_pool", lambda count, **how: Here())
     monkeypatch.setattr(recording, "_source", None)

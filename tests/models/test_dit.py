@@ -11,6 +11,7 @@ from worldenv.geometry.pose import look
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.dit import WorldDiT, patchify, unpatchify
 from worldenv.models.kv_cache import KVCache
+from worldenv.models.layers import RayEmbedding
 from worldenv.models.prope import camera_projection
 from worldenv.models.types import Conditioning, DiTConfig
 
@@ -209,6 +210,36 @@ def test_batch_rows_are_independent(dit: WorldDiT) -> None:
 def test_bad_head_sizes_are_refused_with_a_fix() -> None:
     with pytest.raises(ValueError, match="multiple of 12"):
         DiTConfig(width=50, num_heads=3)
+
+
+def test_rays_tell_where_a_camera_looks_and_begin_as_nothing() -> None:
+    plain = replace(CONFIG, camera_branch=False)
+    torch.manual_seed(0)
+    fresh = WorldDiT(replace(plain, camera_rays=True))
+    nn.init.normal_(fresh.proj_out.weight)
+    without = WorldDiT(plain)
+    without.load_state_dict({k: v for k, v in fresh.state_dict().items() if not k.startswith("ray_")})
+    here, there = cond_of(poses(TOTAL)), cond_of(poses(TOTAL, seed=1))
+    x = noise(TOTAL)
+    torch.testing.assert_close(fresh(x, here), without(x, here))
+    trained = make(replace(plain, camera_rays=True))
+    assert (trained(x, here) - trained(x, there)).abs().max() > 1e-3
+    torch.testing.assert_close(without(x, here), without(x, there))
+
+
+def test_rays_are_pluecker_coordinates() -> None:
+    embedder = RayEmbedding(8)
+    seen: list[torch.Tensor] = []
+    embedder.linear_1.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    c2w = poses(1)
+    _, unprojection = camera_projection(c2w.float(), K)
+    embedder(unprojection, 1, 1)
+    moments, rays = seen[0].unflatten(-1, (4, 6))[:, 0, 0].split(3, -1)  # (B, 4, 3) each
+    torch.testing.assert_close(rays.norm(dim=-1), torch.ones(BATCH, 4))
+    origin = c2w[:, 0, None, :3, 3].float()
+    torch.testing.assert_close(moments, torch.linalg.cross(origin.expand_as(rays), rays))
+    middle = torch.nn.functional.normalize(rays.mean(1), dim=-1)
+    torch.testing.assert_close(middle, c2w[:, 0, :3, 2].float(), atol=1e-5, rtol=1e-5)  # they surround the axis
 
 
 def test_what_is_computed_anew_gives_the_same_gradients() -> None:

@@ -173,7 +173,8 @@ def test_labels_are_dropped_for_whole_samples(tiny_world: World) -> None:
 def test_windows_are_chunk_aligned(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
     stage.material.batch = 64
-    bank, _, happened = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
+    drawn = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
+    bank, happened = drawn.bank, drawn.happened
     assert bank.latents.shape[:2] == (64, 9)
     starts = set()
     for row in range(64):
@@ -194,7 +195,8 @@ def test_windows_stay_within_an_episode(tiny_world: World) -> None:
     stage.material.batch, data = 64, stage.material.data
     lengths = torch.tensor([9, 14, 5])
     stage.material.data = dataclasses.replace(data, length=lengths)
-    bank, _, happened = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
+    drawn = draw_windows(stage.material, 2, torch.Generator().manual_seed(0))
+    bank, happened = drawn.bank, drawn.happened
     found = set()
     for row in range(64):
         clip, start = next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -26,6 +27,24 @@ def save_picture(
     """Write a picture in the format of the file's suffix."""
     with replacing(path) as partial:
         iio.imwrite(partial, picture)
+
+
+def read_picture(data: bytes, *, what: str, most: int) -> Picture:
+    """Decode a picture, (H, W, 3), whose sides are no longer than ``most``.
+
+    Raises:
+        ValueError: if it is none, or larger; before it is decoded.
+    """
+    try:
+        height, width = iio.improps(data).shape[:2]
+        if max(height, width) > most:
+            raise ValueError(f"{width}x{height} pixels; sides up to {most} are read")
+        picture = np.asarray(iio.imread(data))
+    except (OSError, ValueError, SyntaxError, struct.error) as error:  # what decoders say of broken files
+        raise ValueError(f"{what}: cannot be read as a picture ({error})") from None
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,), (4,)):
+        raise ValueError(f"{what}: {picture.dtype} {picture.shape}, where colours are read")
+    return np.ascontiguousarray(picture[..., :3] if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2))
 
 
 def save_figure(path: Path, figure: Any, *, dpi: int = 100) -> None:

@@ -1,4 +1,4 @@
-"""The hand as a body: how the wrist moves and how far the hand closes, or joint targets."""
+"""The hand as a body: how the wrist moves and how far the hand closes, joint targets, or keypoints to be reached."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from torch import Tensor
 from ..dynamics.signals import Signal, Signals, Track
 from ..dynamics.spec import WorldSpec
 from ..geometry.camera import Pinhole, intrinsics
-from .hand_model import HAND, HEAD, HEAD_FOV_DEG, NUM_JOINTS, NUM_WRIST, grasp
+from .hand_keypoints import NAMES, joints_of
+from .hand_model import FINGERS, HAND, HEAD, HEAD_FOV_DEG, NUM_JOINTS, NUM_WRIST, grasp
 from .robot import RobotBody, per_latent
 
 JOINTS = Signal(shape=(NUM_JOINTS,))
 """Where the joints are told to be at the end of a latent: metres of the wrist, then radians."""
 MOVE, TURN = 0.06, 0.25
 """Metres and radians that 1 of ``ee_delta`` moves the wrist in a latent."""
+FINGER_REACH = 0.25
+"""Metres from the wrist beyond which no finger tip is."""
 _UNITS = (MOVE, MOVE, MOVE, TURN, TURN, TURN)
 _ORDER = [0, 1, 2, 5, 4, 3]  # roll, pitch, yaw of an action; the joints are yaw, pitch, roll
 
@@ -29,11 +32,12 @@ class Hand(RobotBody):
 
     ``ee_delta`` is 7 numbers in -1..1 for each latent: how the wrist's target moves (x, y, z of the table) and turns
     (roll, pitch, yaw), in units of ``MOVE`` and ``TURN``, cut at the joints' ranges; and how far the hand closes, -1
-    open, 1 closed. ``joints`` is the targets themselves.
+    open, 1 closed. ``joints`` is the targets themselves. ``keypoints`` is 24 numbers (``bodies.hand_keypoints``): where
+    the wrist is to be, how it is to be turned, and where the finger tips are to be; tips out of reach are refused.
     """
 
     takes: ClassVar[Mapping[str, Signal]] = {"joints": JOINTS}  # type: ignore[misc]  # every hand's
-    modes: ClassVar[tuple[str, ...]] = ("ee_delta", "joints")  # type: ignore[misc]
+    modes: ClassVar[tuple[str, ...]] = ("ee_delta", "joints", "keypoints")  # type: ignore[misc]
 
     def __init__(self) -> None:
         size = 64
@@ -43,10 +47,18 @@ class Hand(RobotBody):
         """Return the action space of one env."""
         if mode == "joints":
             return super().space(mode, num_latents)
+        if mode == "keypoints":
+            low, high = HAND.limits[:, :3].float().numpy()
+            turns, tips = np.ones(6, np.float32), len(FINGERS)
+            least = np.concatenate([low, -turns, np.tile(low - FINGER_REACH, tips)])
+            most = np.concatenate([high, turns, np.tile(high + FINGER_REACH, tips)])
+            return per_latent(spaces.Box(least, most, dtype=np.float32), num_latents)
         return per_latent(spaces.Box(-1.0, 1.0, (NUM_WRIST + 1,), np.float32), num_latents)
 
     def names(self, mode: str) -> tuple[str, ...]:
         """Return what errors call the numbers of an action."""
+        if mode == "keypoints":
+            return NAMES
         return super().names(mode) if mode == "joints" else ("x", "y", "z", "roll", "pitch", "yaw", "grasp")
 
     def command(self, action: Tensor, mode: str, present: Signals, spec: WorldSpec) -> Track:
@@ -54,6 +66,11 @@ class Hand(RobotBody):
         if mode == "joints":
             return super().command(action, mode, present, spec)
         steps = action.reshape(len(action), spec.chunk_latents, -1).double()
+        if mode == "keypoints":
+            way = [present["joints"].double()]
+            for step in steps.unbind(1):
+                way.append(joints_of(step, way[-1]))
+            return Track(joints=torch.stack(way[1:], 1).float())
         wrist = present["joints"][:, :NUM_WRIST].double()
         low, high = HAND.limits[:, :NUM_WRIST]
         targets = []

@@ -7,7 +7,7 @@ from functools import partial
 
 import tyro
 
-from . import making, scoring, stepping, timing
+from . import making, scoring, serving, stepping, timing
 from .settings import REGISTRY
 from .tree import Command, Group
 
@@ -27,6 +27,8 @@ TREE = Group(
             what="suite",
         ),
         "rollout": Command(stepping.rollout),
+        "play": Command(serving.play),
+        "serve": Command(serving.serve),
         "bench": Group("Measure throughput and latency.", BENCHES, default="engine", what="measurement"),
         "bench-data": Command(scoring.bench_data),
         "export": Command(making.export),

@@ -40,7 +40,7 @@ STAGES = {
 
 
 def record(*, out: Path, workers: int = 2, ray: str = "", config: File = None, what: RecordConfig) -> None:
-    """Record a simulator or Gymnasium environment to shards.
+    """Record a simulator, environment or own data to shards.
 
     Args:
         out: folder for the HDF5 shards; the same call again goes on where it stopped.
@@ -58,10 +58,11 @@ def record(*, out: Path, workers: int = 2, ray: str = "", config: File = None, w
 
 
 def make(env: Positional[str], /, *, out: Path, config: File = None, what: MakeConfig) -> None:
-    """Make a world of your own environment.
+    """Make a world of your own environment or data.
 
     Args:
-        env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it.
+        env: id of a registered Gymnasium environment; module:Id-v0 imports the module that registers it. Or a recording
+            from elsewhere: lerobot:DIR, minari:DIR, videos:DIR.
         out: folder for everything; the same command again goes on where it stopped. The world is in out/world.
         what: how much, how large, how long.
     """
@@ -117,7 +118,7 @@ def train_pose(*, out: Path, resume: bool = False, config: File = None, what: Po
 
 def export(
     *,
-    world: str,
+    world: str = "",
     weights: Path | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     name: str = "",
@@ -125,11 +126,16 @@ def export(
     points: Path | None = None,
     splats: Path | None = None,
     view: Path | None = None,
+    lerobot: Path | None = None,
+    recording: Path | None = None,
+    episodes: int = 16,
+    chunks: int = 32,
+    task: str = "",
     pose: str = "",
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    """Write a world anew, or a walk in it as points.
+    """Write a world anew, a walk as points, or episodes.
 
     Args:
         world: packaged name, directory or hub:org/name.
@@ -140,6 +146,12 @@ def export(
         points: point cloud to write (.ply): x, y, z in metres, red, green, blue. Axes are a camera's: y points down.
         splats: the same points as Gaussians (.ply), in the layout that viewers of 3D Gaussian splatting open.
         view: picture to write, of the points from above, where no camera of the walk was (.png or .jpg).
+        lerobot: folder for a LeRobot data set of format v3 (the data extra): what the world generates under random
+            actions, or a recording.
+        recording: folder of shards to write so; no world is needed then.
+        episodes: generated episodes.
+        chunks: chunks of each, fewer where one ends.
+        task: what the data set says that is done in it.
         pose: the walk, as for rollout; by default one of twelve seconds that looks around twice.
         start: start view of the world that the walk begins from.
         seed: seed of the noise.
@@ -147,9 +159,22 @@ def export(
     from ..play.cloud import WALK, export_cloud
     from ..world.world import convert_world
 
+    if lerobot is not None:
+        from ..play.generated import export_lerobot
+
+        if bool(world) == (recording is not None):
+            raise ValueError("--lerobot writes what a world generates or a recording; pass --world or --recording")
+        export_lerobot(
+            lerobot, world=world, recording=recording, episodes=episodes, chunks=chunks, seed=seed, task=task
+        )
+        return
+    if not world:
+        raise ValueError("which world? pass --world")
     shapes = {"points": points, "splats": splats, "view": view}
     if weights is None and not any(shapes.values()):
-        raise ValueError("nothing to write; pass --weights DIR, --points F.ply, --splats F.ply or --view F.png")
+        raise ValueError(
+            "nothing to write; pass --weights DIR, --points F.ply, --splats F.ply, --view F.png or --lerobot DIR"
+        )
     if weights is not None:
         convert_world(world, weights, dtype=dtype, name_as=name, num_clips=clips)
     if any(shapes.values()):

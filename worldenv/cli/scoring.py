@@ -22,6 +22,7 @@ SUITES = {
     "geometry": "The simulator.",
     "open_loop": "Recorded clips continued as commanded (--recording): any world, with a camera or without.",
     "heads": "Reward and end of recorded episodes (--recording), on true and on generated frames.",
+    "manipulation": "Hands (--recording): is the object where it is, and done what is done, under the same commands?",
     "demo": "What worldenv demo shows.",
 }
 """What each suite asks; ``eval.suites.evaluate`` has them."""
@@ -54,7 +55,7 @@ def score(
         videos: folder of clips made elsewhere, to score instead of a world.
         manifest: the cases they were made for, from worldenv bench-data.
         dynamics: package.module:Class of any Dynamics, to step instead of a world.
-        recording: held-out clips that open_loop and heads continue, from worldenv record.
+        recording: held-out clips that open_loop, heads and manipulation continue, from worldenv record.
         weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists the
             files. Without them those metrics are named as skipped.
         ray: HOST:PORT of a Ray cluster that steps the batches of cases, or local; the numbers are the same.

@@ -63,6 +63,18 @@ def memory(*, out: Out, world: Name = "tiny", chunks: int = 2000, steps: Steps =
     bench_memory(out, name=world, num_chunks=chunks, num_steps=steps)
 
 
+def play(*, out: Out, world: Name = "maze", presses: int = 40, seconds: float = 10.0) -> None:
+    """From a key to its picture, in the page.
+
+    Args:
+        presses: keys that are counted, of each kind.
+        seconds: how long a key is held for the frame rate.
+    """
+    from ..bench.play import bench_play
+
+    bench_play(world, out, presses=presses, seconds=seconds)
+
+
 def rendering(*, out: Out, world: Name = "maze", envs: Sizes = (1, 4, 16), steps: Steps = 20) -> None:
     """Memory rendered into the coming view, and not, in turn."""
     from ..bench.rendering import bench_rendering
@@ -119,4 +131,16 @@ def worldplay(*, out: Out, layers: int = 30, size: tuple[int, int] = (704, 1280)
     bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
 
-BENCHES = (engine, backends, hand, memory, rendering, rolling, scale, training, worldplay)
+def serve(*, out: Out, world: Name = "maze", clients: int = 16, steps: Steps = 20, wait_ms: float = 8.0) -> None:
+    """A session server: what its messages cost, and how many clients it carries.
+
+    Args:
+        clients: sessions that are stepped at the same time, beside one engine of as many rows.
+        wait_ms: how long the server waits for others to share a model call with.
+    """
+    from ..bench.serve import bench_serve
+
+    bench_serve(world, out, num_clients=clients, num_steps=steps, wait_ms=wait_ms)
+
+
+BENCHES = (engine, backends, hand, memory, play, rendering, rolling, scale, serve, training, worldplay)

@@ -76,6 +76,7 @@ class LatentDataset:
     renders: Tensor | None = None  # (N, R, F, C + 1, h, w) float16: what rendered memory knows, and shares known
     frames: Tensor | None = None  # (N, E, H, W, 3) uint8: how the VAE shows the last latent of each entry, and
     depth: Tensor | None = None  # (N, E, H, W) float16: what the depth head sees in it, where memory is rendered
+    weight: Tensor | None = None  # (N, F, 1, h, w) float16: how much an error of each cell counts; None is 1
     length: Tensor | None = None  # (N,) int64: latents of each episode, whose last one is repeated; None is all
 
     @classmethod

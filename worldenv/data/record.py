@@ -1,4 +1,4 @@
-"""Recording: simulators and Gymnasium environments to shards, by several processes, resumable.
+"""Recording: simulators, environments and recordings from elsewhere to shards, by several processes, resumable.
 
 Clip i of a recording depends on (seed, i) alone, so workers, interruptions and extensions change nothing.
 """
@@ -20,9 +20,11 @@ from ..base.workers import when_worker_ends, worker_pool
 from ..dynamics.labels import CLASSES
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..sims.mujoco.sim import HAND_SPEC
+from .imported import ImportedSource
 from .schema import Clip, write_shard
 from .sources.gym import GymSource
 from .sources.hand import HandSource
+from .sources.imports import IMPORTS, is_import
 from .sources.sim import SimSource
 from .trajectories import TrajectoryConfig
 
@@ -33,15 +35,20 @@ class RecordConfig:
 
     env: str = "doom/maze"
     """``doom/maze``, ``doom/freedoom``, ``hand/place``, ``hand/lift``, ``hand/push``, the id of any registered
-    Gymnasium environment, or ``package.module:Class`` of a source, called with this configuration."""
-    clips: int = 64
-    """Number of clips; a later call with more goes on where this one ended."""
+    Gymnasium environment, a recording from elsewhere (``lerobot:DIR`` and the like: docs/own-data.md), or
+    ``package.module:Class`` of a source, called with this configuration."""
+    clips: int | None = None
+    """Number of clips; a later call with more goes on where this one ended. By default 64, and all of a recording from
+    elsewhere."""
     first_seed: int = 0
-    """Map seed of clip 0; clip i has first_seed + i. Training maps have seeds below 900,000, held-out ones above."""
+    """Map seed of clip 0; clip i has first_seed + i. Training maps have seeds below 900,000, held-out ones above: of
+    recordings from elsewhere every tenth episode, or the last."""
     num_latents: int = 64
     """Latents after the first frame; a clip has 4 * num_latents + 1 frames."""
     size: tuple[int, int] | None = None
-    """Width and height that a Gymnasium environment's pictures are resized to; by default they stay as they are."""
+    """Width and height that an environment's or a recording's pictures are resized to; by default they stay."""
+    camera: str = ""
+    """Which pictures of a recording from elsewhere; by default the only ones that it has."""
     policy: str = "random"
     """Who acts in a Gymnasium environment: ``random``, ``sticky`` (random, three times in four as before), ``ppo:DIR``
     (what `worldenv-agents train` made in the world of that environment), or ``package.module:function``, called with
@@ -79,15 +86,29 @@ SOURCES: dict[str, Callable[[RecordConfig], Source]] = {
 }
 
 
+DEFAULT_CLIPS = 64
+
+
 def make_source(config: RecordConfig) -> Source:
-    """Open a source: a simulator by name, someone else's class, or a Gymnasium environment by id."""
+    """Open a source: a simulator, a recording from elsewhere, someone's class, or a Gymnasium environment by id."""
     if config.env in SOURCES:
         if config.size is not None or config.spec.frames_per_latent != FRAMES_PER_LATENT:
             raise ValueError(
                 f"{config.env} renders what [spec] says, {FRAMES_PER_LATENT} frames a latent; leave size out"
             )
         return SOURCES[config.env](config)
-    if config.env.partition(":")[2].isidentifier():  # ``module:Id-v0`` is Gymnasium's
+    kind, _, where = config.env.partition(":")
+    if kind in IMPORTS:
+        return ImportedSource(
+            IMPORTS[kind],
+            Path(where),
+            config.camera,
+            num_latents=config.num_latents,
+            first_seed=config.first_seed,
+            spec=config.spec,
+            size=config.size,
+        )
+    if where.isidentifier():  # ``module:Id-v0`` is Gymnasium's
         made: Source = import_object(config.env, what="source")(config)
         return made
     return GymSource(
@@ -116,7 +137,8 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2, ray: str = "") 
             train on a recording of it.
         OSError: if the disk is full, or a worker dies; finished shards stay, and the same command goes on from there.
     """
-    config = _as_shown(config)
+    config = _as_shown(config if config.clips or is_import(config.env) else replace(config, clips=DEFAULT_CLIPS))
+    assert config.clips is not None
     out.mkdir(parents=True, exist_ok=True)
     _check_manifest(config, out)
     size = config.clips_per_shard
@@ -143,6 +165,12 @@ def _as_shown(config: RecordConfig) -> RecordConfig:
         return config
     source = make_source(config)
     source.close()
+    if isinstance(source, ImportedSource):
+        if config.clips is not None and config.clips > source.num_clips:
+            console.print(f"{config.env}: {config.clips} clips were asked for, and there are {source.num_clips}")
+        console.print(f"{config.env}: {source.describe()}")
+        count = min(config.clips or source.num_clips, source.num_clips)
+        return replace(config, spec=source.shown_as, clips=count)
     if not isinstance(source, GymSource):
         return config
     spec, plain, shown = config.spec, WorldSpec(), (source.width, source.height)
@@ -172,6 +200,7 @@ def _shard(out: Path, k: int) -> Path:
 
 
 def _expected(config: RecordConfig, k: int) -> int:
+    assert config.clips is not None
     return min(config.clips - k * config.clips_per_shard, config.clips_per_shard)
 
 
@@ -189,7 +218,7 @@ def _complete(config: RecordConfig, out: Path, k: int) -> bool:
 def _settings(config: RecordConfig) -> dict[str, object]:
     """Return what must not change within one recording: all but the number of clips."""
     values = to_dict(config)
-    values.pop("clips")
+    values.pop("clips", None)
     return json.loads(json.dumps(values))
 
 

@@ -162,11 +162,11 @@ def shard_paths(folder: Path, *, max_clips: int | None = None) -> list[Path]:
         raise ValueError(f"{folder}: no shards (shard-*.h5) here; make some with `worldenv record --out {folder}`")
     if max_clips is None:
         return paths
-    before = list(accumulate((_count(path) for path in paths), initial=0))
+    before = list(accumulate((count_clips(path) for path in paths), initial=0))
     return [path for path, count in zip(paths, before, strict=False) if count < max_clips]
 
 
-def _count(path: Path) -> int:
+def count_clips(path: Path) -> int:
     """Return how many clips a shard holds."""
     with _opened(path) as file:
         return len(_clips(file))

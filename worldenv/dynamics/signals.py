@@ -58,6 +58,10 @@ DEPTH = Signal(shape=(-1, -1), low=0.0, rate="chunk")
 """What the newest view lies away, metres along z; chunks hold as many of their last views as are known."""
 
 
+POSE_VIDEO = "pose_video"
+"""Name under which a track of latents to come also carries those of the pose video; nobody commands or remembers it."""
+
+
 class Track(dict[str, Tensor]):
     """Signals of latents in a row, each (B, F, ...): what conditions them and where they lie.
 

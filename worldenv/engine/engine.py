@@ -27,10 +27,16 @@ from .check_state import check_state
 from .doubt import Doubt
 from .events import Events
 from .history import History
+from .robot import RobotSignals
 from .screen import Screen
 from .state import EngineState
 from .stepper import Stepper
 from .window import RollingWindow
+
+Decoded = tuple[Tensor, dict[str, Tensor]]
+"""Frames of a latent, (R, 4, H, W, 3) uint8, and what heads say of it, each (R,)."""
+Watch = Callable[[list[int], int, Tensor], None]
+"""Is shown each latent of a step as it is decoded: rows, the latent's number in its chunk, frames (R, 4, H, W, 3)."""
 
 
 class Engine:
@@ -59,6 +65,8 @@ class Engine:
         known = {name: signal for name, signal in world.spec.gives.items() if name in world.spec.takes}
         if world.renders(memory or world.config.memory):
             known["depth"] = DEPTH
+        self.robot = RobotSignals.of(world.spec)
+        known |= {} if self.robot is None else self.robot.gives
         shows = decode or "depth" in known
         events = Events(world, num_envs, doubts=doubts)
         known |= events.gives if shows else {}
@@ -74,6 +82,7 @@ class Engine:
         self.memory = memory or world.config.memory
         self.sampler = sampler or world.config.sampler
         self.device = world.vae.latent_mean.device
+        self.watch: Watch | None = None
         warn_if_slow(world.vae.dtype, self.device)
         history = History(world, self.spec, self.memory, num_envs, choose=choose, sampler=self.sampler, walls=walls)
         self.history = history
@@ -102,6 +111,8 @@ class Engine:
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
         now: dict[str, Tensor] = self._state.present | self._state.events.present
+        if self.robot is not None:
+            now |= self.robot.at(self._state.joints_before(), now["joints"])
         if "depth" in self.spec.gives:
             now = now | {"depth": self.history.newest_depth()}
         return {name: now[name] for name in self.spec.gives}
@@ -322,11 +333,14 @@ class Engine:
     def _advance(self, index: Tensor, track: Track, order: Tensor | slice) -> Chunk:
         """Generate and decode the next chunk of some rows, which ascend, along exactly this track."""
         spec, length = self.spec, self._state.bank.length[index]
-        streamed, first = list(self._stepper.stream(track, index)), self._stepper.first(length)
+        joints = None if self.robot is None else self._state.present["joints"][index]
+        streamed, first = self._watched(self._stepper.stream(track, index), index), self._stepper.first(length)
         n_frames = torch.full((len(index),), spec.chunk_frames)
         n_frames[first] -= spec.frames_per_latent - (length[first] == 0).long()
         placed = self._stepper.placed(track, index, first)
         given = {name: placed[name][order].clone() for name in spec.gives if name in placed}
+        if self.robot is not None and joints is not None:
+            given |= {name: part[order] for name, part in self.robot.along(joints, placed["joints"]).items()}
         for name in self._state.events.gives if streamed else ():  # whoever decodes nothing is told nothing
             given[name] = torch.stack([told[name] for _, told in streamed], 1)[order]
         if "depth" in spec.gives:
@@ -334,6 +348,15 @@ class Engine:
         if not self.decode:
             return Chunk(self._state.screen.frames[index, None][order], given)
         return Chunk(torch.cat([frames for frames, _ in streamed], 1)[order], given, n_frames[order])
+
+    def _watched(self, stream: Iterator[Decoded], index: Tensor) -> list[Decoded]:
+        """Exhaust a stream of latents, showing each to who watches as soon as it is there."""
+        streamed: list[Decoded] = []
+        for decoded in stream:
+            if self.watch is not None:
+                self.watch(index.tolist(), len(streamed), decoded[0])
+            streamed.append(decoded)
+        return streamed
 
     def _asked(self, commands: Signals, rows: Sequence[int] | None) -> tuple[Tensor, Track, Tensor | slice]:
         """Check what is asked of which envs: these (R,) int64, ascending, their commands, and the order asked for."""

@@ -55,6 +55,12 @@ class History:
                 f"memory policy {config.policy!r} asks where the camera was, and this world takes "
                 f"{', '.join(spec.takes) or 'nothing'}; choose recent, none or random, or pass a policy of your own"
             )
+        sized = world.config.dit
+        if config.policy == "worldscape" and choose is None and (sized.pose_video or sized.camera_rays):
+            raise ValueError(
+                "memory policy 'worldscape' keeps keys and values for any place, and this world's tokens know their "
+                "own (pose_video, camera_rays); choose another"
+            )
         self.dit, self.spec, self.unit, self.latent_shape = world.dit, spec, spec.unit, world.latent_shape
         self.choose: Policy = select if choose is None else choose
         self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
@@ -76,6 +82,7 @@ class History:
             self.store.reserve()
         self.selection: Selection | None = None  # of the newest chunk
         self.sources = torch.full((num_envs, config.rendering.sources), -1)  # latents whose views were rendered into it
+        self.known: Tensor | None = None  # (B, h, w): share of the newest view that was rendered, where memory is
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
@@ -157,7 +164,12 @@ class History:
             return staged
         sources = self.renderer.sources(bank, chosen.index, track["c2w"])
         self.sources[rows] = sources
-        return replace(staged, rendered=self.renderer(bank, sources, track["c2w"]))
+        rendered = self.renderer(bank, sources, track["c2w"])
+        last = rendered.known[:, self.layout.chunk_latents - 1, 0].cpu()
+        if self.known is None:
+            self.known = last.new_zeros(len(self.bank.length), *last.shape[1:])
+        self.known[rows] = last
+        return replace(staged, rendered=rendered)
 
     def show(
         self,
@@ -245,6 +257,8 @@ class History:
         if self.walls is not None:
             self.walls.clear(rows)
         self.sources[rows] = -1
+        if self.known is not None:
+            self.known[rows] = 0
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         if self.store is None:
@@ -286,6 +300,8 @@ class History:
         """Remember in these rows what ``clone`` copied."""
         self.bank.clear(rows)
         self.sources[rows] = -1
+        if self.known is not None:
+            self.known[rows] = 0
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         track = Track({name: tensors[f"track.{name}"] for name in self.bank.track})
@@ -360,11 +376,12 @@ class History:
 
     def _new_cache(self, batch: int, num_latents: int) -> Cache:
         """Make what chunks are denoised with: pages beside those that are kept, if kernels read them, else copies."""
+        slots = self.slots + (num_latents if self.dit.config.pose_video else 0)
         if not self.dit.reads_pages:
-            return new_cache(self.dit, (batch, self.slots + num_latents, *self.latent_shape), self.device)
+            return new_cache(self.dit, (batch, slots + num_latents, *self.latent_shape), self.device)
         if self.store is None:
             pool = new_pool(self.dit, self.latent_shape, self.device)
-            return PagedCache(pool, batch=batch, num_slots=self.slots, num_latents=num_latents)
+            return PagedCache(pool, batch=batch, num_slots=slots, num_latents=num_latents)
         assert self.store.pool is not None
         return PagedCache(self.store.pool, batch=batch, num_slots=0, num_latents=num_latents)
 

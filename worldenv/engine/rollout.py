@@ -12,7 +12,7 @@ from worldenv_kernels import Reframing
 
 from ..diffusion.sampler import sample_chunk
 from ..diffusion.schedule import CONTEXT_TIMESTEP, SamplerConfig
-from ..dynamics.signals import Track
+from ..dynamics.signals import POSE_VIDEO, Track
 from ..memory.context import Context, chunk_mask, condition, context_mask
 from ..models.dit import WorldDiT
 from ..models.kv_cache import Cache, GradientCache, KVCache, PagePool, PageTable
@@ -143,7 +143,7 @@ def stage(
     recorded, anew = context.recorded, context.recorded is None
     if isinstance(recorded, PageTable):
         recorded = replace(recorded, pages=recorded.pages.to(device))
-    return Staged(
+    staged = Staged(
         past=to_device(whole.select(0, num_slots), device),
         now=to_device(whole.select(num_slots, num_slots + num_latents), device),
         latents=context.latents.to(device) if anew else None,
@@ -154,6 +154,34 @@ def stage(
         mask=chunk_mask(context.valid, num_latents).to(device),
         text=text,
     )
+    return with_pose_video(staged, track[POSE_VIDEO]) if dit.config.pose_video else staged
+
+
+def with_pose_video(
+    staged: Staged,
+    drawn: Tensor,  # (B, F, C, h, w): the robot alone, on its way through the latents to come
+) -> Staged:
+    """Put the pose video behind the context: clean latents at the times of those to come, each seeing itself alone."""
+    assert staged.latents is not None, "kept keys and values have no place for a pose video"
+    assert staged.sees is not None
+    num_rows, slots, num_latents = len(drawn), staged.latents.shape[1], drawn.shape[1]
+    there = staged.valid.new_ones(num_rows, num_latents)
+    alone = torch.eye(num_latents, dtype=torch.bool, device=there.device).expand(num_rows, -1, -1)
+    before, own = staged.mask.split([slots, num_latents], 2)
+    return replace(
+        staged,
+        past=beside(staged.past, staged.now),
+        latents=torch.cat([staged.latents, drawn.to(staged.latents)], 1),
+        valid=torch.cat([staged.valid, there], 1),
+        sees=torch.stack([torch.block_diag(*pair) for pair in zip(staged.sees, alone, strict=True)]).bool(),
+        mask=torch.cat([before, torch.ones_like(own), own], 2),
+    )
+
+
+def beside(past: Conditioning, now: Conditioning) -> Conditioning:
+    """Return the conditioning of [past | pose video], whose latents lie where ``now`` lies."""
+    none, every = (torch.full_like(cond.positions, drawn, dtype=torch.bool) for cond, drawn in ((past, 0), (now, 1)))
+    return replace(past, drawn=none).join(replace(now, drawn=every))
 
 
 def encode(dit: WorldDiT, staged: Staged, cache: Cache, *, size: tuple[int, int]) -> Prepared:

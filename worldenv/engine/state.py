@@ -67,6 +67,14 @@ class EngineState:
         """What led to every env's newest latent, or the moment when it began; each (B, ...)."""
         return self.bank.newest().where(self.bank.length > 0, self.origin)
 
+    def joints_before(self) -> Tensor:
+        """Return the joints that were commanded a latent before the newest, (B, J), or those that began the episode."""
+        bank = self.bank
+        rows, last = torch.arange(self.num_envs), bank.length - 1
+        return torch.where(
+            (last > 0)[:, None], bank.track["joints"][rows, (last - 1).clamp(min=0)], self.origin["joints"]
+        )
+
     def begin(
         self,
         rows: Tensor,  # (R,) int64

@@ -15,6 +15,7 @@ from ..dynamics.spec import WorldSpec
 from ..geometry.camera import normalise_intrinsics
 from ..models.codec import to_pixels
 from ..models.types import KeysValues
+from ..world.pose_video import PoseVideo
 from ..world.world import World
 from .doubt import disagreement
 from .rollout import Known, Staged, generate_chunk
@@ -43,6 +44,7 @@ class Stepper:
         self.call, self.shows = call, shows
         self.history, self.device = state.history, world.vae.latent_mean.device
         self.K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
+        self.pose_video = PoseVideo(spec, world.vae) if world.config.dit.pose_video else None
 
     @stateful
     def begin(
@@ -86,6 +88,8 @@ class Stepper:
     ) -> None:
         """Let heads look at what episodes begin with, latent by latent."""
         events, every = self.state.events, self.spec.frames_per_latent
+        first = frames[:, :1].expand(-1, every, -1, -1, -1)
+        events.read(rows, frames[:, 0], first, track.at((slice(None), 0)), self.spec, start=True)
         for i in range(1, track.num_latents):
             shown = frames[:, every * (i - 1) : every * i + 1]
             events.read(rows, shown[:, 0], shown[:, 1:], track.at((slice(None), i)), self.spec)
@@ -157,6 +161,8 @@ class Stepper:
             self.history.recache(row, K=self.K, text=state.text_batch([row]))
         state.stale.difference_update(chosen)
         seeds, text = [state.seeds[row] for row in chosen], state.text_batch(chosen)
+        if self.pose_video is not None:
+            track = self.pose_video.beside(track, state.present["joints"][rows])
         return self.history.stage(rows, track, K=self.K, text=text, seeds=seeds, hidden=hidden)
 
     @stateful

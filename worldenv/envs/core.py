@@ -15,9 +15,11 @@ from torch import Tensor
 from ..base.checkpoint import Expected, check_tensors
 from ..base.config import to_dict
 from ..bodies.base import Body, Named
+from ..bodies.robot import RobotBody
 from ..dynamics.protocol import (
     Aimed,
     Branchable,
+    Chunk,
     Displayed,
     Doubting,
     Dynamics,
@@ -91,6 +93,7 @@ class EnvCore:
         self.state: TaskState = {}
         self.frames: Tensor | None = None  # (B, T, H, W, 3): newest chunk; after a reset the start view, repeated
         self.latents: Tensor | None = None
+        self.chunk: Chunk | None = None  # the newest, as the dynamics gave it; None after a reset
         self.stacked: Tensor | None = None  # (B, stack, H, W, 3)
 
     def reset(
@@ -123,7 +126,7 @@ class EnvCore:
             if isinstance(self.dynamics, Aimed):
                 self.dynamics.set_goals(goals)
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
-        present = self.dynamics.present
+        self.chunk, present = None, self.dynamics.present
         K = self.spec.K if self.spec.has_camera else None
         goal = self.episodes.goal(seeds, starts)
         fresh = self.task.reset(Start(chunk.frames[:, -1], present, goal, K, tuple(seeds)))
@@ -175,8 +178,17 @@ class EnvCore:
         """
         if images is not None:
             require(self.dynamics, Resumable, "options['image']")
+            if "joints" in self.spec.takes:
+                raise ValueError(
+                    "options['image'] does not say where the joints are; pass options['clip'], one frame of shape "
+                    "(1, H, W, 3), with options['joints']"
+                )
         if clip is not None:
             require(self.dynamics, Resumable, "options['clip']").check_clip(*clip)
+            if isinstance(self.body, RobotBody) and "joints" in clip[1]:
+                self.body.robot.check(clip[1]["joints"], what="options['joints']")
+            elif "joints" in self.spec.takes:
+                raise ValueError("options['clip'] needs options['joints']: where they were told to be, (T, J)")
         if goals is not None:
             if not isinstance(self.dynamics, Aimed):
                 raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")
@@ -215,7 +227,7 @@ class EnvCore:
         told = {name: signal for name, signal in self.spec.gives.items() if signal.rate == "latent"}
         check_signals(chunk.signals, told, what="a chunk's signals", lead=(self.num_envs, self.spec.chunk_latents))
         outcome = self.task.step(self.state, chunk)
-        self.state, self.frames = outcome.state, chunk.frames
+        self.chunk, self.state, self.frames = chunk, outcome.state, chunk.frames
         self.elapsed += 1
         limit = self.config.max_episode_steps
         truncated = (self.elapsed >= limit) if limit else torch.zeros(self.num_envs, dtype=torch.bool)
@@ -286,6 +298,7 @@ class EnvCore:
         for name, value in found.items():
             if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):
                 raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")
+        self.chunk = None
         inner = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
         dynamics.restore_state(inner, rows)
         for name, value in parts.items():

@@ -47,7 +47,7 @@ class WorldEnv(gym.Env[Any, Any]):
             raise ValueError("options['reset_mask'] is for vector environments")
         super().reset(seed=seed)
         obs, info = self.row.reset(seed=seed, options=options)
-        return _first(obs), _plain(info)
+        return first_row(obs), plain_info(info)
 
     def set_prompt(self, prompt: str) -> None:
         """Describe the world anew from the next step on (worlds with text)."""
@@ -59,7 +59,7 @@ class WorldEnv(gym.Env[Any, Any]):
         self.row.go_on()
         rows = {name: _row(part) for name, part in action.items()} if isinstance(action, Mapping) else _row(action)
         obs, reward, terminated, truncated, info = self.row.step(rows)
-        return _first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _plain(info)
+        return first_row(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), plain_info(info)
 
     def render(self) -> npt.NDArray[Any] | None:
         """Return the newest frame, (H, W, 3) uint8, or its depth, (H, W) float32 metres along z."""
@@ -89,11 +89,12 @@ def _row(action: Any) -> Any:
     return (action if isinstance(action, torch.Tensor) else np.asarray(action))[None]
 
 
-def _first(obs: Any) -> Any:
+def first_row(obs: Any) -> Any:
+    """Take the row out of a batch of one: of an observation."""
     return {key: value[0] for key, value in obs.items()} if isinstance(obs, dict) else obs[0]
 
 
-def _plain(info: dict[str, Any]) -> dict[str, Any]:
+def plain_info(info: dict[str, Any]) -> dict[str, Any]:
     """Take the row out of info: arrays and numbers, without Gymnasium's masks."""
     first = {key: value[0] for key, value in info.items() if not key.startswith("_")}
     return {key: value if value.ndim else value.item() for key, value in first.items()}

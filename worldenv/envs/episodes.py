@@ -23,11 +23,14 @@ class Episodes:
 
     def goal(self, seeds: Sequence[int], starts: Sequence[int | None]) -> dict[str, Tensor]:
         """Return the goal of each env: its pose ``c2w`` (B, 4, 4) and, where they were recorded, the ``image`` seen
-        there (B, H, W, 3) and goal ``objects`` (B, O, 5); nothing where start views have no goals.
+        there (B, H, W, 3) and goal ``objects`` (B, O, 5); on a hand's table the ``target`` (B, 3); nothing where start
+        views have no goals.
         """
-        if self.starts is None or self.starts.goals is None:
+        if self.starts is None:
             return {}
-        known = {"c2w": self.starts.goals, "image": self.starts.goal_frames, "objects": self.starts.objects}
+        known = {"target": self.starts.target}
+        if self.starts.goals is not None:
+            known |= {"c2w": self.starts.goals, "image": self.starts.goal_frames, "objects": self.starts.objects}
         return {name: self._pick(part, seeds, starts) for name, part in known.items() if part is not None}
 
     @staticmethod

@@ -44,6 +44,8 @@ def make_core(asked: Arguments) -> EnvCore:
     _check_fits(stepped, task, asked)
     acting = make_body(asked.body, stepped.spec)
     config = replace(config, action_mode=_action_mode(asked.action_mode, task.defaults, acting))
+    if asked.obs_keys is None and "palm" not in stepped.spec.gives:  # which no world imagines
+        config = replace(config, obs_keys=tuple(key for key in config.obs_keys if key != "palm"))
     if asked.pessimism is not None:
         limit = stepped.uncertainty_limit if isinstance(stepped, Doubting) else 0.0
         config = replace(config, pessimism=asked.pessimism, limit=limit)
@@ -78,10 +80,15 @@ def _check_fits(stepped: Dynamics, task: Task, asked: Arguments) -> None:
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={asked.num_envs}; make them equal")
     if asked.chunk_latents not in (None, spec.chunk_latents):
         raise ValueError(f"chunk_latents={asked.chunk_latents}, but dynamics has {spec.chunk_latents}; leave it out")
-    lacking = [name for name in task.defaults.reads if name not in spec.gives]
+    own = task.defaults
+    lacking = [name for name in own.reads if name not in spec.gives]
+    if lacking and own.learned and asked.named != "sim":
+        lacking = [name for name in own.learned if name not in spec.gives]
     if lacking:
         remedy = "pass a task of its own: task='package.module:Class'"
-        if set(lacking) <= set(EVENTS):
+        if own.learned:
+            remedy = "pass world=DIR of a world of hands with the head that reads objects (configs/hand)"
+        elif set(lacking) <= set(EVENTS):
             remedy = "heads give that: `worldenv train heads` on a recording of an environment"
         raise ValueError(
             f"task {type(task).__name__} reads {', '.join(lacking)}, and this world gives "

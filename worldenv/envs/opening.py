@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -151,6 +152,8 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
     world, twin = load_world(asked.world, asked.device, asked.dtype, asked.backend), asked.named == "sim"
     if asked.named == "world":
         world.config.check_trained(chunk_latents=asked.chunk_latents, num_steps=asked.num_steps)
+    if task.defaults.simulator and world.starts is not None:
+        world = with_tables(world, marked=task.defaults.simulator == "hand/mark")
     recorded = world.spec.environment is not None
     if asked.sim_env is not None and not recorded:
         raise ValueError(f"sim_env={asked.sim_env!r}: world {world.config.name!r} was recorded from no environment")
@@ -176,10 +179,33 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
     return stepped, None if twin and recorded else starts  # that twin begins as it always does
 
 
+def with_tables(world: World, *, marked: bool) -> World:
+    """Return the same world with those start views alone in which a mark, or else a tray, is the goal.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    starts = world.starts
+    if starts is None or starts.marked is None:
+        return world
+    kept = starts.marked == marked
+    if not kept.any():
+        goal = "mark" if marked else "tray"
+        raise ValueError(f"world {world.config.name!r} has no start view with a {goal}; record some with its task")
+    other = copy(world)
+    other.starts = starts.at(kept)
+    return other
+
+
 def starts_of(world: World, task: Task, begins: Histories | None, *, needed: bool) -> Starts | None:
     """Return where episodes begin; refuse worlds without start views, or goals, where those are needed."""
     starts = world.starts if begins is None else begins.starts
     goals = None if starts is None else starts.goals
+    if task.defaults.simulator and (starts is None or starts.target is None) and "joints" in world.spec.takes:
+        raise ValueError(
+            f"world {world.config.name!r} has no start views with a tray or a mark; give it some with num_starts of "
+            "`worldenv train vae`"
+        )
     if (goals is None and task.defaults.needs_goal) or (starts is None and needed):
         raise ValueError(
             f"world {world.config.name!r} has no start views with goals, and the simulator's maps come with them too; "

@@ -15,11 +15,13 @@ try:
 except ImportError as error:
     raise ImportError("worldenv.envs.sb3 needs Stable-Baselines3: pip install 'worldenv[agents]'") from error
 
+from .flat_actions import FlatActions
+from .remote import RemoteVectorEnv
 from .vector_env import WorldVectorEnv
 
 
 class SB3VecEnv(VecEnv):
-    """Wraps ``gym.make_vec("worldenv/...")`` for SB3's algorithms.
+    """Wraps ``gym.make_vec("worldenv/...")`` for SB3's algorithms, actions in a ``Dict`` as one array.
 
     Raises:
         ValueError: if the env is of another kind, autoresets otherwise, gives tensors, or gives observations that SB3
@@ -28,7 +30,7 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, envs: Any) -> None:
         base = envs.unwrapped
-        if not isinstance(base, WorldVectorEnv):
+        if not isinstance(base, WorldVectorEnv | RemoteVectorEnv):
             raise ValueError(f"SB3VecEnv wraps worldenv's vector environments, got {type(base).__name__}")
         if base.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError("SB3 needs autoreset_mode='SameStep'; make the env without another mode")
@@ -36,7 +38,10 @@ class SB3VecEnv(VecEnv):
             raise ValueError("SB3 takes arrays; make the env with output='numpy'")
         self.envs, self.base = envs, base
         check_learnable(base.single_observation_space)
-        super().__init__(base.num_envs, base.single_observation_space, envs.single_action_space)
+        space = envs.single_action_space
+        self.flat = FlatActions(space) if isinstance(space, spaces.Dict) else None
+        taken = space if self.flat is None else self.flat.space
+        super().__init__(base.num_envs, base.single_observation_space, taken)
         self._actions: Any = None
 
     def reset(self) -> Any:
@@ -51,7 +56,7 @@ class SB3VecEnv(VecEnv):
 
     def step_async(self, actions: Any) -> None:
         """Remember the actions."""
-        self._actions = actions
+        self._actions = actions if self.flat is None else self.flat.restore(actions)
 
     def step_wait(self) -> tuple[Any, Any, Any, list[dict[str, Any]]]:
         """Step; SB3's ``done`` is terminated or truncated, and its info holds ``terminal_observation``."""

@@ -7,7 +7,6 @@ neighbouring latents. What it cannot tell in true frames is the floor of every f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from torch import Tensor
 
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ..geometry.action import ActionSteps
-from ..geometry.pose import chain, compose, invert_se3, relative, rotation_angle
+from ..geometry.pose import chain, compose, orthonormal, relative, rotation_angle
 from ..models.codec import Codec, to_pixels
-from ..models.motion import PoseNet, load_pose
+from ..models.motion import PoseNet, four_ways, load_pose, packaged_pose
 from ..training.augment import round_trip
 from .image import Array
 
@@ -50,8 +49,7 @@ class PoseEstimator:
         Raises:
             ValueError: if the file is no such network, or the camera of ``spec`` is another one.
         """
-        packaged = Path(str(resources.files("worldenv") / "eval" / "motion.safetensors"))
-        estimator = cls(load_pose(packaged if path is None else path), quick=quick)
+        estimator = cls(load_pose(packaged_pose() if path is None else path), quick=quick)
         if spec is not None:
             times, config = estimator.times_larger(spec.width, spec.height), estimator.net.config
             if not times or not torch.allclose(spec.K[:2], times * config.K[:2]):
@@ -87,21 +85,10 @@ class PoseEstimator:
             raise ValueError(f"a clip has 1 + 4 F frames, F >= 1, got {frames.shape[1]}; cut it to whole latents")
         ends = frames[:, ::FRAMES_PER_LATENT]
         rows = ends.split(max(1, BATCH // ends.shape[1]))
-        look = self.net if self.quick else self._four_ways
+        look = self.net if self.quick else lambda pixels: four_ways(self.net, pixels).mean(0)
         pixels = (to_pixels(self._shrunk(part)).to(self.net.rays.device) for part in rows)
         motion = torch.cat([look(part).double().cpu() for part in pixels])
         return compose(orthonormal(motion[..., :3, :3]), motion[..., :3, 3])
-
-    def _four_ways(
-        self,
-        pixels: Tensor,  # (B, 1 + F, 3, H, W)
-    ) -> Tensor:
-        """Average what is measured forwards, backwards and each mirrored, whose errors differ; (B, F, 4, 4) float64."""
-        views = torch.cat([pixels, pixels.flip(-1)])
-        forwards, backwards = self.net(views).double(), self.net(views.flip(1)).double().flip(1)
-        plain, mirrored = ((forwards + invert_se3(backwards)) / 2).chunk(2)
-        sides = torch.diag(plain.new_tensor([-1, 1, 1, 1]))
-        return (plain + sides @ mirrored @ sides) / 2
 
     def track(
         self,
@@ -149,16 +136,6 @@ class PoseEstimator:
             return frames
         squares = frames.unflatten(-2, (-1, times)).unflatten(-4, (-1, times))  # (..., h, times, w, times, 3)
         return squares.float().mean((-4, -2)).round().to(torch.uint8)
-
-
-def orthonormal(
-    rotation: Tensor,  # (..., 3, 3)
-) -> Tensor:
-    """Return the nearest rotation matrix in the sense of least squares, (..., 3, 3)."""
-    u, _, vt = torch.linalg.svd(rotation)
-    sign = torch.det(u @ vt)
-    flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
-    return (u * flip[..., None, :]) @ vt
 
 
 def action_score(

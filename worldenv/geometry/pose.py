@@ -118,6 +118,16 @@ def rotation_angle(
     return torch.atan2(sine, cosine)
 
 
+def orthonormal(
+    rotation: Tensor,  # (..., 3, 3)
+) -> Tensor:
+    """Return the nearest rotation matrix in the sense of least squares, (..., 3, 3)."""
+    u, _, vt = torch.linalg.svd(rotation)
+    sign = torch.det(u @ vt)
+    flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
+    return (u * flip[..., None, :]) @ vt
+
+
 def interpolate(
     c2w_from: Tensor,  # (..., 4, 4)
     c2w_to: Tensor,  # (..., 4, 4)

@@ -8,6 +8,8 @@ from typing import Literal
 
 from ..base.config import check_numbers
 from ..data.record import RecordConfig
+from ..data.sources.imports import is_import
+from ..data.spans import HELD_OUT_SEED
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.spec import WorldSpec
 from ..memory.config import MemoryConfig
@@ -22,8 +24,6 @@ from ..training.stages.vae import VAELossConfig
 
 SEEDS = 1000
 """Seeds that each ``seed`` has for its clips, at least."""
-HELD_OUT_SEED = 900_000
-"""Of the first clip that nothing is trained on."""
 HELD_OUT_SHARE = 10
 """One clip is held out for so many that are trained on."""
 LEAST_HELD_OUT = 8
@@ -95,10 +95,11 @@ def recordings(config: MakeConfig, env: str, *, number: int = 1, policy: str | N
     """
     num_latents = CLIP_FRAMES // config.frames_per_latent
     clips = config.num_clips
+    first = 0 if is_import(env) else SEEDS * config.seed + (number - 1) * clips  # what is recorded there is one row
     train = RecordConfig(
         env=env,
         clips=clips,
-        first_seed=SEEDS * config.seed + (number - 1) * clips,
+        first_seed=first,
         num_latents=num_latents,
         size=config.size,
         policy=config.policy if policy is None else policy,

@@ -13,19 +13,24 @@ from typing import Any
 from ..base.files import save_text
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
+from ..data.imported import ImportedSource
 from ..data.record import SOURCES, make_source, record
+from ..data.schema import count_clips, shard_paths
+from ..data.sources.imports import is_import
 from ..eval.suites.evaluate import run_suite
 from ..eval.suites.heads import measure_doubt
 from ..training.stages.registry import train
 from ..world.world import World, convert_world
 from .agent import train_agent
-from .config import DISTIL, DISTILLING, STAGES, MakeConfig, named, recordings, stage_config
+from .config import CLIP_FRAMES, DISTIL, DISTILLING, STAGES, MakeConfig, named, recordings, stage_config
 from .distil import better_of
 from .plan import Plan
 
 PROBE = (4, 16)
 """Steps of a stage that are timed: from the first of them on."""
 LEAST_STEPS, BENCH_STEPS = 20, 20
+LEAST_CLIPS = 2
+"""Of recordings from elsewhere that are held out: thresholds are chosen on one half and judged on the other."""
 
 
 def make(env: str, config: MakeConfig, out: Path) -> None:
@@ -36,7 +41,9 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     """
     if env in SOURCES:
         raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
-    make_source(recordings(config, env)["train"]).close()  # refuses what nothing can be made of, before a file is there
+    if is_import(env) and config.rounds > 1:
+        raise ValueError(f"rounds={config.rounds}: nobody can act in {env}; leave --rounds out")
+    _check_source(env, config)  # refuses what nothing can be made of, before a file is there
     out.mkdir(parents=True, exist_ok=True)
     plan = Plan.load(out, env, config)
     for number in range(1, config.rounds + 1):
@@ -44,6 +51,22 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     report = evaluate(out, config)
     save_text(out / "summary.json", json.dumps(report, indent=1))
     console.print(_says(env, out, report), markup=False, highlight=False)
+
+
+def _check_source(env: str, config: MakeConfig) -> None:
+    """Open what is to be recorded; of recordings from elsewhere there must be enough to hold out."""
+    for what in recordings(config, env).values():
+        source = make_source(what)
+        source.close()
+        if not isinstance(source, ImportedSource):
+            return
+        if not source.reader.parts:
+            raise ValueError(f"{env} is of a camera: record it with worldenv record, then train stage by stage")
+        if source.num_clips < LEAST_CLIPS:
+            raise ValueError(
+                f"{env}: too little to train on and to hold out; a tenth of the episodes, or the last, is held out, "
+                f"and must hold {LEAST_CLIPS} clips of {CLIP_FRAMES + 1} frames or more"
+            )
 
 
 def _round(env: str, number: int, config: MakeConfig, out: Path, plan: Plan) -> None:
@@ -54,13 +77,12 @@ def _round(env: str, number: int, config: MakeConfig, out: Path, plan: Plan) -> 
     watch, name = Stopwatch(), env.rpartition(":")[2].rpartition("/")[2].lower()
     if number > 1:
         policy = f"ppo:{train_agent(out / f'world-{number - 1}', out / named('agent', number), config, plan)}"
-    whole = recordings(config, env, number=number, policy=policy)
-    for folder, what in whole.items():
+    for folder, what in recordings(config, env, number=number, policy=policy).items():
         record(what, out / folder, workers=config.workers)
     console.print(f"recorded after {watch.seconds() / 60:.1f} min; training takes {60 * config.hours:.0f} min in all")
     for stage in list(STAGES) if number == 1 else ("causal", "heads"):
         _train(stage, number, config, out, name, plan)
-    heads, clips = out / named("heads", number), number * whole[next(iter(whole))].clips
+    heads, clips = out / named("heads", number), _held_out(out)
     if number == config.rounds and config.few_steps:
         _train(DISTIL, number, config, out, name, plan)
         heads = better_of(heads, out / named(DISTIL, number), out, clips=clips)
@@ -99,7 +121,7 @@ def _seconds_per_step(stage: str, asked: Any, folder: Path) -> float:
 def evaluate(out: Path, config: MakeConfig) -> dict[str, Any]:
     """Score the world on what was held out, and its speed; return the figures that matter."""
     world, held_out = str(out / "world"), out / "heldout"
-    clips = config.rounds * recordings(config, "")["heldout"].clips
+    clips = _held_out(out)
     run_suite("open_loop", world, out / "eval" / "open_loop", num_worlds=clips, recording=held_out)
     run_suite("heads", world, out / "eval" / "heads", num_worlds=clips, recording=held_out)
     bench_engine(world, out / "eval" / "engine.json", sizes=(1, 16), num_steps=BENCH_STEPS)
@@ -113,6 +135,11 @@ def evaluate(out: Path, config: MakeConfig) -> dict[str, Any]:
         },
         "decisions_per_s": {str(row["num_envs"]): row["env_steps_per_s"] for row in speed},
     }
+
+
+def _held_out(out: Path) -> int:
+    """Return how many clips are held out."""
+    return sum(count_clips(path) for path in shard_paths(out / "heldout"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.schedule import CONTEXT_TIMESTEP
-from ..dynamics.signals import Track
+from ..dynamics.signals import POSE_VIDEO, Track
 from ..geometry.action import keys_to_label
 from ..geometry.pose import invert_se3
 from ..models.kv_cache import PageTable
@@ -32,6 +32,7 @@ class Context:
     entry: Tensor  # (B, S) int64: the entry each latent belongs to; -1 in empty slots
     timesteps: Tensor | None = None  # (B, S): noise labels of a noised context (training); None is clean
     recorded: KeysValues | PageTable | None = None  # each (L, B, S, tokens, N, head_dim), or where they lie
+    weight: Tensor | None = None  # (B, S, 1, h, w): how much an error of each cell counts (training); None is 1
     index: Tensor | None = None  # (B, S + 1) int64: every latent's own index and the chunk's first; None is reframed
 
     @property
@@ -110,6 +111,7 @@ def condition(
     if context.timesteps is not None:
         timesteps[:, : context.timesteps.shape[1]] = context.timesteps
     keys, poses = whole.pop("keys", None), whole.pop("c2w", None)
+    whole.pop(POSE_VIDEO, None)
     projection, unprojection = None, None
     if poses is not None:
         projection, unprojection = _projections(poses, poses[:, slots : slots + 1], K=K, unit=unit, cameras=cameras)

@@ -2,8 +2,9 @@
 
 Keys enter through a sinusoid and a zero-initialised MLP added to the timestep embedding, and so do further signals of
 a few numbers, which other bodies command; the camera enters through a second attention over the same q, k, v with PRoPE
-and a zero-initialised projection. The structure of a block (AdaLN
-table plus shared modulation, joint QK norm, gates) is Wan2.2's.
+and a zero-initialised projection, and, where it is asked for, through the rays of tokens (WorldScape). A robot's pose
+video stands beside the latents as clean ones of its own segment (WorldScape). The structure of a block (AdaLN table
+plus shared modulation, joint QK norm, gates) is Wan2.2's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from worldenv_kernels import Reframing
 from .attention import attend
 from .backend import BACKENDS, Backend, resolve_backend
 from .kv_cache import Cache
-from .layers import CodeEmbedding, EmbeddingMLP, FeedForward, PositionEmbedding, RMSNorm, TextEmbedding, modulate
+from .layers import (
+    CodeEmbedding,
+    EmbeddingMLP,
+    FeedForward,
+    PositionEmbedding,
+    RayEmbedding,
+    RMSNorm,
+    TextEmbedding,
+    modulate,
+)
 from .place import Place
 from .types import Conditioning, DiTConfig, KeysValues, Render, TextCache
 
@@ -155,6 +165,8 @@ class WorldDiT(nn.Module):
             self.render_embedding = nn.Linear(patch_dim + config.patch**2, width, bias=False)
             nn.init.zeros_(self.render_embedding.weight)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
+        self.ray_embedder = RayEmbedding(width) if config.camera_rays else None
+        self.pose_embedding = nn.Parameter(torch.zeros(width)) if config.pose_video else None
         self.time_embedder = EmbeddingMLP(config.freq_dim, width)
         self.action_embedder = EmbeddingMLP(config.freq_dim, width, zero_init=True) if config.key_branch else None
         self.text_embedder = TextEmbedding(config.text_dim, width) if config.text_dim else None
@@ -300,6 +312,11 @@ class WorldDiT(nn.Module):
             x = x + self.render_embedding(patchify(known, config.patch).to(self.dtype))
         if self.position_embedder is not None:
             x = x + self.position_embedder(rows, columns).to(x.dtype)
+        if self.ray_embedder is not None:
+            assert cond.unprojection is not None
+            x = x + self.ray_embedder(cond.unprojection, rows, columns)
+        if self.pose_embedding is not None and cond.drawn is not None:
+            x = x + cond.drawn[..., None, None].to(x.dtype) * self.pose_embedding
         embedding = self.time_embedder(cond.timesteps)
         if self.action_embedder is not None:
             embedding = embedding + self.action_embedder(cond.labels)

@@ -84,6 +84,42 @@ class PositionEmbedding(nn.Module):
         return out
 
 
+class RayEmbedding(nn.Module):
+    """Where a token's rays go in space: Pluecker coordinates of four of them, through an MLP that begins as zero.
+
+    What WorldScape's camera encoder takes in (moment and direction of each ray, relative to the coming chunk's first
+    camera), at two by two points of a token.
+    """
+
+    PER_SIDE = 2
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(6 * self.PER_SIDE**2, width)
+        self.linear_2 = nn.Linear(width, width)
+        nn.init.zeros_(self.linear_2.weight)
+        nn.init.zeros_(self.linear_2.bias)
+
+    def forward(
+        self,
+        unprojection: Tensor,  # (B, F, 4, 4) world <- picture, whose coordinates go from -1/2 to 1/2
+        rows: int,
+        columns: int,
+    ) -> Tensor:
+        """Return (B, F, rows * columns, width)."""
+        side, weight = self.PER_SIDE, self.linear_1.weight
+        y, x = ((torch.arange(side * n, device=weight.device) + 0.5) / (side * n) - 0.5 for n in (rows, columns))
+        points = torch.stack(
+            [x.expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.ones(len(y), len(x)).to(x)], -1
+        )
+        points = points.unflatten(1, (columns, side)).unflatten(0, (rows, side)).transpose(1, 2).reshape(-1, 3)
+        rays = F.normalize(points @ unprojection[..., :3, :3].float().mT, dim=-1)  # (B, F, S side^2, 3)
+        moments = torch.linalg.cross(unprojection[..., None, :3, 3].float().expand_as(rays), rays)
+        features = torch.cat([moments, rays], -1).unflatten(2, (rows * columns, -1)).flatten(3)
+        out: Tensor = self.linear_2(F.silu(self.linear_1(features.to(weight.dtype))))
+        return out
+
+
 class RMSNorm(nn.Module):
     """RMS norm over the last axis, statistics in float32."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,25 @@ class PoseNet(nn.Module):
             weight = cells[..., 3:].clamp(-10, 10).exp()
             motion = solve_motion(self.rays, image, inverse_depth, weight, prior=self.prior.exp())
         return Measurement(motion, image, inverse_depth, weight)
+
+
+@torch.no_grad()
+def four_ways(
+    net: PoseNet,
+    pixels: Tensor,  # (B, 1 + F, 3, H, W) in [-1, 1]
+) -> Tensor:
+    """Measure forwards, backwards and each mirrored, whose errors differ, as one motion, (4, B, F, 4, 4) float64."""
+    views = torch.cat([pixels, pixels.flip(-1)])
+    forwards, backwards = net(views).double(), invert_se3(net(views.flip(1)).double().flip(1))
+    sides = torch.diag(forwards.new_tensor([-1, 1, 1, 1]))
+    ways = torch.stack([forwards, backwards]).unflatten(1, (2, -1))  # (2, 2, B, F, 4, 4): time, mirrored
+    ways[:, 1] = sides @ ways[:, 1] @ sides
+    return ways.flatten(0, 1)
+
+
+def packaged_pose() -> Path:
+    """Return the file of the network that comes with the package."""
+    return Path(str(resources.files("worldenv") / "eval" / "motion.safetensors"))
 
 
 def save_pose(path: Path, net: PoseNet, *, provenance: Mapping[str, Any]) -> None:

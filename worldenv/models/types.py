@@ -34,6 +34,8 @@ class DiTConfig:
     """Base of the rotary frequencies."""
     camera_branch: bool = True
     """Whether PRoPE attention (the continuous half of the dual action) is there."""
+    camera_rays: bool = False
+    """Whether tokens take in the Pluecker coordinates of their rays (WorldScape), beside PRoPE or instead of it."""
     key_branch: bool = True
     """Whether action labels (the discrete half) enter the timestep embedding."""
     codes: dict[str, int] = field(default_factory=dict, hash=False)
@@ -43,6 +45,9 @@ class DiTConfig:
 
     render_input: bool = False
     """Whether tokens also take in what rendered memory knows of them."""
+    pose_video: bool = False
+    """Whether the robot, drawn alone where its joints are commanded, stands beside the coming latents as clean extra
+    ones of their times (WorldScape)."""
     text_dim: int = 0
     """Channels of a prompt's embedding; 0 is a world without text."""
     causal_context: bool = True
@@ -57,6 +62,8 @@ class DiTConfig:
             if count < 1:
                 raise ValueError(f"codes: {name!r} has {count} numbers; give 1 or more, or leave it out")
         check_numbers(self, counts=sizes, positive=("rope_theta",), natural=("text_dim",))
+        if self.pose_video and self.render_input:
+            raise ValueError("pose_video and render_input exclude each other: robots that stand still render nothing")
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
                 f"width={self.width} with num_heads={self.num_heads} gives heads of {self.width / self.num_heads:g} "
@@ -88,6 +95,7 @@ class Conditioning:
     labels: Tensor | None = None  # (B, F) int64, 0..80: the keys held on the way to this latent
     projection: Tensor | None = None  # (B, F, 4, 4) image <- world of each latent's camera
     unprojection: Tensor | None = None  # (B, F, 4, 4) its inverse
+    drawn: Tensor | None = None  # (B, F) bool: latents of the pose video; None has none
     codes: dict[str, Tensor] = field(default_factory=dict)  # each (B, F, numbers) float32: further signals
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:

@@ -7,7 +7,6 @@ from pathlib import Path
 import imageio.v3 as iio
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..base.device import default_dtype, resolve_device
 from ..base.log import Stopwatch, console, track
@@ -22,6 +21,7 @@ from ..geometry.pose_string import parse_pose_string
 from ..geometry.trajectory_file import Trajectory, read_trajectory
 from ..world.world import shared_world
 from .explain import MemoryTrace
+from .picture import fit_picture
 
 
 def run_rollout(
@@ -121,9 +121,4 @@ def read_image(path: Path, spec: WorldSpec) -> Tensor:
         raise ValueError(f"{path}: no readable picture ({error})") from None
     if picture.ndim != 3 or picture.shape[2] < 3:
         raise ValueError(f"{path}: expected a colour picture, got an array of shape {picture.shape}")
-    scale = max(spec.height / picture.shape[0], spec.width / picture.shape[1])
-    size = (max(spec.height, round(picture.shape[0] * scale)), max(spec.width, round(picture.shape[1] * scale)))
-    pixels = torch.from_numpy(picture[..., :3].copy()).movedim(-1, 0)[None].float()
-    pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)[0].clamp(0, 255).round().to(torch.uint8)
-    top, left = (size[0] - spec.height) // 2, (size[1] - spec.width) // 2
-    return pixels[:, top : top + spec.height, left : left + spec.width].movedim(0, -1).contiguous()
+    return fit_picture(torch.from_numpy(picture[..., :3].copy()), spec)

@@ -70,6 +70,8 @@ class Defaults:
     """Chunks after which an episode ends."""
     reads: tuple[str, ...] = ()
     """Signals of the present moment that it cannot do without."""
+    learned: tuple[str, ...] = ()
+    """What generated worlds give instead of what it reads, where it makes do with that: heads read it off pictures."""
     needs_goal: bool = False
     """Whether an episode has a goal from its start."""
     recorded: bool = False

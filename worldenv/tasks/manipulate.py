@@ -25,6 +25,7 @@ class Manipulate(abc.ABC):
         action_mode="ee_delta",
         max_episode_steps=36,
         reads=("object", "contact", "keypoints", "target"),
+        learned=("object_read", "keypoints"),
         simulator="hand/tray",
     )
     shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(3,), low=-2.0, high=2.0)}
@@ -36,8 +37,9 @@ class Manipulate(abc.ABC):
 
     def reset(self, start: Start) -> TaskState:
         """Remember where the object stands and is to go, and the potential of that."""
-        thing = start.present["object"][:, :3].double()
-        goal = self.goal(thing, start.present["target"].double())
+        thing = position(start.present)
+        target = start.present["target"] if "target" in start.present else start.goal["target"]
+        goal = self.goal(thing, target.double())
         potential = self.potential(thing, start.present["keypoints"].double(), goal)
         return {"goal": goal, "rest": thing[:, 2].clone(), "highest": thing[:, 2].clone(), "potential": potential}
 
@@ -61,13 +63,17 @@ class Manipulate(abc.ABC):
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Reward the potential gained, and 1 when it is done, which ends the episode."""
-        thing, highest = chunk.signals["object"].double(), chunk.signals["object"][..., 2].double().max(1).values
-        highest = torch.maximum(state["highest"], highest)
-        new = {**state, "highest": highest}
-        touched = chunk.signals["contact"][:, -1].any(-1)
-        done = self.done(new, thing[:, -1, :3], thing[:, -1, 7:10].norm(dim=-1), touched)
-        points = chunk.signals["keypoints"][:, -1].double()
-        return Outcome.by_potential(new, self.potential(thing[:, -1, :3], points, state["goal"]), done)
+        way = position(chunk.signals)  # (B, F, 3)
+        new = {**state, "highest": torch.maximum(state["highest"], way[..., 2].max(1).values)}
+        last = {name: chunk.signals[name][:, -1] for name in self.shown_by(chunk.signals)}
+        thing, (speed, touched) = way[:, -1], motion(last)
+        done = self.done(new, thing, speed, touched)
+        return Outcome.by_potential(new, self.potential(thing, last["keypoints"].double(), state["goal"]), done)
+
+    @classmethod
+    def shown_by(cls, signals: Signals) -> tuple[str, ...]:
+        """Name what is read of these signals: a simulator's state, or what a world's head says."""
+        return cls.defaults.reads if "object" in signals else cls.defaults.learned
 
     @abc.abstractmethod
     def done(
@@ -82,6 +88,20 @@ class Manipulate(abc.ABC):
     def observe(self, state: TaskState, present: Signals) -> dict[str, Tensor]:
         """Show where the object is to go."""
         return {"goal": state["goal"].float()}
+
+
+def position(signals: Signals) -> Tensor:
+    """Return where the object's centre is, (..., 3) float64: as the simulator knows it, or a world's head reads it."""
+    known = signals["object"] if "object" in signals else signals["object_read"]
+    return known[..., :3].double()
+
+
+def motion(signals: Signals) -> tuple[Tensor, Tensor]:
+    """Return how fast the object is, (...), and whether the hand touches it, (...) bool."""
+    if "object" in signals:
+        return signals["object"][..., 7:10].double().norm(dim=-1), signals["contact"].any(-1)
+    read = signals["object_read"]
+    return read[..., 3].double(), read[..., 4] > 0.5
 
 
 def lies(

@@ -66,6 +66,7 @@ class Chunks:
             self.material.data.latents[rows, index].to(self.material.device).float(),
             self.material.data.track.at((rows, index)),
             entries[:, None].expand(-1, self.material.chunk),
+            weight=self.material.weight(clips, index),
         )
         return self.material.history(clips, first), target, self.material.renders(clips, index)
 
@@ -152,7 +153,10 @@ class Chunks:
         prepared = self.encode(self.material.module, context, target, rendered)
         x0 = target.latents.repeat_interleave(self.material.config.draws, 0)
         sigmas = sample_sigmas((len(x0), 1), shift=self.material.config.shift, generator=generator)
-        return denoise(prepared, x0, sigmas, generator)
+        weight = target.weight
+        if weight is not None:
+            weight = weight.repeat_interleave(self.material.config.draws, 0)
+        return denoise(prepared, x0, sigmas, generator, weight=weight)
 
     def encode(self, dit: WorldDiT, context: Context, target: Context, rendered: Rendered | None = None) -> Prepared:
         """Encode a context for ``draws`` noisy copies of each row's target."""
@@ -183,14 +187,17 @@ def chunk_error(prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch
     return denoise(prepared, x0, sigmas, generator).error
 
 
-def denoise(prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator) -> Denoised:
-    """Noise a chunk at one level per row (B, 1) and let the network look at it."""
+def denoise(
+    prepared: Prepared, x0: Tensor, sigmas: Tensor, generator: torch.Generator, *, weight: Tensor | None = None
+) -> Denoised:
+    """Noise a chunk at one level per row (B, 1) and let the network look at it; errors of cells count by ``weight``."""
     device = prepared.mask.device
     noise = normal(x0.shape, generator, device)
     x0, level = x0.to(device), sigmas.expand(-1, x0.shape[1]).to(device)
     x = add_noise(x0, noise, level)
     velocity = prepared.velocity(x, 1000 * level)
-    error = (velocity - (noise - x0)).square().mean((1, 2, 3, 4))
+    squares = (velocity - (noise - x0)).square()
+    error = (squares if weight is None else squares * weight.to(device)).mean((1, 2, 3, 4))
     return Denoised(predict_x0(x, velocity, level), error, level)
 
 

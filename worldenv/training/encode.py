@@ -17,13 +17,17 @@ from ..base.log import track
 from ..base.rng import derive_seed
 from ..data.dataset import TRACK, LatentDataset, clip_track
 from ..data.schema import Clip, read_shard, shard_config, shard_paths
+from ..data.sources.imports import is_import
 from ..data.visibility import memory_need, visibility
+from ..dynamics.signals import POSE_VIDEO, Track
 from ..dynamics.spec import FRAMES_PER_LATENT
 from ..engine.render import Renderer
 from ..models.codec import to_pixels
+from ..world.pose_video import PoseVideo
 from ..world.world import World
 from .loop.parallel import process_state
 from .renders import ClipRenderer, RendersConfig, decoded_views
+from .weights import PLAIN, WeightsConfig, cell_weights
 
 
 def recording_name(folder: Path) -> str:
@@ -34,7 +38,10 @@ def recording_name(folder: Path) -> str:
 def _describe(shard: Path) -> str:
     config = shard_config(shard)
     first, count, maze = config.get("first_seed", 0), config.get("clips", 0), config.get("spec", {}).get("maze", "")
-    env = " ".join(name for name in (config.get("env", shard.parent.name), maze) if name)
+    source = str(config.get("env", shard.parent.name))
+    if is_import(source):  # whose path means nothing elsewhere
+        source = f"{source.partition(':')[0]}:{Path(source.partition(':')[2]).name}"
+    env = " ".join(name for name in (source, maze) if name)
     return f"{env}, {count} clips, map seeds {first}..{first + count - 1}"
 
 
@@ -54,23 +61,32 @@ def _firsts(paths: list[Path]) -> list[Path]:
 
 @torch.no_grad()
 def encode_recording(
-    world: World, data: Path, cache: Path, *, max_clips: int | None = None, renders: RendersConfig | None = None
+    world: World,
+    data: Path,
+    cache: Path,
+    *,
+    max_clips: int | None = None,
+    renders: RendersConfig | None = None,
+    weights: WeightsConfig = PLAIN,
 ) -> LatentDataset:
     """Encode every shard that is not encoded yet by this VAE, each process its share of them, and load the result.
 
     The cache folder is keyed by the encoder, the sizes of chunk and window, and the recording's first shard, so that a
     change of any of them encodes anew, and a copy of the recording does not. For a transformer that takes renders in,
     what the latents show is kept too; with ``renders`` so are renders of every chunk, which alone are made anew where
-    they are to be degraded, or chosen, otherwise.
+    they are to be degraded, or chosen, otherwise. Beside them are kept the pose video of a robot, where the transformer
+    takes one in, and how much errors count, where that differs.
     """
     paths = shard_paths(data)
-    folder = cache / f"{data.name}-{_latents_key(world, paths)}"
+    folder = cache / f"{data.name}-{_latents_key(world, paths, weights)}"
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {
         path: "-".join(path.relative_to(data).with_suffix("").parts) for path in shard_paths(data, max_clips=max_clips)
     }
     files = [folder / f"latents-{name}.safetensors" for name in chosen.values()]
-    _make_missing(world, dict(zip(files, chosen, strict=True)), f"encoding {data.name}", partial(_encode_shard, world))
+    _make_missing(
+        world, dict(zip(files, chosen, strict=True)), f"encoding {data.name}", partial(_encode_shard, world, weights)
+    )
     shards = [load_tensors(file)[0] for file in files]
     if renders is not None and world.config.dit.render_input:
         key = _renders_key(world, renders)
@@ -98,7 +114,7 @@ def _make_missing(
         part.to(device)
 
 
-def _latents_key(world: World, paths: list[Path]) -> str:
+def _latents_key(world: World, paths: list[Path], weights: WeightsConfig) -> str:
     """Hash what encoded shards depend on: encoder, normalisation, chunk and window sizes, the recording; where what
     they show is kept also decoder and depth head.
     """
@@ -106,6 +122,8 @@ def _latents_key(world: World, paths: list[Path]) -> str:
     shown, state = world.config.dit.render_input, world.vae.state_dict()
     _add(digest, {name: state[name] for name in state if shown or not name.startswith("decoder.")})
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}/{[*world.spec.takes]}".encode())
+    if world.config.dit.pose_video or weights.active:
+        digest.update(f"{world.config.dit.pose_video}/{weights}".encode())
     if shown:
         _add(digest, world.require_depth_head().state_dict())
     for path in _firsts(paths):
@@ -126,20 +144,29 @@ def _add(digest: hashlib.blake2b, state: Mapping[str, torch.Tensor]) -> None:
         digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
 
 
-def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
+def _encode_shard(world: World, weights: WeightsConfig, path: Path) -> dict[str, torch.Tensor]:
     """Encode a shard of a recording."""
     vae = world.vae.eval()
     device = vae.latent_mean.device
     rows: dict[str, list[torch.Tensor]] = defaultdict(list)
     bf16 = default_dtype(device) == torch.bfloat16
     renderer = Renderer(world, world.spec, world.config.memory) if world.config.dit.render_input else None
-    for clip, whole in _episodes(world, path):
+    pose_video = PoseVideo(world.spec, vae) if world.config.dit.pose_video else None
+    for clip, whole in _episodes(world, path, weights):
         if clip.frames.shape[1:3] != (world.spec.height, world.spec.width):
             raise ValueError(
                 f"{path}: frames {clip.frames.shape[1:3]}, the world has {world.spec.height}, {world.spec.width}"
             )
-        for name, signal in clip_track(clip, world.spec).items():
+        track = clip_track(clip, world.spec)
+        if pose_video is not None:
+            joints = track["joints"].to(device)
+            drawn = pose_video.latents(joints[:1], joints[None])[0].cpu().half()
+            track = Track({**track, POSE_VIDEO: drawn})
+        for name, signal in track.items():
             rows[TRACK + name].append(_padded(signal, whole))
+        if weights.active:
+            cell = world.vae.spatial_factor
+            rows["weight"].append(_padded(cell_weights(clip, weights, cell=cell).half(), whole))
         frames = torch.from_numpy(clip.frames)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             latents = vae.encode(to_pixels(frames).to(device)[None])[0]
@@ -156,9 +183,10 @@ def _encode_shard(world: World, path: Path) -> dict[str, torch.Tensor]:
     return {key: torch.stack(values) for key, values in rows.items()}
 
 
-def _episodes(world: World, path: Path) -> Iterator[tuple[Clip, int]]:
+def _episodes(world: World, path: Path, weights: WeightsConfig) -> Iterator[tuple[Clip, int]]:
     """Yield the episodes of a shard that are a chunk long or longer, and how many latents their clips have."""
-    for clip in read_shard(path, only=("frames", "depth", "c2w", "K", "is_first", *world.spec.takes)):
+    more = ("segmentation",) if weights.segments else ()
+    for clip in read_shard(path, only=("frames", "depth", "c2w", "K", "is_first", *more, *world.spec.takes)):
         for episode in clip.episodes():
             if episode.num_latents > world.spec.chunk_latents:
                 yield episode, clip.num_latents

@@ -123,6 +123,11 @@ class Material:
             return None
         return draw_renders(renders, dropout=self.config.render_dropout, generator=generator).to(self.device)
 
+    def weight(self, clips: Tensor, index: Tensor) -> Tensor | None:
+        """Fetch how much an error of each cell of latents ``index`` (B, F) of some clips counts, (B, F, 1, h, w)."""
+        weight = self.data.weight
+        return None if weight is None else weight[clips[:, None], index].float()
+
     def drop_labels(self, track: Track, generator: torch.Generator) -> Track:
         """Let nothing be commanded in a share of the samples, (B, F, ...), wherever their cameras go."""
         return without_codes(

@@ -35,6 +35,13 @@ class Starts:
     map_seeds: Tensor | None = None  # (N,) int64, of simulated maps
     goal_frames: Tensor | None = None  # (N, H, W, 3) uint8: what is seen at the goals, where that is known
     objects: Tensor | None = None  # (N, O, 5) float64: class and box of goal objects; see ``Clips.objects``
+    joints: Tensor | None = None  # (N, J) float32, of worlds that joints command: where they were told to be
+    target: Tensor | None = None  # (N, 3) float32: where tray or mark are on a hand's table, metres
+    marked: Tensor | None = None  # (N,) bool: whether it is a mark
+
+    def at(self, index: Tensor) -> Starts:
+        """Return some start views, by their numbers or a mask."""
+        return Starts(**{name: part[index] for name, part in self.tensors().items()})
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -48,7 +55,8 @@ class Starts:
         index: Tensor,  # (R,) int64
     ) -> dict[str, Tensor]:
         """Return signals of some start views, each (R, 1, ...)."""
-        return {} if self.c2w is None else {"c2w": self.c2w[index, None]}
+        known = {"c2w": self.c2w, "joints": self.joints}
+        return {name: part[index, None] for name, part in known.items() if part is not None}
 
     def require_maps(self) -> tuple[Tensor, Tensor]:
         """Return the maps' seeds (N,) and the start poses on them (N, 4, 4), or say that there are none."""
@@ -72,7 +80,11 @@ def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
         "goals": (torch.float64, ("N", 4, 4)),
         "map_seeds": (torch.int64, ("N",)),
     }
-    needed = {"frames", *(["c2w"] if spec.has_camera else []), *(known.keys() & tensors.keys())}
+    if "joints" in spec.takes:
+        joints: Expected = (torch.float32, ("N", *spec.takes["joints"].shape))
+        known |= {"joints": joints, "target": (torch.float32, ("N", 3)), "marked": (torch.bool, ("N",))}
+    always = {"frames", *(name for name in ("c2w", "joints") if name in spec.takes)}
+    needed = {*always, *(known.keys() & tensors.keys())}
     if needed & {"goals", "map_seeds"}:  # of simulated maps, both
         needed |= {"c2w", "goals", "map_seeds"}
     check_tensors(tensors, {name: known[name] for name in known if name in needed}, where=str(path))

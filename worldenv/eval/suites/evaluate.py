@@ -38,6 +38,7 @@ from .display import run_display
 from .figures import arm_figures
 from .geometry import run_geometry
 from .heads import run_heads
+from .manipulation import run_manipulation
 from .open_loop import run_open_loop
 from .reconstruction import run_reconstruction
 from .registry import HELD_OUT, RUNS, Suite, suite_cases
@@ -81,7 +82,9 @@ def run_suite(
     other = OTHERS.get(name)
     recorded = other is not None and other.recorded
     if recording is not None and not recorded:
-        raise ValueError(f"--recording is for suites open_loop and heads; suite {name} has cases of its own")
+        raise ValueError(
+            f"--recording is for suites open_loop, heads and manipulation; suite {name} has cases of its own"
+        )
     if recorded and recording is None:
         raise ValueError(f"suite {name} looks at recorded clips; pass --recording DIR, from worldenv record")
     device = resolve_device("auto")
@@ -301,5 +304,6 @@ OTHERS = {
     "walls": Other(run_walls),
     "open_loop": Other(run_open_loop, recorded=True),
     "heads": Other(run_heads, recorded=True),
+    "manipulation": Other(run_manipulation, recorded=True),
 }
 SUITES = (*RUNS, *OTHERS)

@@ -47,13 +47,13 @@ def run_open_loop(
     frames, commands, seeds = _read(world, recording, num_worlds or NUM_CLIPS, first_seed or 0)
     watch, policy = Stopwatch(), world.config.memory.policy
     arms: dict[str, Callable[[], Tensor]] = {
-        policy: lambda: _continued(world, frames, commands, seeds),
+        policy: lambda: continued(world, frames, commands, seeds),
         "frozen": lambda: frames[:, :1].expand_as(frames),
         "vae": lambda: torch.stack([round_trip(world.vae, clip) for clip in frames]),
     }
     if len(seeds) > 1:
         others = commands.map(lambda part: part.roll(1, 0))
-        arms["shuffled_actions"] = lambda: _continued(world, frames, others, seeds)
+        arms["shuffled_actions"] = lambda: continued(world, frames, others, seeds)
     shown = {arm: make() for arm, make in track(arms.items(), "arms", total=len(arms))}
     curves = {arm: frame_psnr(made, frames) for arm, made in shown.items()}
     scores = {arm: _scores(shown[arm], frames, curve) for arm, curve in curves.items()}
@@ -104,7 +104,7 @@ def _longest(clip: Clip) -> Clip:
     return max(clip.episodes(), key=lambda episode: episode.num_latents)
 
 
-def _continued(world: World, frames: Tensor, commands: Track, seeds: list[int]) -> Tensor:
+def continued(world: World, frames: Tensor, commands: Track, seeds: list[int]) -> Tensor:
     """Let the world go on from the first frames as commanded, (N, T, H, W, 3) uint8."""
     engine = Engine(world, len(frames))
     engine.resume(frames[:, :1], commands.part(slice(1)), seeds=[derive_seed(PROTOCOL, seed) for seed in seeds])

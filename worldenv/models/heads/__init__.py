@@ -3,11 +3,13 @@
 from .depth import DepthConfig, DepthHead
 from .display import DisplayConfig, DisplayHead
 from .event import EventConfig, EventHead
-from .registry import EVENTS, HEADS, HeadConfigs, make_heads
+from .object import ObjectConfig, ObjectHead
+from .registry import EVENTS, HEADS, READ, HeadConfigs, make_heads
 
 __all__ = [
     "EVENTS",
     "HEADS",
+    "READ",
     "DepthConfig",
     "DepthHead",
     "DisplayConfig",
@@ -15,5 +17,7 @@ __all__ = [
     "EventConfig",
     "EventHead",
     "HeadConfigs",
+    "ObjectConfig",
+    "ObjectHead",
     "make_heads",
 ]

@@ -14,12 +14,14 @@ from ...models.types import DiTConfig
 from ...models.vae import VAEConfig
 from ..material import DenoiseConfig
 from ..renders import RendersConfig
+from ..weights import WeightsConfig
 from .consistency import SpatialConfig
 from .consistency_distill import ConsistencyConfig
 from .context_forcing import ContextForcingConfig
 from .display import DisplayTrainConfig
 from .events import EventsConfig
 from .heads import HeadsConfig
+from .object import ObjectTrainConfig
 from .rolling import RollingConfig
 from .run import RunConfig
 from .vae import VAELossConfig
@@ -50,6 +52,8 @@ class TrainConfig(RunConfig):
     """Losses and windows of stages ``vae`` and ``decoder``."""
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     """Windows and noise of the transformer stages."""
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    """How much errors of the transformer count where; stages that distil a teacher's distribution weigh nothing."""
     renders: RendersConfig = field(default_factory=RendersConfig)
     """What degraded renders bear, where the transformer takes renders in (``[dit] render_input``)."""
     spatial: SpatialConfig = field(default_factory=SpatialConfig)
@@ -60,8 +64,9 @@ class TrainConfig(RunConfig):
     """Self-rollout and scores of stages ``context_forcing`` and ``rolling``."""
     rolling: RollingConfig = field(default_factory=RollingConfig)
     """Windows of stage ``rolling``."""
-    head: Literal["auto", "depth", "events"] = "auto"
-    """What stage ``heads`` trains: the depth head, or those of reward and end; auto: depth where there is a camera."""
+    head: Literal["auto", "depth", "events", "object"] = "auto"
+    """What stage ``heads`` trains: the depth head, those of reward and end, or what reads a hand's object; auto: depth
+    where there is a camera, the object where joints command, else events."""
     depth: DepthConfig = field(default_factory=DepthConfig)
     """Sizes of the depth head (stage ``heads``)."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
@@ -72,3 +77,5 @@ class TrainConfig(RunConfig):
     """Data and losses of stage ``display``."""
     events: EventsConfig = field(default_factory=EventsConfig)
     """Sizes, data and losses of stage ``heads``, of reward and end."""
+    object: ObjectTrainConfig = field(default_factory=ObjectTrainConfig)
+    """Sizes, data and losses of stage ``heads``, of where the object is."""

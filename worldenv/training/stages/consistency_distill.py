@@ -62,7 +62,10 @@ class ConsistencyStage:
                 nearer, chunks.encode(self.target, context, target, rendered).velocity(nearer, 1000 * after), after
             )
         made = predict_x0(x, chunks.encode(self.module, context, target, rendered).velocity(x, 1000 * now), now)
-        return (made - goal).square().mean(), {"error": float((made.detach() - x0.to(device)).square().mean())}
+        weight = 1 if target.weight is None else target.weight.repeat_interleave(draws, 0).to(device)
+        return (weight * (made - goal).square()).mean(), {
+            "error": float((made.detach() - x0.to(device)).square().mean())
+        }
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Return paths of held-out clips after a true outward half, under several memory policies."""

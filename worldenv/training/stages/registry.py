@@ -28,6 +28,7 @@ from .display import DisplayStage
 from .events import EventsStage
 from .heads import HeadsStage
 from .memory import MemoryStage
+from .object import ObjectStage
 from .rolling import rolling_stage
 from .run import run_stage
 from .start import first_starts, start_world
@@ -51,6 +52,10 @@ def _decoder_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 
 
 def _heads_stage(world: World, config: TrainConfig, out: Path) -> Stage:
+    if config.head == "object" or (config.head == "auto" and "joints" in world.spec.takes):
+        return ObjectStage(
+            world, config.object, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
+        )
     if config.head == "events" or (config.head == "auto" and not world.spec.has_camera):
         return EventsStage(
             world, config.events, config.optim, data=config.data, heldout=config.heldout, max_clips=config.max_clips
@@ -89,7 +94,7 @@ def _display_stage(world: World, config: TrainConfig, out: Path) -> Stage:
 
 def _material(world: World, config: TrainConfig, out: Path, *, rendered: bool) -> Material:
     """Encode the recordings; ``rendered`` makes renders of every chunk, which stages that roll out make themselves."""
-    encode = partial(encode_recording, world, cache=out.parent / "latents")
+    encode = partial(encode_recording, world, cache=out.parent / "latents", weights=config.weights)
     renders = config.renders if rendered else None
     data, heldout = encode(config.data, max_clips=config.max_clips, renders=renders), None
     if config.heldout is not None:

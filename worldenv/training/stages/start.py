@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...base.config import changes, from_dict, to_dict
 from ...base.rng import derive_seed
 from ...bodies.vector import ACTION, with_statistics
-from ...data.schema import read_shard, shard_config, shard_paths
+from ...data.schema import Clip, read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
 from ...models.dit import WorldDiT
 from ...models.refine import with_finer_tokens, with_render_input
@@ -58,7 +59,7 @@ def start_world(stage: str, config: TrainConfig) -> World:
         world = _with_transformer(world, asked, None)
     elif asked.patch < own.patch and asked == replace(own, patch=asked.patch):
         world = _with_transformer(world, asked, with_finer_tokens(world.dit, asked.patch))
-    elif asked == replace(own, render_input=True):
+    elif not own.pose_video and asked == replace(own, render_input=True):
         world = _with_transformer(world, asked, with_render_input(world.dit))
     elif asked != own:
         changed = ", ".join(f"{k}={v!r}" for k, v in to_dict(asked).items() if v != getattr(own, k))
@@ -105,11 +106,23 @@ def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
     clips = (clip for path in paths for clip in read_shard(path))
     chosen = list(islice((episode for clip in clips for episode in clip.episodes()), config.num_starts))
     frames = torch.stack([torch.from_numpy(clip.frames[0]) for clip in chosen])
+    if "joints" in spec.takes:
+        return _table_starts(chosen, frames)
     if not spec.has_camera:
         return Starts(frames)
     if not all("c2w" in clip.signals for clip in chosen):
         raise ValueError(f"{folder} has no camera poses, and a world with a camera begins at one; set num_starts = 0")
     return Starts(frames, torch.stack([torch.from_numpy(clip.signals["c2w"][0]) for clip in chosen]))
+
+
+def _table_starts(clips: list[Clip], frames: Tensor) -> Starts:
+    """Return start views of a robot's table: where its joints were told to be, and, where that is known, its goal."""
+    joints = torch.stack([torch.from_numpy(clip.signals["joints"][0]) for clip in clips]).float()
+    if not all("target" in clip.signals for clip in clips):
+        return Starts(frames, joints=joints)
+    targets = torch.stack([torch.from_numpy(clip.signals["target"][0]) for clip in clips]).float()
+    marked = torch.tensor([clip.attributes.get("task") == "push" for clip in clips])
+    return Starts(frames, joints=joints, target=targets, marked=marked)
 
 
 def conditioned(dit: DiTConfig, spec: WorldSpec) -> DiTConfig:

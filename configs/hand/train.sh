@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours, and what gives way first).
+# What is done is left alone and what was interrupted goes on.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+configs=configs/hand runs=runs/hand
+export OMP_WAIT_POLICY=passive
+cores=$(python -c 'import os; print(os.cpu_count() or 1)')
+processes=$(python -c 'import os, torch; n = torch.cuda.device_count() or os.cpu_count() or 1; print(max(k for k in (1, 2, 4) if k <= n))')
+
+stage() {  # STAGE NAME OPTIONS
+    if [ -f "$runs/$2/world.toml" ]; then
+        echo "$runs/$2 is there"
+    else
+        worldenv train "$1" --config "$configs/$2.toml" --out "$runs/$2" --resume "${@:3}"
+    fi
+}
+
+for task in place lift push; do
+    worldenv record --workers "$cores" --config "$configs/heldout_$task.toml" --out "$runs/heldout/$task"
+    worldenv record --workers "$cores" --config "$configs/record_$task.toml" --out "$runs/train/$task"
+done
+stage vae vae
+stage causal causal --init "$runs/vae" --processes "$processes"
+stage memory memory --init "$runs/causal" --processes "$processes"
+stage consistency_distill distil --init "$runs/memory" --processes "$processes"
+stage heads object --init "$runs/distil"
+stage heads depth --init "$runs/object"
+worldenv eval manipulation --world "$runs/depth" --recording "$runs/heldout/place" --out "$runs/eval/place"

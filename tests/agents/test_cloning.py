@@ -1,0 +1,60 @@
+"""Hands are cloned from expert episodes: plans fit what is learned from, and policies act in both kinds of steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worldenv.base.config import to_dict
+from worldenv.bodies.hand_model import HAND
+from worldenv.data.record import RecordConfig, make_source
+from worldenv.data.schema import write_shard
+from worldenv_agents.cloning import ClonedPolicy, CloningConfig, clone
+from worldenv_agents.environments import EnvConfig
+from worldenv_agents.evaluate import evaluate_named
+
+pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
+pytestmark = pytest.mark.manip
+TINY = CloningConfig(episodes=1, ahead=4, width=16, num_layers=1, steps=400, batch=8, lr=2e-3, shift=0)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demonstrations")
+    config = RecordConfig(env="hand/lift", clips=3, num_latents=6)
+    source = make_source(config)
+    clips = [source.clip(i) for i in range(3)]
+    assert sum(clip.attributes["kind"] == "expert" for clip in clips) == 1
+    write_shard(folder / "shard-00000.h5", clips, attributes={"config": json.dumps(to_dict(config)), "fps": 24})
+    return folder
+
+
+def test_a_clone_plans_what_it_was_shown_and_acts(recording: Path, tmp_path: Path) -> None:
+    short = clone(recording, CloningConfig(**{**to_dict(TINY), "steps": 20}), tmp_path / "short")
+    assert clone(recording, TINY, tmp_path / "long")["error"] < 0.6 * short["error"]
+    obs = {"image": np.zeros((2, 64, 64, 3), np.uint8), "joints": HAND.limits.float().numpy(), "goal": np.zeros((2, 3))}
+    one, four = (ClonedPolicy.load(tmp_path / "long", num_latents=n).act(obs, {}) for n in (1, 4))
+    assert (one.shape, four.shape) == ((2, 26), (2, 4, 26))
+    np.testing.assert_array_equal(one, four[:, 0])
+    HAND.check(torch.from_numpy(four), what="plans")
+    scores = evaluate_named(
+        f"cloned:{tmp_path / 'long'}",
+        EnvConfig(env="worldenv/HandLiftSim-v0", max_episode_steps=2),
+        episodes=1,
+        num_envs=1,
+    )
+    assert scores.lengths.tolist() == [2]
+
+
+def test_what_cannot_be_cloned_is_said(recording: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has 1 expert episodes, episodes=5"):
+        clone(recording, CloningConfig(episodes=5), tmp_path)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        CloningConfig(width=30)
+    clone(recording, CloningConfig(**{**to_dict(TINY), "steps": 1}), tmp_path)
+    with pytest.raises(ValueError, match="a step has 8 latents, the policy plans 4"):
+        ClonedPolicy.load(tmp_path, num_latents=8)

@@ -1,0 +1,152 @@
+"""The recipe of a world of hands: every stage a few steps on tiny sizes, then stepped, scored, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+
+import worldenv  # noqa: F401
+from worldenv.base.config import load_toml, to_dict
+from worldenv.data.record import RecordConfig, make_source
+from worldenv.data.schema import read_shard, shard_paths, write_shard
+from worldenv.eval.suites.evaluate import run_suite
+from worldenv.models.heads import DepthConfig, ObjectConfig
+from worldenv.models.types import DiTConfig
+from worldenv.models.vae import VAEConfig
+from worldenv.sims.mujoco.sim import HAND_SPEC
+from worldenv.training.encode import encode_recording
+from worldenv.training.stages.config import TrainConfig
+from worldenv.training.stages.registry import STAGES, train
+from worldenv.training.weights import WeightsConfig, cell_weights
+from worldenv.world.world import World
+
+pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
+pytestmark = pytest.mark.manip
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "hand"
+CHAIN = {
+    "vae": "vae",
+    "causal": "causal",
+    "memory": "memory",
+    "distil": "consistency_distill",
+    "object": "heads",
+    "depth": "heads",
+}
+TINY: dict[str, Any] = {"width": 24, "num_layers": 2, "num_heads": 2, "ffn_dim": 24, "patch": 4}
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hands")
+    for task in ("place", "push"):  # in this process: a worker would spend most of the time on imports
+        config = RecordConfig(env=f"hand/{task}", clips=2, num_latents=8, spec=HAND_SPEC)
+        source = make_source(config)
+        (folder / task).mkdir()
+        clips, told = [source.clip(i) for i in range(2)], {"config": json.dumps(to_dict(config)), "fps": 24}
+        write_shard(folder / task / "shard-00000.h5", clips, attributes=told)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chain(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder, made, before = tmp_path_factory.mktemp("runs"), {}, None
+    for name, stage in CHAIN.items():
+        config = load_toml(TrainConfig, CONFIGS / f"{name}.toml")
+        optim = replace(config.optim, steps=2, batch=2, warmup=1, log_every=1, preview_every=0, optimizer="adamw")
+        tiny = replace(config, data=recording, heldout=None, init=before, max_clips=4, optim=optim, num_starts=4)
+        tiny = replace(tiny, denoise=replace(tiny.denoise, num_chunks=2))
+        if name == "vae":
+            tiny = replace(tiny, vae=VAEConfig(latent_channels=4, encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8)))
+            tiny = replace(tiny, vae_loss=replace(tiny.vae_loss, num_frames=5))
+        if name == "causal":
+            tiny = replace(tiny, dit=replace(tiny.dit, **TINY))
+        if name == "object":
+            tiny = replace(tiny, object=replace(tiny.object, sizes=ObjectConfig(widths=(8, 8), num_points=4, hidden=8)))
+        if name == "depth":
+            tiny = replace(tiny, depth=DepthConfig(widths=(8, 8, 8), num_blocks=1))
+        train(stage, tiny, folder / name)
+        made[name] = before = folder / name
+    return made
+
+
+def test_files_say_what_the_script_does() -> None:
+    script = (CONFIGS / "train.sh").read_text()
+    for name, stage in CHAIN.items():
+        assert stage in STAGES
+        found = re.search(rf'^stage {stage} {name}( --init "\$runs/(\w+)")?', script, re.MULTILINE)
+        assert found is not None
+        init = f" --init runs/hand/{found[2]}" if found[2] else ""
+        first = (CONFIGS / f"{name}.toml").read_text().partition("\n")[0]
+        assert first == f"# worldenv train {stage} --config configs/hand/{name}.toml{init} --out runs/hand/{name}"
+        memory = load_toml(TrainConfig, CONFIGS / f"{name}.toml").memory
+        assert name in ("object", "depth") or memory == load_toml(TrainConfig, CONFIGS / "vae.toml").memory
+
+
+def test_every_stage_trains_and_the_world_steps(chain: dict[str, Path]) -> None:
+    world = World.load(chain["depth"])
+    assert [stage.stage for stage in world.config.provenance] == list(CHAIN.values())
+    assert world.config.dit.pose_video
+    assert set(world.heads) == {"object_read", "depth"}
+    moved = [name for name, part in world.dit.state_dict().items() if bool(part.abs().max() > 0)]
+    assert "pose_embedding" in moved, "the segment of the pose video is learned"
+    for env_id, starts in (("worldenv/HandPlace-v0", 2), ("worldenv/HandPush-v0", 2)):
+        envs = gym.make_vec(env_id, num_envs=2, world=str(chain["depth"]))
+        assert len(envs.unwrapped.core.episodes.starts) == starts  # type: ignore[attr-defined]
+        envs.reset(seed=0)
+        obs, reward, *_ = envs.step(envs.action_space.sample())
+        assert obs["image"].shape == (2, 64, 64, 3)
+        assert reward.shape == (2,)
+
+
+def test_the_suite_scores_every_arm(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    run_suite("manipulation", str(chain["object"]), tmp_path, recording=recording, num_worlds=4)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["arms"]) == {"world", "copy", "shuffled_actions", "skeleton", "vae", "simulator"}
+    names = {"object_error_mm_24", "place_agreement", "changed_psnr", "object_psnr", "keypoint_error_px", "psnr"}
+    for metrics in report["arms"].values():
+        assert names <= set(metrics)
+    arms = report["arms"]
+    assert arms["simulator"]["psnr"]["mean"] == 60 > arms["vae"]["psnr"]["mean"]
+    assert {"object_error_mm_96", "fvd"} <= set(report["skipped"])
+    with pytest.raises(ValueError, match="no head that reads objects"):
+        run_suite("manipulation", str(chain["memory"]), tmp_path, recording=recording, num_worlds=2)
+
+
+def test_the_pose_video_of_training_is_that_of_stepping(
+    chain: dict[str, Path], recording: Path, tmp_path: Path
+) -> None:
+    from worldenv.world.pose_video import PoseVideo
+
+    world = World.load(chain["causal"])
+    data = encode_recording(world, recording, tmp_path)
+    joints = data.track["joints"][:, 3:5]
+    made = PoseVideo(world.spec, world.vae).latents(data.track["joints"][:, 2], joints)
+    torch.testing.assert_close(made, data.track["pose_video"][:, 3:5].float(), atol=2e-3, rtol=2e-3)
+
+
+def test_what_changes_and_objects_count_more(recording: Path) -> None:
+    clip = next(iter(read_shard(shard_paths(recording / "place")[0])))
+    weight = cell_weights(clip, WeightsConfig(changed=2.0, objects=12.0, segments=(6,)), cell=8)
+    thing = torch.from_numpy(clip.signals["segmentation"][0] == 6).float().unflatten(0, (8, 8)).unflatten(2, (8, 8))
+    share = thing.mean((1, 3))
+    assert weight.shape == (9, 1, 8, 8)
+    assert float(weight.mean()) == pytest.approx(1)
+    assert float(weight[0, 0][share > 0.3].min()) > 3 * float(weight[0, 0][share == 0].max())
+    with pytest.raises(ValueError, match="give both, or neither"):
+        WeightsConfig(objects=1.0)
+
+
+def test_pose_videos_need_a_robot(tiny_world: World) -> None:
+    from worldenv.engine.engine import Engine
+
+    config = replace(tiny_world.config, dit=replace(tiny_world.config.dit, pose_video=True))
+    with pytest.raises(ValueError, match="draws a robot, and this world takes keys, c2w"):
+        Engine(World(config, vae=tiny_world.vae, starts=tiny_world.starts), 1)
+    with pytest.raises(ValueError, match="exclude each other"):
+        DiTConfig(pose_video=True, render_input=True)

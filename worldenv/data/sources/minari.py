@@ -1,0 +1,204 @@
+"""Minari datasets on disk: ``metadata.json`` and one HDF5 file, whose observations hold pictures.
+
+Only what lies in the file itself is read: links to other files are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from gymnasium import spaces
+
+from ...base.media import read_picture
+from ...bodies.vector import ACTION, describe_actions
+from ...dynamics.environment import ActionPart
+from ..columns import check_finite, embedded
+from ..schema import Array
+from ..spans import Span
+from ..video import MAX_SIDE, Frame
+
+TOLD = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
+"""Data sets of what happened, by the names of a clip."""
+LEAST_SIDE = 16
+"""Pixels below which an array of bytes is no picture, but a map of symbols."""
+
+
+class Minari:
+    """A reader of a folder that Minari calls a data path: ``.../my-data-v0/data``, or the one around it.
+
+    Raises:
+        ValueError: naming the file, and the row, that cannot be learned from.
+    """
+
+    def __init__(self, path: Path, camera: str = "") -> None:
+        folder = path / "data" if (path / "data" / "metadata.json").is_file() else path
+        told = _read_metadata(folder)
+        self.path, self.fps = folder / "main_data.hdf5", 0.0
+        self.notes: Sequence[str] = ()
+        self.name = "minari:" + str(told.get("dataset_id") or path.resolve().name)
+        space = read_space(_json(told, "action_space", folder), where=f"{folder}: actions")
+        try:
+            self.parts: tuple[ActionPart, ...] = describe_actions(space)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+        cameras = find_pictures(_json(told, "observation_space", folder))
+        self.camera = _choose(folder, cameras, camera)
+        self.height, self.width = cameras[self.camera]
+        with _opened(self.path) as file:
+            episodes = sorted((n for n in file if n.startswith("episode_")), key=lambda n: int(n.partition("_")[2]))
+            self.spans: Sequence[Span] = [self._span(file, name) for name in episodes]
+
+    def frames(self, span: Span, first: int, stop: int) -> Iterator[Frame]:
+        """Read some frames of an episode, decoding those that are held as JPEG."""
+        with _opened(self.path) as file:
+            rows = _inside(file, self._where(span.episode), self.path)[span.first + first : span.first + stop]
+        for number, row in enumerate(rows, start=span.first + first):
+            frame = row
+            if row.ndim == 1:
+                frame = read_picture(row.tobytes(), what=f"{span.name}: frame {number}", most=MAX_SIDE)
+            if frame.shape != (self.height, self.width, 3):
+                size = f"{frame.shape[1]}x{frame.shape[0]}"
+                raise ValueError(f"{span.name}: frame {number} is {size}, others {self.width}x{self.height}")
+            yield frame
+
+    def _where(self, episode: int) -> str:
+        return f"episode_{episode}/observations" + (f"/{self.camera}" if self.camera else "")
+
+    def _span(self, file: h5py.File, group: str) -> Span:
+        """Check an episode; it has one observation more than actions."""
+        name, number = f"{self.path}, {group}", int(group.partition("_")[2])
+        frames = _inside(file, self._where(number), self.path)
+        if frames.dtype != np.uint8 and h5py.check_vlen_dtype(frames.dtype) != np.uint8:
+            raise ValueError(f"{name}: pictures are {frames.dtype}; uint8 is read")
+        if frames.ndim not in (1, 2) and frames.shape[1:] != (self.height, self.width, 3):
+            size = f"{frames.shape[2]}x{frames.shape[1]}"
+            raise ValueError(f"{name}: frames of {size}, observation_space says {self.width}x{self.height}")
+        actions = {part.name: self._actions(file, group, part) for part in self.parts}
+        count = len(next(iter(actions.values())))
+        told = {}
+        for theirs, ours in TOLD.items():
+            values = _inside(file, f"{group}/{theirs}", self.path)[()]
+            check_finite(values, what=name, name=theirs)
+            told[ours] = values.astype(np.float32 if ours == "reward" else bool)
+        lengths = {**{n or "actions": len(x) for n, x in actions.items()}, **{n: len(x) for n, x in told.items()}}
+        wrong = [f"{n} {length}" for n, length in lengths.items() if length != count]
+        if wrong or len(frames) != count + 1:
+            raise ValueError(
+                f"{name}: {len(frames)} observations and {count} actions{', ' * bool(wrong)}{', '.join(wrong)}; there "
+                "is one observation more than actions, rewards and ends"
+            )
+        over = np.flatnonzero(told["terminated"][:-1] | told["truncated"][:-1])
+        if len(over):
+            raise ValueError(f"{name}: row {over[0]} ends the episode, and it goes on")
+        return Span(name, number, 0, count + 1, {ACTION: embedded(self.parts, actions), **told})
+
+    def _actions(self, file: h5py.File, group: str, part: ActionPart) -> Array:
+        """Return the actions of a part, within its space."""
+        where = f"{group}/actions" + (f"/{part.name}" if part.name else "")
+        values: Array = _inside(file, where, self.path)[()]
+        what = f"{self.path}, {group}"
+        check_finite(values, what=what, name=where)
+        if values.shape[1:] != part.shape:
+            raise ValueError(f"{what}: {where} has shape {values.shape}, its space {part.shape}")
+        if part.counts:
+            least, flat = np.array(part.least), values.reshape(len(values), -1)
+            wrong = np.flatnonzero(((flat < least) | (flat >= least + np.array(part.counts))).any(1))
+            if len(wrong):
+                raise ValueError(f"{what}: row {wrong[0]}: {where} is {values[wrong[0]]}, outside of its space")
+        return values
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    file = folder / "metadata.json"
+    if not file.is_file():
+        raise ValueError(f"{folder} is no Minari dataset: there is no metadata.json in it, or in data/")
+    try:
+        told = json.loads(file.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file}: not JSON ({error})") from None
+    if not isinstance(told, dict) or told.get("data_format", "hdf5") != "hdf5":
+        raise ValueError(f"{file}: data_format is not hdf5, which alone is read; make the dataset with hdf5")
+    return told
+
+
+def _json(told: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
+    """Return the description of a space."""
+    try:
+        found = json.loads(told[key])
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise ValueError(f"{folder}/metadata.json: no {key}; give it when the dataset is made") from None
+    if not isinstance(found, dict) or "type" not in found:
+        raise ValueError(f"{folder}/metadata.json: {key} describes no space")
+    return found
+
+
+def read_space(told: Mapping[str, Any], *, where: str) -> Any:
+    """Return the space of Gymnasium's that Minari describes; those that cannot be embedded as text, refused later."""
+    kind = told["type"]
+    if kind == "Discrete":
+        return spaces.Discrete(int(told["n"]), start=int(told.get("start", 0)))
+    if kind == "MultiDiscrete":
+        return spaces.MultiDiscrete(told["nvec"], dtype=np.dtype(told["dtype"]).type, start=told.get("start"))
+    if kind == "MultiBinary":
+        return spaces.MultiBinary(told["n"])
+    if kind == "Box":
+        low, high, dtype = (np.array(told["low"]), np.array(told["high"]), np.dtype(told["dtype"]).type)
+        return spaces.Box(low.astype(dtype), high.astype(dtype), tuple(told["shape"]), dtype)
+    if kind == "Dict":
+        return spaces.Dict({name: read_space(one, where=where) for name, one in told["subspaces"].items()})
+    raise ValueError(f"{where} of {kind} cannot be embedded; Discrete, MultiDiscrete, MultiBinary, Box or Dict can")
+
+
+def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int, int]]:
+    """Return height and width of what are pictures in a space of observations, by where they are."""
+    if told["type"] == "Dict":
+        return {
+            name: size
+            for key, one in told["subspaces"].items()
+            for name, size in find_pictures(one, f"{at}/{key}" if at else key).items()
+        }
+    shape = told.get("shape", ())
+    fits = told["type"] == "Box" and told.get("dtype") == "uint8" and len(shape) == 3 and shape[2] == 3
+    return {at: (shape[0], shape[1])} if fits and LEAST_SIDE <= min(shape[:2]) <= max(shape[:2]) <= MAX_SIDE else {}
+
+
+def _choose(folder: Path, cameras: Mapping[str, Any], asked: str) -> str:
+    if not cameras:
+        raise ValueError(
+            f"{folder}: no observation is a picture, uint8 (H, W, 3) of {LEAST_SIDE} pixels or more a side"
+        )
+    if asked and asked not in cameras:
+        raise ValueError(f"{folder}: no observation {asked!r} is a picture; {', '.join(cameras)} are")
+    if not asked and len(cameras) > 1:
+        raise ValueError(f"{folder}: {len(cameras)} pictures; choose one with --camera: {', '.join(cameras)}")
+    return asked or next(iter(cameras))
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error}); is the file whole?") from None
+
+
+def _inside(file: h5py.File, where: str, path: Path) -> h5py.Dataset:
+    """Return a data set that lies in this file.
+
+    Raises:
+        ValueError: if it is not there, or lies in another file.
+    """
+    group: Any = file
+    for name in where.split("/"):
+        if not isinstance(group, h5py.Group) or name not in group:
+            raise ValueError(f"{path}: no {where} in it")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{path}: {where} is a link; only what the file itself holds is read")
+        group = group[name]
+    if not isinstance(group, h5py.Dataset) or group.external or group.is_virtual:
+        raise ValueError(f"{path}: {where} is no data set of this file's own; only what it holds is read")
+    return group

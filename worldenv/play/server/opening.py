@@ -1,0 +1,201 @@
+"""From what a client asks for to an environment: nothing that it says is imported, or read as a path."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.config import from_dict, to_dict
+from ...base.objects import nearest
+from ...dynamics.messages import Create
+from ...dynamics.protocol import Branchable, Displayed, Explained, Prompted, Resumable
+from ...engine.engine import Engine
+from ...envs.arguments import Arguments
+from ...envs.core import EnvCore
+from ...envs.described import describe_space
+from ...envs.make import make_core
+from ...envs.vector_env import WorldVectorEnv
+from ...ids import environment_ids
+from ...memory.config import POLICIES, MemoryConfig
+from ...tasks.registry import SIMULATED
+from .config import ServeConfig
+from .pool import Pool, Share
+
+OPTIONS = (
+    "world",
+    "memory",
+    "action_mode",
+    "obs_mode",
+    "obs_keys",
+    "stack",
+    "chunk_latents",
+    "num_steps",
+    "lookahead_policy",
+    "clip_actions",
+    "max_episode_steps",
+    "report_memory",
+    "prompt",
+    "depth",
+    "horizon",
+    "task_options",
+    "pictures",
+)
+"""Arguments of environments that clients may give."""
+MAX_STACK = 64
+OF_ENGINES = ("world", "memory", "chunk_latents", "num_steps", "lookahead_policy")
+"""Those that make a difference to engines."""
+
+
+class Opener:
+    """Opens environments, those that may be batched as shares of engines."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        self.compute = threading.Lock()
+        """Held by whoever computes a world: one at a time is fastest, and shared weights are never in two calls."""
+        self.pools: dict[str, list[Pool]] = {}
+        self._opening = threading.Lock()
+
+    def open(self, asked: Create) -> WorldVectorEnv:
+        """Make an environment.
+
+        Raises:
+            ValueError: on what is unknown, may not be asked for, or cannot be.
+        """
+        arguments = self.arguments(asked)
+        num_envs = asked.num_envs or 1
+        if asked.batch and num_envs <= self.config.batch and arguments["dynamics"] == "world":
+            share = self._share(arguments, num_envs)
+            if share is not None:
+                own = {
+                    name: value for name, value in arguments.items() if name not in ("num_steps", "lookahead_policy")
+                }
+                return WorldVectorEnv(num_envs, autoreset_mode=asked.autoreset, **own | {"dynamics": share})
+        with self.compute:
+            return WorldVectorEnv(num_envs, autoreset_mode=asked.autoreset, **arguments)
+
+    def arguments(self, asked: Create) -> dict[str, Any]:
+        """Return the arguments of the environment that is asked for; a ValueError where it may not be."""
+        ids, options = environment_ids(), dict(asked.options)
+        if asked.env not in ids:
+            raise ValueError(
+                f"env={asked.env!r} is not served; choose one of {', '.join(ids)}{nearest(asked.env, ids)}"
+            )
+        for name in options:
+            if name not in OPTIONS:
+                known = ", ".join(OPTIONS)
+                raise ValueError(f"option {name!r} is not for clients; known are {known}{nearest(name, OPTIONS)}")
+        check_prompt(options.get("prompt"))
+        stack = options.get("stack")
+        if isinstance(stack, int) and stack > MAX_STACK:
+            raise ValueError(f"stack={stack} is more than a server holds, {MAX_STACK}")
+        world = options.get("world", next(iter(self.config.named)))
+        if world not in self.config.named:
+            raise ValueError(f"world={world!r} is not served; choose one of {', '.join(self.config.named)}")
+        if "memory" in options:
+            check_memory(options["memory"])
+        arguments = {**ids[asked.env], **options, "device": self.config.device, "dtype": self.config.dtype}
+        if ids[asked.env]["task"] in SIMULATED and "world" not in options:
+            return arguments  # these take none
+        return arguments | {"world": self.config.named[world]}
+
+    def _share(self, arguments: dict[str, Any], num_envs: int) -> Share | None:
+        """Return rows of an engine for what is asked, None where rows cannot advance by themselves."""
+        if arguments.get("horizon") is not None:
+            return None
+        options = {name: arguments[name] for name in OF_ENGINES if name in arguments}
+        key = json.dumps([arguments["task"], options], sort_keys=True)
+        with self._opening:
+            pools = self.pools.setdefault(key, [])
+            for pool in pools:
+                share = pool.take(num_envs)
+                if share is not None:
+                    return share
+            wanted = {name: arguments[name] for name in (*OF_ENGINES, "task", "device", "dtype") if name in arguments}
+            with self.compute:
+                engine = make_core(Arguments(num_envs=self.config.batch, **wanted)).dynamics
+            if not isinstance(engine, Engine) or engine.sampler.rolling:
+                return None
+            pools.append(Pool(engine, self.compute, wait_s=self.config.wait_ms / 1000))
+            return pools[-1].take(num_envs)
+
+    def tidy(self) -> None:
+        """Forget engines that nobody has a share of."""
+        with self._opening:
+            for key, pools in list(self.pools.items()):
+                for pool in [pool for pool in pools if not pool.shares]:
+                    pools.remove(pool)
+                    pool.close()
+                if not pools:
+                    del self.pools[key]
+
+
+def check_memory(memory: Any) -> None:
+    """Refuse memories that are no policy's name and no table of settings."""
+    if isinstance(memory, Mapping):
+        from_dict(MemoryConfig, memory, where="memory")
+    elif memory != "auto" and memory not in POLICIES:
+        known = ("auto", *POLICIES)
+        raise ValueError(f"memory={memory!r}; choose one of {', '.join(known)}, or pass a table of settings")
+
+
+def check_prompt(prompt: Any) -> None:
+    """Refuse prompts that name a file of the server's."""
+    every = prompt if isinstance(prompt, list) else [prompt]
+    if any(isinstance(part, str) and part.strip().endswith(".safetensors") for part in every):
+        raise ValueError("a prompt is a text here; files of the server are not read")
+
+
+def about(env: WorldVectorEnv) -> dict[str, Any]:
+    """Describe an environment as plain values."""
+    core = core_of(env)
+    dynamics, spec, mode = core.dynamics, core.spec, core.config.action_mode
+    can = {
+        "back": isinstance(dynamics, Branchable),
+        "picture": isinstance(dynamics, Resumable),
+        "prompt": isinstance(dynamics, Prompted) and dynamics.takes_prompts,
+        "memory": isinstance(dynamics, Explained),
+        "depth": "depth" in spec.gives,
+        "floor": isinstance(dynamics, Engine | Share) and engine_of(dynamics).history.walls is not None,
+        "display": isinstance(dynamics, Displayed),
+    }
+    starts = core.episodes.starts
+    return {
+        "action_space": describe_space(core.action_space),
+        "observation_space": describe_space(core.observation_space),
+        "num_envs": env.num_envs,
+        "metadata": {name: value for name, value in env.metadata.items() if name in ("render_modes", "render_fps")},
+        "action_mode": mode,
+        "action_names": list(core.action_names),
+        "keyboard": [[list(keys), action] for keys, action in core.body.keyboard(mode).items()],
+        "spec": {
+            "width": spec.width,
+            "height": spec.height,
+            "fps": spec.fps,
+            "fov_deg": spec.fov_deg,
+            "chunk_latents": spec.chunk_latents,
+            "chunk_frames": spec.chunk_frames,
+            "frames_per_latent": spec.frames_per_latent,
+            "steps": to_dict(spec.steps),
+            "takes": list(spec.takes),
+            "gives": list(spec.gives),
+            "K": spec.K.numpy() if spec.has_camera else None,
+        },
+        "starts": 0 if starts is None else len(starts),
+        "max_episode_steps": core.config.max_episode_steps,
+        "can": [name for name, able in can.items() if able],
+        "batched": isinstance(dynamics, Share),
+    }
+
+
+def core_of(env: WorldVectorEnv) -> EnvCore:
+    """Return what steps an environment of this process."""
+    assert isinstance(env.core, EnvCore)
+    return env.core
+
+
+def engine_of(dynamics: Engine | Share) -> Engine:
+    """Return the engine that computes an environment's world."""
+    return dynamics.engine if isinstance(dynamics, Share) else dynamics

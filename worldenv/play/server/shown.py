@@ -1,0 +1,132 @@
+"""What a session shows: pictures of latents as they are decoded, and what its world remembers and sees."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...dynamics.messages import Frames
+from ...dynamics.protocol import Explained
+from ...dynamics.spec import WorldSpec
+from ...dynamics.wire import Message
+from ...engine.engine import Engine
+from ...envs.vector_env import WorldVectorEnv
+from ..picture import fit_picture
+from .opening import core_of, engine_of
+from .pool import Share
+
+MAX_PIXELS = 2**24
+"""Of a picture that is uploaded."""
+FORMATS = ("PNG", "JPEG")
+QUALITY = 90
+"""Of pictures that are sent as JPEG."""
+
+
+class Screening:
+    """Sends a chunk's pictures while a step lasts: from engines each latent as it is decoded, else all at its end."""
+
+    def __init__(
+        self,
+        env: WorldVectorEnv,
+        number: int,
+        session: str,
+        pictures: str,
+        send: Callable[[Message], None],
+        *,
+        single: bool,
+    ) -> None:
+        self.env, self.number, self.session, self.pictures, self.send = env, number, session, pictures, send
+        self.single, self.count = single, 0
+        self.chunk = int(core_of(env).elapsed[0])
+
+    def __enter__(self) -> None:
+        dynamics = core_of(self.env).dynamics
+        if self.pictures == "none" or self.env.autoreset_mode.value != "Disabled":
+            return
+        if isinstance(dynamics, Share):
+            dynamics.watch = self._latent
+        elif isinstance(dynamics, Engine):
+            dynamics.watch = lambda _, latent, frames: self._latent(latent, frames)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        dynamics = core_of(self.env).dynamics
+        if isinstance(dynamics, Share | Engine):
+            dynamics.watch = None
+
+    def finish(self) -> None:
+        """Send what was not sent as it was decoded."""
+        if self.pictures == "none" or self.count:
+            return
+        frames, spec = core_of(self.env).frames, core_of(self.env).spec
+        assert frames is not None
+        for latent, part in enumerate(frames.split(spec.frames_per_latent, 1)):
+            self._latent(latent, part)
+
+    def view(self) -> None:
+        """Send the newest frame alone."""
+        if self.pictures != "none":
+            frames = core_of(self.env).frames
+            assert frames is not None
+            self._send(self.chunk, 0, frames[:, -1:], last=True)
+
+    def _latent(self, latent: int, frames: Tensor) -> None:
+        self.count += 1
+        self._send(self.chunk + 1, latent, frames, last=self.count == core_of(self.env).spec.chunk_latents)
+
+    def _send(self, chunk: int, latent: int, frames: Tensor, *, last: bool) -> None:
+        shown: Any = frames.numpy()[0] if self.single else frames.numpy()
+        if self.pictures != "raw":
+            shown = [_encoded(frame, self.pictures) for frame in shown.reshape(-1, *shown.shape[-3:])]
+        self.send(Frames(id=self.number, session=self.session, chunk=chunk, latent=latent, last=last, pictures=shown))
+
+
+def _encoded(frame: np.ndarray[Any, Any], kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, format=kind, quality=QUALITY)
+    return file.getvalue()
+
+
+def read_picture(data: bytes, spec: WorldSpec) -> np.ndarray[Any, Any]:
+    """Decode an uploaded PNG or JPEG, scaled and cropped to the world's frame, (H, W, 3) uint8.
+
+    Its size is read before its pixels are, and refused where it is too large.
+
+    Raises:
+        ValueError: if it is neither, broken or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f"picture has {width} x {height} pixels, the most are {MAX_PIXELS}")
+            pixels = np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"picture is no {' or '.join(FORMATS)} that can be read ({error})") from None
+    return fit_picture(torch.from_numpy(pixels.copy()), spec).numpy()
+
+
+def explained(env: WorldVectorEnv) -> dict[str, Any]:
+    """Return what the one row remembers and sees, as far as there is such a thing."""
+    dynamics = core_of(env).dynamics
+    told: dict[str, Any] = {}
+    if isinstance(dynamics, Explained):
+        told["memory"] = {name: part[0].cpu().numpy() for name, part in dynamics.explain().items()}
+    present = dynamics.present
+    if "depth" in present:
+        told["depth"] = present["depth"][0].cpu().float().numpy()
+    if not isinstance(dynamics, Engine | Share):
+        return told
+    history, row = engine_of(dynamics).history, dynamics.rows[0] if isinstance(dynamics, Share) else 0
+    if history.known is not None:
+        told["known"] = history.known[row].float().numpy()
+    if history.walls is not None:
+        cells, corner = history.walls.chart(row)
+        told["floor"] = {"cells": cells.numpy(), "corner": list(corner), "cell": history.walls.config.cell}
+    return told

@@ -1,0 +1,70 @@
+"""How much an error counts where: what changes in an episode, and small things that matter, are few of its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..base.config import check_numbers
+from ..data.schema import Clip
+
+CHANGED = 0.06
+"""Difference of a pixel from the episode's first frame, as a share of full scale, from which it has changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """Weights of cells of latents, beside 1; the mean over a clip is 1 again."""
+
+    changed: float = 0.0
+    """More for a cell whose pixels all differ from the clip's first frame."""
+    objects: float = 0.0
+    """More for a cell whose pixels all belong to one of ``segments``."""
+    segments: tuple[int, ...] = ()
+    """Values of the recorded segmentation that are objects."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, natural=("changed", "objects", "segments"))
+        if bool(self.objects) != bool(self.segments):
+            raise ValueError(f"objects={self.objects:g} with segments={self.segments}: give both, or neither")
+
+    @property
+    def active(self) -> bool:
+        """Whether they differ from cell to cell."""
+        return bool(self.changed or self.objects)
+
+
+PLAIN = WeightsConfig()
+"""Every cell counts alike."""
+
+
+def cell_weights(clip: Clip, config: WeightsConfig, *, cell: int) -> Tensor:
+    """Return how much each cell of ``cell`` pixels a side counts, (F, 1, h, w) float32.
+
+    Raises:
+        ValueError: if objects count more and the recording has no segmentation.
+    """
+    frames = torch.from_numpy(clip.frames).short()
+    changed = ((frames - frames[:1]).abs().amax(-1) > 255 * CHANGED).float()
+    extra = config.changed * _shares(changed, cell, clip.frames_per_latent)
+    if config.objects:
+        if "segmentation" not in clip.signals:
+            raise ValueError("[weights] objects: this recording has no segmentation; record one that has, with --depth")
+        found = torch.isin(torch.from_numpy(clip.signals["segmentation"]), torch.tensor(config.segments))
+        extra = extra + config.objects * _shares(found.float(), cell, clip.frames_per_latent)
+    weight = 1 + extra
+    return weight / weight.mean()
+
+
+def _shares(
+    mask: Tensor,  # (T, H, W)
+    cell: int,
+    frames_per_latent: int,
+) -> Tensor:
+    """Return the share of each cell's pixels that are set in the frames of each latent, (F, 1, h, w)."""
+    share = F.avg_pool2d(mask[:, None], cell)
+    later = share[1:].unflatten(0, (-1, frames_per_latent)).mean(1)
+    return torch.cat([share[:1], later])
