@@ -57,7 +57,7 @@ def test_every_command_explains_itself(
 ) -> None:
     shown = explain(monkeypatch, capsys, *words)
     assert shown.startswith(f"usage: worldenv {' '.join(words)} ")
-    assert shown.count("--config") == (words[0] in ("record", "make", "train"))
+    assert shown.count("--config") == (words[0] in ("record", "make", "train", "serve"))
 
 
 def test_groups_list_what_they_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

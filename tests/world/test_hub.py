@@ -130,9 +130,9 @@ def test_a_world_goes_to_a_hub_and_comes_back(tiny_world_dir: Path, hub: Any, tm
     assert fetched.stdout.strip() == sha, fetched.stderr
     again = run("-c", FETCH, sha, home=tmp_path / "home", HF_HUB_OFFLINE="1")
     assert again.stdout.strip() == sha, "a copy is used without a network"
-    files["vae.safetensors"] = files["vae.safetensors"][:-1] + b"?"
+    files["vae.safetensors"] = files["vae.safetensors"][:-1] + b"!"  # 1.0 ends with a question mark
     other = run("-c", FETCH, sha, **online)  # type: ignore[arg-type]
-    assert "asked for " + sha in other.stderr.splitlines()[-1], "a file that differs"
+    assert "asked for " + sha in other.stderr, "a file that differs"
     nowhere = run("-c", FETCH, sha, home=tmp_path / "empty", HF_HUB_OFFLINE="1")
     assert "`hf download org/name --revision main --local-dir DIR`" in nowhere.stderr.splitlines()[-1]
 

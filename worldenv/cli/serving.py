@@ -14,7 +14,7 @@ else:
 
 
 def serve(*, config: File = None, what: ServeConfig) -> None:
-    """Serve worlds over WebSocket, to worldenv/Remote-v0 and to pages.
+    """Serve worlds over WebSocket, to Remote-v0.
 
     Args:
         what: where it listens, what it serves, and how much of it.
@@ -41,7 +41,7 @@ def play(
     port: int = 0,
     browser: bool = True,
 ) -> None:
-    """Play a world in a browser: walk, branch, compare memories, record.
+    """Play a world in a browser: walk, branch, compare.
 
     Args:
         world: packaged name, directory or hub:org/name.
