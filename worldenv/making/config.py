@@ -141,7 +141,7 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str, *, number
         vae=config.vae,
         dit=replace(config.dit, patch=patch),
         memory=MemoryConfig(policy="recent", temporal_latents=config.chunk_latents * window, retrieved_chunks=1),
-        vae_loss=VAELossConfig(num_frames=9),
+        vae_loss=VAELossConfig(num_frames=9, hardest=0.1),
         denoise=DenoiseConfig(num_chunks=window, policies=(("recent", 1.0),)),
         sampler=SamplerConfig(num_steps=config.few_steps, stochastic=True) if few else SamplerConfig(),
         head="events",
