@@ -28,7 +28,7 @@ def test_an_environment_of_thirty_lines_becomes_a_world_and_an_agent(
     monkeypatch.setattr(making, "BENCH_STEPS", 2)
     monkeypatch.setattr(making, "PROBE", (1, 3))
     monkeypatch.setattr(making, "LEAST_STEPS", 2)
-    example = runpy.run_path(str(EXAMPLES / "06_own_environment.py"))
+    example = runpy.run_path(str(EXAMPLES / "07_own_environment.py"))
     example["main"](tmp_path / "out", replace(TINY, size=(48, 48)), steps=128, num_envs=2)
     said = capsys.readouterr().out
     assert "'move': Discrete(3)" in said

@@ -160,9 +160,16 @@ def _says(env: str, out: Path, report: Mapping[str, Any]) -> str:
         "",
         "step it:      import gymnasium as gym, worldenv",
         f'              envs = gym.make_vec("worldenv/World-v0", num_envs=16, world="{out / "world"}")',
-        f'              its twin: gym.make_vec("worldenv/WorldSim-v0", world=..., sim_env="{env}")',
-        f"is it good to train in? worldenv-agents gain --world {out / 'world'} --sim-env {env} --out {out / 'gain'}",
+        *([] if is_import(env) else _beside(env, out)),
         f"look at it:   {out / 'eval' / 'open_loop' / 'open_loop.png'}, truth above what the world makes",
         "make it more: the same command with --frames and --hours, and another --out",
     ]
     return "\n".join(lines)
+
+
+def _beside(env: str, out: Path) -> list[str]:
+    """Say how to compare a world with its environment; a recording from elsewhere has none."""
+    return [
+        f'              its twin: gym.make_vec("worldenv/WorldSim-v0", world=..., sim_env="{env}")',
+        f"is it good to train in? worldenv-agents gain --world {out / 'world'} --sim-env {env} --out {out / 'gain'}",
+    ]

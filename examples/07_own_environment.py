@@ -1,6 +1,6 @@
 """From an environment of one's own to a world, and to an agent that has learned inside of it.
 
-    python examples/06_own_environment.py --out out/catch
+    python examples/07_own_environment.py --out out/catch
 
 ``catch.py`` beside this file is the environment: thirty lines, no poses, actions in a dictionary. On the command line
 the first half is ``worldenv make catch:Catch-v0 --out out/catch --size 48 48 --frames-per-latent 1``.
