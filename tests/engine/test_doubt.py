@@ -37,6 +37,8 @@ def test_it_is_told_of_every_step_and_changes_nothing(bright: Path) -> None:
     signals = told.unwrapped.core.dynamics.doubt_signals()
     assert set(signals) == {"latents", "reward", "terminated"}
     told.unwrapped.fork([0], [2])
+    signals = told.unwrapped.core.dynamics.doubt_signals()
+    assert signals["latents"][0] == signals["latents"][2] != signals["latents"][1], "at once"
     *_, info = told.step(np.array([1, 0, 1]))
     assert info["uncertainty"][0] == info["uncertainty"][2] != info["uncertainty"][1]
 
@@ -85,6 +87,12 @@ def test_what_of_a_picture_is_memory_is_told_where_it_is_rendered(rendered_world
     assert info["is_known"].tolist() == [1, 1]
     *_, info = envs.step(np.array([2, 0]))
     assert ((info["is_known"] >= 0) & (info["is_known"] < 1)).all()
+    engine, turned, walked = envs.unwrapped.core.dynamics, *info["is_known"]
+    assert turned != walked
+    engine.fork([0], [1])
+    assert engine.known().tolist() == [turned, turned]
+    engine.restore_state(engine.clone_state([0]), [1])
+    assert engine.known().tolist() == [turned, 1], "of what was made elsewhere nothing is told"
 
 
 def test_doubts_that_follow_the_error_correlate_with_it_and_age_alone_does_not() -> None:

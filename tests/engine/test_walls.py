@@ -25,8 +25,8 @@ def walled(world: World, *, walls: bool = True, policy: str = "worldplay") -> En
     """Return an engine of three rows whose head sees a wall ahead, whatever the picture shows."""
     memory = replace(MemoryConfig(temporal_latents=8, num_points=2048), policy=policy)
     engine = Engine(world, 3, memory=memory, walls=walls)
-    assert engine.history.renderer is not None
-    engine.history.renderer.disturb = lambda depth, error: torch.full_like(depth, WALL)
+    assert engine.history.views is not None
+    engine.history.views.renderer.disturb = lambda depth, error: torch.full_like(depth, WALL)
     engine.reset(seeds=[0, 1, 2], starts=[0, 1, 2])
     return engine
 
@@ -117,7 +117,7 @@ def test_environments_have_walls_unless_told_otherwise(rendered_world: World) ->
 
 def test_info_says_what_was_commanded_and_what_happened(rendered_world: World) -> None:
     envs = gym.make_vec("worldenv/Revisit-v0", num_envs=2, world=rendered_world)
-    envs.unwrapped.core.dynamics.history.renderer.disturb = lambda d, e: torch.full_like(d, WALL)  # type: ignore[attr-defined]
+    envs.unwrapped.core.dynamics.history.views.renderer.disturb = lambda d, e: torch.full_like(d, WALL)  # type: ignore[attr-defined]
     envs.reset(seed=0)
     envs.unwrapped.core.dynamics.history.walls.clear(torch.arange(2))  # type: ignore[attr-defined]
     *_, info = envs.step(np.zeros(2, np.int64))  # looks again

@@ -27,7 +27,7 @@ def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int
     history = state.history
     if ("store.entry" in tensors) != (history.store is not None):
         raise ValueError(f"{WHERE} is of another memory policy: one keeps keys and values, the other does not")
-    if ("views.frames" in tensors) != (history.renderer is not None):
+    if ("views.frames" in tensors) != (history.views is not None):
         raise ValueError(f"of {WHERE}'s memory and this one only one is rendered; set memory.render alike")
     if ("walls.evidence" in tensors) != (history.walls is not None):
         raise ValueError(f"of {WHERE}'s world and this one only one has walls; set memory.walls alike")
@@ -68,7 +68,7 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
     past = {f"decoder.{i:02d}": part for i, part in enumerate(screen.past.tensors)}
     past = past or {name: part for name, part in tensors.items() if name.startswith("decoder.")}
     expected |= {name: (_precision(tensors, name), ("R", *part.shape[1:])) for name, part in past.items()}
-    if history.renderer is not None:
+    if history.views is not None:
         views = {f"views.{name}": part for name, part in bank.views().items()}
         expected |= {name: (part.dtype, ("R", "V", *part.shape[2:])) for name, part in views.items()}
         expected["views.given"] = numbers
@@ -112,7 +112,7 @@ def _check_history(history: History, tensors: Mapping[str, Tensor]) -> None:
     _require(_within(length, 0, num_latents), "length")
     there = torch.arange(num_latents) < length[:, None]
     _check_signals(history, {name: tensors[f"track.{name}"][there] for name in history.bank.track}, "track")
-    if history.renderer is not None:
+    if history.views is not None:
         _require(tensors["views.frames"].shape[1] == history.bank.slots_of(num_latents), "views.frames")
         _require(_within(tensors["views.given"], 0, length), "views.given")
     if history.walls is not None:

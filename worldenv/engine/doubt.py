@@ -32,6 +32,10 @@ class Doubt:
         """Let nothing be doubted of what rows begin with: it was recorded."""
         self.latents = self.latents.index_fill(0, rows, 0)
 
+    def fork(self, source: Tensor, rows: Tensor) -> None:
+        """Doubt some rows as others."""
+        self.latents = self.latents.index_copy(0, rows, self.latents[source])
+
     def note(
         self,
         rows: Tensor,  # (R,) int64

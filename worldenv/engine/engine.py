@@ -114,8 +114,13 @@ class Engine:
         if self.robot is not None:
             now |= self.robot.at(self._state.joints_before(), now["joints"])
         if "depth" in self.spec.gives:
-            now = now | {"depth": self.history.newest_depth()}
+            now = now | {"depth": self._depth()}
         return {name: now[name] for name in self.spec.gives}
+
+    def _depth(self) -> Tensor:
+        """Return the depth of each env's newest view, (B, H, W) metres, where memory is rendered."""
+        assert self.history.views is not None
+        return self.history.views.depth()
 
     @property
     def K(self) -> Tensor:
@@ -183,7 +188,8 @@ class Engine:
         """Return which share of each env's newest chunk was remembered, not invented, (B,); None where memory is not
         rendered.
         """
-        return None if self.history.renderer is None else self._state.known.clone()
+        views = self.history.views
+        return None if views is None else views.known.mean((1, 2, 3))
 
     def enlarge(self, frames: Tensor) -> Tensor:
         """Return frames as people are shown them; see ``World.enlarge``."""
@@ -344,7 +350,7 @@ class Engine:
         for name in self._state.events.gives if streamed else ():  # whoever decodes nothing is told nothing
             given[name] = torch.stack([told[name] for _, told in streamed], 1)[order]
         if "depth" in spec.gives:
-            given["depth"] = self.history.newest_depth()[index, None][order]
+            given["depth"] = self._depth()[index, None][order]
         if not self.decode:
             return Chunk(self._state.screen.frames[index, None][order], given)
         return Chunk(torch.cat([frames for frames, _ in streamed], 1)[order], given, n_frames[order])
@@ -384,7 +390,7 @@ class Engine:
 
     def generate(self, commands: Signals) -> Tensor:
         """Generate and remember the next chunk's latents, (B, F, C, h, w); decoded only if memory is rendered."""
-        if self.history.renderer is None:
+        if self.history.views is None:
             index, track, _ = self._asked(commands, None)
             return self._stepper.generate(track, index)
         for _ in self.stream(commands):

@@ -22,12 +22,13 @@ from ..memory.context import Context, gather
 from ..memory.pool import information_gain
 from ..memory.select import BY_POSE, Policy, Query, Selection, select
 from ..memory.worldscape import WorldScapeMemory
-from ..models.kv_cache import Cache, PageTable
+from ..models.kv_cache import Cache
 from ..models.paged_cache import PagedCache
 from ..models.types import KeysValues, TextCache
 from ..world.world import World
-from .render import Renderer
-from .rollout import Prepared, Staged, encode, new_cache, new_pool, prepare, stage
+from .recorded import Recorded
+from .rollout import Prepared, Staged, encode, new_cache, new_pool, stage
+from .views import Views
 
 Edit = Callable[[Context], Context]
 
@@ -65,24 +66,18 @@ class History:
         self.choose: Policy = select if choose is None else choose
         self.config, self.layout = config.for_world(spec), Layout(spec.chunk_latents, not spec.start_in_chunk)
         self.device = world.vae.latent_mean.device
-        self.renderer = Renderer(world, spec, self.config) if world.renders(config) else None
-        size = (spec.height, spec.width) if self.renderer is not None else None
+        renders = world.renders(config)
         self.bank = MemoryBank.empty(
             world.latent_shape,
             spec.still(num_envs),
             max_bytes=config.bank_bytes,
-            frame_size=size,
+            frame_size=(spec.height, spec.width) if renders else None,
             every=spec.chunk_latents,
         )
-        self.walls = Occupancy(num_envs, config.floor) if walls else None
-        self.store: WorldScapeMemory | None = None
-        if config.policy == "worldscape" and choose is None:
-            pool = new_pool(world.dit, world.latent_shape, self.device)
-            self.store = WorldScapeMemory(self.config, self.layout, num_envs, pool=pool)
-            self.store.reserve()
+        self.views = Views(world, spec, self.config, self.bank, self.layout, walls=walls) if renders else None
+        kept = config.policy == "worldscape" and choose is None
+        self.recorded = Recorded(world, self.config, self.bank, self.layout, unit=self.unit) if kept else None
         self.selection: Selection | None = None  # of the newest chunk
-        self.sources = torch.full((num_envs, config.rendering.sources), -1)  # latents whose views were rendered into it
-        self.known: Tensor | None = None  # (B, h, w): share of the newest view that was rendered, where memory is
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
         self.oracle: Callable[[Tensor], Tensor] | None = None  # lengths (B,) to true scores (B, E), for evaluation
         self.edit: Edit | None = None  # what-if experiments of the evaluation
@@ -105,7 +100,7 @@ class History:
         middle = self.layout.members(retrieved)[..., self.layout.chunk_latents // 2]
         found = self.bank.track.at((torch.arange(batch)[:, None], middle.clamp(min=0)))
         stored = {f"retrieved_{name}": found[name] for name in ("c2w",) if name in found}
-        rendered = {} if self.renderer is None else {"rendered": self.layout.entry_of(self.sources)}
+        rendered = {} if self.views is None else {"rendered": self.layout.entry_of(self.views.sources)}
         gain = {"information_gain": self.information_gain()} if self.spec.has_camera else {}
         return {"entries": entries, "retrieved": retrieved, "score": score, **stored, **gain, **rendered}
 
@@ -144,8 +139,8 @@ class History:
     ) -> Staged:
         """Choose the context of these rows' coming chunk or window."""
         bank = self.bank.rows(rows)
-        if self.store is not None:
-            context, chosen = self._recorded(self.store, rows, track["c2w"])
+        if self.recorded is not None:
+            context, chosen = self.recorded.read(rows, track["c2w"])
         else:
             past = bank if hidden is None else bank.with_length(bank.length.masked_fill(hidden, 0))
             given = None if self.oracle is None else self.oracle(past.length)
@@ -160,16 +155,9 @@ class History:
         if self._cache is None:
             self._cache = self._new_cache(len(self.bank.length), self._num_latents)
         staged = stage(self.dit, context, track=track, K=K, unit=self.unit, text=text)
-        if self.renderer is None:
+        if self.views is None:
             return staged
-        sources = self.renderer.sources(bank, chosen.index, track["c2w"])
-        self.sources[rows] = sources
-        rendered = self.renderer(bank, sources, track["c2w"])
-        last = rendered.known[:, self.layout.chunk_latents - 1, 0].cpu()
-        if self.known is None:
-            self.known = last.new_zeros(len(self.bank.length), *last.shape[1:])
-        self.known[rows] = last
-        return replace(staged, rendered=rendered)
+        return replace(staged, rendered=self.views.render(rows, bank, chosen.index, track["c2w"]))
 
     def show(
         self,
@@ -190,29 +178,8 @@ class History:
         given: bool,
     ) -> None:
         """Do what ``show`` does for whole entries."""
-        if self.renderer is None or not len(rows):
-            return
-        behind = self.layout.chunk_latents * torch.arange(ends.shape[1] - 1, -1, -1)
-        index, depth = self.bank.length[rows, None] - 1 - behind, self.renderer.depth(ends)
-        self.bank.show(rows, index, ends, depth)
-        if self.walls is not None:
-            self._keep_floor(rows, index, depth.cpu())
-        if given:
-            self.bank.given[rows] = self.bank.length[rows]
-
-    def _keep_floor(self, rows: Tensor, index: Tensor, depth: Tensor) -> None:
-        """Take in what views (R, E, H, W) of entries that end with these latents (R, E) show, and the way to each."""
-        assert self.walls is not None
-        way = torch.arange(1 - self.layout.chunk_latents, 1)
-        for view, last in zip(depth.unbind(1), index.unbind(1), strict=True):
-            self.walls.observe(rows, view, self.bank.c2w[rows, last], self.spec.K)
-            self.walls.tread(rows, self.bank.c2w[rows[:, None], (last[:, None] + way).clamp(min=0)])
-
-    def newest_depth(self) -> Tensor:
-        """Return the depth of each row's newest entry, (B, H, W) float32 metres; 0 before there is one."""
-        newest = torch.where(self.bank.length > 0, self.bank.length - 1, -1)[:, None]
-        _, depth, _ = self.bank.shown(newest)
-        return torch.where((newest >= 0)[..., None], depth[:, 0].float(), 0)
+        if self.views is not None and len(rows):
+            self.views.show(rows, ends, given=given)
 
     def encode(self, staged: Staged) -> Prepared:
         """Encode the context of the rows that were staged into the cache that all chunks share."""
@@ -222,12 +189,22 @@ class History:
     @property
     def records(self) -> bool:
         """Whether the policy keeps keys and values."""
-        return self.store is not None
+        return self.recorded is not None
+
+    @property
+    def store(self) -> WorldScapeMemory | None:
+        """Which entries a policy keeps that keeps keys and values."""
+        return None if self.recorded is None else self.recorded.store
+
+    @property
+    def walls(self) -> Occupancy | None:
+        """What was seen to be solid, if that is kept."""
+        return None if self.views is None else self.views.walls
 
     @property
     def address(self) -> tuple[int, ...]:
         """Where kept keys and values lie; another one when they have moved or are more."""
-        pool = self._cache.pool if isinstance(self._cache, PagedCache) else self.store and self.store.pool
+        pool = self._cache.pool if isinstance(self._cache, PagedCache) else self.recorded and self.recorded.pool
         return (pool.keys.data_ptr(), pool.values.data_ptr(), pool.keys.shape[1]) if pool else ()
 
     def record(
@@ -237,10 +214,9 @@ class History:
         track: Track,  # each (R, F, ...)
     ) -> None:
         """Keep the keys and values of a clean chunk, if the policy does."""
-        if self.store is not None:
-            assert self.store.pool is not None
+        if self.recorded is not None:
             assert recorded is not None
-            self.store.add(rows, track["c2w"], self.store.pool.store(*recorded))
+            self.recorded.add(rows, recorded, track["c2w"])
 
     def begin(
         self,
@@ -254,139 +230,59 @@ class History:
         """Forget these rows and remember this instead."""
         self.bank.clear(rows)
         self.bank.append(rows, latents, track)
-        if self.walls is not None:
-            self.walls.clear(rows)
-        self.sources[rows] = -1
-        if self.known is not None:
-            self.known[rows] = 0
+        if self.views is not None:
+            self.views.begin(rows)
         if self.selection is not None:
             self.selection = self.selection.without(rows)
-        if self.store is None:
-            return
-        self.store.clear(rows)
-        for part in self.layout.parts(latents.shape[1]):
-            context, _ = self._recorded(self.store, rows, track["c2w"][:, part])
-            prepared = self._prepare(context, track.part(part), K, text)
-            self.record(rows, prepared.record(latents[:, part].to(self.device)), track.part(part))
+        if self.recorded is not None:
+            self.recorded.begin(rows, latents, track, K=K, text=text)
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:
         """Copy what some rows remember as a dictionary of tensors, each with a leading row axis."""
         longest = int(self.bank.length[rows].max())
         tensors = {"latents": self.bank.latents[rows, :longest], "length": self.bank.length[rows]}
         tensors |= {f"track.{name}": part[rows, :longest] for name, part in self.bank.track.items()}
-        if self.renderer is not None:
-            used = self.bank.slots_of(longest)
-            tensors |= {f"views.{name}": part[rows, :used] for name, part in self.bank.views().items()}
-            tensors["views.given"] = self.bank.given[rows]
-        if self.walls is not None:
-            tensors |= {"walls.evidence": self.walls.evidence[rows], "walls.centre": self.walls.centre[rows]}
-        if self.store is None:
-            return tensors
-        assert self.store.pool is not None
-        width = int(self.store.count[rows].max())
-        pages = self.store.pages[rows, :width]
-        keys, values = self.store.pool.gather(pages.flatten(1))  # (L, R, width * chunk, S, N, D)
-        return tensors | {
-            "store.entry": self.store.entry[rows, :width],
-            "store.c2w": self.store.c2w[rows, :width],
-            "store.filled": pages >= 0,
-            "store.made": self.store.made[rows],
-            "store.radius": self.store.radius[rows],
-            "store.keys": keys.transpose(0, 1),
-            "store.values": values.transpose(0, 1),
-        }
+        if self.views is not None:
+            tensors |= self.views.clone(rows, longest)
+        return tensors if self.recorded is None else tensors | self.recorded.clone(rows)
 
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
         """Remember in these rows what ``clone`` copied."""
         self.bank.clear(rows)
-        self.sources[rows] = -1
-        if self.known is not None:
-            self.known[rows] = 0
         if self.selection is not None:
             self.selection = self.selection.without(rows)
         track = Track({name: tensors[f"track.{name}"] for name in self.bank.track})
         self.bank.append(rows, tensors["latents"], track)
-        if self.renderer is not None:
-            views = tensors["views.frames"], tensors["views.depth"]
-            self.bank.show(rows, (self.bank.every * torch.arange(views[0].shape[1])).expand(len(rows), -1), *views)
-            self.bank.given[rows] = tensors["views.given"]
-        if self.walls is not None:
-            self.walls.evidence[rows], self.walls.centre[rows] = tensors["walls.evidence"], tensors["walls.centre"]
+        if self.views is not None:
+            self.views.restore(rows, tensors)
         self.bank.length[rows] = tensors["length"]
-        if self.store is not None:
-            self._restore_store(self.store, rows, tensors)
-
-    def _restore_store(self, store: WorldScapeMemory, rows: Tensor, tensors: dict[str, Tensor]) -> None:
-        assert store.pool is not None
-        store.clear(rows)
-        for i, row in enumerate(rows):
-            filled = tensors["store.filled"][i]
-            where = filled.flatten()
-            pages = torch.full(filled.shape, -1, dtype=torch.int32)
-            pages[filled] = store.pool.store(*(tensors[f"store.{n}"][i][:, where] for n in ("keys", "values")))
-            entry = tensors["store.entry"][i]
-            made, radius = tensors["store.made"][i], tensors["store.radius"][i]
-            store.fill(row, entry[entry >= 0], tensors["store.c2w"][i], pages, made=made, radius=radius)
+        if self.recorded is not None:
+            self.recorded.restore(rows, tensors)
 
     def fork(self, source: Tensor, rows: Tensor) -> None:
         """Let rows remember what others do; the pages of keys and values are shared."""
         self.bank.fork(source, rows)
-        self.sources[rows] = self.sources[source]
-        if self.walls is not None:
-            self.walls.fork(source, rows)
+        if self.views is not None:
+            self.views.fork(source, rows)
         if self.selection is not None:
             self.selection = self.selection.copied(source, rows)
-        if self.store is not None:
-            self.store.take(rows, self.store, source)
+        if self.recorded is not None:
+            self.recorded.fork(source, rows)
 
     def recache(self, row: int, *, K: Tensor, text: TextCache | None) -> None:
-        """Make an env's keys and values anew under another prompt; entries, poses and pictures stay.
-
-        In order of time, each entry against those of its predecessors that it would retrieve.
-        """
-        if self.store is None or not int(self.store.count[row]):
-            return
-        keep_all = replace(self.config, gain=-1.0, pool_entries=0, pool_bytes=0)
-        pool = self.store.pool
-        assert pool is not None
-        scratch = WorldScapeMemory(keep_all, self.layout, 1, pool=pool)
-        where, only = torch.tensor([row]), torch.zeros(1, dtype=torch.long)
-        made, radius = self.store.made[row].clone(), self.store.radius[row].clone()
-        for entry in self.store.entry[row, : int(self.store.count[row])]:
-            index = self.layout.members(entry)
-            index = index[index >= 0][None]
-            latents, track = self.bank.latents[where[:, None], index], self.bank.track.at((where[:, None], index))
-            context, _ = self._recorded(scratch, only, track["c2w"], bank_rows=where)
-            recorded = self._prepare(context, track, K, text).record(latents.to(self.device))
-            scratch.made[0] = entry
-            scratch.add(only, track["c2w"], pool.store(*recorded))
-        self.store.take(where, scratch, only)
-        scratch.clear(only)
-        self.store.made[row], self.store.radius[row] = made, radius
-
-    def _recorded(
-        self, store: WorldScapeMemory, rows: Tensor, c2w: Tensor, *, bank_rows: Tensor | None = None
-    ) -> tuple[Context, Selection]:
-        """Read a store's rows; what led to their latents comes from the bank."""
-        assert store.pool is not None
-        reading = store.read(rows, c2w)
-        known = gather(self.bank, reading.index, self.layout, rows=rows if bank_rows is None else bank_rows)
-        context = replace(known, recorded=PageTable(store.pool, reading.pages))
-        return context, Selection(reading.index, reading.retrieved, reading.score)
+        """Make an env's keys and values anew under another prompt; entries, poses and pictures stay."""
+        if self.recorded is not None:
+            self.recorded.recache(row, K=K, text=text)
 
     def _new_cache(self, batch: int, num_latents: int) -> Cache:
         """Make what chunks are denoised with: pages beside those that are kept, if kernels read them, else copies."""
         slots = self.slots + (num_latents if self.dit.config.pose_video else 0)
         if not self.dit.reads_pages:
             return new_cache(self.dit, (batch, slots + num_latents, *self.latent_shape), self.device)
-        if self.store is None:
-            pool = new_pool(self.dit, self.latent_shape, self.device)
-            return PagedCache(pool, batch=batch, num_slots=slots, num_latents=num_latents)
-        assert self.store.pool is not None
-        return PagedCache(self.store.pool, batch=batch, num_slots=0, num_latents=num_latents)
-
-    def _prepare(self, context: Context, track: Track, K: Tensor, text: TextCache | None) -> Prepared:
-        return prepare(self.dit, context, track=track, latent_shape=self.latent_shape, K=K, unit=self.unit, text=text)
+        if self.recorded is not None:
+            return PagedCache(self.recorded.pool, batch=batch, num_slots=0, num_latents=num_latents)
+        pool = new_pool(self.dit, self.latent_shape, self.device)
+        return PagedCache(pool, batch=batch, num_slots=slots, num_latents=num_latents)
 
 
 def _check_selection(chosen: Selection, bank: MemoryBank, slots: int) -> None:

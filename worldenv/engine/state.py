@@ -33,7 +33,6 @@ class EngineState:
     window: RollingWindow | None = None  # chunks on their way, where several are denoised together
     prompts: list[Tensor | None] = field(default_factory=list)  # (1, L, text_dim) embedding of each env's prompt
     text: list[TextCache | None] = field(default_factory=list)  # the same, as keys and values
-    known: Tensor = field(default_factory=lambda: torch.ones(0))  # (B,) share of the newest chunk that was remembered
     doubt: Doubt | None = None  # how far it is to be trusted, where somebody asks
     stale: set[int] = field(default_factory=set)  # rows whose prompt has changed since the memory kept keys and values
 
@@ -49,7 +48,6 @@ class EngineState:
             origin=history.bank.newest(),
             prompts=[None] * num_envs,
             text=[None] * num_envs,
-            known=torch.ones(num_envs),
         )
 
     @property
@@ -86,7 +84,6 @@ class EngineState:
             part[rows] = origin[name]
         self.stale -= set(rows.tolist())
         self.events.begin(rows)
-        self.known = self.known.index_fill(0, rows, 1)
         if self.doubt is not None:
             self.doubt.begin(rows)
         if self.window is not None:
@@ -167,6 +164,8 @@ class EngineState:
         self.history.fork(a, b)
         self.screen.fork(a, b)
         self.events.fork(a, b)
+        if self.doubt is not None:
+            self.doubt.fork(a, b)
         for tensor in (*self.origin.values(), *([] if self.noise is None else [self.noise])):
             tensor[b] = tensor[a]
         if self.window is not None:
@@ -219,6 +218,8 @@ class EngineState:
             part[index] = tensors[f"origin.{name}"]
         self.screen.restore(index, tensors)
         self.events.restore(index, tensors)
+        if self.doubt is not None:
+            self.doubt.begin(index)  # of a chunk that was made elsewhere nothing is known
         if "noise" in tensors:
             self.set_noise(index, tensors["noise"])
         if self.window is not None:

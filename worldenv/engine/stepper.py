@@ -137,9 +137,6 @@ class Stepper:
         given = first & (state.bank.length[rows] > 0)
         placed = self.placed(track, rows, first)
         staged = self._stage(placed if window is None else window.look_ahead(state.bank, placed), rows, hidden=first)
-        if staged.rendered is not None:
-            share = staged.rendered.known.mean((1, 2, 3, 4)).float().cpu()
-            state.known = state.known.index_copy(0, rows, share)
         size = len(rows) * placed.num_latents * self.world.dit.latent_size(self.world.latent_shape)
         with threads_for(size, enough=THREADS_FROM, device=self.device):
             if window is None:

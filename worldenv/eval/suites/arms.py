@@ -75,9 +75,9 @@ class WorldArm:
         if self.rendered_alone:
             engine.history.edit = partial(newest_only, count=chunk)
         identity = _identities(cases)
-        if self.depth_noise and engine.history.renderer is not None:
+        if self.depth_noise and engine.history.views is not None:
             generator = torch.Generator().manual_seed(derive_seed(*identity, "depth"))
-            engine.history.renderer.disturb = partial(disturbed, times=self.depth_noise, generator=generator)
+            engine.history.views.renderer.disturb = partial(disturbed, times=self.depth_noise, generator=generator)
         progress.given_frames = self.given * self.world.spec.chunk_frames
         frames = [cases.frames[:, : 1 + progress.given_frames]]
         path = torch.cat([cases.start_c2w[:, None], cases.c2w[:, : self.given * chunk]], 1)

@@ -124,8 +124,8 @@ def explained(env: WorldVectorEnv) -> dict[str, Any]:
     if not isinstance(dynamics, Engine | Share):
         return told
     history, row = engine_of(dynamics).history, dynamics.rows[0] if isinstance(dynamics, Share) else 0
-    if history.known is not None:
-        told["known"] = history.known[row].float().numpy()
+    if history.views is not None and bool((history.views.sources[row] >= 0).any()):
+        told["known"] = history.views.known[row, -1].numpy()
     if history.walls is not None:
         cells, corner = history.walls.chart(row)
         told["floor"] = {"cells": cells.numpy(), "corner": list(corner), "cell": history.walls.config.cell}
