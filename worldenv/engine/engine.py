@@ -12,16 +12,15 @@ from torch import Tensor
 
 from ..base.config import to_dict
 from ..base.device import stateful, warn_if_slow
-from ..base.rng import draw_start
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Chunk, check_fork, check_rows
 from ..dynamics.signals import DEPTH, Signals, Track, check_signals
-from ..dynamics.spec import WorldSpec, frames_of
+from ..dynamics.spec import WorldSpec
 from ..memory.config import MemoryConfig
 from ..memory.select import Policy
-from ..models.codec import to_pixels
 from ..world.histories import Histories
 from ..world.world import World
+from .beginnings import Beginnings
 from .capture import Recorder, graph_recorder, run_eagerly
 from .check_state import check_state
 from .doubt import Doubt
@@ -72,11 +71,6 @@ class Engine:
         known |= events.gives if shows else {}
         chunk_latents = chunk_latents or world.spec.chunk_latents
         self.spec: WorldSpec = replace(world.spec, chunk_latents=chunk_latents, gives=known)  # more it does not know
-        if begins is not None and (begins.num_latents - 1) % chunk_latents:
-            raise ValueError(
-                f"clips of 1 + {begins.num_latents - 1} latents are not whole chunks of {chunk_latents}; choose "
-                "another chunk_latents"
-            )
         if self.spec.start_in_chunk and self.spec.chunk_latents < 2:
             raise ValueError("this world has its start view in the first chunk; chunk_latents must be at least 2")
         self.memory = memory or world.config.memory
@@ -95,6 +89,7 @@ class Engine:
                 raise ValueError("a rolling window has no last step of a chunk to take again; it tells no uncertainty")
             self._state.doubt = Doubt(num_envs, (chunk_latents, *world.latent_shape), world.config.doubt, self.device)
         self._stepper = Stepper(world, self.spec, self.sampler, self._state, call=call, shows=shows)
+        self._beginnings = Beginnings(world, self.spec, self._state, self._stepper, begins)
         if self.sampler.rolling:
             self._state.window = RollingWindow.empty(num_envs, self.spec, self.sampler, world.latent_shape)
 
@@ -210,36 +205,10 @@ class Engine:
         starts: Sequence[int | None],
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
-        """Begin episodes from start views of the world; ``resume`` begins them from pictures.
-
-        A world that has its start view in the first chunk and no start views of its own invents one from the prompt;
-        until then the view is black.
-        """
+        """Begin episodes from the world's start views or after its histories; ``resume`` begins them from pictures."""
         rows = _masked(self.num_envs, mask)
-        chosen = [seeds[r] for r in rows.tolist()]
-        if self.begins is not None:
-            drawn = [draw_start(len(self.begins), seeds[r], starts[r]) for r in rows.tolist()]
-            self._begin_after(self.begins, torch.tensor(drawn, dtype=torch.long), rows, chosen)
-        elif self.spec.start_in_chunk and self.world.starts is None:
-            self._state.screen.frames[rows] = 0
-            self.begin(rows, torch.zeros(len(rows), 0, *self.world.latent_shape), self.spec.still(len(rows)), chosen)
-        else:
-            views = self.world.require_starts()
-            drawn = [draw_start(len(views), seeds[r], starts[r]) for r in rows.tolist()]
-            index = torch.tensor(drawn, dtype=torch.long)
-            self._begin(rows, views.frames[index, None], views.track(index), chosen)
+        self._beginnings.draw(rows, [seeds[r] for r in rows.tolist()], [starts[r] for r in rows.tolist()])
         return self._view()
-
-    def _begin_after(self, past: Histories, index: Tensor, rows: Tensor, seeds: list[int]) -> None:
-        """Begin episodes in these rows after histories (R,) that were encoded before.
-
-        Where their views are not what entries end with, as in other chunks than the world's own, what entries show is
-        decoded.
-        """
-        self._state.screen.frames[rows] = past.views[index, -1]
-        latents = past.latents[index].to(self.device, torch.float32)
-        views = past.views[index] if past.shows_entries(self.spec.chunk_latents) else None
-        self._stepper.begin(rows, latents, past.signals.at(index), seeds, noise=None, frames=None, views=views)
 
     @stateful
     def resume(
@@ -258,7 +227,7 @@ class Engine:
         self.check_clip(frames, track)
         rows = _masked(self.num_envs, mask)
         given = {name: part[rows] for name, part in track.items()}
-        self._begin(rows, frames[rows], given, [seeds[r] for r in rows.tolist()])
+        self._beginnings.shown(rows, frames[rows], given, [seeds[r] for r in rows.tolist()])
         return self._view()
 
     def _view(self) -> Chunk:
@@ -268,26 +237,7 @@ class Engine:
 
     def check_clip(self, frames: Tensor, track: Signals) -> None:
         """Refuse clips that ``resume`` cannot go on from."""
-        chunk, start_in_chunk, each = self.spec.chunk_latents, self.spec.start_in_chunk, self.spec.frames_per_latent
-        count = next(iter(track.values())).shape[1] if track else 1
-        rest = (count - (0 if start_in_chunk else 1)) % chunk
-        if (rest and count > 1) or frames.shape[1] != frames_of(count, each):
-            first = frames_of(chunk, each) if start_in_chunk else 1
-            named = "poses" if "c2w" in track else "entries of " + (", ".join(track) or "what led to it")
-            raise ValueError(
-                f"a clip of {frames.shape[1]} frames with {count} {named}; pass {first} + "
-                f"{each * chunk} N frames and one for every {each} of them, from the first"
-            )
-        declared = {name: signal for name, signal in self.spec.takes.items() if name in track}
-        check_signals(track, declared, what="a clip's signals", lead=(len(frames), count))
-
-    @stateful
-    def _begin(self, rows: Tensor, frames: Tensor, track: Signals, seeds: list[int]) -> None:
-        vae = self.world.vae
-        pixels = to_pixels(frames).to(self.device, vae.dtype)
-        latents = torch.cat([vae.encode(row[None]) for row in pixels])  # one by one: equal in any batch
-        self._state.screen.frames[rows] = frames[:, -1]
-        self.begin(rows, latents, track or self.spec.still(len(rows)), seeds, frames=frames)
+        self._beginnings.check_clip(frames, track)
 
     def begin(
         self,
@@ -300,9 +250,7 @@ class Engine:
         frames: Tensor | None = None,  # (R, 4 F - 3, H, W, 3) uint8: what was encoded; decoded if it is needed
     ) -> None:
         """Begin episodes from encoded start views or clips."""
-        if not latents.shape[1] and not self.spec.start_in_chunk:
-            raise ValueError(f"world {self.world.config.name!r} invents no start view; pass one")
-        self._stepper.begin(rows, latents, self.spec.complete(track), seeds, noise=noise, frames=frames)
+        self._beginnings.encoded(rows, latents, track, seeds, noise=noise, frames=frames)
 
     @stateful
     def set_prompt(
