@@ -27,7 +27,8 @@ class Remote:
         num_envs: rows, None for one without an axis.
         batch: whether its model calls may be shared with other clients; False is what a local environment gives.
         token: what the server asks for, or ''.
-        linger: seconds for which the session survives a lost connection, and is gone on with.
+        linger: seconds for which the server keeps the session when the connection is lost; for up to 4 of them the client
+            looks for it.
         autoreset_mode: what becomes of episodes that end.
         render_mode: ``rgb_array`` or None.
         options: arguments of that environment: world, memory, action_mode, ...
@@ -63,9 +64,13 @@ class Remote:
             )
         )
         self.session, self.about = created.session, created.about
-        self.action_space, self.observation_space = (
-            read_space(self.about[name]) for name in ("action_space", "observation_space")
-        )
+        try:
+            self.action_space, self.observation_space = (
+                read_space(self.about[name]) for name in ("action_space", "observation_space")
+            )
+        except BaseException:
+            self.link.close()
+            raise
         fps = self.about["metadata"]["render_fps"]
         self.metadata: dict[str, Any] = {"render_modes": [RENDER_MODES[0]], "render_fps": fps}
 

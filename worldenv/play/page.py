@@ -39,14 +39,12 @@ NO_END = {"away": 1e9, "away_deg": 1e9}
 """Options of ``Revisit`` under which nobody has ever left, so that no episode ends."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Views(Message):
     """Start views, for the gallery."""
 
     frames: Any  # (N, H, W, 3) uint8
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recording(Message):
     """What was played, from the page."""
 
