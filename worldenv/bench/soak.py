@@ -1,0 +1,188 @@
+"""``worldenv bench soak``: a crowd that misbehaves, beside clients that do not and should not notice."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ..base.log import console
+from ..base.objects import import_extra
+from ..envs.env import WorldEnv
+from ..envs.remote import RemoteEnv
+from .engine import write_bench
+from .misdeeds import BRIEF, ENV, MISDEEDS, Target
+from .serve import ask_health, serving
+
+OPTIONS: dict[str, Any] = {**BRIEF, "action_mode": "keys", "max_episode_steps": -1}
+EPISODE = 20
+"""Steps of the good clients after which they reset."""
+SAMPLE_S = 5.0
+"""How often memory and descriptors are looked at, or a twentieth of the time, if that is shorter."""
+GONE_S = 40.0
+"""Longest that the server may take to take note that everybody is gone."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds."""
+
+    rss_mb: float
+    descriptors: int
+
+    @classmethod
+    def by(cls, process: int) -> Held:
+        """Look at a process; on Linux."""
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        return cls(round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1), len(os.listdir(f"/proc/{process}/fd")))
+
+
+def bench_soak(name: str, out: Path, *, minutes: float, clients: int) -> None:
+    """Serve a world in a process of its own, let a crowd misbehave, and write what became of the others as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        token = "a secret of this soak alone"
+        (Path(folder) / "token").write_text(token)
+        flags = ["--worlds", name, "--token-file", f"{folder}/token", "--max-message-mb", "1", "--batch", "8"]
+        with serving(flags) as (url, process):
+            report = soak(name, url, process, token=token, message_bytes=2**20, seconds=60 * minutes, clients=clients)
+    write_bench(out, world=name, minutes=minutes, **report)
+
+
+def soak(
+    name: str, url: str, process: int, *, token: str, message_bytes: int, seconds: float, clients: int
+) -> dict[str, Any]:
+    """Let a crowd misbehave for a while, beside two clients that step and one that waits; return what became of them.
+
+    Args:
+        name: the world, for local environments to compare with.
+        url: of a server that serves it.
+        process: in which that runs.
+        token: what it asks for.
+        message_bytes: the largest message that it reads.
+        seconds: how long.
+        clients: size of the crowd.
+    """
+    where = urlsplit(url)
+    target = Target(str(where.hostname), int(where.port or 0), token, message_bytes)
+    quiet, alone, shared = (Paired(name, url, token, batch=batch) for batch in (False, False, True))
+    for pair in (quiet, alone, shared):
+        pair.step()
+    crowd = Crowd(target, clients)
+    before, held = ask_health(url), [Held.by(process)]
+    until, every = time.monotonic() + seconds, min(SAMPLE_S, seconds / 20)
+    with crowd:
+        while time.monotonic() < until:
+            alone.step()
+            shared.step()
+            if time.monotonic() > until - seconds + every * len(held):
+                held.append(Held.by(process))
+    quiet.step()
+    after = _settled(url, before)
+    end = Held.by(process)
+    for pair in (quiet, alone, shared):
+        pair.close()
+    first = held[len(held) // 5]
+    told = {
+        "clients": clients,
+        "misdeeds": dict(crowd.done),
+        "unanswered": len(crowd.unanswered),
+        "sessions": {"begin": before["sessions"], "end": after["sessions"]},
+        "connections": {"begin": before["connections"], "end": after["connections"]},
+        "rss_mb": {"begin": held[0].rss_mb, "after_a_fifth": first.rss_mb, "most": max(h.rss_mb for h in held)},
+        "descriptors": {"begin": held[0].descriptors, "most": max(h.descriptors for h in held)},
+        "steps": {"alone": alone.count, "shared": shared.count, "after_waiting": quiet.count - 1},
+        "bit_equal": alone.equal and quiet.equal,
+    }
+    told["rss_mb"]["end"], told["descriptors"]["end"] = end.rss_mb, end.descriptors
+    same = "equal" if told["bit_equal"] else "NOT EQUAL"
+    console.print(
+        f"{sum(crowd.done.values())} misdeeds; {alone.count} steps {same} to those of a local environment; "
+        f"{told['rss_mb']} MB; descriptors {told['descriptors']}"
+    )
+    return told
+
+
+class Paired:
+    """A client that behaves, and the same environment here."""
+
+    def __init__(self, name: str, url: str, token: str, *, batch: bool) -> None:
+        self.remote = RemoteEnv(url, ENV, batch=batch, token=token, **OPTIONS)
+        self.local = None if batch else WorldEnv(task="revisit", world=name, **OPTIONS)
+        self.actions = np.random.default_rng(0)
+        self.equal = True
+        self.count = 0
+
+    def step(self) -> None:
+        """Step both, from time to time from another beginning; take note where they differ."""
+        if self.count % EPISODE == 0:
+            self._compare(lambda env: env.reset(seed=self.count)[0])
+        action = self.actions.integers(0, 3, 2)
+        self.count += 1
+        self._compare(lambda env: env.step(action)[0])
+
+    def _compare(self, do: Callable[[Any], Any]) -> None:
+        shown = do(self.remote)
+        if self.local is not None and not np.array_equal(shown, do(self.local)):
+            self.equal = False
+
+    def close(self) -> None:
+        """End both."""
+        self.remote.close()
+        if self.local is not None:
+            self.local.close()
+
+
+class Crowd:
+    """Clients that misbehave until they are told to stop."""
+
+    def __init__(self, target: Target, count: int) -> None:
+        self.target, self.done = target, Counter(dict.fromkeys(MISDEEDS, 0))
+        self.unanswered: list[str] = []
+        self._stop = threading.Event()
+        names = list(MISDEEDS)
+        self._threads = [
+            threading.Thread(target=self._misbehave, args=(names[i % len(names)], i), daemon=True) for i in range(count)
+        ]
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+
+    def _misbehave(self, name: str, seed: int) -> None:
+        draw = random.Random(seed)
+        lost = import_extra("websockets.exceptions", extra="play", needs="worldenv bench soak needs websockets")
+        while not self._stop.is_set():
+            try:
+                MISDEEDS[name](self.target, draw)
+            except TimeoutError as error:
+                self.unanswered.append(f"{name}: {error}")
+            except (lost.WebSocketException, OSError):
+                pass  # as it should be
+            self.done[name] += 1
+            self._stop.wait(0.1)
+
+
+def _settled(url: str, before: dict[str, Any]) -> dict[str, Any]:
+    """Wait until the server knows that everybody is gone; return how it is then, or after long enough."""
+    until = time.monotonic() + GONE_S
+    while True:
+        now = ask_health(url)
+        same = all(now[what] <= before[what] for what in ("sessions", "connections"))
+        if same or time.monotonic() > until:
+            return now
+        time.sleep(0.2)
