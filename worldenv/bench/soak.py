@@ -91,23 +91,21 @@ def soak(
     end = Held.by(process)
     for pair in (quiet, alone, shared):
         pair.close()
-    first = held[len(held) // 5]
     told = {
         "clients": clients,
         "misdeeds": dict(crowd.done),
         "unanswered": len(crowd.unanswered),
         "sessions": {"begin": before["sessions"], "end": after["sessions"]},
         "connections": {"begin": before["connections"], "end": after["connections"]},
-        "rss_mb": {"begin": held[0].rss_mb, "after_a_fifth": first.rss_mb, "most": max(h.rss_mb for h in held)},
-        "descriptors": {"begin": held[0].descriptors, "most": max(h.descriptors for h in held)},
+        "rss_mb": _course([one.rss_mb for one in held], end.rss_mb),
+        "descriptors": _course([one.descriptors for one in held], end.descriptors),
         "steps": {"alone": alone.count, "shared": shared.count, "after_waiting": quiet.count - 1},
         "bit_equal": alone.equal and quiet.equal,
     }
-    told["rss_mb"]["end"], told["descriptors"]["end"] = end.rss_mb, end.descriptors
     same = "equal" if told["bit_equal"] else "NOT EQUAL"
     console.print(
         f"{sum(crowd.done.values())} misdeeds; {alone.count} steps {same} to those of a local environment; "
-        f"{told['rss_mb']} MB; descriptors {told['descriptors']}"
+        f"MB {told['rss_mb']}; descriptors {told['descriptors']}"
     )
     return told
 
@@ -175,6 +173,15 @@ class Crowd:
                 pass  # as it should be
             self.done[name] += 1
             self._stop.wait(0.1)
+
+
+def _course(held: list[float], end: float) -> dict[str, Any]:
+    """Return what was held before, in ten parts of the time, and when everybody was gone."""
+    return {
+        "begin": held[0],
+        "most_by_tenths": [max(part) for part in np.array_split(held, 10) if len(part)],
+        "end": end,
+    }
 
 
 def _settled(url: str, before: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Seat:
     stepped: float = 0.0
     """When they were last stepped, on the clock of ``time.monotonic``."""
     watch: Shown | None = None
+    present: dict[str, Tensor] | None = None
+    """What the world gives of their newest latents, each (B, ...): kept, as nobody should wait for others' model calls
+    to look at it."""
 
 
 @dataclass(eq=False)
@@ -93,6 +96,10 @@ class Pool:
             self._changed.notify_all()
         return asked.chunk.result()
 
+    def look(self, seat: Seat) -> None:
+        """Take note of what the world gives of a seat's rows; for who holds ``compute``."""
+        seat.present = {name: part[seat.rows] for name, part in self.engine.present.items()}
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -135,6 +142,7 @@ class Pool:
             signals = {name: signal[part].clone() for name, signal in chunk.signals.items()}
             n_frames = None if chunk.n_frames is None else chunk.n_frames[part].clone()
             asked.seat.stepped = time.monotonic()
+            self.look(asked.seat)
             asked.chunk.set_result(Chunk(chunk.frames[part].clone(), signals, n_frames))
             first = part.stop
 

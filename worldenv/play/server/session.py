@@ -54,10 +54,9 @@ class Session:
         self.name, self.key, self.asked, self.opener = name, key, asked, opener
         self.env: WorldVectorEnv = opener.open(asked)
         self.kept = Kept(asked.keep, max_kept)
-        self.begun = False
+        self.begun = self.closed = False
         self.busy = threading.Lock()
         """Held while something is done."""
-        self.closed = False
 
     @property
     def single(self) -> bool:
@@ -245,8 +244,7 @@ class Session:
         return self._outcome(ask, obs, {})
 
     def _outcome(self, ask: Any, obs: Any, info: dict[str, Any]) -> Outcome:
-        with self.computing:
-            told = tell(self.env, obs, info, single=self.single, explain=getattr(ask, "explain", False))
+        told = tell(self.env, obs, info, single=self.single, explain=getattr(ask, "explain", False))
         if not self.asked.obs:
             told["obs"] = None
         return Outcome(id=ask.id, session=self.name, chunk=self.chunk, kept=sorted(self.kept.moments), **told)

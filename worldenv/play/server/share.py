@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -41,8 +42,11 @@ class Share:
     @property
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
-        with self.pool.compute:
-            return {name: part[self.index] for name, part in self.engine.present.items()}
+        if self.seat.present is None:
+            with self.pool.compute:
+                self.pool.look(self.seat)
+        assert self.seat.present is not None
+        return self.seat.present
 
     def step(self, commands: Signals, rows: Sequence[int] | None = None) -> Chunk:
         """Advance some rows, in one model call with those of others."""
@@ -57,7 +61,7 @@ class Share:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Begin episodes from start views."""
-        with self.pool.compute:
+        with self._changing():
             spread = self._spread(starts, None)
             return self._own(self.engine.reset(seeds=self._spread(seeds, 0), starts=spread, mask=self._wide(mask)))
 
@@ -78,7 +82,7 @@ class Share:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Begin episodes from clips."""
-        with self.pool.compute:
+        with self._changing():
             every = {name: self._fill(part) for name, part in track.items()}
             whole = self._fill(frames)
             return self._own(
@@ -92,7 +96,7 @@ class Share:
         rows: Sequence[int] | None = None,
     ) -> None:
         """Advance some rows by what really happened."""
-        with self.pool.compute:
+        with self._changing():
             self.engine.observe(frames, commands, self.rows if rows is None else self._mapped(rows))
 
     def begin(
@@ -103,7 +107,7 @@ class Share:
         seeds: list[int],
     ) -> None:
         """Begin episodes from encoded clips."""
-        with self.pool.compute:
+        with self._changing():
             self.engine.begin(self.index[rows], latents, track, seeds)
 
     def check_rows(self, rows: Sequence[int]) -> None:
@@ -119,7 +123,7 @@ class Share:
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows."""
         self.check_rows(rows)
-        with self.pool.compute:
+        with self._changing():
             self.engine.restore_state(tensors, self._mapped(rows))
 
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
@@ -127,7 +131,7 @@ class Share:
         for row in source:
             self.check_rows([row])
         self.check_rows(rows)
-        with self.pool.compute:
+        with self._changing():
             self.engine.fork(self._mapped(source), self._mapped(rows), reseed=reseed)
 
     def identity(self) -> dict[str, object]:
@@ -171,6 +175,14 @@ class Share:
     def close(self) -> None:
         """Give the rows back."""
         self.pool.release(self.seat)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the engine while something happens to these rows, and take note of what it gives of them then."""
+        with self.pool.compute:
+            self.seat.present = None
+            yield
+            self.pool.look(self.seat)
 
     def _mapped(self, rows: Sequence[int]) -> list[int]:
         return [self.rows[row] for row in rows]
