@@ -22,8 +22,6 @@ from ..dynamics.messages import ANSWERS, PROTOCOL, Attach, Create, Created, Hell
 from ..dynamics.wire import Message, pack, unpack
 
 ENV = "worldenv/Revisit-v0"
-BRIEF: dict[str, Any] = {"chunk_latents": 1}
-"""Options of sessions that are made only to be let down: what they compute is not the point."""
 PATIENCE_S = 1.0
 """Longest that a client waits for what may not come, or keeps a server waiting."""
 LARGE, MANY = 2**20, 2**19
@@ -48,7 +46,7 @@ def stall(target: Target, draw: random.Random) -> None:
             time.sleep(PATIENCE_S)
         return
     with _known(target, patient=True) as line:
-        line.send(pack(Create(id=1, env=ENV, options=BRIEF, pictures="raw")))
+        line.send(pack(Create(id=1, env=ENV, pictures="raw")))
         created = unpack(line.recv(timeout=60), ANSWERS)
         if isinstance(created, Created):
             line.send(pack(Reset(id=2, session=created.session, seed=0)))
@@ -96,7 +94,7 @@ def half(target: Target, draw: random.Random) -> None:
             line.send(whole[: draw.randrange(len(whole))])
             _answers(line, 1)
         else:
-            line.send(pack(Create(id=1, env=ENV, options=BRIEF, linger=2.0)))
+            line.send(pack(Create(id=1, env=ENV, linger=2.0)))
             created = unpack(line.recv(timeout=60), ANSWERS)
             if isinstance(created, Created):
                 line.send(pack(Reset(id=2, session=created.session, seed=0)))

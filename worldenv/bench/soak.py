@@ -21,10 +21,10 @@ from ..base.objects import import_extra
 from ..envs.env import WorldEnv
 from ..envs.remote import RemoteEnv
 from .engine import write_bench
-from .misdeeds import BRIEF, ENV, MISDEEDS, Target
+from .misdeeds import ENV, MISDEEDS, Target
 from .serve import ask_health, serving
 
-OPTIONS: dict[str, Any] = {**BRIEF, "action_mode": "keys", "max_episode_steps": -1}
+OPTIONS: dict[str, Any] = {"action_mode": "keys", "max_episode_steps": -1}
 EPISODE = 20
 """Steps of the good clients after which they reset."""
 SAMPLE_S = 5.0

@@ -67,9 +67,8 @@ M = TypeVar("M", bound=Message)
 
 def pack(message: Message) -> bytes:
     """Return a message as bytes; fields that are None are left out."""
-    values = {one.name: getattr(message, one.name) for one in fields(message)}
-    plain = {name: _plain(value) for name, value in values.items() if value is not None}
-    packed: bytes = _msgpack().packb({"type": type(message).__name__.lower(), **plain})
+    values = {name: value for name, value in vars(message).items() if value is not None}
+    packed: bytes = _msgpack().packb({"type": type(message).__name__.lower(), **values}, default=_plain)
     return packed
 
 
@@ -220,16 +219,16 @@ def _array(value: dict[str, Any], where: str) -> np.ndarray[Any, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as msgpack holds it; arrays are little-endian and in C order."""
+    """Return what msgpack has no form for in one that it has; arrays are little-endian and in C order."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return {"dtype": value.dtype.name, "shape": list(value.shape), "data": np.ascontiguousarray(value).tobytes()}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(part) for part in value]
-    return value
+        return dict(value)
+    if isinstance(value, np.ndarray):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} does not go over the wire; send plain values and arrays")
 
 
 def _called(hint: Any) -> str:

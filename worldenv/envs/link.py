@@ -13,8 +13,9 @@ from ..dynamics.wire import Message, pack, unpack
 
 OPEN_S = 4.0
 """Seconds within which a server must answer hello; for as long a session whose connection was lost is looked for."""
-PING_S, PONG_S = 1.0, 3.0
-"""How often the server is asked whether it is there, and how long it may take: one that is silent is lost after 4 s."""
+PING_S, PONG_S = 2.0, 10.0
+"""How often the server is asked whether it is there, and how long it may take: one that is silent is lost after 12 s. A
+killed one is known at once: its machine says so."""
 RETRY_S = 0.2
 
 A = TypeVar("A", bound=Message)
@@ -26,8 +27,8 @@ class Link:
     Args:
         url: ``ws://host:port``; the path is the server's.
         token: what the server asks for, or ''.
-        linger: seconds for which the server keeps the session when the connection is lost: time to notice that (at most
-            ``PING_S + PONG_S``), and to look for it (at most ``OPEN_S``). 0: it is not looked for.
+        linger: seconds for which the server keeps the session when the connection is lost. That is noticed when something
+            is asked; then the session is looked for, at most for ``OPEN_S``. 0: it is not looked for.
 
     Raises:
         ConnectionError: if the server is not there, full, or of another version.
