@@ -26,8 +26,8 @@ def soak_table() -> list[str]:
     return [
         *lines,
         "",
-        f"Misdeeds: {done}; {report['unanswered']} of them neither answered nor cut off. Beside them {steps['alone']}",
-        f"steps of a session, and {steps['after_waiting']} of one that had waited all the while, were {same} those of a",
-        f"local environment; one that shares model calls made {steps['shared']}. Sessions before and after: "
-        f"{report['sessions']['begin']} and {report['sessions']['end']}.",
+        f"Misdeeds: {done}; {report['unanswered']} of them neither answered nor cut off. Beside them",
+        f"{steps['alone']} steps of a session, and {steps['after_waiting']} of one that had waited all the while,",
+        f"were {same} those of a local environment; one that shares model calls made {steps['shared']}.",
+        f"Sessions before and after: {report['sessions']['begin']} and {report['sessions']['end']}.",
     ]

@@ -106,7 +106,7 @@ class Broken(Deaf):
         raise RuntimeError("the connection is lost")
 
 
-@pytest.mark.parametrize("first", [pack(Hello(id=0, protocol=1)), b"nonsense"])
+@pytest.mark.parametrize("first", [pack(Hello(id=0, protocol=1)), b"nonsense"], ids=["welcome", "refused"])
 def test_who_cannot_be_written_to_holds_no_place(first):
     hub = Hub(ServeConfig())
     asyncio.run(asyncio.wait_for(Connection(hub, Broken(first), "").run(), 5))
@@ -234,3 +234,11 @@ def test_strangers_may_not_say_much(served, client):
     one.ask(Ping)
     one.socket.send(b"\0" * 20_000)
     assert one.receive().kind == "message"
+
+
+def test_half_a_request_is_not_waited_for(served, monkeypatch):
+    monkeypatch.setattr("worldenv.play.server.line.REQUEST_S", 0.2)
+    host, port = served.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        raw.sendall(b"GET /session HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgr")
+        assert raw.recv(1) == b""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from worldenv.dynamics.messages import Act, Back, Create, Fork, Load, Pause, Remember, Reset, Save, Step, Stream
@@ -176,3 +178,18 @@ def test_what_fails_on_the_way_holds_no_rows(tiny_world_dir, monkeypatch):
     assert session.step(Step(id=4, session="s1", action=0), lambda frames: None).chunk == 1
     session.close()
     assert opener.pools == {}
+
+
+def test_nobody_waits_for_a_model_call_to_look_at_the_present(tiny_world_dir):
+    opener = Opener(ServeConfig(worlds=(str(tiny_world_dir),), batch=4))
+    env = opener.open(Create(id=0, env="worldenv/Revisit-v0", options={"action_mode": "keys"}, num_envs=2))
+    share = env.core.dynamics
+    env.reset(seed=0)
+    for action in (None, [[1, 0], [1, 1]]):
+        if action is not None:
+            env.step(np.array(action))
+        with opener.compute, ThreadPoolExecutor(1) as others:  # as while somebody else's step is computed
+            shown = others.submit(lambda: share.present).result(timeout=10)
+        for name, part in share.engine.present.items():
+            torch.testing.assert_close(shown[name], part[share.rows])
+    env.close()

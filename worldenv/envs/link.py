@@ -27,8 +27,8 @@ class Link:
     Args:
         url: ``ws://host:port``; the path is the server's.
         token: what the server asks for, or ''.
-        linger: seconds for which the server keeps the session when the connection is lost. That is noticed when something
-            is asked; then the session is looked for, at most for ``OPEN_S``. 0: it is not looked for.
+        linger: seconds for which the server keeps the session when the connection is lost. That is noticed when
+            something is asked; then the session is looked for, at most for ``OPEN_S``. 0: it is not looked for.
 
     Raises:
         ConnectionError: if the server is not there, full, or of another version.

@@ -27,8 +27,7 @@ class Remote:
         num_envs: rows, None for one without an axis.
         batch: whether its model calls may be shared with other clients; False is what a local environment gives.
         token: what the server asks for, or ''.
-        linger: seconds for which the server keeps the session when the connection is lost; for up to 4 of them the client
-            looks for it.
+        linger: seconds for which the server keeps the session when the connection is lost; see ``Link``.
         autoreset_mode: what becomes of episodes that end.
         render_mode: ``rgb_array`` or None.
         options: arguments of that environment: world, memory, action_mode, ...
