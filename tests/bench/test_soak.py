@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -43,3 +44,4 @@ def test_a_crowd_that_misbehaves_takes_nothing_from_others_and_leaves_nothing(ti
     for what in ("sessions", "connections"):
         assert told[what]["end"] == told[what]["begin"]
     assert told["descriptors"]["end"] <= told["descriptors"]["begin"] + 2
+    assert json.loads(json.dumps(told)) == told

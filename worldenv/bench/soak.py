@@ -27,8 +27,8 @@ from .serve import ask_health, serving
 OPTIONS: dict[str, Any] = {"action_mode": "keys", "max_episode_steps": -1}
 EPISODE = 20
 """Steps of the good clients after which they reset."""
-SAMPLE_S = 5.0
-"""How often memory and descriptors are looked at, or a twentieth of the time, if that is shorter."""
+SAMPLES = 100
+"""How often memory and descriptors are looked at."""
 GONE_S = 40.0
 """Longest that the server may take to take note that everybody is gone."""
 
@@ -78,14 +78,13 @@ def soak(
     for pair in (quiet, alone, shared):
         pair.step()
     crowd = Crowd(target, clients)
-    before, held = ask_health(url), [Held.by(process)]
-    until, every = time.monotonic() + seconds, min(SAMPLE_S, seconds / 20)
-    with crowd:
+    before, begin = ask_health(url), Held.by(process)
+    until = time.monotonic() + seconds
+    with crowd, Watch(process, every=seconds / SAMPLES) as watch:
         while time.monotonic() < until:
             alone.step()
-            shared.step()
-            if time.monotonic() > until - seconds + every * len(held):
-                held.append(Held.by(process))
+            if alone.count % 4 == 0:
+                shared.step()
     quiet.step()
     after = _settled(url, before)
     end = Held.by(process)
@@ -97,15 +96,15 @@ def soak(
         "unanswered": len(crowd.unanswered),
         "sessions": {"begin": before["sessions"], "end": after["sessions"]},
         "connections": {"begin": before["connections"], "end": after["connections"]},
-        "rss_mb": _course([one.rss_mb for one in held], end.rss_mb),
-        "descriptors": _course([one.descriptors for one in held], end.descriptors),
+        "rss_mb": _course(begin.rss_mb, [one.rss_mb for one in watch.held], end.rss_mb),
+        "descriptors": _course(begin.descriptors, [one.descriptors for one in watch.held], end.descriptors),
         "steps": {"alone": alone.count, "shared": shared.count, "after_waiting": quiet.count - 1},
         "bit_equal": alone.equal and quiet.equal,
     }
     same = "equal" if told["bit_equal"] else "NOT EQUAL"
     console.print(
         f"{sum(crowd.done.values())} misdeeds; {alone.count} steps {same} to those of a local environment; "
-        f"MB {told['rss_mb']}; descriptors {told['descriptors']}"
+        f"{begin.rss_mb:.0f} MB before, {end.rss_mb:.0f} after; {begin.descriptors} descriptors, {end.descriptors}"
     )
     return told
 
@@ -114,7 +113,7 @@ class Paired:
     """A client that behaves, and the same environment here."""
 
     def __init__(self, name: str, url: str, token: str, *, batch: bool) -> None:
-        self.remote = RemoteEnv(url, ENV, batch=batch, token=token, **OPTIONS)
+        self.remote = RemoteEnv(url, ENV, batch=batch, token=token, linger=60.0, **OPTIONS)
         self.local = None if batch else WorldEnv(task="revisit", world=name, **OPTIONS)
         self.actions = np.random.default_rng(0)
         self.equal = True
@@ -175,13 +174,32 @@ class Crowd:
             self._stop.wait(0.1)
 
 
-def _course(held: list[float], end: float) -> dict[str, Any]:
-    """Return what was held before, in ten parts of the time, and when everybody was gone."""
-    return {
-        "begin": held[0],
-        "most_by_tenths": [max(part) for part in np.array_split(held, 10) if len(part)],
-        "end": end,
-    }
+class Watch:
+    """Looks at what a process holds, from time to time."""
+
+    def __init__(self, process: int, *, every: float) -> None:
+        self.process, self.every = process, every
+        self.held: list[Held] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(self.every):
+            self.held.append(Held.by(self.process))
+
+
+def _course(begin: float, held: list[float], end: float) -> dict[str, Any]:
+    """Return what was held before, at most in tenths of the time, and when everybody was gone."""
+    tenths = [max(part.tolist()) for part in np.array_split(held, 10) if len(part)]
+    return {"begin": begin, "most_by_tenths": tenths, "end": end}
 
 
 def _settled(url: str, before: dict[str, Any]) -> dict[str, Any]:
