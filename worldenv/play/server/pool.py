@@ -84,10 +84,11 @@ class Pool:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread, and let go of the engine: what refers to each other is kept until it is looked for."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self.engine.watch = None
 
     def step(self, asked: Asked) -> Chunk:
         """Step a seat's rows, with those of others; returns when it is done."""
