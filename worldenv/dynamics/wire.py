@@ -78,7 +78,7 @@ def unpack(data: bytes | str, known: Mapping[str, type[M]]) -> M:
     Raises:
         MessageError: naming the field that is missing, unknown, of another type or out of bounds.
     """
-    table = _table(data)
+    table = read_table(data)
     number = table.get("id")
     try:
         return _message(table, known)
@@ -103,7 +103,7 @@ def _message(table: dict[str, Any], known: Mapping[str, type[M]]) -> M:
     return kind(**{key: _checked(hints[key], value, key) for key, value in table.items()})
 
 
-def _table(data: bytes | str) -> dict[str, Any]:
+def read_table(data: bytes | str) -> dict[str, Any]:
     """Read a map whose keys are texts; within limits of parts, of depth, and of the length of keys."""
     if isinstance(data, str):
         raise MessageError("message", "is text; send a msgpack map as a binary frame")
