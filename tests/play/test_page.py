@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from worldenv.base.device import default_dtype, resolve_device
 from worldenv.bench.browser import Browser, missing, open_page
 from worldenv.data.dataset import clip_track
 from worldenv.data.schema import read_shard, shard_config
-from worldenv.dynamics.wire import read_table
-from worldenv.play.page import Page, PlayConfig
+from worldenv.dynamics.wire import pack, read_table
+from worldenv.play.page import Page, PlayConfig, Recording
+from worldenv.play.preference import add_votes
 from worldenv.play.server.app import running
 from worldenv.play.server.config import ServeConfig
 from worldenv.world.world import World, shared_world
@@ -103,9 +105,55 @@ def test_votes_are_counted_and_pages_of_others_may_not_vote(served: str, out: Pa
             get(f"{served}play/votes", json.dumps(body).encode(), **headers)
         assert refused.value.code == code
     assert len((out / "votes.csv").read_text().splitlines()) == 4
+
+
+def recorded(**changed: Any) -> bytes:
+    """A recording of one chunk, in which something may be another."""
+    pane = {"arm": "memory", "frames": np.zeros((17, 48, 64, 3), np.uint8), "rewards": [0.0]}
+    pane["signals"] = {"c2w": np.eye(4)[None].repeat(5, 0)}
+    whole = {"panes": [pane | {k: v for k, v in changed.items() if k in pane}], "actions": [np.zeros(5, np.float32)]}
+    return pack(Recording(id=0, seed=0, **whole | {k: v for k, v in changed.items() if k not in pane}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"panes": []}, "panes"),
+        ({"panes": [{"arm": "memory"}]}, "panes[0].frames"),
+        ({"arm": "../up"}, "panes[0].arm"),
+        ({"arm": "a" * 65}, "panes[0].arm"),
+        ({"frames": [1, 2]}, "panes[0].frames"),
+        ({"frames": np.zeros((3, 48, 64, 3), np.uint8)}, "frames"),
+        ({"signals": [1]}, "panes[0].signals"),
+        ({"signals": {"c2w": 1}}, "panes[0].signals.c2w"),
+        ({"signals": {}}, "signals.c2w"),
+        ({"signals": {"c2w": np.full((5, 4, 4), np.nan)}}, "c2w"),
+        ({"rewards": ["much"]}, "panes[0].rewards"),
+        ({"actions": []}, "actions"),
+        ({"actions": ["left"]}, "actions[0]"),
+        ({"actions": [np.full(5, np.nan, np.float32)]}, "actions[0]"),
+    ],
+)
+def test_what_is_no_recording_is_answered_with_the_field_that_is_wrong(
+    served: str, out: Path, changed: dict[str, Any], field: str
+) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        get(f"{served}play/recordings", b"\xc1")
-    assert refused.value.code == 400
+        get(f"{served}play/recordings", recorded(**changed))
+    said = refused.value.read().decode()
+    assert (refused.value.code, field in said, len(said.splitlines())) == (400, True, 1), said
+
+
+def test_other_nonsense_is_answered_too(served: str) -> None:
+    for path, body in (("recordings", b"\xc1"), ("votes", b"[" * 60_000), ("recordings/..%5Cx/video.mp4", None)):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{served}play/{path}", body)
+        assert refused.value.code == 400
+
+
+def test_votes_of_several_at_once_are_all_counted(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: add_votes(tmp_path, [vote(trial=i)]), range(32)))
+    assert len((tmp_path / "votes.csv").read_text().splitlines()) == 33
 
 
 @pytest.fixture(scope="module")
