@@ -55,7 +55,7 @@ class Browser:
 
     def settle(self) -> None:
         """Wait until everything that was asked for is shown."""
-        self.until("game && game.player && !game.busy && !game.asked && game.player.idle")
+        self.until("game && game.player && !game.busy && !game.asked.length && game.player.idle")
         time.sleep(0.1)
 
     def down(self, key: str) -> None:

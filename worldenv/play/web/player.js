@@ -61,28 +61,29 @@ export class Player {
     this.#marks.push({ input, at, kind: moving ? "moving" : "rest" });
   }
 
-  /** Show what is due; to be called before every repaint. */
-  tick(now) {
+  /** Show what is due; to be called before every repaint, and when a frame has arrived. */
+  tick(now, { arrived = false } = {}) {
     const chunk = this.#queue[0];
     if (!chunk || now < this.#due) return;
     if (this.#shown < chunk.shown) {
       this.draw(chunk, this.#shown++);
-      this.#due = Math.max(this.#due + 1000 / this.rate, now - 1000 / this.rate);
+      const each = 1000 / this.rate;
+      this.#due = (now - this.#due < each ? this.#due : now) + each; // evenly, unless it was at rest or came too late
       this.#moments.push(now);
       this.total++;
-      this.#answer(chunk.input);
+      this.#answer(chunk.input, arrived);
     }
     if (chunk.done && this.#shown >= chunk.shown) {
-      this.#queue.shift();
+      this.#queue.shift().tidy();
       this.#shown = 0;
     }
   }
 
-  #answer(input) {
+  #answer(input, arrived) {
     const answered = this.#marks.filter((mark) => mark.input <= input);
     if (!answered.length) return;
     this.#marks = this.#marks.filter((mark) => mark.input > input);
-    requestAnimationFrame(() => { // by then it has been painted
+    afterPainting(arrived, () => {
       for (const { at, kind } of answered) this.latencies[kind].push(performance.now() - at);
     });
   }
@@ -93,6 +94,14 @@ export class Player {
     const [first, last] = [this.#moments[0], this.#moments.at(-1)];
     return this.#moments.length > 8 && now - last < 500 ? ((this.#moments.length - 1) * 1000) / (last - first) : 0;
   }
+}
+
+/** Do something once what was drawn has been painted: after the coming repaint, or the one that is being prepared. */
+function afterPainting(coming, act) {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = act; // messages wait for a repaint to end
+  if (coming) requestAnimationFrame(() => port2.postMessage(null));
+  else port2.postMessage(null);
 }
 
 /** Return the q-quantile of numbers, null of none. */

@@ -18,9 +18,12 @@ export class Strip {
   }
 
   draw(game) {
+    const focused = this.place.contains(document.activeElement);
     const rows = game.branches.map((branch) => this.#row(branch, game));
     this.place.replaceChildren(...rows);
-    this.place.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const current = this.place.querySelector('[aria-current="true"]');
+    current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (focused) current?.focus();
   }
 
   #row(branch, game) {
@@ -55,6 +58,7 @@ export class Strip {
       this.#thumbs.set(chunk.id, thumb);
     }
     thumb.setAttribute("aria-current", String(current));
+    thumb.tabIndex = current ? 0 : -1; // one stop of the Tab key; [ and ] go on from there
     return thumb;
   }
 }
