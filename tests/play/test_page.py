@@ -15,6 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from tests.play.driving import picture, psnr, steps
 from worldenv.base.device import default_dtype, resolve_device
 from worldenv.bench.browser import Browser, missing, open_page
 from worldenv.data.dataset import clip_track
@@ -162,26 +163,6 @@ def browser(served: str) -> Iterator[Browser]:
         pytest.skip(missing())
     with open_page(served) as browser:
         yield browser
-
-
-def steps(browser: Browser, key: str, count: int) -> None:
-    """Hold a key for so many chunks."""
-    for _ in range(count):
-        wanted = browser("game.here.index") + 1
-        browser.down(key)
-        browser.press(".")
-        browser.until(f"!game.busy && !game.cursor && game.head.index === {wanted}")
-        browser.up(key)
-    browser.settle()
-
-
-def picture(browser: Browser, pane: int = 0) -> np.ndarray[Any, Any]:
-    """Return the newest frame as the page has it."""
-    return np.array(browser(f"Array.from(game.head.views[{pane}].frames.at(-1))"), np.float64)
-
-
-def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    return float(10 * np.log10(255**2 / max(1e-9, np.mean((a - b) ** 2))))
 
 
 def shown(browser: Browser, pane: int = 0) -> np.ndarray[Any, Any]:

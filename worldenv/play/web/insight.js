@@ -10,7 +10,9 @@ const get = (id) => document.getElementById(id);
 export class Insight {
   constructor(about) {
     this.about = about;
-    this.enlarger = new Enlarger(about.spec.width, about.spec.height);
+    const { width, height } = about.spec;
+    this.enlarger = new Enlarger(width, height);
+    for (const name of ["known", "depth"]) get(name).height = Math.round((get(name).width * height) / width);
     get("legend").innerHTML = LEGEND.map(([drawn, text]) => `<li>${drawn}${text}</li>`).join("");
   }
 
@@ -18,6 +20,7 @@ export class Insight {
     const { outcome, frames } = chunk.views[0];
     const explained = outcome?.explained ?? {};
     get("map-note").textContent = drawMap(get("map"), chunk, this.about.spec.fov_deg);
+    get("sight").hidden = !explained.known && !explained.depth;
     this.#known(explained.known, frames.at(-1));
     this.#depth(explained.depth);
     this.#signals(chunk.path);

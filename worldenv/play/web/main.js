@@ -73,7 +73,7 @@ class Page {
     document.body.classList.toggle("parts", !this.config.camera);
     get("actions").hidden = this.config.camera;
     listen(this);
-    listKeys();
+    listKeys(this.config.camera);
     new ResizeObserver(() => this.#resize()).observe(get("panes"));
     const tick = (now) => {
       if (game.player) {
@@ -101,6 +101,8 @@ class Page {
     this.recorder.cancel();
     this.#recording();
     this.fresh = true;
+    const { width, height } = this.game.about.spec;
+    document.documentElement.style.setProperty("--aspect", width / height);
     this.insight = new Insight(this.game.about);
     this.strip.clear();
     this.#arms();

@@ -95,7 +95,7 @@ function choices(parts, place, onChoose, title) {
 }
 
 function sliders(space, place, onChoose, called, title) {
-  const box = group(place, title || "Numbers of the action");
+  const box = group(place, title);
   const whole = space.dtype.includes("int");
   const inputs = called(space).map((name, i) => slider(box, name, [bound(space.low, i, -1), bound(space.high, i, 1)], whole, onChoose));
   const middle = box.appendChild(document.createElement("button"));
@@ -133,7 +133,7 @@ function group(place, title) {
   const box = place.appendChild(document.createElement("div"));
   box.className = "choices";
   box.setAttribute("role", "group");
-  box.setAttribute("aria-label", title);
+  box.setAttribute("aria-label", title || "Numbers of the action");
   if (title) box.append(Object.assign(document.createElement("small"), { textContent: title }));
   return box;
 }

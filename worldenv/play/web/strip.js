@@ -2,7 +2,7 @@
 
 import { paint } from "./pane.js";
 
-const WIDE = 67; // pixels of a thumbnail and its gap
+const GAP = 3; // pixels between thumbnails
 
 /** Draws a game's tree; ``onChoose`` is called with the chunk that is chosen. */
 export class Strip {
@@ -39,7 +39,7 @@ export class Strip {
     if (first > 0) {
       const indent = row.appendChild(document.createElement("span"));
       indent.className = "indent";
-      indent.style.width = `${WIDE * first - 3}px`;
+      indent.style.width = `calc(${first} * (var(--thumb) + ${GAP}px) - ${GAP}px)`;
     }
     const { width, height } = game.about.spec;
     for (const chunk of own) row.append(this.#thumb(chunk, width, height, chunk === game.here));
