@@ -234,6 +234,37 @@ def test_everything_is_reached_by_keyboard_named_and_legible(box: tuple[Browser,
         assert browser(PALE) == []
 
 
+def test_a_world_with_text_is_told_more_while_it_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = box_world()
+    dit = replace(world.config.dit, text_dim=6)
+    world = World(replace(world.config, dit=dit), vae=world.vae, heads=world.heads, starts=world.starts)
+    for parameter in world.dit.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    world.dit.eval().requires_grad_(False)
+    world.prompts = lambda text: torch.randn(1, 5, 6, generator=torch.Generator().manual_seed(len(text)))
+    monkeypatch.setattr("worldenv.envs.opening.shared_world", lambda *_, **__: world)
+    (tmp_path / "told").mkdir()
+    with played(tmp_path / "told", world, tmp_path / "out") as browser:
+        browser.press(".")
+        browser.until("game.head.index === 1 && !game.busy")
+        told = "Object.assign(document.getElementById('prompt'), { value: %r }).dispatchEvent(new Event('change'))"
+        shown = []
+        for text in ("rain", "rain", "a bright morning"):
+            browser(told % text)
+            browser.until("!game.busy")
+            browser.press(".")
+            browser.until("game.head.index === 2 && !game.busy")
+            shown.append(picture(browser))
+            browser.press("z")
+            browser.until("game.head.index === 1 && !game.busy")
+        assert np.array_equal(shown[0], shown[1])
+        assert not np.array_equal(shown[1], shown[2])
+        browser.press("r")  # an episode that begins anew begins with it
+        browser.until("game.head.index === 0 && !game.busy")
+        assert browser("game.begun.options.prompt") == "a bright morning"
+        assert not browser.errors()
+
+
 def test_a_hand_is_moved_by_sliders_with_names(tmp_path: Path) -> None:
     world = hand_world()
     world = World(

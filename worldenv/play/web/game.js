@@ -90,7 +90,7 @@ export class Game extends EventTarget {
   /** Note that the player means something else now, at a time of the page's clock. */
   meant(at) {
     this.inputs++;
-    this.player?.mark(this.inputs, at, this.busy || !this.player.idle);
+    if (!this.paused) this.player.mark(this.inputs, at, this.busy || !this.player.idle); // else nothing answers it
     this.advance();
   }
 

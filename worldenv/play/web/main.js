@@ -69,6 +69,7 @@ class Page {
     document.addEventListener("click", ({ detail, target }) => {
       if (detail) target.closest("button:not(dialog *)")?.blur(); // likewise, unless the button was pressed by a key
     });
+    matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => game.head && this.#look());
     get("prompt-field").hidden = !this.config.text;
     document.body.classList.toggle("parts", !this.config.camera);
     get("actions").hidden = this.config.camera;
