@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from worldenv.bodies.vector import ACTION, action_signal, describe_actions
 from worldenv.data.dataset import clip_track
@@ -20,6 +22,7 @@ from worldenv.dynamics.spec import WorldSpec
 from worldenv.play.picture import fit_picture
 from worldenv.play.preference import summarise, wilson
 from worldenv.play.recording import Played, make_clip, save_played
+from worldenv.play.server.shown import read_picture
 
 SPEC = WorldSpec(width=32, height=24, chunk_latents=2)
 AHEAD = np.array([1, 0, 0, 0, 0], np.float32)
@@ -89,6 +92,14 @@ def test_a_picture_of_any_shape_is_cropped_before_it_is_scaled() -> None:
         assert fitted.shape == (24, 32, 3)
     picture = torch.randint(0, 256, (24, 40, 3), dtype=torch.uint8)
     assert torch.equal(fit_picture(picture, SPEC), picture[:, 4:36])  # its middle, as it is
+
+
+def test_a_picture_is_as_large_as_is_read_at_most_before_it_is_decoded() -> None:
+    for size in ((2**17, 1), (2**12 + 1, 2**12)):
+        file = io.BytesIO()
+        Image.new("1", size).save(file, format="png")
+        with pytest.raises(ValueError, match=f"{size[0]} x {size[1]} pixels"):
+            read_picture(file.getvalue()[:100], SPEC)  # its head is enough
 
 
 def test_votes_are_counted_for_the_arm_whichever_side_it_had() -> None:

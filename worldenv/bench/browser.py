@@ -74,7 +74,7 @@ class Browser:
         self.up(key)
 
     def _key(self, kind: str, key: str) -> None:
-        code = NAMED.get(key, f"Key{key.upper()}")
+        code = NAMED.get(key, f"Digit{key}" if key.isdigit() else f"Key{key.upper()}")
         text = code if code.startswith("Arrow") else key
         told = {"type": kind, "code": code, "key": text, "windowsVirtualKeyCode": VIRTUAL.get(key, 0)}
         self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", told)

@@ -124,7 +124,8 @@ class Page:
         arms = [self._arm(name, title, memory) for name, title, memory in kinds]
         twin = self._twin()
         if twin is not None:
-            arms.append({"id": "simulator", "name": "The simulator", "env": twin, "options": self.options})
+            known = {name: value for name, value in self.options.items() if name != "uncertainty"}  # it is sure
+            arms.append({"id": "simulator", "name": "The simulator", "env": twin, "options": known})
         return arms
 
     def _arm(self, name: str, title: str, memory: Any) -> dict[str, Any]:
@@ -202,6 +203,8 @@ def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]
     if config.chunk_latents is not None:
         world.config.check_trained(chunk_latents=config.chunk_latents, num_steps=None)
         options["chunk_latents"] = config.chunk_latents
+    if world.heads.keys() & JUDGES and not world.config.sampler.rolling:
+        options["uncertainty"] = True
     if config.env != "auto":
         known = environment_ids()
         if config.env not in known:

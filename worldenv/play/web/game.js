@@ -84,7 +84,7 @@ export class Game extends EventTarget {
     const { fps, chunk_latents: latents, frames_per_latent: each } = this.about.spec;
     const before = this.player;
     this.player = new Player(fps, latents * each, this.draw);
-    if (before) Object.assign(this.player, { latencies: before.latencies, firstMs: before.firstMs, chunkMs: before.chunkMs });
+    if (before) this.player.learn(before);
   }
 
   /** Note that the player means something else now, at a time of the page's clock. */

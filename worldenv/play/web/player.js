@@ -1,6 +1,7 @@
 // When which frame is shown, and how long a key took to show.
 
 const FIRST_GUESS = 300; // ms that a chunk's first frames take, before one was measured
+const REPAINT = 17; // ms from one repaint to the next
 
 /** Shows the frames of chunks one after the other, as fast as the world's clock or as they are made. */
 export class Player {
@@ -13,6 +14,7 @@ export class Player {
   constructor(fps, chunkFrames, draw) {
     Object.assign(this, { fps, chunkFrames, draw });
     this.firstMs = FIRST_GUESS;
+    this.spreadMs = FIRST_GUESS / 10;
     this.chunkMs = (1000 * chunkFrames) / fps;
     this.latencies = { rest: [], moving: [] };
     this.total = 0; // frames shown
@@ -34,9 +36,11 @@ export class Player {
     return this.#queue.length === 0;
   }
 
-  /** Whether the next chunk must be asked for now, to come when the last frame has been shown. */
+  /** Whether the next chunk must be asked for now, to come when the last frame has been shown: not before, for what is
+   * pressed meanwhile counts for the next one alone. The margin follows from how much chunks vary, as in TCP's timer of
+   * retransmission (Jacobson 1988). */
   get hungry() {
-    return this.buffered <= this.firstMs * 1.2 + 15;
+    return this.buffered <= this.firstMs + 3 * this.spreadMs + REPAINT;
   }
 
   add(chunk) {
@@ -50,8 +54,14 @@ export class Player {
     this.#marks = [];
   }
 
+  /** Go on from what another one has measured. */
+  learn({ latencies, firstMs, spreadMs, chunkMs }) {
+    Object.assign(this, { latencies, firstMs, spreadMs, chunkMs });
+  }
+
   /** Learn how long chunks take: to their first frames, and whole. */
   measured(firstMs, chunkMs) {
+    this.spreadMs += 0.25 * (Math.abs(firstMs - this.firstMs) - this.spreadMs);
     this.firstMs += 0.3 * (firstMs - this.firstMs);
     this.chunkMs += 0.3 * (chunkMs - this.chunkMs);
   }
