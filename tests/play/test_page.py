@@ -151,6 +151,15 @@ def test_other_nonsense_is_answered_too(served: str) -> None:
         assert refused.value.code == 400
 
 
+def test_what_cannot_be_written_is_said(maze: World, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with running(ServeConfig(port=0), Page(PlayConfig(out=tmp_path / "out"), maze).routes()) as where:
+        for path, body in (("recordings", recorded()), ("votes", json.dumps([vote()]).encode())):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                get(f"http://{where}/play/{path}", body)
+            assert (refused.value.code, refused.value.read()[:12]) == (507, b"not written:")
+
+
 def test_votes_of_several_at_once_are_all_counted(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: add_votes(tmp_path, [vote(trial=i)]), range(32)))

@@ -153,6 +153,8 @@ class Page:
             return JSONResponse(await run_in_threadpool(self._save, body))
         except ValueError as error:
             raise HTTPException(400, f"no recording: {error}") from None
+        except OSError as error:
+            raise HTTPException(507, f"not written: {error}") from None
 
     def _save(self, body: bytes) -> dict[str, Any]:
         sent = unpack(body, {"recording": Recording})
@@ -189,6 +191,8 @@ class Page:
             rows = await run_in_threadpool(add_votes, self.config.out, json.loads(body))
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"no vote: {error}") from None
+        except OSError as error:
+            raise HTTPException(507, f"not written: {error}") from None
         return JSONResponse({"rows": rows, "path": str(self.config.out / "preference.csv")})
 
 

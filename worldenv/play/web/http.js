@@ -6,6 +6,7 @@ export const token = new URLSearchParams(location.hash.slice(1)).get("token") ??
 export async function ask(path, options = {}) {
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   const answer = await fetch(path, { ...options, headers });
+  if (answer.status === 401) throw new Error("this server asks for a token; open the page as .../#token=TOKEN");
   if (!answer.ok) throw new Error((await answer.text()) || `the server answered ${answer.status}`);
   return answer;
 }
