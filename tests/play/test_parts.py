@@ -243,6 +243,12 @@ def test_what_heads_say_is_drawn_over_time_and_digits_choose(bright: Path, tmp_p
         told = browser("[...document.querySelectorAll('#lines .line span')].map(one => one.textContent)")
         assert "uncertainty" in told
         assert browser("game.head.views[0].outcome.info.uncertainty") is not None
+        browser.press("c")
+        browser.until("!game.busy && page.panes.length === 2")
+        browser.press("1")
+        browser.until("!game.busy && game.head.index === 3")
+        browser.press("z")
+        browser.until("!game.busy && game.head.index === 2")
         assert not browser.errors()
 
 
