@@ -41,6 +41,7 @@ class Create(Message):
     batch: bool = True  # may share model calls with others; False is equal to a local environment to the last bit
     autoreset: Literal["SameStep", "NextStep", "Disabled"] = "Disabled"
     pictures: Literal["none", "raw", "jpeg", "png"] = "none"  # whether Frames come, and how
+    display: bool = False  # whether they also come as the world's display decoder shows them, where it has one
     obs: bool = True  # whether observations come
     keep: Annotated[int, Bounds(0, 4096)] = 0  # chunks that Back can return to, within the server's limit of memory
     linger: Annotated[float, Bounds(0, 600)] = 0.0  # s that it outlives its connection, within the server's limit
@@ -173,6 +174,7 @@ class Frames(OfSession):
     latent: int  # of the chunk, from 0
     last: bool  # whether Outcome is next
     pictures: Any  # raw: (T, H, W, 3) uint8, or (B, T, H, W, 3) of several rows; else a list of T JPEG or PNG files
+    displayed: list[bytes] | None = None  # the same, larger, as JPEG files, where Create asked for the display decoder
 
 
 class Outcome(OfSession):

@@ -235,7 +235,8 @@ class Session:
                 self.kept.keep(self.chunk, self.env.clone_state([0]))
 
     def _screening(self, ask: Message, send: Send) -> Screening:
-        return Screening(self.env, ask.id, self.name, self.asked.pictures, send, single=self.single)
+        asked = self.asked
+        return Screening(self.env, ask.id, self.name, asked.pictures, send, single=self.single, display=asked.display)
 
     def _present(self, ask: Any) -> Outcome:
         """Return the present moment, where nothing happened."""
