@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+BLOCK = 2**20
+"""Bytes of a file that are hashed at a time."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -63,8 +66,10 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, compresse
 
 def file_sha256(paths: Iterable[Path]) -> str:
     """Hash files' names and contents, in order of name."""
-    digest = hashlib.sha256()
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
     for path in sorted(paths, key=lambda p: p.name):
         digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(block):
+                digest.update(block[:count])
     return digest.hexdigest()
