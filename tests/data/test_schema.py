@@ -115,7 +115,7 @@ def test_values_that_are_not_as_written_are_named(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:  # as an earlier version has it
         del file["clip_00000/reward"].attrs["sha256"]
     assert not has_sums(path)
-    assert list(read_shard(path))[0].signals["reward"][1] == 3.0
+    assert next(iter(read_shard(path))).signals["reward"][1] == 3.0
 
 
 @pytest.mark.parametrize("how", ["external link", "soft link", "external storage", "virtual", "a clip"])

@@ -21,6 +21,7 @@ from ..base.checkpoint import load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.files import save_text
+from ..base.lock import in_use
 from ..dynamics.spec import WorldSpec
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
@@ -347,7 +348,8 @@ def convert_world(
         world.config = replace(world.config, name=name_as)
     if doubt is not None:
         world.config = replace(world.config, doubt=doubt)
-    world.save_pretrained(folder)
+    with in_use(folder):
+        world.save_pretrained(folder)
     return world
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...base.device import default_dtype, resolve_device
+from ...base.lock import in_use
 from ...base.log import console, git_revision
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
@@ -97,12 +98,12 @@ def run_suite(
         raise ValueError(
             f"--ray is for suites that step worlds along cases ({', '.join(RUNS)}); leave it out for {name}"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    cases = {"num_worlds": num_worlds, "first_seed": first_seed}
-    if other is None:
-        run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights, ray=ray)
-    else:
-        other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
+    with in_use(out):
+        cases = {"num_worlds": num_worlds, "first_seed": first_seed}
+        if other is None:
+            run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights, ray=ray)
+        else:
+            other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
 
 
 def run_world(
