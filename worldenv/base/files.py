@@ -22,8 +22,8 @@ BLOCK = 2**20
 def replacing(path: Path) -> Iterator[Path]:
     """Yield where to write what then takes the place of ``path``: whole or not at all, also if killed meanwhile.
 
-    Its name has the same suffix, and is this thread's own: what writes the same file elsewhere does not meet it. It takes
-    that place once it is on the disk; devices and pipes are written to directly.
+    Its name has the same suffix, and is this thread's own, so that two that write one file do not meet. It takes that
+    place once it is on the disk; devices and pipes are written to directly.
 
     Raises:
         OSError: if it cannot be written; what was there before stays.

@@ -1,4 +1,4 @@
-"""Ends that are asked for: Ctrl-C and SIGTERM are one thing, so that whatever goes on after one does after the other."""
+"""Ends that are asked for: Ctrl-C and SIGTERM are one thing; what goes on after one does after the other."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ...dynamics.spec import WorldSpec
 from .maze import Array
 from .pwad import PLAYER_THRUST, UNITS, read_lump
 from .render import LevelView, Resampler
-from .scratch import inherited
+from .scratch import INSTANCE, inherited
 
 WARM_UP_TICS = 20
 """Tics after loading a map during which the engine ignores input."""
@@ -188,7 +188,13 @@ def _starter(engine: Path, folder: Path) -> Path:
         OSError: if nothing can be executed there.
     """
     path, bound = folder / "start", "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
-    path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(folder))} && exec {bound}{shlex.quote(str(engine))} "$@"\n')
+    lines = [
+        "#!/bin/sh",
+        f"cd {shlex.quote(str(folder))} || exit",
+        f'for word; do case "$last" in +viz_instance_id) echo "$word" >{INSTANCE};; esac; last=$word; done',
+        f'exec {bound}{shlex.quote(str(engine))} "$@"',
+    ]
+    path.write_text("\n".join(lines) + "\n")
     path.chmod(0o700)
     if not os.access(path, os.X_OK):
         raise OSError(f"{folder} is on a disk that nothing can be executed from; point TMPDIR to another one")
