@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ...base.device import default_dtype, resolve_device
-from ...base.lock import in_use
+from ...base.lock import NAME, in_use
 from ...base.log import console, git_revision
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
@@ -216,7 +216,9 @@ def conclude(report: Mapping[str, Any], out: Path) -> None:
     """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
-    console.print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} to {out}")
+    console.print(
+        f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file() and p.name != NAME))} to {out}"
+    )
 
 
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:

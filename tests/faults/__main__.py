@@ -1,0 +1,64 @@
+"""``make faults``: kills, full disks, dead workers and two runs in one folder; what came of them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from worldenv.base.files import save_text
+from worldenv.base.log import console, git_revision, hardware
+
+from .disks import WRITTEN, run_full, small_disk
+from .jobs import JOBS, make_material
+from .kills import run_kills, two_at_once
+
+
+def main() -> int:
+    """Run what was asked for; the exit status is 1 if anything went wrong."""
+    asked = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    asked.add_argument("--kills", type=int, default=50, help="of each command")
+    asked.add_argument("--disks", type=int, default=3, help="places at which the disk of each command is full")
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--minutes", type=float, default=60.0, help="after these nothing more is begun")
+    asked.add_argument("--out", type=Path, required=True, help="JSON file")
+    given = asked.parse_args()
+    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="worldenv-faults-"))
+    report: dict[str, Any] = {"hardware": hardware(), "git": git_revision(), "seed": given.seed}
+    report |= {"kills": {}, "two_at_once": {}, "full_disks": {}}
+    try:
+        material = make_material(folder / "material")
+        for name, job in JOBS.items():
+            if time.monotonic() - began > 60 * given.minutes:
+                break
+            place = folder / name.replace(" ", "-")
+            counts = run_kills(job, material, place, kills=given.kills, seed=given.seed)
+            report["kills"][name] = counts.summary()
+            wanted = job.result(place / "whole")
+            report["two_at_once"][name] = {"runs": 2, "wrong": two_at_once(job, material, place, wanted)}
+            console.print(f"{name}: {report['kills'][name]} {report['two_at_once'][name]}", markup=False)
+            save_text(given.out, json.dumps(report, indent=1) + "\n")
+        with small_disk(folder / "disk") as disk:
+            report["disk"] = "a small tmpfs" if disk is not None else "a limit on the size of files"
+            for what in WRITTEN:
+                if time.monotonic() - began > 60 * given.minutes:
+                    break
+                place = folder / f"full-{what.name.replace(' ', '-')}"
+                wrong = run_full(what, material, place, disk, times=given.disks, seed=given.seed)
+                report["full_disks"][what.name] = {"times": given.disks, "wrong": wrong}
+                console.print(f"full disk, {what.name}: {report['full_disks'][what.name]}", markup=False)
+                save_text(given.out, json.dumps(report, indent=1) + "\n")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report["minutes"] = round((time.monotonic() - began) / 60, 1)
+    save_text(given.out, json.dumps(report, indent=1) + "\n")
+    parts = [*report["kills"].values(), *report["two_at_once"].values(), *report["full_disks"].values()]
+    return int(any(part["wrong"] for part in parts))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
