@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worldenv.base.files import save_text
+from worldenv.base.interrupts import ending
 from worldenv.base.log import console, git_revision, hardware
 
 from .disks import WRITTEN, run_full, small_disk
@@ -61,4 +62,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with ending():
+        raise SystemExit(main())

@@ -70,6 +70,25 @@ def has_sums(path: Path) -> bool:
         return SUMS in json.loads((file.metadata() or {}).get("header", "{}"))
 
 
+def describe_tensors(path: Path) -> str:
+    """Say what a file of tensors holds, and whether that is known to be what was written.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    tensors, header = load_tensors(path)
+    size = sum(part.numel() * part.element_size() for part in tensors.values())
+    known = f"as written, by the sha256 of each of its {len(tensors)} tensors"
+    told = ", ".join(f"{key} {value}" for key, value in header.items() if isinstance(value, str | int | float))
+    return "\n".join(
+        [
+            f"{path}: {len(tensors)} tensors, {size / 1e6:.3g} MB",
+            *([f"header    {told}"] if told else []),
+            f"sha256    {known if has_sums(path) else 'not checked: the file is of an earlier version and has none'}",
+        ]
+    )
+
+
 def _check_sums(path: Path, tensors: Mapping[str, Tensor], sums: Mapping[str, str]) -> None:
     """Refuse tensors that are missing, unknown, or do not hash to what was written beside them."""
     changed = sorted(set(tensors) ^ set(sums))

@@ -157,6 +157,25 @@ def has_sums(path: Path) -> bool:
         return all(SUM in part.attrs for name in _clips(file) for part in file[name].values())
 
 
+def describe_shards(path: Path) -> str:
+    """Say what a shard or a recording holds, and whether that is known to be what was written.
+
+    Raises:
+        ValueError: if it is not, or there is none.
+    """
+    paths = shard_paths(path) if path.is_dir() else [path]
+    frames = [len(clip.frames) for shard in paths for clip in read_shard(shard)]
+    old = [shard.name for shard in paths if not has_sums(shard)]
+    some = f"{', '.join(old[:3])}{' and others' if len(old) > 3 else ''} of an earlier version, without"
+    return "\n".join(
+        [
+            f"{path}: {len(paths)} shard(s), {len(frames)} clips, {sum(frames)} frames",
+            f"source    {shard_config(paths[0]).get('env', 'not named')}",
+            f"sha256    {f'not all checked: {some}' if old else 'as written, by that of each data set'}",
+        ]
+    )
+
+
 def _check_own(path: Path, file: h5py.File) -> None:
     """Refuse a shard that shows what lies elsewhere: reading it would read other files of this machine.
 

@@ -216,9 +216,8 @@ def conclude(report: Mapping[str, Any], out: Path) -> None:
     """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
-    console.print(
-        f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file() and p.name != NAME))} to {out}"
-    )
+    written = sorted(path.name for path in out.iterdir() if path.is_file() and path.name != NAME)
+    console.print(f"wrote {', '.join(written)} to {out}")
 
 
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:

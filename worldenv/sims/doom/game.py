@@ -200,7 +200,7 @@ def _alive() -> Iterator[None]:
         if not type(error).__name__.startswith("ViZDoom"):
             raise
         raise ChildProcessError(
-            f"a Doom engine died ({str(error).strip().rstrip('.')}); what is finished stays, and the same command goes on"
+            f"a Doom engine died ({str(error).strip(' .')}); what is finished stays, and the same command goes on"
         ) from None
 
 
