@@ -92,7 +92,7 @@ def rollout(
 
 
 def info(world: tyro.conf.Positional[str] = "maze", /) -> None:
-    """Show what a world is, how it was trained, and whether its files are as written.
+    """Show what a world is and how it was trained.
 
     Args:
         world: packaged name, directory or hub:org/name. Or a saved state or checkpoint (.safetensors), a shard (.h5) or
