@@ -28,9 +28,7 @@ def main() -> int:
     asked.add_argument("--minutes", type=float, default=60.0, help="after these nothing more is begun")
     asked.add_argument("--out", type=Path, required=True, help="JSON file")
     names = [*JOBS, *(f"disk: {what.name}" for what in WRITTEN)]
-    asked.add_argument(
-        "--only", nargs="+", choices=names, metavar="NAME", help="some of them, beside others")
-    )
+    asked.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="some, beside what is there")
     given = asked.parse_args()
     chosen = given.only or names
     began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="worldenv-faults-"))
