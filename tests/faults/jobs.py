@@ -16,6 +16,7 @@ from worldenv.base.checkpoint import load_tensors
 from worldenv.base.config import dump_toml, to_dict
 from worldenv.base.log import JsonlLog
 from worldenv.data.record import RecordConfig, _complete
+from worldenv.data.schema import read_shard, shard_paths
 from worldenv.sims import DoomDynamics
 from worldenv.world.starts import Starts
 from worldenv.world.world import World
@@ -67,10 +68,6 @@ def _digest(parts: Iterable[object]) -> str:
     return hashlib.sha256(json.dumps([*parts], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _files(paths: Iterable[Path]) -> str:
-    return _digest((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(paths))
-
-
 CLIPS = 6
 
 
@@ -78,6 +75,17 @@ def _recorded(out: Path) -> int:
     """Count the shards that are whole."""
     config = RecordConfig(clips=CLIPS, clips_per_shard=1)
     return sum(_complete(config, out, k) for k in range(CLIPS))
+
+
+def _clips(out: Path) -> str:
+    """Hash all clips; shards also say by which revision they were made."""
+    found = []
+    for path in shard_paths(out):
+        for clip in read_shard(path):
+            parts = {"frames": clip.frames, **clip.signals}
+            values = {name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in parts.items()}
+            found.append((path.name, values, {key: str(value) for key, value in clip.attributes.items()}))
+    return _digest(found)
 
 
 def _step(out: Path) -> int:
@@ -126,7 +134,7 @@ def _plan_words(material: Path, out: Path) -> list[str]:
 JOBS = {
     job.name: job
     for job in (
-        Job("record", WORLDENV, _record_words, _recorded, lambda out: _files(out.glob("shard-*.h5"))),
+        Job("record", WORLDENV, _record_words, _recorded, _clips),
         Job("train", WORLDENV, _train_words, _step, _trained),
         Job("eval", WORLDENV, _eval_words, lambda out: len([*(out / "parts").glob("*.npz")]), _scored),
         Job("closed loop", AGENTS, _plan_words, lambda out: len(JsonlLog.read(out / "episodes.jsonl")), _played),
