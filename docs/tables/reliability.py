@@ -19,7 +19,7 @@ def faults_table() -> list[str]:
         "process that the command has started, engines too:",
         "",
         f"| | {' | '.join(KINDS)} | came to the same end | two at once | full disks | wrong |",
-        "|---" * 7 + "|",
+        "|---" * 8 + "|",
     ]
     for name in dict.fromkeys([*found["kills"], *found["full_disks"]]):
         parts = [found[part].get(name) for part in ("kills", "two_at_once", "full_disks")]

@@ -14,9 +14,10 @@ from worldenv.base.files import save_text
 from worldenv.base.interrupts import ending
 from worldenv.base.log import console, git_revision, hardware
 
-from .disks import WRITTEN, run_full, small_disk
+from .disks import WRITTEN, run_full, serve_full, small_disk
 from .jobs import JOBS, make_material
-from .kills import run_kills, two_at_once
+from .kills import Counts, run_kills, two_at_once
+from .processes import end_all
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--minutes", type=float, default=60.0, help="after these nothing more is begun")
     asked.add_argument("--out", type=Path, required=True, help="JSON file")
-    names = [*JOBS, *(f"disk: {what.name}" for what in WRITTEN)]
+    names = [*JOBS, *(f"disk: {what.name}" for what in WRITTEN), "disk: serve"]
     asked.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="some, beside what is there")
     given = asked.parse_args()
     chosen = given.only or names
@@ -42,8 +43,12 @@ def main() -> int:
             if time.monotonic() - began > 60 * given.minutes:
                 break
             place = folder / name.replace(" ", "-")
-            counts = run_kills(job, material, place, kills=given.kills, seed=given.seed)
-            report["kills"][name] = counts.summary()
+            counts = Counts()
+            try:
+                run_kills(job, material, place, counts, kills=given.kills, seed=given.seed)
+            finally:
+                report["kills"][name] = counts.summary()
+                save_text(given.out, json.dumps(report, indent=1) + "\n")
             wanted = job.result(place / "whole")
             report["two_at_once"][name] = {"runs": 2, "wrong": two_at_once(job, material, place, wanted)}
             console.print(f"{name}: {report['kills'][name]} {report['two_at_once'][name]}", markup=False)
@@ -58,7 +63,11 @@ def main() -> int:
                 report["full_disks"][what.name] = {"times": given.disks, "wrong": wrong}
                 console.print(f"full disk, {what.name}: {report['full_disks'][what.name]}", markup=False)
                 save_text(given.out, json.dumps(report, indent=1) + "\n")
+        if "disk: serve" in chosen:
+            report["full_disks"]["serve"] = {"times": 1, "wrong": serve_full(material, folder / "full-serve")}
+            console.print(f"full disk, serve: {report['full_disks']['serve']}", markup=False)
     finally:
+        end_all()
         shutil.rmtree(folder, ignore_errors=True)
     report["minutes"] = round((time.monotonic() - began) / 60, 1)
     save_text(given.out, json.dumps(report, indent=1) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,7 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
+
+import worldenv  # noqa: F401
 from worldenv.base.lock import NAME
+from worldenv.play.server.app import running
+from worldenv.play.server.config import ServeConfig
 
 from .jobs import JOBS
 from .processes import WORLDENV, finish, start
@@ -71,6 +78,36 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 def _fill(disk: Path, room: int) -> None:
     with (disk / "filler").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, max(1, SIZE - room))
+
+
+def serve_full(material: Path, folder: Path) -> list[str]:
+    """Let a server have no room for states: who asks for one is told, its session goes on; return what went wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state, options, wrong = folder / "state.safetensors", {"action_mode": "keys"}, list[str]()
+    with running(ServeConfig(port=0, worlds=(str(material / "world"),))) as where:
+        env = gym.make("worldenv/Remote-v0", url=f"ws://{where}", env="worldenv/Revisit-v0", **options).unwrapped
+        env.reset(seed=1)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            env.save_state(state)
+            wrong.append("serve: a state was saved where there was no room")
+        except Exception as error:
+            said = str(error)
+            if "is the disk full?" not in said or "\n" in said:
+                wrong.append(f"serve: said {type(error).__name__} {said!r}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        if [*folder.iterdir()]:
+            wrong.append(f"serve: left {[path.name for path in folder.iterdir()]}")
+        env.step([1, 0])
+        env.save_state(state)
+        ahead = env.step([1, 1])[0]
+        env.load_state(state)
+        if not np.array_equal(env.step([1, 1])[0], ahead):
+            wrong.append("serve: another episode after the state was saved")
+        env.close()
+    return wrong
 
 
 def run_full(what: Written, material: Path, folder: Path, disk: Path | None, *, times: int, seed: int) -> list[str]:

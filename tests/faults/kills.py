@@ -41,9 +41,9 @@ def whole(job: Job, material: Path, folder: Path) -> tuple[str, float]:
     return job.result(folder / "whole"), seconds
 
 
-def run_kills(job: Job, material: Path, folder: Path, *, kills: int, seed: int) -> Counts:
+def run_kills(job: Job, material: Path, folder: Path, counts: Counts, *, kills: int, seed: int) -> None:
     """Interrupt a job so many times, wherever it is, and let it go on; whenever it comes to its end begin another."""
-    draw, counts = random.Random(f"{job.name} {seed}"), Counts()
+    draw = random.Random(f"{job.name} {seed}")
     wanted, seconds = whole(job, material, folder)
     out, temporary, before = folder / "parts", folder / "temporary", 0
     how = {"log": folder / "parts.log", "temporary": temporary}
@@ -75,7 +75,6 @@ def run_kills(job: Job, material: Path, folder: Path, *, kills: int, seed: int) 
         before = done
     finish(job.entry, job.words(material, out), **how)
     _check_result(counts, job, out, wanted)
-    return counts
 
 
 def _check_end(counts: Counts, kind: str, said: str, status: int | None) -> None:

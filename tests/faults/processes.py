@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -22,6 +23,7 @@ GONE = 30.0
 """Seconds after which nothing of a killed process may be left; workers take ten to close what they hold."""
 WORLDENV, AGENTS = "worldenv.cli:main", "worldenv_agents.cli:main"
 
+_started: list[Run] = []
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
@@ -76,7 +78,16 @@ def start(entry: str, words: Sequence[str], *, log: Path, temporary: Path, room:
     log.unlink(missing_ok=True)
     process = _SERVER.Process(target=_run, args=(entry, list(words), log, temporary, room))
     process.start()
-    return Run(process, log, temporary)
+    _started.append(Run(process, log, temporary))
+    return _started[-1]
+
+
+def end_all() -> None:
+    """End what was started and still runs, with all that it has started: a driver that ends waits for nobody."""
+    for run in _started:
+        if run.process.is_alive():
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 def finish(entry: str, words: Sequence[str], *, log: Path, temporary: Path) -> float:

@@ -94,13 +94,13 @@ def _tell_reaper(path: Path) -> None:
             ["/bin/sh", "-c", _REAPER],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # what it did not read is not written again at the end
             env={INSTANCE.upper(): INSTANCE, "SHARED": str(SHARED), "PATH": os.environ.get("PATH", os.defpath)},
             start_new_session=True,  # Ctrl-C and the end of a terminal are not meant for it
         )
     assert _reaper.stdin is not None
     with suppress(BrokenPipeError):  # somebody has killed it
         _reaper.stdin.write(f"{path}\n".encode())
-        _reaper.stdin.flush()
 
 
 def _forget_reaper() -> None:
