@@ -54,7 +54,11 @@ def main() -> int:
             console.print(f"{name}: {report['kills'][name]} {report['two_at_once'][name]}", markup=False)
             save_text(given.out, json.dumps(report, indent=1) + "\n")
         with small_disk(folder / "disk") as disk:
-            report["disk"] = "a small tmpfs" if disk is not None else "a limit on the size of files"
+            report["disk"] = (
+                "a small tmpfs, of serve a limit on the size of files"
+                if disk is not None
+                else "a limit on the size of files"
+            )
             for what in (what for what in WRITTEN if f"disk: {what.name}" in chosen):
                 if time.monotonic() - began > 60 * given.minutes:
                     break
