@@ -15,6 +15,7 @@ from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from hands import experts_table
+from reliability import faults_table
 from rendering import input_table, rendering_table, summary_table
 from scale import scale_table
 from serving import soak_table
@@ -27,6 +28,7 @@ from worldenv.world.files import STEPPED, world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 SCALE, SERVE = ROOT / "docs" / "scale.md", ROOT / "docs" / "serve.md"
 LOOP = ROOT / "docs" / "closed-loop.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
@@ -115,6 +117,7 @@ def main() -> None:
             "docs/results",
             ranking_table(),
         ),
+        RELIABILITY: with_table(RELIABILITY.read_text(), "faults", "docs/results/faults.json", faults_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from ..base.files import replacing
 from ..dynamics.messages import Close, Create, Done, Frames, Load, Outcome, Prompt, Reset, Save, Saved, Step
 from .described import read_space
 from .link import Link
@@ -92,7 +93,9 @@ class Remote:
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write episodes to a file here, to go on with them on any server of the world, or locally."""
         ask = Save(id=0, session=self.session, rows=None if rows is None else list(rows))
-        Path(path).write_bytes(self.link.ask(ask, Saved).data)
+        data = self.link.ask(ask, Saved).data
+        with replacing(Path(path)) as partial:
+            partial.write_bytes(data)
 
     def load_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Go on with saved episodes; a ValueError if they are of another world or environment."""

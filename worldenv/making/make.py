@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.files import save_text
+from ..base.lock import in_use
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
 from ..data.imported import ImportedSource
@@ -44,13 +45,13 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
     if is_import(env) and config.rounds > 1:
         raise ValueError(f"rounds={config.rounds}: nobody can act in {env}; leave --rounds out")
     _check_source(env, config)  # refuses what nothing can be made of, before a file is there
-    out.mkdir(parents=True, exist_ok=True)
-    plan = Plan.load(out, env, config)
-    for number in range(1, config.rounds + 1):
-        _round(env, number, config, out, plan)
-    report = evaluate(out, config)
-    save_text(out / "summary.json", json.dumps(report, indent=1))
-    console.print(_says(env, out, report), markup=False, highlight=False)
+    with in_use(out):
+        plan = Plan.load(out, env, config)
+        for number in range(1, config.rounds + 1):
+            _round(env, number, config, out, plan)
+        report = evaluate(out, config)
+        save_text(out / "summary.json", json.dumps(report, indent=1))
+        console.print(_says(env, out, report), markup=False, highlight=False)
 
 
 def _check_source(env: str, config: MakeConfig) -> None:
