@@ -13,7 +13,8 @@ import pytest
 from worldenv.data.sources.gym import GymSource
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.making import make as making
-from worldenv.making.config import STAGES, MakeConfig
+from worldenv.making.config import STAGES, MakeConfig, world_name
+from worldenv.making.distil import lost_in
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.world.world import World
@@ -89,7 +90,8 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     made = {"train", "heldout", "latents", *STAGES, "world-1", "agent-2", "causal-2", "heads-2", "world", "make.json"}
     assert {p.name for p in out.iterdir()} == made | {"consistency_distill-2", "distil.json", "eval"}
     verdict = json.loads((out / "distil.json").read_text())
-    assert verdict["passed"] == (verdict["psnr"]["distilled"] >= verdict["psnr"]["before"] - verdict["margin"])
+    assert {"psnr", "reward_f1", "terminated_f1"} == set(verdict["before"])
+    assert verdict["passed"] == (lost_in(verdict["before"], verdict["distilled"]) == [])
     assert World.load(out / "world").config.sampler.num_steps == (2 if verdict["passed"] else 4)
     asked = json.loads((out / "train" / "round-2" / "recording.json").read_text())
     assert asked["policy"] == f"ppo:{out / 'agent-2'}"  # who learned in the world of the first round
@@ -112,6 +114,19 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     with pytest.raises(ValueError, match="was begun with another frames; use the same, or another --out"):
         making.make(blink, replace(TINY, frames=512), out)
     making.Plan.load(out, blink, replace(TINY, workers=2))  # changes nothing
+
+
+def test_a_distilled_world_that_blurs_what_happens_is_not_taken() -> None:
+    before = {"psnr": 20.0, "reward_f1": 0.8}
+    assert lost_in(before, {"psnr": 19.8, "reward_f1": 0.76}) == []
+    assert lost_in(before, {"psnr": 21.0, "reward_f1": 0.7}) == ["reward_f1"]
+    assert lost_in(before, {"psnr": 21.0}) == ["reward_f1"], "a head that never says anything has no F1"
+    assert lost_in({"psnr": 20.0}, {"psnr": 19.6, "reward_f1": 0.9}) == ["psnr"]
+
+
+def test_a_world_is_called_as_what_it_is_made_of(tmp_path: Path) -> None:
+    names = {"blinking:Blink-v0": "blink-v0", "ALE/Pong-v5": "pong-v5", f"lerobot:{tmp_path}/": tmp_path.name.lower()}
+    assert {env: world_name(env) for env in names} == names
 
 
 def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Path) -> None:

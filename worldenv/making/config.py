@@ -120,6 +120,12 @@ DISTILLING = 0.1
 """Share of a round's hours that the distillation takes in the end, on top."""
 
 
+def world_name(env: str) -> str:
+    """Return what a world is called: as its environment, or the folder of a recording from elsewhere."""
+    where = env.partition(":")[2]
+    return (Path(where).resolve().name if is_import(env) else (where or env).rpartition("/")[2]).lower()
+
+
 def named(stage: str, number: int) -> str:
     """Return what a stage of a round is called, as its folder is."""
     return stage if number == 1 else f"{stage}-{number}"
