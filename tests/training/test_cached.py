@@ -41,7 +41,7 @@ def test_training_holds_the_pages_that_the_engine_holds(world: World, chunk: int
     for part in engine.history.layout.parts(LENGTH):
         prepared = past.prepare(data.track, part, K=engine.K)
         clean = torch.full((2, part.stop - part.start), 14.0)
-        past.record(prepared, data.latents[:, part].float(), clean, data.track["c2w"], part)
+        past.record(prepared, data.latents[:, part].float(), clean, data.track, part)
     store = engine.history.store
     assert store is not None
     assert store.pool is not None

@@ -68,7 +68,7 @@ class MakeConfig:
     dit: DiTConfig = field(default_factory=lambda: DiTConfig(width=192, num_layers=6, num_heads=4, ffn_dim=768))
     """Sizes of the transformer."""
     batch: int = 16
-    """Samples of a step of training."""
+    """Samples of a step of training; of the transformer, whose windows are long, half as many."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -137,7 +137,8 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str, *, number
     before = {"causal": so_far, "heads": named("causal", number), DISTIL: named("heads", number)}.get(stage)
     few = stage == DISTIL
     patch = 2 if all(side // config.vae.stride % 2 == 0 for side in config.size) else 1
-    window = max(2, 8 // config.chunk_latents)
+    chunk, longest = config.chunk_latents, CLIP_FRAMES // config.frames_per_latent // config.chunk_latents
+    window = max(2, 8 // chunk)  # chunks
     return TrainConfig(
         name=name,
         data=out / "train",
@@ -146,16 +147,16 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str, *, number
         num_starts=64,
         vae=config.vae,
         dit=replace(config.dit, patch=patch),
-        memory=MemoryConfig(policy="recent", temporal_latents=config.chunk_latents * window, retrieved_chunks=1),
+        memory=MemoryConfig(policy="recent", kept=True, temporal_latents=chunk * window, retrieved_chunks=1),
         vae_loss=VAELossConfig(num_frames=9, hardest=0.1),
-        denoise=DenoiseConfig(num_chunks=window, policies=(("recent", 1.0),)),
+        denoise=DenoiseConfig(num_chunks=max(1, min(2 * window, longest)), policies=(("recent", 1.0),)),
         sampler=SamplerConfig(num_steps=config.few_steps, stochastic=True) if few else SamplerConfig(),
         head="events",
         events=EventsConfig(
             reward=EventConfig(num_members=MEMBERS), terminated=EventConfig(output="logit", num_members=MEMBERS)
         ),
         optim=OptimConfig(
-            batch=config.batch,
+            batch=max(1, config.batch // 2) if stage == "causal" else config.batch,
             seed=config.seed,
             lr={"vae": 1e-3, "causal": 1e-3, "heads": 3e-3, DISTIL: 1e-4}[stage],
             ema=0.99 if few else OptimConfig().ema,

@@ -122,9 +122,7 @@ class EventsStage:
     def _places(self, name: str) -> list[tuple[int, int]]:
         """Return (episode, latent) of every event."""
         return [
-            (i, int(at))
-            for i, episode in enumerate(self.episodes)
-            for at in _truth(episode, name).nonzero().flatten()
+            (i, int(at)) for i, episode in enumerate(self.episodes) for at in _truth(episode, name).nonzero().flatten()
         ]
 
     def _weight(self, name: str) -> float:
