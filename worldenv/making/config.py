@@ -41,7 +41,9 @@ class MakeConfig:
     size: tuple[int, int] = (64, 64)
     """Width and height of the world's pictures, multiples of 8."""
     frames: int = 20_000
-    """Frames to record; a tenth as many more are held out."""
+    """Frames to record, or to take of a recording from elsewhere; a tenth as many more are held out."""
+    camera: str = ""
+    """Which pictures of a recording from elsewhere; by default the only ones that it has."""
     policy: str = "random"
     """Who acts while it is recorded: ``random``, ``sticky`` (random, three times in four as before), ``ppo:DIR``, or
     ``package.module:function``, called with the picture, the action space and a generator."""
@@ -102,6 +104,7 @@ def recordings(config: MakeConfig, env: str, *, number: int = 1, policy: str | N
         first_seed=first,
         num_latents=num_latents,
         size=config.size,
+        camera=config.camera,
         policy=config.policy if policy is None else policy,
         clips_per_shard=4,
         poses=False,  # what acts is the environment's own action

@@ -36,7 +36,8 @@ class Plan:
             plan.save()
             return plan
         written = json.loads(path.read_text())
-        changed = difference(written["asked"], asked)
+        known = json.loads(json.dumps(to_dict(MakeConfig()))) | written["asked"]  # what it did not know yet is as usual
+        changed = difference({name: value for name, value in known.items() if name != "workers"}, asked)
         if changed is not None:
             raise ValueError(f"{out} was begun with another {changed}; use the same, or another --out")
         return cls(path, asked, written["steps"])
