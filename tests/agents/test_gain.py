@@ -130,7 +130,7 @@ def test_in_recordings_a_policy_sees_what_it_saw_in_the_world(mode: str, bright:
         obs, *_ = twin.step(np.array([1]))
         actor.watch(twin.unwrapped.chunk_frames[0], begins=False)  # type: ignore[attr-defined]
     spec = World.load(bright).spec
-    sources = [GymSource("test/Bright-v0", 20, 5, simulators=(), spec=spec, policy=f"ppo:{tmp_path}") for _ in range(2)]
+    sources = [GymSource("test/Bright-v0", 20, 5, spec=spec, policy=f"ppo:{tmp_path}") for _ in range(2)]
     clips = [sources[0].clip(1), sources[1].clip(0), sources[1].clip(1)]
     np.testing.assert_array_equal(clips[0].signals["action"], clips[2].signals["action"])  # whatever came before
 

@@ -1,8 +1,11 @@
-"""One command from an environment to a world, on one of a few lines that its processes import."""
+"""One command from an environment to a world, on one of a few lines."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +13,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.making.conftest import TINY
 from worldenv.data.sources.gym import GymSource
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.making import make as making
-from worldenv.making.config import STAGES, MakeConfig, world_name
+from worldenv.making.config import STAGES, world_name
 from worldenv.making.distil import lost_in
-from worldenv.models.types import DiTConfig
-from worldenv.models.vae import VAEConfig
 from worldenv.world.world import World
 
 BLINK = '''
@@ -46,33 +48,20 @@ def up(frame, space, generator):
 '''
 
 
+@contextmanager
+def at_once(count: int, **_: object) -> Iterator[ThreadPoolExecutor]:
+    """Record in this process: those that ``test_example`` starts import all anew."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
 @pytest.fixture
-def blink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def blink(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "blinking.py").write_text(BLINK)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("worldenv.training.loop.trainer.plot_losses", lambda log, path: None)
-    monkeypatch.setattr("worldenv.making.config.CLIP_FRAMES", 32)
-    monkeypatch.setattr("worldenv.making.config.LEAST_HELD_OUT", 4)
-    monkeypatch.setattr("worldenv.bench.engine.WARM_UP", 1)
-    monkeypatch.setattr(making, "BENCH_STEPS", 2)
-    monkeypatch.setattr(making, "PROBE", (1, 3))
-    monkeypatch.setattr(making, "LEAST_STEPS", 2)
-    monkeypatch.setattr("worldenv.making.agent.LEAST_STEPS", 16)
+    monkeypatch.setattr("worldenv.data.record.worker_pool", at_once)
     return "blinking:Blink-v0"
-
-
-TINY = MakeConfig(
-    size=(16, 16),
-    frames=256,
-    hours=1e-6,
-    frames_per_latent=1,
-    workers=1,
-    vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
-    dit=DiTConfig(width=16, num_layers=1, num_heads=2, ffn_dim=32, freq_dim=16),
-    batch=2,
-    rounds=2,
-)
 
 
 def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
@@ -145,9 +134,9 @@ def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Pa
 def test_whose_policy_acts_while_it_is_recorded(blink: str) -> None:
     spec = WorldSpec(frames_per_latent=1, chunk_latents=1)
     for policy, same in (("blinking:up", 1.0), ("sticky", 0.75), ("random", 0.0)):
-        source = GymSource(blink, 200, 0, simulators=(), spec=spec, policy=policy)
+        source = GymSource(blink, 200, 0, spec=spec, policy=policy)
         signals = source.clip(0).signals
         acted = signals["action"][~signals["is_first"]].argmax(1)
         assert abs((acted[1:] == acted[:-1]).mean() - (same + (1 - same) / 3)) < 0.1
     with pytest.raises(ValueError, match=r"unknown policy 'stick'.*did you mean 'sticky'"):
-        GymSource(blink, 200, 0, simulators=(), policy="stick")
+        GymSource(blink, 200, 0, policy="stick")

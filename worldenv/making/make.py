@@ -17,6 +17,7 @@ from ..data.events import read_episodes
 from ..data.imported import ImportedSource
 from ..data.record import SOURCES, make_source, record
 from ..data.schema import count_clips, shard_paths
+from ..data.sources.gym import LEAST_FRAMES
 from ..data.sources.imports import is_import
 from ..eval.suites.evaluate import run_suite
 from ..eval.suites.heads import measure_doubt
@@ -48,6 +49,8 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
         raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
     if is_import(env) and config.rounds > 1:
         raise ValueError(f"rounds={config.rounds}: nobody can act in {env}; leave --rounds out")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; --out is a folder")
     num_clips = _check_source(env, config)  # refuses what nothing can be made of, before a file is there
     out.mkdir(parents=True, exist_ok=True)
     plan = Plan.load(out, env, config)
@@ -63,21 +66,23 @@ def _check_source(env: str, config: MakeConfig) -> int | None:
     """Open what is to be recorded; return how many clips there are to train on in recordings from elsewhere, of which
     there must be enough to hold out.
     """
-    num_clips = None
+    there, least = {}, -(-(LEAST_FRAMES - 1) // config.frames_per_latent)
     for folder, what in recordings(config, env).items():
-        source = make_source(what)
+        source = make_source(replace(what, num_latents=least) if is_import(env) else what)
         source.close()
         if not isinstance(source, ImportedSource):
             return None
         if not source.reader.parts:
             raise ValueError(f"{env} is of a camera: record it with worldenv record, then train stage by stage")
-        if source.num_clips < LEAST_CLIPS:
+        frames = source.num_clips * least * config.frames_per_latent
+        there[folder] = frames // CLIP_FRAMES
+        if there[folder] < LEAST_CLIPS:
             raise ValueError(
-                f"{env}: too little to train on and to hold out; a tenth of the episodes, or the last, is held out, "
-                f"and must hold {LEAST_CLIPS} clips of {CLIP_FRAMES + 1} frames or more"
+                f"{env}: {frames} frames to {'train on' if folder == 'train' else 'hold out'}, at least "
+                f"{LEAST_CLIPS * CLIP_FRAMES} are needed; every tenth episode, or the last, is held out: give it more, "
+                "or longer ones"
             )
-        num_clips = source.num_clips if folder == "train" else num_clips
-    return num_clips
+    return there["train"]
 
 
 def _round(env: str, number: int, config: MakeConfig, out: Path, plan: Plan) -> None:
