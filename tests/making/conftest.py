@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from worldenv.making.config import MakeConfig
+from worldenv.models.heads import EventConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 
@@ -28,11 +31,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "making.config.CLIP_FRAMES": 32,
         "making.make.CLIP_FRAMES": 32,
         "making.config.LEAST_HELD_OUT": 4,
+        "making.config.EventConfig": partial(EventConfig, widths=(8, 8), hidden=16),
         "making.make.BENCH_STEPS": 2,
         "making.make.PROBE": (1, 3),
         "making.make.LEAST_STEPS": 2,
         "making.agent.LEAST_STEPS": 16,
         "bench.engine.WARM_UP": 1,
+        "eval.suites.open_loop.draw_curves": lambda path, curves: None,
         "eval.suites.heads.HISTORY": 8,
         "eval.suites.heads.STRETCH": 16,
     }

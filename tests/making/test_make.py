@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.data.foreign import write_lerobot
 from tests.making.conftest import TINY
 from worldenv.data.sources.gym import GymSource
 from worldenv.dynamics.spec import WorldSpec
@@ -129,6 +130,25 @@ def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Pa
         making.make("doom/maze", TINY, tmp_path / "maze")
     with pytest.raises(ValueError, match="seed=900 reaches into the clips that are held out"):
         replace(TINY, seed=900)
+
+
+def test_recordings_from_elsewhere_have_to_be_enough_and_tell_how_to_get_more(quick: None, tmp_path: Path) -> None:
+    write_lerobot(tmp_path / "few", [40] * 3)
+    few, once = f"lerobot:{tmp_path / 'few'}", replace(TINY, rounds=1)
+    for said, env, config in (
+        ("32 frames to hold out, at least 64 are needed; every tenth episode, or the last", few, once),
+        ("rounds=2: nobody can act in lerobot:", few, TINY),
+        (f"{tmp_path / 'none'}: no such folder", f"lerobot:{tmp_path / 'none'}", once),
+        ("lerobot:: give a folder, lerobot:DIR", "lerobot:", once),
+    ):
+        with pytest.raises(ValueError, match=said):
+            making.make(env, config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    write_lerobot(tmp_path / "more", [100] * 4)
+    there = making._check_source(f"lerobot:{tmp_path / 'more'}", once)
+    assert there == 9  # of three episodes, in clips of 32 frames
+    assert "--frames 288, which is all of it" in making._more(there, once)[0]
+    assert "more episodes in the recording" in making._more(there, replace(once, frames=288))[0]
 
 
 def test_whose_policy_acts_while_it_is_recorded(blink: str) -> None:
