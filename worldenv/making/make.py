@@ -139,7 +139,7 @@ def _steps(stage: str, asked: TrainConfig, seconds: float, probe: Path) -> int:
 def _decoding(asked: TrainConfig) -> float:
     """Return how many seconds the VAE takes for all that heads learn from, by the time that it takes for a clip."""
     assert asked.init is not None
-    world = World.from_pretrained(asked.init, dtype="float32")
+    world = World.from_pretrained(asked.init, device="auto", dtype="float32")
     few, watch = read_episodes(asked.data, world.spec, max_clips=1), Stopwatch()
     Decoded(world.vae, few).all()
     return watch.seconds() * sum(count_clips(path) for path in shard_paths(asked.data))
