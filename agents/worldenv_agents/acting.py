@@ -43,7 +43,8 @@ class Actor:
         self.policy = PPOPolicy.load(folder, shown, self.flat.space if self.flat else acts, deterministic=False)
         self.length = max(self.stack, 1 + self.spec.frames_per_latent * (self.spec.chunk_latents + LOOKS_BACK))
         self.newest: Frames = np.zeros((0, self.spec.height, self.spec.width, 3), np.uint8)
-        self.age, self.action = 0, None  # latents since the episode began; what is held for a chunk
+        self.age = 0  # latents since the episode began
+        self.action: Any = None  # what is held for a chunk
 
     def watch(
         self,
