@@ -100,6 +100,8 @@ def make_source(config: RecordConfig) -> Source:
         return SOURCES[config.env](config)
     kind, _, where = config.env.partition(":")
     if kind in IMPORTS:
+        if not where or not Path(where).is_dir():
+            raise ValueError(f"{config.env}: {f'{where}: no such folder' if where else f'give a folder, {kind}:DIR'}")
         return ImportedSource(
             IMPORTS[kind],
             Path(where),
@@ -116,7 +118,7 @@ def make_source(config: RecordConfig) -> Source:
         config.env,
         config.num_latents,
         config.first_seed,
-        simulators=tuple(SOURCES),
+        known=(*SOURCES, *(f"{name}:DIR" for name in IMPORTS)),
         spec=config.spec,
         size=config.size,
         policy=config.policy,

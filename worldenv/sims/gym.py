@@ -74,10 +74,16 @@ class GymRow:
         return np.stack(frames), earned, bool(terminated), bool(truncated and not terminated)
 
     def _picture(self, obs: Any) -> Frame:
-        frame = obs if self.seen else self.env.render()
         source = "observations" if self.seen else "render()"
+        try:
+            frame = obs if self.seen else self.env.render()
+        except NotImplementedError:
+            frame = None
         if not isinstance(frame, np.ndarray):
-            raise ValueError(f"{self.name}: {source} must give (H, W, 3) uint8 arrays, got {type(frame).__name__}")
+            raise ValueError(
+                f"{self.name}: {source} must give (H, W, 3) uint8 arrays, got {type(frame).__name__}; let it render "
+                "rgb_array, or wrap it to observe pictures"
+            )
         frame = _eight_bits(frame)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"{self.name}: {source} must give (H, W, 3) uint8, got {frame.dtype} {frame.shape}")
