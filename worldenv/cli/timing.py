@@ -96,7 +96,7 @@ def rolling(
     bench_rolling(out, name=world, num_envs=envs, num_steps=steps, teacher_steps=teacher_steps)
 
 
-def scale(*, out: Out, world: Name = "maze", envs: int = 8, steps: Steps = 20) -> None:
+def scale(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps = 20) -> None:
     """A vector environment here, in one Ray actor and in two; what travels, what an env keeps.
 
     Args:
