@@ -40,11 +40,16 @@ def connect(address: str) -> Callable[[], None]:
     ray = load_ray()
     if ray.is_initialized():
         return lambda: None
+    local: dict[str, Any] = {}
     if address == LOCAL:
-        local = {"include_dashboard": False, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}
+        local = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECTS,
+            "_node_ip_address": "127.0.0.1",
+            "_system_config": {"worker_niceness": 0},  # this program waits for its workers: they are no background job
+        }
     else:
         _check_reachable(address)
-        local = {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", **local)
     except (RuntimeError, ConnectionError, ValueError, OSError) as error:

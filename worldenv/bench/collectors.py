@@ -94,7 +94,9 @@ def _collecting(kind: str, make: Any, frames: int, **options: Any) -> Iterator[B
 
 @contextmanager
 def _collecting_over_ray(make: list[Any], frames: int) -> Iterator[Batch]:
-    distributed = import_extra("torchrl.collectors.distributed", extra="dev", needs="this measures TorchRL's RayCollector")
+    distributed = import_extra(
+        "torchrl.collectors.distributed", extra="dev", needs="this measures TorchRL's RayCollector"
+    )
     leave = connect(LOCAL)
     collector = distributed.RayCollector(
         make,

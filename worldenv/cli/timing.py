@@ -107,6 +107,17 @@ def scale(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps = 20) 
     bench_scale(out, name=world, num_envs=envs, num_steps=steps)
 
 
+def collectors(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps = 20) -> None:
+    """TorchRL's collectors on a vector environment, in one process and in two, beside RayVectorEnv.
+
+    Args:
+        envs: envs of each process.
+    """
+    from ..bench.collectors import bench_collectors
+
+    bench_collectors(out, name=world, num_envs=envs, num_steps=steps)
+
+
 def training(*, out: Out, world: str = "maze", envs: tuple[int, ...] = (1, 4, 16), steps: Steps = 20) -> None:
     """A training step under either backend, in turn.
 
@@ -143,4 +154,4 @@ def serve(*, out: Out, world: Name = "maze", clients: int = 16, steps: Steps = 2
     bench_serve(world, out, num_clients=clients, num_steps=steps, wait_ms=wait_ms)
 
 
-BENCHES = (engine, backends, hand, memory, play, rendering, rolling, scale, serve, training, worldplay)
+BENCHES = (engine, backends, collectors, hand, memory, play, rendering, rolling, scale, serve, training, worldplay)

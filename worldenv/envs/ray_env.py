@@ -20,10 +20,8 @@ from .protocol import Core
 from .sharded import ShardedCore
 from .vector_env import WorldVectorEnv
 
-ROOM_SECONDS = 120.0
-"""How long an actor may take until its process is there; a cluster without room for it would let it wait for ever."""
 START_SECONDS = 600.0
-"""How long it may then take until its world is loaded."""
+"""How long an actor may take until it is there; a cluster that others have filled would let it wait for ever."""
 
 
 class RayVectorEnv(WorldVectorEnv):
@@ -132,14 +130,13 @@ class RayShards:
         """
         ray = self._ray
         try:
-            ray.get([actor.__ray_ready__.remote() for actor in actors], timeout=ROOM_SECONDS)
             opening = [actor.open.remote(self._asked, self._threads) for actor in actors]
             versions = ray.get(opening, timeout=START_SECONDS)
         except ray.exceptions.GetTimeoutError:
             left = {name: ray.available_resources().get(name, 0.0) for name in ("CPU", "GPU")}
             raise ValueError(
-                f"{len(actors)} actors did not start within {ROOM_SECONDS:g} s, or their worlds within "
-                f"{START_SECONDS:g} s; the cluster has {left} left: pass fewer num_actors, or smaller actor_options"
+                f"{len(actors)} actors did not start within {START_SECONDS:g} s; the cluster has {left} left: pass "
+                "fewer num_actors, or smaller actor_options"
             ) from None
         except ray.exceptions.RayError as error:
             raise cause_of(error) from None
