@@ -26,6 +26,10 @@ from worldenv.envs.ray_env import RayVectorEnv
 from worldenv.eval.suites import run
 from worldenv.eval.suites.arms import Progress
 from worldenv.eval.suites.cases import Cases
+from worldenv_agents.environments import EnvConfig
+from worldenv_agents.jobs import run_jobs
+from worldenv_agents.ledger import Ledger
+from worldenv_agents.rank import policy_jobs
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the ray extra is not installed")
 
@@ -152,6 +156,17 @@ def test_recordings_are_the_same(tmp_path: Path) -> None:
     record(what, tmp_path / "there", ray="local")
     here, there = ([path.read_bytes() for path in shard_paths(tmp_path / name)] for name in ("here", "there"))
     assert here == there
+
+
+def test_closed_loops_are_the_same(tiny_world_dir: Path, tmp_path: Path) -> None:
+    where = EnvConfig(world=str(tiny_world_dir), max_episode_steps=2)
+    rows = []
+    for name, ray in (("here", ""), ("there", "local")):
+        ledger, settings = Ledger(tmp_path / name, {}), {"episodes": 3, "num_envs": 2, "first_seed": 5}
+        run_jobs(list(policy_jobs(ledger, "random", where, "world", settings)), ledger, lambda *_: None, ray=ray)
+        rows.append(ledger.of(policy="random"))
+    assert [row["seed"] for row in rows[0]] == [5, 6, 7]
+    assert rows[0] == rows[1]
 
 
 def refuse() -> None:

@@ -52,7 +52,8 @@ def connect(address: str) -> Callable[[], None]:
         _check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", **local)
-    except (RuntimeError, ConnectionError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises it plain, when a node takes too long to start
+        ray.shutdown()
         said = " ".join(str(error).split())
         raise ValueError(f"Ray at {address!r}: {said}") from None
     return ray.shutdown

@@ -32,7 +32,6 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
 
     The local steps predict what two actors do: one machine's figures are enough for a plan of many.
     """
-    peaks = {size: _peak_bytes(name, size) for size in SIZES}
     local = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
     share = {"num_cpus": 0.25, "num_gpus": torch.cuda.device_count() / 3}  # three actors, on as little as one core
     one, two = (
@@ -74,7 +73,7 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
         f"an actor's step takes {overheads[1]:+.1%} ({overheads[0]:+.1%} to {overheads[2]:+.1%}); two actors: "
         f"{timing['two_actors']['env_steps_per_s']} env steps/s, {predicted:.2f} foretold"
     )
-    spec = local.core.spec
+    spec, peaks = local.core.spec, {size: _peak_bytes(name, size) for size in SIZES}
     write_bench(
         out,
         world=name,
