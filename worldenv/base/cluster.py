@@ -17,6 +17,8 @@ LOCAL = "local"
 """The address that means a cluster of this machine alone, which ends with the program."""
 PATIENCE = 5.0
 """Seconds to wait for an answer from an address."""
+TRIES = 3
+"""How often a cluster of this machine is started, which may be busy."""
 RETRIES = 5
 """How often what a worker that died was at is tried again."""
 OBJECTS = 512 * 2**20
@@ -50,12 +52,15 @@ def connect(address: str) -> Callable[[], None]:
         }
     else:
         _check_reachable(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
-    except Exception as error:  # Ray raises it plain, when a node takes too long to start
-        ray.shutdown()
-        said = " ".join(str(error).split())
-        raise ValueError(f"Ray at {address!r}: {said}") from None
+    for attempt in range(1, TRIES + 1):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+            break
+        except Exception as error:  # Ray raises it plain, when a node takes more than its half a minute to start
+            ray.shutdown()
+            if address != LOCAL or attempt == TRIES:
+                said = " ".join(str(error).split())
+                raise ValueError(f"Ray at {address!r}: {said}") from None
     return ray.shutdown
 
 

@@ -103,7 +103,7 @@ class _Shard:
 
 
 class RayShards:
-    """Cores in actors; see ``sharded.Shards``."""
+    """Cores in actors; see ``shards.Shards``."""
 
     def __init__(
         self, asked: Arguments, count: int, options: Mapping[str, Any], threads: int, leave: Callable[[], None]
