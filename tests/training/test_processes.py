@@ -123,13 +123,13 @@ DEATHS: list[Death] = [
 ]
 
 
-def survive(deaths: Sequence[Death], recording: Path, chain: dict[str, Path], folder: Path) -> None:
+def survive(deaths: Sequence[Death], recording: Path, folder: Path) -> None:
     """Kill one of two processes, and let both take copies go on: in two processes, and in one."""
-    config = config_of("memory", recording, chain, steps=12, save_every=4, preview_every=0)
-    train("memory", in_parts(config), folder / "whole")
+    config = config_of("vae", recording, {}, steps=12, save_every=4, preview_every=0)
+    train("vae", in_parts(config), folder / "whole")
     for number, death in enumerate(deaths):
         out = folder / f"{number}"
-        ended = in_two([("memory", config, out)], death)
+        ended = in_two([("vae", config, out)], death)
         assert ended[death[0]] == -signal.SIGKILL
         assert ended[1 - death[0]] not in (0, None), "the other one ends, and waits for nobody"
         kept = saved_step(out)
@@ -138,21 +138,17 @@ def survive(deaths: Sequence[Death], recording: Path, chain: dict[str, Path], fo
         assert done - kept <= 4, "steps since the last checkpoint"
         if out.exists():
             shutil.copytree(out, folder / f"{number}-one")
-        assert in_two([("memory", config, out)]) == [0, 0]
-        train("memory", in_parts(config), folder / f"{number}-one", resume=True)
+        assert in_two([("vae", config, out)]) == [0, 0]
+        train("vae", in_parts(config), folder / f"{number}-one", resume=True)
         for resumed in (out, folder / f"{number}-one"):
             assert losses(resumed) == pytest.approx(losses(folder / "whole"), rel=1e-4)
         print(death, f"step {done} reached, step {kept} kept, resumed on 2 and on 1")
 
 
-def test_a_run_goes_on_when_one_of_two_processes_is_killed(
-    chain: dict[str, Path], recording: Path, tmp_path: Path
-) -> None:
-    survive(DEATHS[:1], recording, chain, tmp_path)
+def test_a_run_goes_on_when_one_of_two_processes_is_killed(recording: Path, tmp_path: Path) -> None:
+    survive(DEATHS[:1], recording, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_wherever_one_of_two_processes_is_killed(
-    chain: dict[str, Path], recording: Path, tmp_path: Path
-) -> None:
-    survive(DEATHS, recording, chain, tmp_path)
+def test_a_run_goes_on_wherever_one_of_two_processes_is_killed(recording: Path, tmp_path: Path) -> None:
+    survive(DEATHS, recording, tmp_path)

@@ -19,11 +19,11 @@ from ..envs.vector_env import WorldVectorEnv
 from .engine import write_bench
 
 ENV, TASK = "worldenv/Revisit-v0", "revisit"
-WARM_UP = 6
+WARM_UP = 4
 """Steps before counting: until the memory is full and retrieval runs."""
 CALLS = 50
 """Calls that the way to an actor and back is timed over."""
-SIZES = (1, 8, 32)
+SIZES = (1, 16)
 """Envs of the processes whose memory is measured."""
 
 
