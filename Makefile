@@ -36,6 +36,7 @@ faults: $(STAMP)
 # candidates before they are timed. For an environment with a CUDA build of torch: make bench-gpu GPU_PYTHON=python.
 GPU_PYTHON ?= $(BIN)/python
 GPU_ENVS ?= 1 16 64 256 512
+GPU_COUNTS ?= $(shell $(GPU_PYTHON) -c "import torch; print(*(n for n in (1, 2, 4, 8) if n <= torch.cuda.device_count()))")
 bench-gpu:
 	$(GPU_PYTHON) -m pytest -q tests/kernels tests/engine
 	TRITON_INTERPRET=0 $(GPU_PYTHON) -m pytest -q tests/engine/test_capture.py -k gpu
@@ -45,8 +46,13 @@ bench-gpu:
 	  $(GPU_PYTHON) -m worldenv.cli bench engine --envs $(GPU_ENVS) --$$decode --$$capture \
 	    --out docs/results/gpu-engine-$$decode-$$capture.json || exit 1; \
 	done; done
-	$(GPU_PYTHON) -m worldenv.cli bench worldplay --size 704 1280 --out docs/results/gpu-worldplay-704.json
-	$(GPU_PYTHON) -m worldenv.cli bench worldplay --size 480 832 --out docs/results/gpu-worldplay-480.json
+	for count in $(GPU_COUNTS); do for size in "704 1280" "480 832"; do \
+	  $(GPU_PYTHON) -m torch.distributed.run --standalone --nproc-per-node=$$count -m worldenv.cli bench worldplay \
+	    --size $$size --out docs/results/gpu-worldplay-$${size%% *}-$$count.json || exit 1; \
+	done; done
+	$(GPU_PYTHON) -m worldenv.cli bench scale --out docs/results/gpu-scale.json
+	$(GPU_PYTHON) -m worldenv.cli bench training --out docs/results/gpu-training.json
+	$(GPU_PYTHON) docs/tables
 
 # What is known of the kernels without a GPU: what they compile to, and the least that they can take.
 KERNELS := kernels/worldenv_kernels

@@ -172,26 +172,29 @@ TINY_RELEASE = {
 }
 
 
-@pytest.fixture(scope="session")
-def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A WorldPlay release of a few thousand random weights, with the embedding of one prompt in text.safetensors."""
-    pytest.importorskip("diffusers")
+def write_release(folder: Path, values: dict[str, Any]) -> Path:
+    """Write a WorldPlay release of random weights, with the embedding of one prompt in text.safetensors."""
     from worldenv.base.checkpoint import save_tensors
-    from worldenv.models.dit import WorldDiT
     from worldenv.models.pretrained.wan_vae import WanVAE
     from worldenv.models.pretrained.worldplay import config_from_diffusers, released_state
 
-    folder = tmp_path_factory.mktemp("release")
     torch.manual_seed(0)
-    dit, vae = WorldDiT(config_from_diffusers(TINY_RELEASE["transformer"])), WanVAE(TINY_RELEASE["vae"])
+    dit, vae = WorldDiT(config_from_diffusers(values["transformer"])), WanVAE(values["vae"])
     for parameter in [*dit.parameters(), *vae.parameters()]:
         nn.init.normal_(parameter, std=0.2)
-    (folder / "config.json").write_text(json.dumps(TINY_RELEASE))
+    (folder / "config.json").write_text(json.dumps(values))
     save_tensors(folder / "transformer.safetensors", released_state(dit))
     save_tensors(folder / "vae.safetensors", vae.vae.state_dict())
     save_tensors(folder / "text.safetensors", {"text": torch.randn(1, 7, 10)})
     save_tensors(folder / "other.safetensors", {"text": torch.randn(1, 7, 10)})
     return folder
+
+
+@pytest.fixture(scope="session")
+def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of a few thousand weights."""
+    pytest.importorskip("diffusers")
+    return write_release(tmp_path_factory.mktemp("release"), TINY_RELEASE)
 
 
 def note_positions(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:

@@ -26,30 +26,38 @@ from worldenv.envs.ray_env import RayVectorEnv
 from worldenv.eval.suites import run
 from worldenv.eval.suites.arms import Progress
 from worldenv.eval.suites.cases import Cases
+from worldenv_agents.environments import EnvConfig
+from worldenv_agents.jobs import run_jobs
+from worldenv_agents.ledger import Ledger
+from worldenv_agents.rank import policy_jobs
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the ray extra is not installed")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[Any]:
-    """A cluster of this machine for all tests; what connects to ``local`` finds it."""
+    """A cluster of two nodes on this machine for all tests; what connects to ``local`` finds it."""
     import ray
+    from ray.cluster_utils import Cluster
 
-    ray.init(
-        address="local",
-        num_cpus=3,
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        log_to_driver=False,
-        logging_level="error",
-        _node_ip_address="127.0.0.1",
-    )
+    node = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    system = {"_system_config": {"worker_niceness": 0}}
+    nodes = Cluster(initialize_head=True, head_node_args=node | system)
+    del node["include_dashboard"]
+    nodes.add_node(**node)
+    ray.init(address=nodes.address, log_to_driver=False, logging_level="error")
     yield ray
     ray.shutdown()
+    nodes.shutdown()
 
 
 def process_of(core: Any) -> int:
     return os.getpid()
+
+
+def processes_of(envs: RayVectorEnv) -> list[int]:
+    calls = [actor.call.remote(process_of, ()) for actor in envs.core.shards.actors]  # type: ignore[attr-defined]
+    return [int(pid) for pid in importlib.import_module("ray").get(calls)]
 
 
 def test_rows_in_actors_are_local_rows_and_outlive_an_actor(tiny_world_dir: Path, tmp_path: Path, cluster: Any) -> None:
@@ -67,8 +75,7 @@ def test_rows_in_actors_are_local_rows_and_outlive_an_actor(tiny_world_dir: Path
     with pytest.raises(ValueError, match="another actor"):
         envs.fork([0], [2])
 
-    pids = {k: cluster.get(actor.call.remote(process_of, ())) for k, actor in enumerate(envs.core.shards.actors)}  # type: ignore[attr-defined]
-    os.kill(pids[0], signal.SIGKILL)
+    os.kill(processes_of(envs)[0], signal.SIGKILL)
     ours, theirs = walk(envs, 1)[0], None
     assert ours[4]["actor_lost"].tolist() == [True, True, False, False]
     assert ours[3].tolist()[:2] == [True, True]
@@ -79,11 +86,35 @@ def test_rows_in_actors_are_local_rows_and_outlive_an_actor(tiny_world_dir: Path
     local.close()
 
 
+def walk_and_kill(envs: RayVectorEnv, steps: int, kills: dict[int, int]) -> None:
+    """Step, killing the actors of some blocks before some steps; the loop goes on and says which rows were lost."""
+    envs.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for step in range(steps):
+        lost = np.zeros(envs.num_envs, bool)
+        if step in kills:
+            os.kill(processes_of(envs)[kills[step]], signal.SIGKILL)
+            lost[envs.num_envs // 2 * kills[step] :][: envs.num_envs // 2] = True
+        *_, truncated, info = envs.step(rng.integers(0, 4, envs.num_envs))
+        assert info.get("actor_lost", np.zeros(envs.num_envs, bool)).tolist() == lost.tolist(), step
+        assert truncated[lost].all()
+
+
+@pytest.mark.slow
+def test_two_hundred_steps_go_on_when_actors_are_killed(tiny_world_dir: Path) -> None:
+    """On two nodes, which is where the two blocks lie."""
+    envs = RayVectorEnv("worldenv/Navigate-v0", 4, num_actors=2, world=str(tiny_world_dir), device="cpu")
+    walk_and_kill(envs, 200, {20: 0, 21: 1, 90: 0, 150: 1, 199: 0})
+    envs.close()
+
+
 def test_wrong_arguments_are_told_in_a_line(tiny_world_dir: Path) -> None:
     with pytest.raises(ValueError, match="num_envs=3 rows cannot be shared equally by num_actors=2"):
         RayVectorEnv("worldenv/Navigate-v0", 3, num_actors=2)
     with pytest.raises(ValueError, match="unknown id 'CartPole-v1'; RayVectorEnv makes worldenv/"):
         RayVectorEnv("CartPole-v1", 2)
+    with pytest.raises(ValueError, match=r"^2 actors of num_cpus=9 do not fit a cluster of 4; pass .*'num_cpus': 2}$"):
+        RayVectorEnv("worldenv/Navigate-v0", 2, num_actors=2, device="cpu", actor_options={"num_cpus": 9})
     with pytest.raises(ValueError, match=r"^unknown obs_mode 'smell'; choose"):
         RayVectorEnv("worldenv/Navigate-v0", 1, world=str(tiny_world_dir), device="cpu", obs_mode="smell")
 
@@ -125,6 +156,17 @@ def test_recordings_are_the_same(tmp_path: Path) -> None:
     record(what, tmp_path / "there", ray="local")
     here, there = ([path.read_bytes() for path in shard_paths(tmp_path / name)] for name in ("here", "there"))
     assert here == there
+
+
+def test_closed_loops_are_the_same(tiny_world_dir: Path, tmp_path: Path) -> None:
+    where = EnvConfig(world=str(tiny_world_dir), max_episode_steps=2)
+    rows = []
+    for name, ray in (("here", ""), ("there", "local")):
+        ledger, settings = Ledger(tmp_path / name, {}), {"episodes": 3, "num_envs": 2, "first_seed": 5}
+        run_jobs(list(policy_jobs(ledger, "random", where, "world", settings)), ledger, lambda *_: None, ray=ray)
+        rows.append(ledger.of(policy="random"))
+    assert [row["seed"] for row in rows[0]] == [5, 6, 7]
+    assert rows[0] == rows[1]
 
 
 def refuse() -> None:

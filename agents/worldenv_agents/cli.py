@@ -188,6 +188,7 @@ def rank(
     episodes: int = 16,
     num_envs: int = 8,
     first_seed: int = 0,
+    ray: str = "",
     horizons: tuple[int, ...] = (4, 8, 16, 32),
     config: EnvConfig,
 ) -> None:
@@ -202,6 +203,7 @@ def rank(
         num_envs: envs stepped together.
         first_seed: seed of the first episode.
         horizons: steps after which they are compared; episodes end at the last of them.
+        ray: HOST:PORT of a Ray cluster that runs the batches of episodes, or local; the episodes are the same.
         config: where to run.
     """
     from worldenv.base.log import progress_bar
@@ -217,7 +219,7 @@ def rank(
         find_policy(name)
     with progress_bar() as bar:
         task = bar.add_task("rank", total=episodes)
-        how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": horizons}
+        how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "ray": ray, "horizons": horizons}
         run_rank(chosen, config, out=out, **how, on_batch=partial(retitle, bar, task))  # type: ignore[arg-type]
     print((out / "report.md").read_text())
 
@@ -231,6 +233,7 @@ def plan(
     episodes: int = 16,
     num_envs: int = 8,
     first_seed: int = 0,
+    ray: str = "",
     planning: PlannerConfig,
     config: EnvConfig,
 ) -> None:
@@ -247,6 +250,7 @@ def plan(
         num_envs: episodes that are planned for together; memory grows with num_envs * rollouts * lookahead.
         first_seed: seed of the first episode.
         planning: how a decision is made.
+        ray: HOST:PORT of a Ray cluster that runs the batches of episodes, or local; the episodes are the same.
         config: where to act; what is rewarded there is what plans are scored by.
     """
     from worldenv.base.log import progress_bar
@@ -259,7 +263,7 @@ def plan(
     chosen = [name for name in policies if name]
     for name in chosen:
         find_policy(name)
-    how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed}
+    how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "ray": ray}
     arms = {"imagine": imagine, "rollouts": rollouts, "policies": chosen}
     with progress_bar() as bar:
         task = bar.add_task("plan", total=episodes)

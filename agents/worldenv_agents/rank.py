@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from worldenv.eval.report.statistics import summarise
 
 from .environments import EnvConfig
 from .evaluate import evaluate_named
+from .jobs import Job, OnBatch, run_jobs
 from .ledger import Ledger
 from .pictures import draw_foretold
 from .ranking import NEAR, compare
@@ -49,8 +51,6 @@ LOOKERS = (
 )
 """And on those of ``ObjectNav``."""
 
-OnBatch = Callable[[str, int], None]
-
 
 def rank(
     policies: Sequence[str],
@@ -61,6 +61,7 @@ def rank(
     num_envs: int,
     first_seed: int,
     horizons: Sequence[int],  # steps after which they are compared; the limit of an episode is the last of them
+    ray: str = "",  # address of a cluster that runs the batches; see ``worker_pool``
     on_batch: OnBatch = lambda name, count: None,
 ) -> dict[str, Any]:
     """Run what has not been run yet, and write ``report.json``, ``report.md`` and ``ranking.png``.
@@ -75,9 +76,10 @@ def rank(
     registered = {"claim": CLAIM, "env": to_dict(limited), "policies": list(policies), **settings}
     with in_use(out):
         ledger = Ledger(out, registered)
-        for place in PLACES:
-            for name in policies:
-                run_policy(ledger, name, limited, place, settings, on_batch)
+        jobs = [
+            job for place in PLACES for name in policies for job in policy_jobs(ledger, name, limited, place, settings)
+        ]
+        run_jobs(jobs, ledger, on_batch, ray=ray)
         report = as_report(ledger)
         save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
         save_text(out / "report.md", as_page(report))
@@ -85,30 +87,31 @@ def rank(
         return report
 
 
-def run_policy(
-    ledger: Ledger, name: str, where: EnvConfig, place: str, settings: Mapping[str, Any], on_batch: OnBatch
-) -> None:
-    """Run a policy's episodes in one place that were not run yet, batch by batch."""
+def policy_jobs(ledger: Ledger, name: str, where: EnvConfig, place: str, settings: Mapping[str, Any]) -> Iterator[Job]:
+    """Yield the batches of a policy's episodes in one place that were not run yet."""
     count, size, first = settings["episodes"], settings["num_envs"], settings["first_seed"]
     for start in range(first, first + count, size):
         seeds = range(start, min(start + size, first + count))
         if ledger.missing(seeds, policy=name, place=place):
-            scores = evaluate_named(
-                name, replace(where, dynamics=place), episodes=len(seeds), num_envs=size, first_seed=start
-            )
-            earned = zip(seeds, scores.success, scores.lengths, scores.rewards, strict=True)
-            ledger.add(
-                {
-                    "policy": name,
-                    "place": place,
-                    "seed": seed,
-                    "success": float(success),
-                    "length": int(length),
-                    "rewards": [round(float(reward), 6) for reward in rewards[: int(length)]],
-                }
-                for seed, success, length, rewards in earned
-            )
-        on_batch(f"{name} ({place})", seeds.stop - first)
+            yield Job(f"{name} ({place})", len(seeds), partial(run_policy, name, where, place, seeds, size))
+
+
+def run_policy(name: str, where: EnvConfig, place: str, seeds: range, num_envs: int) -> list[dict[str, Any]]:
+    """Run episodes of a policy in one place; return what each brought."""
+    scores = evaluate_named(
+        name, replace(where, dynamics=place), episodes=len(seeds), num_envs=num_envs, first_seed=seeds.start
+    )
+    return [
+        {
+            "policy": name,
+            "place": place,
+            "seed": seed,
+            "success": float(success),
+            "length": int(length),
+            "rewards": [round(float(reward), 6) for reward in rewards[: int(length)]],
+        }
+        for seed, success, length, rewards in zip(seeds, scores.success, scores.lengths, scores.rewards, strict=True)
+    ]
 
 
 def earned(ledger: Ledger, place: str, horizon: int) -> dict[str, npt.NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from commands import commands_table
 from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
+from gpu import NOTHING, gpu_line, gpu_table
 from hands import experts_table
 from reliability import faults_table
 from rendering import input_table, rendering_table, summary_table
@@ -30,6 +31,7 @@ README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "do
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
 RELIABILITY = ROOT / "docs" / "reliability.md"
 SCALE, SERVE = ROOT / "docs" / "scale.md", ROOT / "docs" / "serve.md"
+GPU = ROOT / "docs" / "gpu.md"
 LOOP = ROOT / "docs" / "closed-loop.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
@@ -84,6 +86,11 @@ def with_table(text: str, name: str, source: str, table: list[str]) -> str:
     return head + begin + "\n" + "\n".join(table) + "\n" + end + rest.split(end)[1]
 
 
+def with_gpu(text: str) -> str:
+    """Return README without the sentence that nothing was measured on a GPU, once something was."""
+    return text.replace(f" {NOTHING}.", "") if gpu_line() else text
+
+
 def world_report() -> str:
     """Return what was measured of the packaged world, as its ``report.json``.
 
@@ -105,7 +112,8 @@ def world_report() -> str:
 def main() -> None:
     """Write the files, or compare them."""
     written = {
-        README: with_table(README.read_text(), "summary", "docs/results", summary_table()),
+        README: with_gpu(with_table(README.read_text(), "summary", "docs/results", summary_table() + gpu_line())),
+        GPU: with_table(GPU.read_text(), "gpu", "docs/results", gpu_table()),
         COMMANDS: with_table(COMMANDS.read_text(), "commands", "what --help says", commands_table()),
         IDS: with_table(IDS.read_text(), "environments", "the tasks", environments_table() + scores_table()),
         HANDS: with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),

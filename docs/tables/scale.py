@@ -5,7 +5,7 @@ from __future__ import annotations
 from cells import RESULTS, load
 
 ACTORS = (1, 8, 64)
-ENVS = (1, 16, 256, 4096)
+ENVS = (1, 4, 16, 64, 256, 1024, 4096)
 CHUNKS = 64
 """Chunks of an episode whose memory is counted."""
 
@@ -29,24 +29,33 @@ def scale_table() -> list[str]:
     for way, row in timing.items():
         cells = (row["num_envs"], row["step_ms_p50"], row["step_ms_least"], row["env_steps_per_s"])
         lines.append(f"| {way.replace('_', ' ')} | " + " | ".join(map(str, cells)) + " |")
+    middle, low, high = (bench["actor_overhead"][key] for key in ("p50", "p20", "p80"))
+    frames = bench["frame_bytes_per_env_step"]
     lines += [
         "",
-        f"Two actors were foretold at {foretold} env steps/s by the local step and a call of {call} ms;",
+        f"A step in an actor takes {middle:+.1%} beside a local one of as many envs (median of pairs, taken in turn; "
+        f"20 to 80 %: {low:+.1%} to {high:+.1%}). Two actors were foretold at {foretold} env steps/s by the local step "
+        f"and a call of {call} ms;",
         f"{travels / 1000:.1f} KB travel per env step. Actors of {each} envs each, on machines like this, a core each:",
         "",
-        "| actors | env steps/s | network at the learner, MB/s |",
-        "|---|---|---|",
+        "| actors | env steps/s | network at the learner, MB/s | every frame to disk, GB an hour |",
+        "|---|---|---|---|",
     ]
     for actors in ACTORS:
         rate = 1000 * actors * each / step
-        lines.append(f"| {actors} | {rate:.0f} | {rate * travels / 1e6:.3g} |")
+        lines.append(f"| {actors} | {rate:.0f} | {rate * travels / 1e6:.3g} | {rate * frames * 3600 / 1e9:.3g} |")
     begun, kept = bench["state_bytes_per_env"], bench["state_bytes_per_env_and_chunk"]
+    peaks = {int(size): peak for size, peak in bench["peak_bytes"].items()}
+    fewest, most = min(peaks), max(peaks)
+    slope = (peaks[most] - peaks[fewest]) / (most - fewest)
+    measured = ", ".join(f"{peak / 1e9:.2f} GB with {size}" for size, peak in peaks.items())
     lines += [
         "",
-        f"An env remembers {begun / 1e6:.2f} MB when it begins and {kept / 1e3:.1f} KB more with every chunk; keys and "
-        f"values of its context come to it (`worldenv info maze`). After {CHUNKS} chunks:",
+        f"A process takes {measured} envs (its most, measured): {slope / 1e6:.1f} MB an env. An env remembers "
+        f"{begun / 1e6:.2f} MB when it begins and {kept / 1e3:.1f} KB more with every chunk. After {CHUNKS} chunks:",
         "",
         "| envs | memory |",
         "|---|---|",
     ]
-    return lines + [f"| {envs:,} | {envs * (begun + CHUNKS * kept) / 1e9:.3g} GB |" for envs in ENVS]
+    held = slope + CHUNKS * kept
+    return lines + [f"| {envs:,} | {(peaks[fewest] + (envs - fewest) * held) / 1e9:.3g} GB |" for envs in ENVS]

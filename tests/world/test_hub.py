@@ -28,6 +28,7 @@ class StandIn(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes]
+    asked: list[str]
 
     @property
     def sha(self) -> str:
@@ -37,8 +38,9 @@ class StandIn(BaseHTTPRequestHandler):
     def here(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}/org/name"
 
-    def log_message(self, *arguments: Any) -> None:
-        pass
+    def log_message(self, text: str, *arguments: Any) -> None:
+        """Keep what was asked instead of printing it."""
+        self.asked.append(text % arguments)
 
     def _send(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -84,12 +86,13 @@ class StandIn(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub() -> Iterator[tuple[dict[str, bytes], str]]:
-    """What it holds, and its address."""
+def hub() -> Iterator[tuple[dict[str, bytes], str, list[str]]]:
+    """What it holds, its address, and what it was asked."""
     files: dict[str, bytes] = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (StandIn,), {"files": files}))
+    asked: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (StandIn,), {"files": files, "asked": asked}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield files, f"http://127.0.0.1:{server.server_port}"
+    yield files, f"http://127.0.0.1:{server.server_port}", asked
     server.shutdown()
     server.server_close()
 
@@ -110,7 +113,7 @@ print(world.sha256)
 
 
 def test_a_world_goes_to_a_hub_and_comes_back(tiny_world_dir: Path, hub: Any, tmp_path: Path) -> None:
-    files, address = hub
+    files, address, asked = hub
     (tiny_world_dir / "checkpoint.safetensors").write_bytes(b"not of the world")
     sha = World.load(tiny_world_dir).sha256
     arms = {"worldplay": {"psnr": {"mean": 21.54, "ci95": [20.1, 22.0], "n": 4}}, "none": {}}
@@ -128,8 +131,10 @@ def test_a_world_goes_to_a_hub_and_comes_back(tiny_world_dir: Path, hub: Any, tm
     online = {"home": tmp_path / "home", "HF_ENDPOINT": address}
     fetched = run("-c", FETCH, sha, **online)  # type: ignore[arg-type]
     assert fetched.stdout.strip() == sha, fetched.stderr
+    before = len(asked)
     again = run("-c", FETCH, sha, home=tmp_path / "home", HF_HUB_OFFLINE="1")
     assert again.stdout.strip() == sha, "a copy is used without a network"
+    assert len(asked) == before, "nobody was asked"
     files["vae.safetensors"] = files["vae.safetensors"][:-1] + b"!"  # 1.0 ends with a question mark
     other = run("-c", FETCH, sha, **online)  # type: ignore[arg-type]
     assert "asked for " + sha in other.stderr, "a file that differs"

@@ -17,6 +17,8 @@ LOCAL = "local"
 """The address that means a cluster of this machine alone, which ends with the program."""
 PATIENCE = 5.0
 """Seconds to wait for an answer from an address."""
+TRIES = 3
+"""How often a cluster of this machine is started, which may be busy."""
 RETRIES = 5
 """How often what a worker that died was at is tried again."""
 OBJECTS = 512 * 2**20
@@ -40,16 +42,25 @@ def connect(address: str) -> Callable[[], None]:
     ray = load_ray()
     if ray.is_initialized():
         return lambda: None
+    local: dict[str, Any] = {}
     if address == LOCAL:
-        local = {"include_dashboard": False, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}
+        local = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECTS,
+            "_node_ip_address": "127.0.0.1",
+            "_system_config": {"worker_niceness": 0},  # this program waits for its workers: they are no background job
+        }
     else:
         _check_reachable(address)
-        local = {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
-    except (RuntimeError, ConnectionError, ValueError, OSError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"Ray at {address!r}: {said}") from None
+    for attempt in range(1, TRIES + 1):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+            break
+        except Exception as error:  # Ray raises it plain, when a node takes more than its half a minute to start
+            ray.shutdown()
+            if address != LOCAL or attempt == TRIES:
+                said = " ".join(str(error).split())
+                raise ValueError(f"Ray at {address!r}: {said}") from None
     return ray.shutdown
 
 

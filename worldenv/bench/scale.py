@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..base.files import save_text
-from ..base.log import console, git_revision, hardware, track
+from ..base.log import console, track
+from ..base.workers import worker_pool
 from ..envs.core import EnvCore
 from ..envs.ray_env import RayVectorEnv
 from ..envs.vector_env import WorldVectorEnv
+from .engine import write_bench
 
 ENV, TASK = "worldenv/Revisit-v0", "revisit"
-WARM_UP = 6
+WARM_UP = 4
 """Steps before counting: until the memory is full and retrieval runs."""
 CALLS = 50
 """Calls that the way to an actor and back is timed over."""
+SIZES = (1, 16)
+"""Envs of the processes whose memory is measured."""
 
 
 def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
@@ -29,8 +33,11 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
     The local steps predict what two actors do: one machine's figures are enough for a plan of many.
     """
     local = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
+    share = {"num_cpus": 0.25, "num_gpus": torch.cuda.device_count() / 3}  # three actors, on as little as one core
     one, two = (
-        RayVectorEnv(ENV, num_envs * count, num_actors=count, threads=1, world=name, max_episode_steps=-1)
+        RayVectorEnv(
+            ENV, num_envs * count, num_actors=count, threads=1, actor_options=share, world=name, max_episode_steps=-1
+        )
         for count in (1, 2)
     )
     ways: dict[str, WorldVectorEnv] = {"local": local, "one_actor": one, "two_actors": two}
@@ -51,33 +58,52 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
     two.close()
     one.close()
     counted = {way: np.array(taken[WARM_UP:]) for way, taken in seconds.items()}
+    overheads = np.percentile(counted["one_actor"] / counted["local"] - 1, [20, 50, 80])
     predicted = 2 * num_envs / (float(np.median(counted["local"])) + call)
-    report: dict[str, Any] = {
-        "hardware": hardware(),
-        "git": git_revision(),
-        "world": name,
-        "num_envs": num_envs,
-        "steps": num_steps,
-        "timing": {
-            way: {
-                "num_envs": ways[way].num_envs,
-                "step_ms_p50": round(1000 * float(np.median(taken)), 1),
-                "step_ms_least": round(1000 * float(taken.min()), 1),
-                "env_steps_per_s": round(ways[way].num_envs / float(np.median(taken)), 2),
-            }
-            for way, taken in counted.items()
-        },
-        "actor_overhead_p50": round(float(np.median(counted["one_actor"] / counted["local"])) - 1, 3),
-        "call_ms_p50": round(1000 * call, 2),
-        "two_actors_predicted_env_steps_per_s": round(predicted, 2),
-        "bytes_per_env_step": round(travels),
-        "state_bytes_per_env": round(begun),
-        "state_bytes_per_env_and_chunk": round(kept),
+    timing = {
+        way: {
+            "num_envs": ways[way].num_envs,
+            "step_ms_p50": round(1000 * float(np.median(taken)), 1),
+            "step_ms_least": round(1000 * float(taken.min()), 1),
+            "env_steps_per_s": round(ways[way].num_envs / float(np.median(taken)), 2),
+        }
+        for way, taken in counted.items()
     }
-    save_text(out, json.dumps(report, indent=1) + "\n")
     console.print(
-        f"two actors: {report['timing']['two_actors']['env_steps_per_s']} env steps/s, {predicted:.2f} foretold"
+        f"an actor's step takes {overheads[1]:+.1%} ({overheads[0]:+.1%} to {overheads[2]:+.1%}); two actors: "
+        f"{timing['two_actors']['env_steps_per_s']} env steps/s, {predicted:.2f} foretold"
     )
+    spec, peaks = local.core.spec, {size: _peak_bytes(name, size) for size in SIZES}
+    write_bench(
+        out,
+        world=name,
+        num_envs=num_envs,
+        steps=num_steps,
+        timing=timing,
+        actor_overhead={f"p{p}": round(float(v), 3) for p, v in zip((20, 50, 80), overheads, strict=True)},
+        call_ms_p50=round(1000 * call, 2),
+        two_actors_predicted_env_steps_per_s=round(predicted, 2),
+        bytes_per_env_step=round(travels),
+        frame_bytes_per_env_step=spec.chunk_frames * spec.height * spec.width * 3,
+        state_bytes_per_env=round(begun),
+        state_bytes_per_env_and_chunk=round(kept),
+        peak_bytes={str(size): peak for size, peak in peaks.items()},
+    )
+
+
+def _peak_bytes(name: str, num_envs: int) -> int:
+    """Return the most memory that a process of so many envs takes, of its GPU if it has one."""
+    with worker_pool(1, threads=torch.get_num_threads()) as pool:
+        return pool.submit(_step_alone, name, num_envs).result()
+
+
+def _step_alone(name: str, num_envs: int) -> int:
+    envs = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
+    envs.reset(seed=0)
+    envs.step(envs.action_space.sample())
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _call_seconds(envs: RayVectorEnv) -> float:

@@ -18,10 +18,10 @@ from ..data.dataset import LatentDataset
 from ..models.presets import PRESETS
 from ..training.loop.learner import Learner
 from ..training.loop.optim import OptimConfig, make_optimizers, precision
-from ..training.loop.protocols import Stage
 from ..training.material import DenoiseConfig, Material
 from ..training.stages.memory import MemoryStage
 from ..training.stages.window import WindowStage
+from ..training.windows import draw_windows
 from ..world.config import WorldConfig
 from ..world.world import World
 from .engine import write_bench
@@ -29,7 +29,7 @@ from .engine import write_bench
 REFERENCE = "torch"
 """What ratios compare with: the same step with PyTorch's attention and GELU."""
 BACKENDS = (REFERENCE, "auto")
-STEPS: dict[str, tuple[Callable[[Material], Stage], DenoiseConfig]] = {
+STEPS: dict[str, tuple[Callable[[Material], MemoryStage | WindowStage], DenoiseConfig]] = {
     "memory": (MemoryStage, DenoiseConfig(forcing=0.0)),
     "cached": (MemoryStage, DenoiseConfig(forcing=0.0, cached=1.0)),
     "causal": (partial(WindowStage, causal=True), DenoiseConfig()),
@@ -70,6 +70,7 @@ def bench_training(out: Path, *, name: str, sizes: Sequence[int], num_steps: int
 def _compare(name: str, kind: str, batch: int, num_steps: int, accelerator: Accelerator) -> dict[str, object]:
     learners = {backend: _learner(name, kind, batch, backend, accelerator) for backend in BACKENDS}
     taken: dict[str, list[Step]] = {backend: [] for backend in BACKENDS}
+    drawn = _drawing(_stage(name, kind, batch), num_steps)
     for i in track(range(-1, num_steps), f"{kind}, batch {batch}", total=1 + num_steps):
         for backend in BACKENDS[:: 1 if i % 2 else -1]:
             start = time.perf_counter()
@@ -87,28 +88,49 @@ def _compare(name: str, kind: str, batch: int, num_steps: int, accelerator: Acce
         "times_faster_p50": round(float(p50), 2),
         "times_faster_p20": round(float(p20), 2),
         "times_faster_p80": round(float(p80), 2),
+        "drawing_ms_p50": round(1000 * drawn, 2),
+        "samples_drawn_per_s": round(batch / drawn),
         "loss_apart": float(f"{apart[0]:.2g}"),
         "grad_norm_apart": float(f"{apart[1]:.2g}"),
     }
     console.print(
         f"{kind:8s} batch {batch:3d}  {row['step_ms_p50']:8} ms  x{p50:.2f} ({p20:.2f}..{p80:.2f})  "
-        f"losses apart by {apart[0]:.1g}"
+        f"losses apart by {apart[0]:.1g}, {row['samples_drawn_per_s']} samples/s drawn"
     )
     return row
 
 
 def _learner(name: str, kind: str, batch: int, backend: str, accelerator: Accelerator) -> Learner:
-    """Make a stage with the preset's sizes, random weights and random walks, and what updates it."""
+    """Return what updates a stage that computes by a backend."""
+    made, optim = _stage(name, kind, batch), OptimConfig(batch=batch, optimizer="muon")
+    made.module.to(accelerator.device)
+    made.material.world.dit.backend = backend
+    return Learner(made.module, made.loss, make_optimizers(made.module, optim), optim.grad_clip)
+
+
+def _stage(name: str, kind: str, batch: int) -> MemoryStage | WindowStage:
+    """Make a stage with the preset's sizes, random weights and random walks."""
     torch.manual_seed(0)
     world = World(WorldConfig(vae=PRESETS[name].vae, dit=PRESETS[name].dit))
-    for parameter in world.dit.to(accelerator.device).parameters():
+    for parameter in world.dit.parameters():
         if not parameter.any():  # what begins at zero would leave out some gradients
             torch.nn.init.normal_(parameter, std=0.02)
-    world.dit.backend = backend
     stage, denoise = STEPS[kind]
-    optim = OptimConfig(batch=batch, optimizer="muon")
-    made = stage(Material(world, denoise, batch, data=_walks(world)))
-    return Learner(made.module, made.loss, make_optimizers(made.module, optim), optim.grad_clip)
+    return stage(Material(world, denoise, batch, data=_walks(world)))
+
+
+def _drawing(stage: MemoryStage | WindowStage, count: int) -> float:
+    """Return the median time in which a batch is drawn, memory's choice included: what a GPU would wait for."""
+    seconds = []
+    for seed in range(1 + count):
+        generator, began = torch.Generator().manual_seed(seed), time.perf_counter()
+        if isinstance(stage, MemoryStage):
+            bank, target, _ = stage.chunks.targets(generator)
+            stage.chunks.context(bank, target, generator)
+        else:
+            draw_windows(stage.material, stage.material.config.num_chunks, generator)
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[1:]))
 
 
 def _walks(world: World) -> LatentDataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ..engine.engine import Engine
 from ..engine.rollout import Prepared, Staged
 from ..memory.config import with_policy
 from ..models.causal_conv import VAECache
+from ..models.ranks import Ranks
 from ..world.world import World
 from ..world.worldplay import random_release
 from .engine import write_bench
@@ -33,15 +35,20 @@ def bench_worldplay(out: Path, *, num_layers: int, size: tuple[int, int], num_st
     """
     device = resolve_device("auto")
     made = random_release(num_layers=num_layers, size=size, device=device, dtype=default_dtype(device))
+    ranks = made.dit.ranks
     world = World(made.config, vae=made.vae, dit=made.dit)
     parts = _parts(world, "worldplay") | _parts(world, "worldscape") | {"decode": _decoding(world)}
     seconds: dict[str, list[float]] = {name: [] for name in parts}
+    sent = {name: _sent(part, ranks) for name, part in parts.items()}
     for i in track(range(WARM_UP + num_steps), "chunks", total=WARM_UP + num_steps):
         for name, part in parts.items():
             taken = _timed(part, device)
             if i >= WARM_UP:
                 seconds[name].append(taken)
-    _write(out, seconds, world.config.sampler.num_steps, num_layers=num_layers, size=size, dtype=str(world.dit.dtype))
+    steps, dtype = world.config.sampler.num_steps, str(world.dit.dtype)
+    shared = {} if ranks is None else _shared(world, ranks, sent, steps)
+    if ranks is None or not ranks.index:
+        _write(out, seconds, steps, num_layers=num_layers, size=size, dtype=dtype, **shared)
 
 
 def _parts(world: World, policy: str) -> dict[str, Callable[[], object]]:
@@ -76,7 +83,7 @@ def _attention(prepared: Prepared, *, tokens: int) -> Callable[[], object]:
     assert place is not None
     config, dtype = dit.config, dit.dtype
     backend = dit.backend_for(prepared.mask, tokens=tokens, dtype=dtype)
-    shape = (*prepared.now.positions.shape, tokens, config.num_heads, config.head_dim)
+    shape = (*prepared.now.positions.shape, tokens, len(range(config.num_heads)[dit.heads]), config.head_dim)
     q, k, v = (torch.randn(shape, device=prepared.mask.device, dtype=dtype) for _ in range(3))
     return lambda: [prepared.cache.attend(layer, q, k, v, place, backend) for layer in range(config.num_layers)]
 
@@ -86,6 +93,33 @@ def _decoding(world: World) -> Callable[[], object]:
     past = VAECache()
     world.vae.decode(latents[:, :1], past)
     return lambda: world.vae.decode(latents, past)
+
+
+def _sent(part: Callable[[], object], ranks: Ranks | None) -> int:
+    """Return the bytes that a call sends to other processes."""
+    before = 0 if ranks is None else ranks.sent
+    part()
+    return 0 if ranks is None else ranks.sent - before
+
+
+def _shared(world: World, ranks: Ranks, sent: dict[str, int], steps: int) -> dict[str, Any]:
+    """Return what a chunk sends from each process, beside the least that trading heads for tokens can send.
+
+    That is q, k, v and both branches' answers of its tokens, in every layer and denoising step, to the others.
+    """
+    config, spec = world.config.dit, world.spec
+    tokens = spec.chunk_latents * world.latent_shape[1] * world.latent_shape[2] // config.patch**2
+    branches = 2 if config.camera_branch else 1
+    passed = (3 + branches) * tokens * config.width * world.dit.dtype.itemsize * (ranks.count - 1) // ranks.count**2
+    once = sum(sent.get(f"worldplay_{part}", 0) for part in ("selection", "context")) + sent["decode"]
+    figures = {
+        "processes": ranks.count,
+        "sent_mb_per_chunk_and_process": round((once + steps * sent["worldplay_denoise_step"]) / 1e6, 2),
+        "sent_mb_per_denoising_step": round(sent["worldplay_denoise_step"] / 1e6, 2),
+        "least_mb_per_denoising_step": round(config.num_layers * passed / 1e6, 2),
+    }
+    console.print("  ".join(f"{name} {value:g}" for name, value in figures.items()))
+    return figures
 
 
 def _timed(part: Callable[[], object], device: torch.device) -> float:
@@ -99,7 +133,14 @@ def _timed(part: Callable[[], object], device: torch.device) -> float:
 
 
 def _write(
-    out: Path, seconds: dict[str, list[float]], steps: int, *, num_layers: int, size: tuple[int, int], dtype: str
+    out: Path,
+    seconds: dict[str, list[float]],
+    steps: int,
+    *,
+    num_layers: int,
+    size: tuple[int, int],
+    dtype: str,
+    **shared: Any,
 ) -> None:
     timing = {f"{name}_ms": round(1000 * float(np.median(values)), 2) for name, values in seconds.items()}
     for policy in ("worldplay", "worldscape"):
@@ -109,4 +150,4 @@ def _write(
     if torch.cuda.is_available():
         timing["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
     console.print("  ".join(f"{name} {value:g}" for name, value in timing.items()))
-    write_bench(out, layers=num_layers, size=list(size), dtype=dtype, denoising_steps=steps, timing=timing)
+    write_bench(out, layers=num_layers, size=list(size), dtype=dtype, denoising_steps=steps, timing=timing, **shared)

@@ -96,7 +96,7 @@ def rolling(
     bench_rolling(out, name=world, num_envs=envs, num_steps=steps, teacher_steps=teacher_steps)
 
 
-def scale(*, out: Out, world: Name = "maze", envs: int = 8, steps: Steps = 20) -> None:
+def scale(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps = 20) -> None:
     """A vector environment here, in one Ray actor and in two; what travels, what an env keeps.
 
     Args:
@@ -105,6 +105,17 @@ def scale(*, out: Out, world: Name = "maze", envs: int = 8, steps: Steps = 20) -
     from ..bench.scale import bench_scale
 
     bench_scale(out, name=world, num_envs=envs, num_steps=steps)
+
+
+def collectors(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps = 20) -> None:
+    """TorchRL's collectors on a vector environment, in one process and in two, beside RayVectorEnv.
+
+    Args:
+        envs: envs of each process.
+    """
+    from ..bench.collectors import bench_collectors
+
+    bench_collectors(out, name=world, num_envs=envs, num_steps=steps)
 
 
 def training(*, out: Out, world: str = "maze", envs: tuple[int, ...] = (1, 4, 16), steps: Steps = 20) -> None:
@@ -155,4 +166,18 @@ def soak(*, out: Out, world: Name = "maze", minutes: float = 5.0, clients: int =
     bench_soak(world, out, minutes=minutes, clients=clients)
 
 
-BENCHES = (engine, backends, hand, memory, play, rendering, rolling, scale, serve, soak, training, worldplay)
+BENCHES = (
+    engine,
+    backends,
+    collectors,
+    hand,
+    memory,
+    play,
+    rendering,
+    rolling,
+    scale,
+    serve,
+    soak,
+    training,
+    worldplay,
+)

@@ -21,7 +21,7 @@ from .sharded import ShardedCore
 from .vector_env import WorldVectorEnv
 
 START_SECONDS = 600.0
-"""How long an actor may take until it is there; a cluster without room for it would let it wait for ever."""
+"""How long an actor may take until it is there; a cluster that others have filled would let it wait for ever."""
 
 
 class RayVectorEnv(WorldVectorEnv):
@@ -37,8 +37,8 @@ class RayVectorEnv(WorldVectorEnv):
         num_actors: blocks.
         address: a running cluster's ``HOST:PORT``, or ``local`` for one of this machine that ends with the program. A
             program that has called ``ray.init`` stays in that cluster.
-        actor_options: options of ``ray.remote`` for the actors; by default a CPU core each, and an equal share of the
-            cluster's GPUs, one at most, unless ``device="cpu"``.
+        actor_options: options of ``ray.remote`` for the actors; by default an equal share of the cluster's CPU
+            cores, and of its GPUs unless ``device="cpu"``, one at most of either.
         threads: threads that an actor computes on; 0 shares this process's among them.
         kwargs: see ``WorldVectorEnv``. Tensors (``output="torch"``) are on the CPU.
     """
@@ -103,12 +103,13 @@ class _Shard:
 
 
 class RayShards:
-    """Cores in actors; see ``sharded.Shards``."""
+    """Cores in actors; see ``shards.Shards``."""
 
     def __init__(
         self, asked: Arguments, count: int, options: Mapping[str, Any], threads: int, leave: Callable[[], None]
     ) -> None:
         self._ray, self._leave = load_ray(), leave
+        _check_room(options, count)
         self._asked, self._threads = self._ray.put(asked), threads
         self._make = self._ray.remote(**options)(_Shard).remote
         self.actors = [self._make() for _ in range(count)]
@@ -132,9 +133,10 @@ class RayShards:
             opening = [actor.open.remote(self._asked, self._threads) for actor in actors]
             versions = ray.get(opening, timeout=START_SECONDS)
         except ray.exceptions.GetTimeoutError:
+            left = {name: ray.available_resources().get(name, 0.0) for name in ("CPU", "GPU")}
             raise ValueError(
-                f"{len(actors)} actors did not start within {START_SECONDS:g} s; the cluster has "
-                f"{ray.available_resources()} left: pass fewer num_actors, or smaller actor_options"
+                f"{len(actors)} actors did not start within {START_SECONDS:g} s; the cluster has {left} left: pass "
+                "fewer num_actors, or smaller actor_options"
             ) from None
         except ray.exceptions.RayError as error:
             raise cause_of(error) from None
@@ -173,8 +175,25 @@ class RayShards:
 
 def _share(count: int, device: str) -> dict[str, Any]:
     """Return what an actor asks of the cluster."""
-    gpus = 0.0 if device == "cpu" else load_ray().cluster_resources().get("GPU", 0.0)
-    return {"num_cpus": 1, "num_gpus": min(1.0, gpus / count), "scheduling_strategy": "SPREAD"}
+    there = load_ray().cluster_resources()
+    cores, gpus = (min(1.0, int(1000 * there.get(name, 0.0) / count) / 1000) for name in ("CPU", "GPU"))
+    return {"num_cpus": cores, "num_gpus": 0.0 if device == "cpu" else gpus, "scheduling_strategy": "SPREAD"}
+
+
+def _check_room(options: Mapping[str, Any], count: int) -> None:
+    """Refuse at once what the cluster could never give.
+
+    Raises:
+        ValueError: naming what it has.
+    """
+    there = load_ray().cluster_resources()
+    for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+        asked = options.get(name) or 0.0
+        if asked * count > there.get(resource, 0.0) + 1e-6:
+            raise ValueError(
+                f"{count} actors of {name}={asked:g} do not fit a cluster of {there.get(resource, 0.0):g}; pass fewer "
+                f"num_actors, or actor_options={{{name!r}: {there.get(resource, 0.0) / count:.3g}}}"
+            )
 
 
 def _on_cpu(value: Any) -> Any:

@@ -7,60 +7,17 @@ reset.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from gymnasium import spaces
 from torch import Tensor
-from torch.nn import functional
 
 from ..base.checkpoint import Expected
 from ..dynamics.protocol import check_fork, check_rows
-from ..dynamics.signals import Signals
-from ..dynamics.spec import WorldSpec
-from .core import CoreConfig, EnvCore, Transition
+from .core import EnvCore, Transition
+from .shards import Description, Result, Shards, cut, join_results, join_states
 
 T = TypeVar("T")
-Result = tuple[Any, dict[str, Tensor]]
-"""Observation and info."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What there is to know of a shard before it is reset."""
-
-    spec: WorldSpec
-    config: CoreConfig
-    action_space: spaces.Space[Any]
-    action_names: tuple[str, ...]
-    observation_space: spaces.Space[Any]
-
-    @classmethod
-    def of(cls, core: EnvCore) -> Description:
-        """Describe a core."""
-        return cls(core.spec, core.config, core.action_space, core.action_names, core.observation_space)
-
-
-class Shards(Protocol):
-    """Cores of equally many rows each, called at the same time."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
-
-    def call(
-        self, function: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]]
-    ) -> tuple[dict[int, Any], set[int]]:
-        """Call ``function(core, *arguments)`` in some shards; return what they return, and those that have died.
-
-        The dead are replaced. An error is raised when all are done.
-        """
-        ...
-
-    def close(self) -> None:
-        """End them all."""
-        ...
 
 
 class ShardedCore:
@@ -142,58 +99,40 @@ class ShardedCore:
         """Return what a saved state has to be of."""
         return self._one(EnvCore.identity)
 
-    def check_reset(
-        self,
-        starts: Sequence[int | None],
-        images: Tensor | None,  # (B, H, W, 3) uint8
-        prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Signals] | None = None,
-        goals: Tensor | None = None,  # (B, D)
-    ) -> None:
-        """Refuse what no episode can begin with, before anything changes."""
-        whole = (starts, images, prompts, clip, goals)
-        calls = {shard: _cut(whole, self._rows(shard)) for shard in range(len(self.shards))}
-        _, dead = self._call(EnvCore.check_reset, calls)
-        self._all(EnvCore.check_reset, {shard: calls[shard] for shard in dead})
+    def check_reset(self, *begin: Any, **named: Any) -> None:
+        """Refuse what no episode can begin with, before anything changes; see ``Core.check_reset``."""
+        calls = {shard: cut((begin, named), self._rows(shard)) for shard in range(len(self.shards))}
+        _, dead = self._call(_check_reset, calls)
+        self._all(_check_reset, {shard: calls[shard] for shard in dead})
 
-    def reset(
-        self,
-        *,
-        seeds: Sequence[int],
-        starts: Sequence[int | None],
-        mask: Tensor,  # (B,) bool
-        images: Tensor | None = None,  # (B, H, W, 3) uint8
-        prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Signals] | None = None,  # (B, T, H, W, 3) uint8 and signals, each (B, F, ...)
-        goals: Tensor | None = None,  # (B, D)
-    ) -> Result:
-        """Begin new episodes in the masked rows. A shard that has died begins with all of its rows; those that were
-        not asked for are truncated in the next step.
+    def reset(self, *, mask: Tensor, **begin: Any) -> Result:
+        """Begin new episodes in the masked rows; see ``Core.reset``. A shard that has died begins with all of its
+        rows; those that were not asked for are truncated in the next step.
         """
-        wanted = (seeds, starts, mask, images, prompts, clip, goals)
         waiting = set(range(len(self.shards)))
         for _ in range(2):
-            calls = {shard: _cut(wanted, self._rows(shard)) for shard in waiting}
-            for shard, (*first, asked, images_, prompts_, clip_, goals_) in calls.items():
+            calls = {}
+            for shard in waiting:
+                asked, given = cut((mask, begin), self._rows(shard))
                 self._ended[shard] &= not asked.all()
-                calls[shard] = (*first, asked | self._fresh[shard], images_, prompts_, clip_, goals_)
+                calls[shard] = (asked | self._fresh[shard], given)
             results, waiting = self._call(_reset, calls)
             for shard, shown in results.items():
                 self._shown[shard], self._fresh[shard] = shown, False
             if not waiting:
-                return _join_results([shown for shown in self._shown if shown is not None])
+                return join_results([shown for shown in self._shown if shown is not None])
         raise ChildProcessError(f"the actors of shards {sorted(waiting)} die as they begin (out of memory?)")
 
     def step(self, action: Any) -> Transition:
         """Advance every env by one chunk; rows of a shard that dies are truncated."""
         alive = [k for k in range(len(self.shards)) if not (self._fresh[k] or self._ended[k])]
-        calls = {shard: _cut((action,), self._rows(shard)) for shard in alive}
+        calls = {shard: cut((action,), self._rows(shard)) for shard in alive}
         results, _ = self._call(EnvCore.step, calls)
         steps = [results.get(shard) or self._truncated(shard) for shard in range(len(self.shards))]
         self.lost = torch.tensor(self._ended).repeat_interleave(self.num_rows)
         for shard, step in enumerate(steps):
             self._shown[shard], self._ended[shard] = (step.obs, step.info), False
-        obs, info = _join_results([(step.obs, step.info) for step in steps])
+        obs, info = join_results([(step.obs, step.info) for step in steps])
         reward, terminated, truncated = (
             torch.cat([getattr(step, name) for step in steps]) for name in ("reward", "terminated", "truncated")
         )
@@ -271,10 +210,12 @@ class ShardedCore:
         self.shards.close()
 
 
-def _reset(
-    core: EnvCore, seeds: Any, starts: Any, mask: Any, images: Any, prompts: Any, clip: Any, goals: Any
-) -> Result:
-    return core.reset(seeds=seeds, starts=starts, mask=mask, images=images, prompts=prompts, clip=clip, goals=goals)
+def _check_reset(core: EnvCore, begin: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    core.check_reset(*begin, **named)
+
+
+def _reset(core: EnvCore, mask: Tensor, begin: Mapping[str, Any]) -> Result:
+    return core.reset(mask=mask, **begin)
 
 
 def _restore(core: EnvCore, state: Any, rows: Any, shell: Any) -> None:
@@ -286,45 +227,3 @@ def _frames(core: EnvCore) -> Tensor:
     if core.frames is None:
         return torch.zeros(core.num_envs, core.spec.chunk_frames, core.spec.height, core.spec.width, 3).byte()
     return core.frames
-
-
-def _cut(whole: Any, rows: slice) -> Any:
-    """Return the rows of whatever has rows, inside tuples and dictionaries."""
-    if isinstance(whole, tuple):
-        return tuple(_cut(part, rows) for part in whole)
-    if isinstance(whole, dict):
-        return {name: _cut(part, rows) for name, part in whole.items()}
-    return None if whole is None else whole[rows]
-
-
-def _join(parts: list[Any]) -> Any:
-    if isinstance(parts[0], dict):
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return torch.cat(parts)
-
-
-def _join_results(results: list[Result]) -> Result:
-    return _join([obs for obs, _ in results]), _join([info for _, info in results])
-
-
-def join_states(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join cloned states, whose rows remember differently much, into one: the shorter are filled up at their ends.
-
-    Raises:
-        ValueError: if they are of episodes that hold different things (some with prompts, some without).
-    """
-    joined = {}
-    for name in parts[0]:
-        tensors = [part[name] for part in parts if name in part]
-        if len(tensors) < len(parts):
-            raise ValueError(f"only some of these rows have {name}; clone them one actor at a time")
-        sizes = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]
-        nothing = -1 if name == "engine.store.entry" else 0
-        joined[name] = torch.cat([_fill(tensor, sizes, nothing) for tensor in tensors])
-    return joined
-
-
-def _fill(tensor: Tensor, sizes: Sequence[int], value: int) -> Tensor:
-    """Fill a tensor (R, ...) up to sizes of its axes but the first."""
-    missing = [pad for have, want in zip(tensor.shape[:0:-1], sizes[::-1], strict=True) for pad in (0, want - have)]
-    return functional.pad(tensor, missing, value=value) if any(missing) else tensor

@@ -30,6 +30,7 @@ from .layers import (
     modulate,
 )
 from .place import Place
+from .ranks import Ranks, RanksCache
 from .types import Conditioning, DiTConfig, KeysValues, Render, TextCache
 
 
@@ -158,6 +159,7 @@ class WorldDiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config, self.backend = config, "auto"
+        self.ranks: Ranks | None = None  # the processes that compute this model together; they take no gradients
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
         self.render_embedding: nn.Linear | None = None
@@ -185,6 +187,11 @@ class WorldDiT(nn.Module):
         device, head_dim = self.proj_out.weight.device, self.config.head_dim
         chosen = resolve_backend(self.backend, device=device, dtype=self.dtype, head_dim=head_dim)
         return chosen == "triton" and self.config.numerics == "clean"
+
+    @property
+    def heads(self) -> slice:
+        """The heads whose keys and values are held here: all, or this process's share."""
+        return slice(0, self.config.num_heads) if self.ranks is None else self.ranks.heads(self.config.num_heads)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -329,6 +336,8 @@ class WorldDiT(nn.Module):
         if place is None:
             place = self.place(cond, (latents.shape[-2], latents.shape[-1]), x.dtype, cache)
         backend = self.backend_for(mask, tokens=rows * columns, dtype=x.dtype)
+        if self.ranks is not None:
+            x, cache = self.ranks.share(x), RanksCache(cache, self.ranks, rows * columns)
         for layer, block in enumerate(self.blocks):
             x = block(
                 x,
@@ -344,6 +353,8 @@ class WorldDiT(nn.Module):
             return x
         shift, scale = (self.scale_shift_table + embedding[:, :, None]).unbind(2)
         out = self.proj_out(modulate(x, shift, scale, exact=config.numerics == "reference"))
+        if self.ranks is not None:
+            out = self.ranks.whole(out, rows * columns)
         return unpatchify(out.float(), config.patch, rows=rows, columns=columns)
 
     def place(self, cond: Conditioning, size: tuple[int, int], dtype: torch.dtype, cache: Cache) -> Place | Reframing:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import DESCRIPTION, paired, summarise
 
 from ..environments import EnvConfig
+from ..jobs import Job, OnBatch, run_jobs
 from ..ledger import Ledger
 from ..pictures import draw_planning
-from ..rank import OnBatch, cell, run_policy
+from ..rank import cell, policy_jobs
 from .closed_loop import Where, run_planned
 from .planner import PlannerConfig
 
@@ -38,6 +40,7 @@ def compare_planning(
     episodes: int,
     num_envs: int,
     first_seed: int,
+    ray: str = "",  # address of a cluster that runs the batches; see ``worker_pool``
     on_batch: OnBatch = lambda name, count: None,
 ) -> dict[str, Any]:
     """Run what has not been run yet, and write ``report.json``, ``report.md`` and ``planning.png``.
@@ -50,11 +53,11 @@ def compare_planning(
     registered = {"claim": CLAIM, "env": to_dict(config), "planning": to_dict(planning), **arms, **settings}
     with in_use(out):
         ledger, seeds = Ledger(out, registered), range(first_seed, first_seed + episodes)
-        for name in policies:
-            run_policy(ledger, name, config, "sim", settings, on_batch)
+        jobs = [job for name in policies for job in policy_jobs(ledger, name, config, "sim", settings)]
         for count in sorted(rollouts):
             for where in imagine:
-                _run(ledger, where, count, config, planning, seeds, num_envs, on_batch)
+                jobs += _jobs(ledger, where, count, config, planning, seeds, num_envs)
+        run_jobs(jobs, ledger, on_batch, ray=ray)
         report = as_report(ledger)
         save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
         save_text(out / "report.md", as_page(report))
@@ -62,7 +65,7 @@ def compare_planning(
         return report
 
 
-def _run(
+def _jobs(
     ledger: Ledger,
     where: Where,
     count: int,
@@ -70,15 +73,19 @@ def _run(
     planning: PlannerConfig,
     seeds: range,
     num_envs: int,
-    on_batch: OnBatch,
-) -> None:
-    """Run the episodes of one arm that are missing, as many at a time as there are envs."""
-    which = {"imagine": where, "rollouts": count}
-    missing = ledger.missing(seeds, **which)
+) -> Iterator[Job]:
+    """Yield the episodes of one arm that are missing, as many at a time as there are envs."""
+    missing = ledger.missing(seeds, imagine=where, rollouts=count)
     for start in range(0, len(missing), num_envs):
         batch = missing[start : start + num_envs]
-        ledger.add({**vars(e), **which} for e in run_planned(where, config, planning, rollouts=count, seeds=batch))
-        on_batch(f"{count} rollouts ({where})", len(seeds) - len(missing) + start + len(batch))
+        yield Job(f"{count} rollouts ({where})", len(batch), partial(_run, where, count, config, planning, batch))
+
+
+def _run(
+    where: Where, count: int, config: EnvConfig, planning: PlannerConfig, seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    episodes = run_planned(where, config, planning, rollouts=count, seeds=seeds)
+    return [{**vars(episode), "imagine": where, "rollouts": count} for episode in episodes]
 
 
 def measured(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..causal_conv import VAECache
 from ..codec import Codec
+from ..ranks import Ranks
+from .tiles import share_rows
 
 WAN22: Mapping[str, Any] = {
     "z_dim": 48,
@@ -53,6 +55,7 @@ class WanVAE(Codec):
         known = {key: value for key, value in config.items() if not key.startswith("_")}
         self.vae: Any = AutoencoderKLWan(**known)
         self._unpatchify = unpatchify
+        self._ranks: Ranks | None = None
         self.spatial_factor = int(self.vae.config.scale_factor_spatial)
         self._upsamplers = [
             m for m in self.vae.decoder.modules() if isinstance(m, WanResample) and m.mode == "upsample3d"
@@ -61,6 +64,12 @@ class WanVAE(Codec):
         mean, std = (known.get(f"latents_{n}", [v] * channels) for n, v in (("mean", 0.0), ("std", 1.0)))
         self.register_buffer("latent_mean", torch.tensor(mean, dtype=torch.float32), persistent=False)
         self.register_buffer("latent_scale", torch.tensor(std, dtype=torch.float32), persistent=False)
+
+    def share(self, ranks: Ranks) -> None:
+        """Decode rows of pictures here and the others in other processes, from now on; everybody gets all of them."""
+        assert self._ranks is None
+        self._ranks = ranks
+        share_rows(self.vae.decoder, ranks)
 
     def encode(
         self,
@@ -78,6 +87,7 @@ class WanVAE(Codec):
         """Decode to pixels in [-1, 1]; see ``Codec.decode``."""
         cache = VAECache() if cache is None else cache
         z = self.vae.post_quant_conv(self.denormalise(latents).transpose(1, 2).to(self.dtype))
+        z = z if self._ranks is None else self._ranks.rows(z)
         pieces = []
         for latent in z.split(1, dim=2):
             fresh = not cache.tensors
@@ -89,6 +99,8 @@ class WanVAE(Codec):
         pixels: Tensor = torch.cat(pieces, 2)
         if self.vae.config.patch_size is not None:
             pixels = self._unpatchify(pixels, patch_size=self.vae.config.patch_size)
+        if self._ranks is not None:
+            pixels, _ = self._ranks.whole_rows(pixels)
         return pixels.clamp(-1, 1).float().transpose(1, 2)
 
     def _even(self, state: list[Any]) -> list[Tensor]:

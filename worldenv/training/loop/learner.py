@@ -42,7 +42,10 @@ class Learner:
         for group in (g for optimizer in self.optimizers for g in optimizer.param_groups):
             group["lr"] = rate * group.get("scale", 1.0)
         told: list[dict[str, float]] = []
+        counted = [(buffer, buffer.clone()) for buffer in self.module.buffers()]
         for generator in parts:
+            for buffer, before in counted:  # spectral norms iterate in every forward pass: each part goes on from the
+                buffer.copy_(before)  # step's beginning, as it would in another process
             with accelerator.autocast():
                 loss, figures = self.loss(generator)
             accelerator.backward(loss / len(parts))
