@@ -140,7 +140,7 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2, ray: str = "") 
     config = _as_shown(config if config.clips or is_import(config.env) else replace(config, clips=DEFAULT_CLIPS))
     assert config.clips is not None
     out.mkdir(parents=True, exist_ok=True)
-    _check_manifest(config, out)
+    check_manifest(config, out)
     size = config.clips_per_shard
     shards = range((config.clips + size - 1) // size)
     jobs = [(config, out.resolve(), k) for k in shards if not _complete(config, out, k)]
@@ -222,7 +222,7 @@ def _settings(config: RecordConfig) -> dict[str, object]:
     return json.loads(json.dumps(values))
 
 
-def _check_manifest(config: RecordConfig, out: Path) -> None:
+def check_manifest(config: RecordConfig, out: Path) -> None:
     manifest = out / "recording.json"
     if manifest.exists():
         written = from_dict(RecordConfig, json.loads(manifest.read_text()), where=str(manifest))
