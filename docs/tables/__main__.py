@@ -14,6 +14,7 @@ from commands import commands_table
 from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
+from fuzz import fuzz_table
 from hands import experts_table
 from rendering import input_table, rendering_table, summary_table
 from scale import scale_table
@@ -27,6 +28,7 @@ from worldenv.world.files import STEPPED, world_sha256
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
 SCALE = ROOT / "docs" / "scale.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 LOOP = ROOT / "docs" / "closed-loop.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
@@ -113,6 +115,7 @@ def main() -> None:
             "docs/results",
             ranking_table(),
         ),
+        RELIABILITY: with_table(RELIABILITY.read_text(), "fuzz", "docs/results/fuzz.json", fuzz_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -15,7 +15,9 @@ from typing import Any
 
 PACKAGES = ("/worldenv/", "/worldenv_agents/")
 MOST_SECONDS = 5.0
-"""Of a case."""
+"""That a case may compute."""
+MOST_WAITING = 30.0
+"""Seconds that it may take on the clock, as other processes may be busy."""
 MOST_BYTES = 500 * 2**20
 """Of a case, beyond what the process had before."""
 SAID = 200
@@ -54,14 +56,14 @@ class Hang(BaseException):
 
 def judge(case: Case, folder: Path) -> Outcome:
     """Run a case within the limits."""
-    began = time.perf_counter()
+    began = time.process_time()
     error: BaseException | None = None
     try:
         with limited():
             case.act(folder)
     except (Exception, Hang, SystemExit) as raised:
         error = raised
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     return Outcome(*_verdict(case, error, seconds), seconds)
 
 
@@ -69,11 +71,11 @@ def _verdict(case: Case, error: BaseException | None, seconds: float) -> tuple[s
     said = "" if error is None else f"{type(error).__name__}: {error}"
     if isinstance(error, Hang) or seconds > MOST_SECONDS:
         return "hang", said[:SAID]
-    if isinstance(error, MemoryError) or "allocate" in said:
-        return "memory", said[:SAID]
     if error is None:
         return ("silent", "") if case.accept is False else ("right", "")
     if not _is_ours(error):
+        if isinstance(error, MemoryError) or "allocate" in said:
+            return "memory", said[:SAID]
         return "raw", f"{said[:SAID]} ({_where(error)})"
     if case.accept:
         return "refused", said[:SAID]
@@ -104,14 +106,18 @@ def limited() -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise Hang
 
-    before, handler = resource.getrlimit(resource.RLIMIT_DATA), signal.signal(signal.SIGALRM, stop)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    timers = {signal.SIGALRM: (signal.ITIMER_REAL, MOST_WAITING), signal.SIGPROF: (signal.ITIMER_PROF, MOST_SECONDS)}
+    handlers = {number: signal.signal(number, stop) for number in timers}
     resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + MOST_BYTES, before[1]))
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    for timer, most in timers.values():
+        signal.setitimer(timer, most)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        for number, (timer, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, handlers[number])
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 

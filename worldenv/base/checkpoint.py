@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .documents import parse_json
 from .files import replacing
 
 
@@ -36,10 +37,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path}: no such file")
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            header = parse_json((file.metadata() or {}).get("header", "{}"))
+            if not isinstance(header, dict):
+                raise ValueError(f"its header is {str(header)[:80]!r}, not a table")
             return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable safetensors file ({said}); copy it again") from None
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -95,8 +99,8 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
 
 
-def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Load a state dict strictly.
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
+    """Load a state dict strictly; a module on the device ``meta`` is ``assign``-ed copies of the tensors.
 
     Raises:
         ValueError: listing what is missing, extra, of another shape, no floating-point number, or not finite.
@@ -115,7 +119,8 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str)
     broken = not_finite(tensors)
     if broken:
         raise ValueError(f"{where}: {_some(broken)} not finite; training has failed, or the file was damaged")
-    module.load_state_dict(dict(tensors))
+    whole = {name: tensors[name].to(own[name].dtype, copy=True) for name in own} if assign else dict(tensors)
+    module.load_state_dict(whole, assign=assign)
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..base.config import from_dict, to_dict
+from ..base.config import check_numbers, from_dict, to_dict
+from ..base.documents import read_table
 from ..base.files import save_text
 from ..base.log import console, git_revision, progress_bar
 from ..base.objects import import_object
@@ -63,6 +64,13 @@ class RecordConfig:
     """Picture, camera and steps (simulators)."""
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     """Kinds of paths (simulators)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, counts=("num_latents", "clips_per_shard"), natural=("first_seed",))
+        if self.clips is not None:
+            check_numbers(self, counts=("clips",))
+        if self.size is not None:
+            check_numbers(self, sizes=("size",))
 
 
 class Source(Protocol):
@@ -140,7 +148,7 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2, ray: str = "") 
     config = _as_shown(config if config.clips or is_import(config.env) else replace(config, clips=DEFAULT_CLIPS))
     assert config.clips is not None
     out.mkdir(parents=True, exist_ok=True)
-    check_manifest(config, out)
+    _check_manifest(config, out)
     size = config.clips_per_shard
     shards = range((config.clips + size - 1) // size)
     jobs = [(config, out.resolve(), k) for k in shards if not _complete(config, out, k)]
@@ -222,10 +230,10 @@ def _settings(config: RecordConfig) -> dict[str, object]:
     return json.loads(json.dumps(values))
 
 
-def check_manifest(config: RecordConfig, out: Path) -> None:
+def _check_manifest(config: RecordConfig, out: Path) -> None:
     manifest = out / "recording.json"
     if manifest.exists():
-        written = from_dict(RecordConfig, json.loads(manifest.read_text()), where=str(manifest))
+        written = from_dict(RecordConfig, read_table(manifest), where=str(manifest))
         known, wanted = _settings(written), _settings(config)  # settings that it did not know yet have their defaults
         different = [key for key in wanted if known.get(key) != wanted[key]]
         if different:

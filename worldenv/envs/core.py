@@ -298,9 +298,9 @@ class EnvCore:
         for name, value in found.items():
             if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):
                 raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")
-        self.chunk = None
         inner = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
         dynamics.restore_state(inner, rows)
+        self.chunk = None
         for name, value in parts.items():
             changed = value.clone()  # what was handed out is never written again
             changed[index] = state[f"core.{name}"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.config import difference, to_dict
+from ..base.documents import read_table
 from ..base.files import save_text
 from .config import STAGES, MakeConfig, recordings
 
@@ -35,7 +36,9 @@ class Plan:
             plan = cls(path, asked, {})
             plan.save()
             return plan
-        written = json.loads(path.read_text())
+        written = read_table(path)
+        if not all(isinstance(written.get(name), dict) for name in ("asked", "steps")):
+            raise ValueError(f"{path}: no plan of worldenv make, with tables asked and steps; use another --out")
         changed = difference(written["asked"], asked)
         if changed is not None:
             raise ValueError(f"{out} was begun with another {changed}; use the same, or another --out")

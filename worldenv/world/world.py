@@ -285,14 +285,18 @@ class World:
         if found != FORMAT:
             raise ValueError(f"{path / 'world.toml'}: world format {found!r}, this version reads {FORMAT}")
         stages = values.pop("provenance", {})
+        if not isinstance(stages, dict):
+            raise ValueError(f"{path / 'world.toml'}: provenance is {str(stages)[:80]!r}, expected a table of stages")
         values["provenance"] = [stages[key] for key in sorted(stages)]
         if "depth" in values:  # where the only head there was stood
             values["heads"] = {"depth": values.pop("depth")}
-        world = cls(from_dict(WorldConfig, values, where=str(path / "world.toml")))
+        config = from_dict(WorldConfig, values, where=str(path / "world.toml"))
+        with torch.device("meta"):  # nothing is made of the sizes that a file says before its weights have them
+            world = cls(config)
         for name, module in world.parts().items():
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
-            load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file))
+            load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file), assign=True)
             module.eval().requires_grad_(False)
         world.starts = load_starts(path / "starts.safetensors", world.spec)
         world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)

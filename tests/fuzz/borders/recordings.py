@@ -253,7 +253,7 @@ def video(folder: Path) -> st.SearchStrategy[Case]:
     return st.one_of(
         st.sampled_from(menu),
         st.sampled_from(menu),
-        cuts(data).map(lambda made: film(made[0], False, made[1])),
+        cuts(data, least=128).map(lambda made: film(made[0], False, made[1])),
         flips(data).map(lambda made: film(made[0], None, made[1])),
         no_file_of_its_kind().map(lambda made: film(made[0], False, made[1])),
         cuts(npy).map(lambda made: case(f"array {made[0]}", False, data, made[1], ".npy")),

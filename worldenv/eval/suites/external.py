@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...base.arrays import read_npz
 from ...base.config import difference, from_dict, to_dict
 from ...base.documents import read_json
 from ...base.files import save_arrays, save_text
@@ -32,6 +34,8 @@ FORMAT = 1
 """Version of manifests."""
 MOST_CHUNKS = 10_000
 """Of a case."""
+MOST_BYTES = 2**24
+"""Of a clip that is read to say in which way it is another than was asked for."""
 
 
 def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int | None, maze: str = "classic") -> None:
@@ -185,7 +189,7 @@ def read_videos(folder: Path, cases: Cases) -> Tensor:
         if not files:
             wrong.append(f"no {name}.npz or .mp4")
             continue
-        frames = _read_clip(files[0])
+        frames = _read_clip(files[0], wanted)
         if frames.shape != wanted or frames.dtype != np.uint8:
             wrong.append(f"{files[0].name}: {frames.dtype} {frames.shape}, expected uint8 {wanted}")
         clips.append(frames)
@@ -196,14 +200,19 @@ def read_videos(folder: Path, cases: Cases) -> Tensor:
     return torch.from_numpy(np.stack(clips))
 
 
-def _read_clip(path: Path) -> Any:
+def _read_clip(path: Path, wanted: tuple[int, ...]) -> Any:
+    """Read a clip, as far as it can be of the size that is wanted."""
+    if path.suffix == ".npz":
+        return read_npz(path, "frames", most=max(MOST_BYTES, math.prod(wanted)))
+    frames = []
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return file["frames"]
-        return iio.imread(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: no readable clip ({error})") from None
+        for frame in iio.imiter(path):
+            frames.append(frame)
+            if frame.shape != wanted[1:] or len(frames) > wanted[0]:
+                break
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{path}: no readable clip ({' '.join(str(error).split())[:200]})") from None
+    return np.stack(frames) if frames else np.empty((0,), np.uint8)
 
 
 def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor:
