@@ -29,13 +29,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file of counts")
     parser.add_argument("--borders", nargs="*", default=list(BORDERS), choices=list(BORDERS))
+    parser.add_argument("--together", action="store_true", help="in one process, which starts sooner; a crash ends all")
     parser.add_argument("--one", choices=list(BORDERS), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     seconds = 60 * asked.minutes / len(asked.borders)
     if asked.one:
         print(json.dumps(_one(asked.one, 60 * asked.minutes, asked.seed)), file=sys.stderr)
         return
-    found = {name: _apart(name, seconds, asked.seed) for name in asked.borders}
+    fuzz_one = _one if asked.together else _apart
+    found = {}
+    for name in asked.borders:
+        found[name] = fuzz_one(name, seconds, asked.seed)
+        print(
+            f"{name}: {found[name]['judged']}, {found[name]['unjudged']} either; wrong {found[name]['wrong']}",
+            flush=True,
+        )
     wrong = {name: one["wrong"] for name, one in found.items() if one["wrong"]}
     report = {
         "format": 1,
@@ -74,7 +82,6 @@ def _apart(border: str, seconds: float, seed: int) -> dict[str, Any]:
     if ended.returncode or not lines:
         return {"judged": {}, "unjudged": 0, "wrong": {"crash": 1}, "examples": {"crash": lines[-20:]}, "slowest": 0.0}
     found: dict[str, Any] = json.loads(lines[-1])
-    print(f"{border}: {found['judged']} and {found['unjudged']} unjudged; wrong {found['wrong']}", flush=True)
     return found
 
 
