@@ -11,7 +11,7 @@ def fuzz_table() -> list[str]:
         return []
     report = load("fuzz")
     title = (
-        f"**{report['cases']} changed inputs** (`make fuzz MINUTES={report['minutes']:g}`, {report['hardware']}, git "
+        f"**{report['cases']} changed inputs** (`{report['command']}`, {report['hardware']}, git "
         f"{report['git']}; wrong: another end than the case must have, a raw error, more than 5 s of computing, more "
         "than 500 MB)"
     )

@@ -47,6 +47,7 @@ def main() -> None:
     wrong = {name: one["wrong"] for name, one in found.items() if one["wrong"]}
     report = {
         "format": 1,
+        "command": f"python -m tests.fuzz --minutes {asked.minutes:g}{' --together' * asked.together}",
         "minutes": asked.minutes,
         "seed": asked.seed,
         "git": git_revision(),

@@ -64,8 +64,7 @@ def fuzz(border: str, folder: Path, *, seconds: float = 0.0, cases: int = 0, see
     """Draw cases until the time is up and so many were drawn."""
     own, scratch, tally = folder / "own", folder / "scratch", Tally()
     own.mkdir(parents=True)
-    began, drawn = time.perf_counter(), 0
-    strategy = BORDERS[border](own)
+    strategy, began, drawn = BORDERS[border](own), time.perf_counter(), 0
 
     def add(case: Case) -> None:
         if not seconds or time.perf_counter() - began < seconds:

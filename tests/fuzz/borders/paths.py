@@ -270,7 +270,6 @@ def _bombs(frames: Any) -> Iterator[tuple[str, bytes]]:
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (1_000_000_000,)})
     yield "a gigabyte of zeros", _zip("frames.npy", head.getvalue(), 1_000_000_000)
-    yield "twice the same", _zip("frames.npy", array.getvalue()) + _zip("frames.npy", array.getvalue())[:-30]
     yield "a pickle", _zip("frames.npy", b"\x80\x04N.")
     yield "no array", _zip("frames.npy", b"hello")
     yield "empty", _zip("frames.npy", b"")
