@@ -24,7 +24,7 @@ def environments_table() -> list[str]:
         seen = "dict: " + ", ".join(shown) if own.obs_mode == "dict" else f"`{own.obs_mode}`"
         alone = task in SIMULATED
         frames = steps * (HAND_SPEC if alone else WorldSpec()).chunk_frames
-        limit = "the environment's" if own.recorded else f"{steps} steps, {frames:,} frames"
+        limit = "the environment's" if own.recorded else f"{steps} steps, {frames:,} frames" if steps > 0 else "none"
         ids = f"`worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}`"
         lines.append(f"| {ids} | {seen} | `{own.action_mode}` | {says} | {limit} |")
     return lines
