@@ -59,9 +59,11 @@ def read_picture(data: bytes, *, what: str, most: int = MOST_SIDE) -> Picture:
         raise ValueError(f"{what}: cannot be read as a picture ({said or type(error).__name__})") from None
     if picture.dtype == np.bool_:
         picture = 255 * picture.astype(np.uint8)
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,), (4,)):
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (2,), (3,), (4,)):
         raise ValueError(f"{what}: {picture.dtype} {picture.shape}, where colours are read")
-    return np.ascontiguousarray(picture[..., :3] if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2))
+    if picture.ndim == 2 or picture.shape[2] == 2:  # grey, and grey with how opaque it is
+        picture = np.repeat(picture.reshape(*picture.shape[:2], -1)[..., :1], 3, 2)
+    return np.ascontiguousarray(picture[..., :3])
 
 
 def save_figure(path: Path, figure: Any, *, dpi: int = 100) -> None:

@@ -295,6 +295,8 @@ class EnvCore:
             raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
         self.check_rows(rows)
         check_tensors(found, expected, where="the state", R=len(rows))
+        if not bool((state["core.elapsed"] >= 0).all()):
+            raise ValueError("the state: core.elapsed holds what no episode has; the file was damaged or edited")
         for name, value in found.items():
             if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):
                 raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")

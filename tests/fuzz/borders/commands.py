@@ -128,7 +128,7 @@ def command(folder: Path) -> st.SearchStrategy[Case]:
     )
 
 
-WRONG = ("x", -1, 0, 1.5, math.nan, math.inf, 10**12, [], {}, True, None, b"x", [1], {"a": 1}, object)
+WRONG = ("x", -1, 0, 1.5, math.nan, math.inf, 10**12, [], {}, True, None, b"x", [1], {"a": 1})
 """Values of keywords."""
 KEYWORDS: dict[str, tuple[Any, ...]] = {
     "num_envs": (2, 1),
@@ -163,7 +163,7 @@ TAKES = {
     "obs_keys": (None,),
     "obs_mode": (None,),
     "action_mode": (None,),
-    "pessimism": (None, 0),
+    "pessimism": (None, 0, 1.5, 10**12),
     "clip_actions": (True,),
     "report_memory": (True,),
     "capture": (),
@@ -200,7 +200,7 @@ def keyword(folder: Path) -> st.SearchStrategy[Case]:
             )
             bool_asked = name in ("capture", "clip_actions", "report_memory") and value is True
             menu.append(make({name: value}, None if free or bool_asked else False))
-    menu += [make({name: 1}, False) for name in ("surprise", "num_env", "wrld", "wrappers", "")]
+    menu += [make({name: 1}, False) for name in ("surprise", "num_env", "wrld", "")]
     for given in (
         {"memory": {"policy": "x"}},
         {"memory": {"surprise": 1}},

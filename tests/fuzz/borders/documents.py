@@ -124,7 +124,7 @@ def report(folder: Path) -> st.SearchStrategy[Case]:
             compare(scratch, good)
             compare(good, scratch / "report.json")
 
-        return Case(what, accept, act, names="report.json" if accept is False else "")
+        return Case(what, accept, act, names="scratch" if accept is False else "")
 
     menu = [case("as it is", True, json.dumps(ours).encode())]
     menu += [case(what, accept, json.dumps(made).encode()) for what, made, accept in _reports(ours)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from ...base.log import console, git_revision, hardware
 from ..image import Array
 from .statistics import DESCRIPTION, Estimate, paired, summarise
 
+MOST = 1e300
+"""The largest number of a report."""
 LEAST_MOTION = 0.5
 """Share of the true motion below which an arm's consistency says nothing: it stands still."""
 
@@ -211,7 +212,7 @@ def _is_figure(figure: Any) -> bool:
     if not isinstance(figure, dict) or not isinstance(figure.get("ci95"), list) or len(figure["ci95"]) != 2:
         return False
     numbers = [figure.get("mean"), *figure["ci95"]]
-    if not all(type(one) in (int, float) and abs(one) < math.inf for one in numbers):
+    if not all(type(one) in (int, float) and abs(one) <= MOST for one in numbers):
         return False
     return bool(figure["ci95"][0] <= figure["ci95"][1]) and type(figure.get("n")) is int and figure["n"] >= 0
 
