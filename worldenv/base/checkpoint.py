@@ -99,8 +99,8 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
 
 
-def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
-    """Load a state dict strictly; a module on the device ``meta`` is ``assign``-ed copies of the tensors.
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Load a state dict strictly.
 
     Raises:
         ValueError: listing what is missing, extra, of another shape, no floating-point number, or not finite.
@@ -119,8 +119,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str,
     broken = not_finite(tensors)
     if broken:
         raise ValueError(f"{where}: {_some(broken)} not finite; training has failed, or the file was damaged")
-    whole = {name: tensors[name].to(own[name].dtype, copy=True) for name in own} if assign else dict(tensors)
-    module.load_state_dict(whole, assign=assign)
+    module.load_state_dict(dict(tensors))
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

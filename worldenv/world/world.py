@@ -291,12 +291,11 @@ class World:
         if "depth" in values:  # where the only head there was stood
             values["heads"] = {"depth": values.pop("depth")}
         config = from_dict(WorldConfig, values, where=str(path / "world.toml"))
-        with torch.device("meta"):  # nothing is made of the sizes that a file says before its weights have them
-            world = cls(config)
+        world = cls(config)
         for name, module in world.parts().items():
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
-            load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file), assign=True)
+            load_module(module.to(_weights_dtype(tensors)), tensors, where=str(file))
             module.eval().requires_grad_(False)
         world.starts = load_starts(path / "starts.safetensors", world.spec)
         world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)
