@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo play test check bench bench-gpu faults results comparisons closed-loop format clean
+.PHONY: demo play test check fuzz faults bench bench-gpu results comparisons closed-loop format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -21,6 +21,12 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2
+
+# Changed inputs of every kind, each with what must become of it: make fuzz MINUTES=30.
+MINUTES ?= 10
+fuzz: $(STAMP)
+	$(BIN)/python -W ignore -m tests.fuzz --minutes $(MINUTES) --out docs/results/fuzz.json; \
+	  status=$$?; $(BIN)/python docs/tables; exit $$status
 
 bench: $(STAMP)
 	$(BIN)/worldenv bench engine --out out/bench-engine.json

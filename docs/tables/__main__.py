@@ -14,6 +14,7 @@ from commands import commands_table
 from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
+from fuzz import fuzz_table
 from gpu import NOTHING, gpu_line, gpu_table
 from hands import experts_table
 from reliability import faults_table
@@ -125,7 +126,12 @@ def main() -> None:
             "docs/results",
             ranking_table(),
         ),
-        RELIABILITY: with_table(RELIABILITY.read_text(), "faults", "docs/results/faults.json", faults_table()),
+        RELIABILITY: with_table(
+            with_table(RELIABILITY.read_text(), "faults", "docs/results/faults.json", faults_table()),
+            "fuzz",
+            "docs/results/fuzz.json",
+            fuzz_table(),
+        ),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -9,6 +9,7 @@ from worldenv.data.schema import Clip, write_shard
 from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.geometry.action import keys_to_label
+from worldenv.geometry.pose import look
 
 
 def make_latents(need: torch.Tensor) -> LatentDataset:
@@ -86,7 +87,10 @@ def test_motion_is_read_at_the_ends_of_latents(tmp_path: Path) -> None:
     clips = [
         Clip(
             rng.integers(0, 256, (9, 8, 12, 3), dtype=np.uint8),
-            {"c2w": rng.normal(size=(3, 4, 4)), "depth": rng.uniform(1, 4, (9, 8, 12)).astype(np.float16)},
+            {
+                "c2w": look(torch.randn(3, 3).double(), torch.zeros(3).double()).numpy(),
+                "depth": rng.uniform(1, 4, (9, 8, 12)).astype(np.float16),
+            },
         )
         for _ in range(3)
     ]

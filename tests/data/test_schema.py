@@ -17,8 +17,8 @@ def make_clip(num_latents: int = 3, seed: int = 0, *, full: bool = True) -> Clip
         pictures,
         {
             "K": np.eye(3, dtype=np.float32),
-            "c2w": rng.normal(size=(num_latents, 4, 4)),
-            "c2w_commanded": rng.normal(size=(num_latents, 4, 4)),
+            "c2w": np.eye(4)[None].repeat(num_latents, 0),
+            "c2w_commanded": np.eye(4)[None].repeat(num_latents, 0),
             "depth": rng.random((frames, 8, 8)).astype(np.float16),
             "keys": rng.integers(0, 9, (num_latents, 2)),
             "camera": rng.random((num_latents, 5)).astype(np.float32),

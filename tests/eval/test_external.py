@@ -114,6 +114,8 @@ def test_any_dynamics_can_be_stepped(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_reports_of_other_suites_are_not_compared(tmp_path: Path) -> None:
     for name, suite in (("a", "revisit"), ("b", "action")):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"suite": suite, "protocol": "v", "arms": {}, "seeds": []}))
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"format": 1, "suite": suite, "protocol": "v", "arms": {}, "seeds": []})
+        )
     with pytest.raises(ValueError, match=r"is revisit v, .* is action v"):
         compare(tmp_path / "a.json", tmp_path / "b.json")

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .documents import parse_json
 from .files import replacing
 
 SUMS = "sha256"
@@ -47,13 +48,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path}: no such file")
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            header = parse_json((file.metadata() or {}).get("header", "{}"))
+            if not isinstance(header, dict):
+                raise ValueError(f"its header is {str(header)[:80]!r}, not a table")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable safetensors file ({said}); copy it again") from None
     sums = header.pop(SUMS, None)
     if sums is not None:
-        _check_sums(path, tensors, sums)
+        _check_sums(path, tensors, sums if isinstance(sums, dict) else {})
     return tensors, header
 
 

@@ -16,11 +16,25 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .documents import read_text
+
 T = TypeVar("T")
+MOST_SIZE = 2**16
+"""Of a side of a picture, or a width of a network; checked before anything so large is made."""
+MOST_LAYERS = 2**10
+"""Of a network."""
+SIGNED = frozenset(("low", "high", "least", "mean", "shift", "shape", "height", "threshold"))
+"""Names of settings that may lie below 0: bounds and means of signals and actions, logits, heights."""
+OURS = "worldenv."
+"""What names of modules begin with whose settings are known; somebody else's task may have any."""
+MOST_BYTES = 2**24
+"""Of a file of settings."""
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config") -> T:
     """Build the dataclass ``cls`` from nested dictionaries.
+
+    Numbers of fields that are not in ``SIGNED`` are 0 or more.
 
     Raises:
         ValueError: on an unknown key or a value of the wrong type; the message names the key and what is known.
@@ -35,29 +49,48 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config")
         raise ValueError(f"{where}: key {missing[0]!r} is missing; known keys are {', '.join(sorted(fields))}")
     hints = typing.get_type_hints(cls)
     arguments = {k: _convert(hints[k], v, where=f"{where}.{k}") for k, v in values.items()}
+    if cls.__module__.startswith(OURS):
+        _refuse_negative(arguments, where)
     try:
         return cls(**arguments)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
 
+def _refuse_negative(arguments: Mapping[str, Any], where: str) -> None:
+    for name, value in arguments.items():
+        for number in value if isinstance(value, tuple) and name not in SIGNED else (value,):
+            if isinstance(number, int | float) and number < 0 and name not in SIGNED:
+                raise ValueError(f"{where}.{name}: expected 0 or more, got {value!r}")
+
+
 def check_numbers(
-    config: Any, *, counts: Sequence[str] = (), positive: Sequence[str] = (), natural: Sequence[str] = ()
+    config: Any,
+    *,
+    counts: Sequence[str] = (),
+    sizes: Sequence[str] = (),
+    layers: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    natural: Sequence[str] = (),
 ) -> None:
     """Refuse fields, or members of fields, that are not whole numbers from 1 on, finite ones above 0, or from 0 on.
+
+    ``sizes`` and ``layers`` are counts with a limit, as much is made of them.
 
     Raises:
         ValueError: naming the field and its value.
     """
-    for names, least, above, says in (
-        (counts, 1, False, "1 or more"),
-        (positive, 0, True, "positive"),
-        (natural, 0, False, "0 or more"),
+    for names, least, most, says in (
+        (counts, 1, math.inf, "1 or more"),
+        (sizes, 1, MOST_SIZE, f"from 1 to {MOST_SIZE}"),
+        (layers, 0, MOST_LAYERS, f"from 0 to {MOST_LAYERS}"),
+        (positive, 5e-324, math.inf, "positive"),
+        (natural, 0, math.inf, "0 or more"),
     ):
         for name in names:
             value = getattr(config, name)
             for number in value if isinstance(value, tuple) else (value,):
-                if not (math.isfinite(number) and number >= least) or (above and number == least):
+                if not least <= number <= most or number == math.inf:
                     raise ValueError(f"{name}={value!r} must be {says}")
 
 
@@ -71,7 +104,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         options = [a for a in arguments if a is not type(None)]
         return None if value is None else _convert(options[0], value, where=where)
     if origin is typing.Literal:
-        if value not in arguments:
+        if not any(value == one and type(value) is type(one) for one in arguments):
             raise ValueError(f"{where}: got {value!r}; choose one of {', '.join(map(repr, arguments))}")
         return value
     if origin is tuple:
@@ -88,6 +121,8 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         return {key: _convert(arguments[1], v, where=f"{where}.{key}") for key, v in value.items()}
     if hint is Any:
         return value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where}: a whole number of {value.bit_length()} bits, where 63 are read")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is Path and isinstance(value, str):
@@ -136,14 +171,23 @@ def read_layers(path: Path | str) -> dict[str, Any]:
     """
     layers, paths = [read_toml(path)], [Path(path).resolve()]
     while (parent := layers[-1].pop("extends", None)) is not None:
-        below = (paths[-1].parent / str(parent)).resolve()
+        below = _beside(paths[-1], parent)
         if below in paths:
             raise ValueError(f"{paths[-1]}: extends {below}, which extends it")
-        if not below.exists():
-            raise ValueError(f"{paths[-1]}: extends {below}, and there is no such file")
         paths.append(below)
         layers.append(read_toml(below))
     return reduce(merge, reversed(layers))
+
+
+def _beside(path: Path, name: Any) -> Path:
+    """Return the file that a file extends."""
+    try:
+        below = (path.parent / name).resolve()
+        if below.is_file():
+            return below
+    except (OSError, TypeError, ValueError):
+        pass
+    raise ValueError(f"{path}: extends {str(name)[:200]}, and there is no such file")
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,12 +201,12 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file into dictionaries; a missing or broken file is a ValueError that names it."""
+    if not Path(path).exists():
+        raise ValueError(f"{path}: no such file; give the path of a TOML file")
+    text = read_text(Path(path), most=MOST_BYTES)
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; give the path of a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid TOML ({error})") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import weakref
+import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +15,20 @@ import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .files import replacing
 
 Picture = npt.NDArray[np.uint8]
+MOST_SIDE = 8192
+"""Pixels of the longest side that is decoded."""
+MOST_PIXELS = 2**25
+"""Of a picture that is decoded."""
+_BROKEN = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, SyntaxError, OverflowError, RuntimeError),
+    *(AttributeError, MemoryError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What decoders raise of broken files."""
 
 
 def save_picture(
@@ -29,22 +40,30 @@ def save_picture(
         iio.imwrite(partial, picture)
 
 
-def read_picture(data: bytes, *, what: str, most: int) -> Picture:
+def read_picture(data: bytes, *, what: str, most: int = MOST_SIDE) -> Picture:
     """Decode a picture, (H, W, 3), whose sides are no longer than ``most``.
 
     Raises:
-        ValueError: if it is none, or larger; before it is decoded.
+        ValueError: if it is none, several, or larger; before it is decoded.
     """
     try:
-        height, width = iio.improps(data).shape[:2]
-        if max(height, width) > most:
-            raise ValueError(f"{width}x{height} pixels; sides up to {most} are read")
-        picture = np.asarray(iio.imread(data))
-    except (OSError, ValueError, SyntaxError, struct.error) as error:  # what decoders say of broken files
-        raise ValueError(f"{what}: cannot be read as a picture ({error})") from None
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,), (4,)):
+        told = iio.improps(data, plugin="pillow")
+        if told.is_batch:
+            raise ValueError(f"{told.n_images} pictures in one file")
+        height, width = told.shape[:2]
+        if max(height, width) > most or height * width > MOST_PIXELS:
+            raise ValueError(f"{width}x{height} pixels; sides up to {most} and {MOST_PIXELS} in all are read")
+        picture = np.asarray(iio.imread(data, plugin="pillow"))
+    except _BROKEN as error:
+        said = " ".join(str(error).replace(repr(data), "").split())[:200]
+        raise ValueError(f"{what}: cannot be read as a picture ({said or type(error).__name__})") from None
+    if picture.dtype == np.bool_:
+        picture = 255 * picture.astype(np.uint8)
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (2,), (3,), (4,)):
         raise ValueError(f"{what}: {picture.dtype} {picture.shape}, where colours are read")
-    return np.ascontiguousarray(picture[..., :3] if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2))
+    if picture.ndim == 2 or picture.shape[2] == 2:  # grey, and grey with how opaque it is
+        picture = np.repeat(picture.reshape(*picture.shape[:2], -1)[..., :1], 3, 2)
+    return np.ascontiguousarray(picture[..., :3])
 
 
 def save_figure(path: Path, figure: Any, *, dpi: int = 100) -> None:

@@ -37,6 +37,8 @@ def demo(
     from ..play.tour import save_tour, walk_back
     from ..world.world import shared_world
 
+    if worlds < 1 or chunks < 2:
+        raise ValueError(f"worlds={worlds}, chunks={chunks}; pass one world or more, and two chunks: one out, one back")
     device = resolve_device("auto")
     shown = shared_world(world, device=device, dtype=default_dtype(device))
     if shown.clips is not None and "depth" in shown.heads:

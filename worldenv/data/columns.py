@@ -14,6 +14,8 @@ from .schema import Array
 
 MOST_CHOICES = 512
 """Values of one number that are told apart as choices."""
+MOST_WHOLE = 2**31
+"""The largest whole number that stands for a choice."""
 MOST_NUMBERS = 1024
 """Numbers of an action."""
 
@@ -61,6 +63,8 @@ def describe_numbers(
         bounds = (tuple(x.astype(np.float64).tolist()) for x in (low, np.where(high > low, high, low + 1)))
         least, most = bounds
         return (ActionPart(name=name, kind="box", shape=(width,), low=least, high=most, dtype="float32"),)
+    if low.min() < -MOST_WHOLE or high.max() > MOST_WHOLE:
+        raise ValueError(f"{what}: {name or 'action'} has whole numbers from {low.min()} to {high.max()}; too large")
     counts = (high.astype(np.int64) - low.astype(np.int64) + 1).tolist()
     if max(counts) > MOST_CHOICES:
         raise ValueError(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..base.config import from_dict, to_dict
+from ..base.config import check_numbers, from_dict, to_dict
+from ..base.documents import read_table
 from ..base.files import save_text
 from ..base.lock import in_use
 from ..base.log import console, git_revision, progress_bar
@@ -64,6 +65,13 @@ class RecordConfig:
     """Picture, camera and steps (simulators)."""
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     """Kinds of paths (simulators)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, counts=("num_latents", "clips_per_shard"), natural=("first_seed",))
+        if self.clips is not None:
+            check_numbers(self, counts=("clips",))
+        if self.size is not None:
+            check_numbers(self, sizes=("size",))
 
 
 class Source(Protocol):
@@ -232,7 +240,7 @@ def _settings(config: RecordConfig) -> dict[str, object]:
 def _check_manifest(config: RecordConfig, out: Path) -> None:
     manifest = out / "recording.json"
     if manifest.exists():
-        written = from_dict(RecordConfig, json.loads(manifest.read_text()), where=str(manifest))
+        written = from_dict(RecordConfig, read_table(manifest), where=str(manifest))
         known, wanted = _settings(written), _settings(config)  # settings that it did not know yet have their defaults
         different = [key for key in wanted if known.get(key) != wanted[key]]
         if different:

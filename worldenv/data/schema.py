@@ -22,7 +22,6 @@ from Gymnasium environments ``env``, ``poses``. Of the file: ``format``, ``conve
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -36,12 +35,15 @@ import numpy.typing as npt
 
 from ..base.files import replacing
 from ..dynamics.spec import FRAMES_PER_LATENT
+from .check_shard import check_group, check_values, frames_per_latent, shard_settings
 
 FORMAT = 1
 CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
 
 
 Array = npt.NDArray[Any]
+BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError)
+"""What h5py raises of files that are damaged."""
 
 
 @dataclass
@@ -119,11 +121,12 @@ def read_shard(path: Path, *, only: tuple[str, ...] | None = None) -> Iterator[C
         ValueError: if the file is truncated, not HDF5 or of another format.
     """
     with _opened(path) as file:
-        recorded = json.loads(file.attrs.get("config", "{}"))
-        every = int(recorded.get("spec", {}).get("frames_per_latent", FRAMES_PER_LATENT))
+        every = frames_per_latent(file)
         for name in _clips(file):
             group = file[name]
+            check_group(path, group, every)
             values = {key: _values(path, group, key) for key in group if only is None or key in only}
+            check_values(path, name, values)
             frames = values.pop("frames", None)
             if frames is None:
                 frames = np.zeros((len(group["frames"]), 0, 0, 3), np.uint8)
@@ -200,13 +203,16 @@ def _is_hard(group: h5py.Group, name: str) -> bool:
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
-            found = int(file.attrs.get("format", 0))
-            if found != FORMAT:
+            found = file.attrs.get("format", 0)
+            if np.ndim(found) or found != FORMAT:
                 raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
             _check_own(path, file)
             yield file
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path}: not a readable shard ({error}); delete it and run the recording again") from None
+    except BROKEN as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable shard ({said}); delete it and run the recording again") from None
 
 
 def _clips(file: h5py.File) -> list[str]:
@@ -216,8 +222,7 @@ def _clips(file: h5py.File) -> list[str]:
 def shard_config(path: Path) -> dict[str, Any]:
     """Return the settings that a shard was recorded with, {} where they are not in it."""
     with _opened(path) as file:
-        settings: dict[str, Any] = json.loads(file.attrs.get("config", "{}"))
-        return settings
+        return shard_settings(file)
 
 
 def shard_paths(folder: Path, *, max_clips: int | None = None) -> list[Path]:

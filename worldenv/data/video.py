@@ -91,6 +91,8 @@ def _read(path: Path, modified: int, size: int) -> Video:
         if not container.streams.video:
             raise ValueError(f"{path}: there are no pictures in it")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError(f"{path}: its pictures are in no format that is known here")
         width, height = stream.codec_context.width, stream.codec_context.height
         if not 0 < min(width, height) <= max(width, height) <= MAX_SIDE:
             raise ValueError(f"{path}: frames of {width}x{height}; sides up to {MAX_SIDE} pixels are read")
@@ -112,8 +114,9 @@ def _read(path: Path, modified: int, size: int) -> Video:
 def _opened(path: Path) -> Any:
     av = import_extra("av", extra="data", needs="videos are read with PyAV")
     try:
-        return av.open(str(path), options={"protocol_whitelist": "file"})  # a playlist fetches nothing
-    except _errors() as error:
+        # a playlist fetches nothing, and texts beside the pictures may be in any encoding
+        return av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (_errors(), ValueError) as error:
         raise ValueError(f"{path}: cannot be read as a video ({error}); is the file whole?") from None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..base.config import check_numbers
+from ..base.config import MOST_SIZE, check_numbers
 from ..geometry.action import ActionSteps, c2w_to_keys
 from ..geometry.camera import intrinsics
 from ..geometry.pose import interpolate
@@ -16,6 +16,8 @@ from .signals import C2W, KEYS, Signal, Signals, Track
 
 FRAMES_PER_LATENT = 4
 """Of worlds that say nothing else, and of all with a camera."""
+MOST_AXES = 8
+"""Of a signal."""
 OWN = {"keys": KEYS, "c2w": C2W}
 """Signals whose meaning is fixed."""
 
@@ -59,7 +61,7 @@ class WorldSpec:
     """The environment it was recorded from, whose actions are the signal ``action`` (``bodies.vector``)."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("width", "height", "fps", "chunk_latents"), positive=("unit",))
+        check_numbers(self, sizes=("width", "height", "fps", "chunk_latents"), positive=("unit",))
         if not 0 < self.fov_deg < 180:
             raise ValueError(f"fov_deg={self.fov_deg} must be an angle between 0 and 180 degrees")
         if self.focal is not None:
@@ -71,6 +73,8 @@ class WorldSpec:
         for name, signal in {**self.takes, **self.gives}.items():
             if not name.isidentifier():
                 raise ValueError(f"{name!r} is no name of a signal; use letters, digits and underscores")
+            if any(size < -1 or size > MOST_SIZE for size in signal.shape) or len(signal.shape) > MOST_AXES:
+                raise ValueError(f"signal {name!r} has shape {signal.shape}; sizes from 0 to {MOST_SIZE}, or -1, are")
             if name in OWN and replace(signal, low=None, high=None) != replace(OWN[name], low=None, high=None):
                 raise ValueError(f"signal {name!r} is {OWN[name]}; give another one another name")
         for name, signal in self.takes.items():

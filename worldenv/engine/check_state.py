@@ -35,6 +35,7 @@ def check_state(state: EngineState, tensors: Mapping[str, Tensor], num_rows: int
         if f"events.{name}" not in tensors:
             raise ValueError(f"{WHERE} is of a world without a head {name!r}; restore it into the world it is of")
     check_tensors(tensors, _expected(state, tensors), where=WHERE, R=num_rows)
+    _require(_within(tensors["seeds"], 0, 2**63 - 1), "seeds")
     _check_history(history, tensors)
     if history.store is not None:
         _check_store(history, tensors)
@@ -130,6 +131,8 @@ def _check_signals(history: History, signals: Mapping[str, Tensor], where: str) 
 def _check_store(history: History, tensors: Mapping[str, Tensor]) -> None:
     entry, filled = tensors["store.entry"], tensors["store.filled"]
     there = entry >= 0
+    last = history.layout.entry_of(tensors["length"] - 1)
+    _require(_within(tensors["store.made"], 0, last + 1), "store.made")
     members = history.layout.members(entry)
     _require(_within(entry, -1, tensors["store.made"][:, None] - 1), "store.entry")
     _require(bool((members < tensors["length"][:, None, None]).all()), "store.entry")

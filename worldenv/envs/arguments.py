@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,43 @@ from ..dynamics.protocol import Dynamics
 from ..memory.select import Policy
 from ..tasks.base import Task
 from ..world.world import World
+
+NONE = type(None)
+WHOLE: tuple[type, ...] = (int, np.integer)
+FLAG: tuple[tuple[type, ...], str] = ((bool, np.bool_), "True or False")
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "num_envs": (WHOLE, "a whole number"),
+    "world": ((str, Path, World), "a packaged name, a directory, hub:org/name, or a World"),
+    "device": ((str,), "a device's name"),
+    "dtype": ((str,), "auto, float32 or bfloat16"),
+    "backend": ((str,), "a backend's name"),
+    "capture": FLAG,
+    "action_mode": ((str, NONE), "the name of a mode, or None"),
+    "obs_mode": ((str, NONE), "the name of a mode, or None"),
+    "obs_keys": ((list, tuple, NONE), "a list of names, or None"),
+    "stack": ((*WHOLE, NONE), "a whole number"),
+    "chunk_latents": ((*WHOLE, NONE), "a whole number, or None"),
+    "num_steps": ((*WHOLE, NONE), "a whole number, or None"),
+    "horizon": ((*WHOLE, NONE), "a whole number, or None"),
+    "lookahead_policy": ((str, NONE), "hold, reset or None"),
+    "clip_actions": FLAG,
+    "max_episode_steps": ((*WHOLE, NONE), "a whole number, or None"),
+    "task_options": ((Mapping, NONE), "a table"),
+    "report_memory": FLAG,
+    "prompt": ((str,), "a text"),
+    "depth": FLAG,
+    "uncertainty": FLAG,
+    "pessimism": ((float, np.floating, *WHOLE, NONE), "a number, or None"),
+    "pictures": FLAG,
+}
+"""What arguments are, and how one says so; the others may be somebody's own classes."""
+MOST = {"num_envs": 2**16, "chunk_latents": 2**10, "num_steps": 2**10, "stack": 2**10, "horizon": 2**20}
+"""The largest of each, before anything of that size is made."""
+
+
+def _said(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,20 +131,26 @@ class Arguments:
     """False leaves frames black, for policies that do not look: the hand's table is a few times faster then."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "chunk_latents", "num_steps", "stack", "horizon"):
+        for name, (kinds, says) in KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise ValueError(f"{name}={_said(value)}; pass {says}")
+        for name, most in MOST.items():
             count = getattr(self, name)
-            if count is None:
-                continue
-            if isinstance(count, bool) or not isinstance(count, int | np.integer):
-                raise ValueError(f"{name}={count!r}; pass a whole number")
-            if count < 1:
+            if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1")
+            if count is not None and count > most:
+                raise ValueError(f"{name}={count} must be at most {most}")
+        if self.obs_keys is not None and not all(isinstance(key, str) for key in self.obs_keys):
+            raise ValueError(f"obs_keys={_said(self.obs_keys)}; pass a list of names")
         if self.horizon is not None and self.max_episode_steps:
             raise ValueError(
                 f"horizon={self.horizon} is a limit already; leave max_episode_steps={self.max_episode_steps} out"
             )
         if self.max_episode_steps is not None and self.max_episode_steps < -1:
             raise ValueError(f"max_episode_steps={self.max_episode_steps}; pass a positive number, or -1 for no limit")
+        if self.max_episode_steps is not None and self.max_episode_steps >= 2**31:
+            raise ValueError(f"max_episode_steps={self.max_episode_steps}; pass less than 2**31, or -1 for no limit")
         if self.pessimism is not None and not 0 <= self.pessimism < math.inf:
             raise ValueError(f"pessimism={self.pessimism} must be 0 or more: what a unit of uncertainty costs")
         if self.sim_env is not None and self.dynamics != "sim":

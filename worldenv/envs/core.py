@@ -295,12 +295,14 @@ class EnvCore:
             raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
         self.check_rows(rows)
         check_tensors(found, expected, where="the state", R=len(rows))
+        if not bool((state["core.elapsed"] >= 0).all()):
+            raise ValueError("the state: core.elapsed holds what no episode has; the file was damaged or edited")
         for name, value in found.items():
             if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):
                 raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")
-        self.chunk = None
         inner = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
         dynamics.restore_state(inner, rows)
+        self.chunk = None
         for name, value in parts.items():
             changed = value.clone()  # what was handed out is never written again
             changed[index] = state[f"core.{name}"]

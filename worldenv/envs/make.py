@@ -75,6 +75,8 @@ def _simulator_alone(asked: Arguments, task: Task, seen: Sequence[str]) -> Dynam
 
 def _check_fits(stepped: Dynamics, task: Task, asked: Arguments) -> None:
     """Refuse what is of another size than was asked for, or lacks what the task reads."""
+    if not hasattr(stepped, "spec") or not hasattr(stepped, "num_envs"):
+        raise ValueError(f"dynamics={str(stepped)[:80]!r} has not what is stepped; see dynamics.protocol")
     spec = stepped.spec
     if stepped.num_envs != asked.num_envs:
         raise ValueError(f"dynamics holds {stepped.num_envs} envs, num_envs={asked.num_envs}; make them equal")

@@ -18,6 +18,21 @@ OPTIONS = ("start", "goal", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 """Reset options of every world; a clip's other signals are named as the world takes them."""
 
 
+def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[Any]:
+    """Turn nested lists, an array or a tensor into an array, of ``numbers`` alone if that is asked for.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{what} is {str(value)[:80]}, which is no array") from None
+    if numbers and array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} is {str(value)[:80]}; pass numbers")
+    return array
+
+
 def check_options(options: Mapping[str, Any], spec: WorldSpec) -> None:
     """Refuse unknown reset options."""
     known = list(dict.fromkeys([*OPTIONS, *spec.takes]))
@@ -28,16 +43,22 @@ def check_options(options: Mapping[str, Any], spec: WorldSpec) -> None:
 
 def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
     """Spread ``seed`` over the rows: row i gets seed + i, or seed[i]."""
+    if seed is not None and not isinstance(seed, int | np.integer | Sequence | np.ndarray):
+        raise ValueError(f"seed={seed!r}; pass a whole number, or one per env")
     if isinstance(seed, int | np.integer):
         wanted: list[int | None] = [int(seed) + i for i in range(num_envs)]
     elif seed is None:
         wanted = [None] * num_envs
     else:
+        if not all(s is None or isinstance(s, int | np.integer) for s in seed):
+            raise ValueError(f"seed={str(seed)[:80]}; seeds are whole numbers, or None")
         wanted = [None if s is None else int(s) for s in seed]
     if len(wanted) != num_envs:
         raise ValueError(f"got {len(wanted)} seeds for num_envs={num_envs}")
     if any(s is not None and s < 0 for s in wanted):
         raise ValueError(f"seeds must not be negative, got {min(s for s in wanted if s is not None)}")
+    if any(s is not None and s >= 2**63 for s in wanted):
+        raise ValueError(f"seeds must be below 2**63, got {max(s for s in wanted if s is not None)}")
     return wanted
 
 
@@ -45,7 +66,7 @@ def read_mask(mask: Any, num_envs: int, *, first: bool) -> npt.NDArray[np.bool_]
     """Check ``options['reset_mask']``, (B,) bool; None is all rows, and the first reset must be of all rows."""
     if mask is None:
         return np.ones(num_envs, bool)
-    array = np.asarray(mask)
+    array = read_array(mask, "reset_mask")
     if array.dtype != np.bool_ or array.shape != (num_envs,):
         raise ValueError(f"reset_mask must be bool ({num_envs},), got {array.dtype} {array.shape}")
     if not array.any():
@@ -80,7 +101,7 @@ def read_goals(goal: Any, num_envs: int) -> Tensor | None:
         return None
     try:
         array = np.asarray(goal, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"options['goal'] must be numbers, got {goal!r}") from None
     if array.ndim not in (1, 2) or (array.ndim == 2 and len(array) != num_envs):
         raise ValueError(f"options['goal'] has shape {array.shape}; pass one place, or one per env ({num_envs}, D)")
@@ -112,7 +133,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
         return None
     if options.get("image") is not None:
         raise ValueError("options hold both 'image' and 'clip'; an episode begins with one of them")
-    frames, shape = np.asarray(options["clip"]), (spec.height, spec.width, 3)
+    frames, shape = read_array(options["clip"], "options['clip']"), (spec.height, spec.width, 3)
     if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-3:] != shape:
         raise ValueError(
             f"options['clip'] is {frames.dtype} {frames.shape}, expected uint8 (T, {spec.height}, {spec.width}, 3) or "
@@ -139,7 +160,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
 def _read_signal(value: Any, name: str, spec: WorldSpec, num_envs: int) -> Tensor:
     """Check a signal of a clip, (F, ...) or one per env; return (B, F, ...)."""
     declared = spec.takes[name]
-    array = np.asarray(value)
+    array = read_array(value, f"options[{name!r}]", numbers=True)
     wanted = len(declared.shape) + 1
     if array.shape[array.ndim - len(declared.shape) :] != declared.shape or array.ndim not in (wanted, wanted + 1):
         raise ValueError(
@@ -152,15 +173,15 @@ def _read_signal(value: Any, name: str, spec: WorldSpec, num_envs: int) -> Tenso
 
 def _read_poses(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> Tensor:
     """Check ``c2w`` and ``K`` of a clip; return poses (B, F, 4, 4) float64."""
-    c2w = np.asarray(options["c2w"], np.float64)
+    c2w = read_array(options["c2w"], "options['c2w']", numbers=True).astype(np.float64)
     if c2w.shape[-2:] != (4, 4) or c2w.ndim not in (3, 4):
         raise ValueError(f"options['c2w'] has shape {c2w.shape}, expected (T, 4, 4), or one per env")
     if not is_rigid(torch.from_numpy(c2w)):
         raise ValueError("options['c2w'] holds poses that are no rigid motions (NaN, or a rotation that is none)")
-    if options.get("K") is not None and not np.allclose(np.asarray(options["K"]), spec.K.numpy(), rtol=0.02, atol=0.5):
-        raise ValueError(
-            f"options['K'] is {np.asarray(options['K']).tolist()}, this world's camera is {spec.K.tolist()}"
-        )
+    if options.get("K") is not None:
+        K = read_array(options["K"], "options['K']", numbers=True)
+        if K.shape != (3, 3) or not np.allclose(K, spec.K.numpy(), rtol=0.02, atol=0.5):
+            raise ValueError(f"options['K'] is {K.tolist()}, this world's camera is {spec.K.tolist()}")
     return torch.from_numpy(np.broadcast_to(c2w, (num_envs, *c2w.shape[-3:])).copy())
 
 
@@ -168,7 +189,7 @@ def read_images(image: Any, spec: WorldSpec, num_envs: int) -> Tensor | None:
     """Check ``options['image']`` and give every env one, (B, H, W, 3) uint8."""
     if image is None:
         return None
-    array = np.asarray(image)
+    array = read_array(image, "options['image']")
     if array.dtype != np.uint8:
         raise ValueError(f"options['image'] must be uint8 in 0..255, got {array.dtype}; multiply by 255 and cast")
     shape = (spec.height, spec.width, 3)

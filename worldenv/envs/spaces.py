@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..dynamics.signals import Signal
 from ..dynamics.spec import WorldSpec
+from .options import read_array
 
 OBS_MODES = ("image", "stack", "chunk", "dict", "latent")
 
@@ -46,11 +47,13 @@ def check_actions(
 def _check_array(
     action: Any, space: spaces.Space[Any], num_envs: int, *, clip: bool, names: Sequence[str] = ()
 ) -> Tensor:
-    array = action.detach().cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
+    array = read_array(action, "action")
     wanted = (num_envs, *(space.shape or ()))
     if array.shape != wanted:
         raise ValueError(f"action has shape {array.shape}, expected {wanted}: one row per env of {space}")
     if isinstance(space, spaces.Box):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"action has dtype {array.dtype}; {space} takes numbers")
         if not np.isfinite(array).all():
             raise ValueError("action holds NaN or infinity; check the policy's output")
         values = array.astype(np.float64)

@@ -65,7 +65,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         **kwargs: Any,
     ) -> None:
         check_keywords(kwargs, KEYWORDS, {"time_limit": "of gym.make; gym.make_vec takes max_episode_steps"})
-        if output not in ("numpy", "torch"):
+        if not isinstance(output, str) or output not in ("numpy", "torch"):
             raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
         if render_mode not in (None, *RENDER_MODES):
             raise ValueError(f"render_mode={render_mode!r}; choose {', '.join(map(repr, RENDER_MODES))} or None")
@@ -117,6 +117,8 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 ``reset_mask`` (bool array (B,)); they hold for this reset only.
         """
         self.check_open("reset")
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"options={str(options)[:80]!r}; pass a dictionary")
         chosen = dict(options or {})
         check_options(chosen, self.core.spec)
         mask = read_mask(chosen.get("reset_mask"), self.num_envs, first=self._seeds is None)
@@ -181,6 +183,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 has changed.
         """
         seeds = self._check_begun("restore_state")
+        for name in ("row.seed", "row.episode"):
+            if name in state and not bool((state[name] >= 0).all()):
+                raise ValueError(f"the state: {name} holds what no episode has; the file was damaged or edited")
         self.core.restore_state(state, rows, shell=_ROW)
         for i, row in enumerate(rows):
             seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
@@ -353,6 +358,8 @@ def autoreset(mode: str | AutoresetMode) -> AutoresetMode:
     """Resolve an autoreset mode from its enum or its name (``SameStep``, ``SAME_STEP``, ...)."""
     if isinstance(mode, AutoresetMode):
         return mode
+    if not isinstance(mode, str):
+        raise ValueError(f"autoreset_mode={mode!r}; choose one of {', '.join(m.value for m in AutoresetMode)}")
     known = {m.value.lower(): m for m in AutoresetMode} | {m.name.lower(): m for m in AutoresetMode}
     if mode.lower() not in known:
         raise ValueError(f"autoreset_mode={mode!r}; choose one of {', '.join(m.value for m in AutoresetMode)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from .action import ROTATION_AXES, TRANSLATION_AXES
 
 MOVES = {"w": (1, 0), "s": (-1, 0), "d": (0, 1), "a": (0, -1)}
 TURNS = {"right": (1, 0), "left": (-1, 0), "up": (0, 1), "down": (0, -1)}
+MOST = 100_000
+"""Latents of a path: hours."""
 OPPOSITES = (("w", "s"), ("a", "d"), ("left", "right"), ("up", "down"))
 
 
@@ -21,9 +25,12 @@ def parse_pose_string(text: str) -> Tensor:
     """
     rows: list[tuple[int, int]] = []
     for segment in (s.strip() for s in text.split(",") if s.strip()):
-        names, dash, number = segment.rpartition("-")
-        if not dash or not number.replace(".", "", 1).isdigit() or int(float(number)) < 1:
-            raise ValueError(f"pose segment {segment!r}: expected keys-N with N >= 1 latents, such as w-3 or w+right-2")
+        names, _, number = segment.rpartition("-")
+        if not re.fullmatch(r"0*[1-9][0-9]{0,6}(\.0*)?", number, re.ASCII) or len(rows) + int(float(number)) > MOST:
+            raise ValueError(
+                f"pose segment {segment[:80]!r}: expected keys-N with whole N >= 1 latents, such as w-3 or w+right-2, "
+                f"and {MOST} in all at most"
+            )
         rows += [_codes(names, segment)] * int(float(number))
     if not rows:
         raise ValueError('the pose string is empty; try "w-8, right-8"')

@@ -6,18 +6,26 @@ All give OpenCV c2w poses and intrinsics normalised by the image size; centres a
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .pose import invert_se3
+from .pose import invert_se3, is_rigid
 
 DEFAULT_K = ((969.6969696969696, 0.0, 960.0), (0.0, 969.6969696969696, 540.0), (0.0, 0.0, 1.0))
 """WorldPlay's camera in pixels, used where a file gives none."""
+MOST_BYTES = 2**28
+"""Of a file: a path of a million poses."""
+FARTHEST = 1e9
+"""Metres from the origin; and the largest number that is read."""
+MOST_SIDE = 2**16
+"""Pixels of a side of a picture that a path was filmed with."""
+LEAST_FOCAL, MOST_FOCAL = 1e-3, 1e4
+"""Of what a lens has, in sizes of its picture."""
 _GL_TO_CV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 
 
@@ -36,17 +44,22 @@ def read_trajectory(path: Path) -> Trajectory:
         ValueError: if the file is unreadable, of no known format, or holds matrices that are no rigid poses.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        with path.open("rb") as file:
+            text = file.read(path.stat().st_size).decode()
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
+    if not text.lstrip().startswith(("{", "[")):
+        return _checked(_realestate(text, path), path)
     try:
         values = json.loads(text)
-    except json.JSONDecodeError:
-        return _checked(_realestate(text, path), path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
     if isinstance(values, dict) and isinstance(values.get("frames"), list):
         return _checked(_nerfstudio(values, path), path)
     if isinstance(values, dict) and values and all(isinstance(v, dict) and "extrinsic" in v for v in values.values()):
-        return _checked(_worldplay(values), path)
+        return _checked(_worldplay(values, path), path)
     raise ValueError(
         f"{path}: neither WorldPlay's JSON (numbered entries with 'extrinsic'), nerfstudio's transforms.json (with "
         "'frames') nor RealEstate10K's lines"
@@ -62,25 +75,33 @@ def normalise_pixels(K: Tensor) -> Tensor:
     return result
 
 
-def _worldplay(values: dict[str, Any]) -> Trajectory:
+def _worldplay(values: dict[str, Any], path: Path) -> Trajectory:
     """Entries in the order of the file; ``extrinsic`` is c2w whatever its name says."""
-    K = [entry.get("K", DEFAULT_K) for entry in values.values()]
-    return Trajectory(_matrices([entry["extrinsic"] for entry in values.values()]), normalise_pixels(_matrices(K)))
+    poses = [_matrix(entry["extrinsic"], f"{path}: extrinsic of entry {name}", 4) for name, entry in values.items()]
+    K = [_matrix(entry.get("K", DEFAULT_K), f"{path}: K of entry {name}", 3) for name, entry in values.items()]
+    return Trajectory(torch.stack(poses), normalise_pixels(torch.stack(K)))
 
 
 def _nerfstudio(values: dict[str, Any], path: Path) -> Trajectory:
     """OpenGL c2w (y up, z back) and one camera for all frames or one each."""
-    try:
-        poses = _matrices([frame["transform_matrix"] for frame in values["frames"]])
-        K = []
-        for frame in values["frames"]:
-            width, height, fx, fy = (float(frame.get(k, values.get(k, 0))) for k in ("w", "h", "fl_x", "fl_y"))
-            if not fx and "camera_angle_x" in values:
-                fx = 0.5 * width / np.tan(0.5 * values["camera_angle_x"])
-            K.append([[fx / width, 0, 0.5], [0, (fy or fx) / height, 0.5], [0, 0, 1]])
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(f"{path}: not nerfstudio's transforms.json ({type(error).__name__}: {error})") from None
-    return Trajectory(poses @ _GL_TO_CV, _matrices(K))
+    poses, K = [], []
+    for number, frame in enumerate(values["frames"]):
+        if not isinstance(frame, dict) or "transform_matrix" not in frame:
+            raise ValueError(f"{path}: not nerfstudio's transforms.json (frame {number} has no transform_matrix)")
+        poses.append(_matrix(frame["transform_matrix"], f"{path}: transform_matrix of frame {number}", 4))
+        told = {"w": 0, "h": 0, "fl_x": 0, "fl_y": 0, **values, **frame}
+        width, height, fx, fy = (_number(told[name], f"{path}: {name}") for name in ("w", "h", "fl_x", "fl_y"))
+        if not fx and "camera_angle_x" in values:
+            angle = _number(values["camera_angle_x"], f"{path}: camera_angle_x")
+            if not 0 < angle < math.pi:
+                raise ValueError(f"{path}: camera_angle_x is {angle:g}; an angle between 0 and pi")
+            fx = 0.5 * width / math.tan(0.5 * angle)
+        if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE):
+            raise ValueError(f"{path}: w and h are {width:g} and {height:g}; pixels, from 1 to {MOST_SIDE}")
+        K.append([[fx / width, 0, 0.5], [0, (fy or fx) / height, 0.5], [0, 0, 1]])
+    if not poses:
+        raise ValueError(f"{path}: frames is empty")
+    return Trajectory(torch.stack(poses) @ _GL_TO_CV, torch.tensor(K, dtype=torch.float64))
 
 
 def _realestate(text: str, path: Path) -> Trajectory:
@@ -99,20 +120,36 @@ def _realestate(text: str, path: Path) -> Trajectory:
     return Trajectory(invert_se3(w2c), K)
 
 
-def _matrices(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
+def _matrix(value: Any, what: str, size: int) -> Tensor:
+    """Return a matrix (size, size) of a file."""
+    rows = value if isinstance(value, list | tuple) else []
+    if len(rows) != size or not all(isinstance(row, list | tuple) and len(row) == size for row in rows):
+        raise ValueError(f"{what} is {str(value)[:80]}; expected {size}x{size} numbers")
+    return torch.tensor([[_number(number, what) for number in row] for row in rows], dtype=torch.float64)
+
+
+def _number(value: Any, what: str) -> float:
+    """Return a finite number of a file."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FARTHEST:
+        raise ValueError(f"{what} holds {str(value)[:40]!r}; expected numbers up to {FARTHEST:g}")
+    return float(value)
 
 
 def _checked(trajectory: Trajectory, path: Path) -> Trajectory:
     c2w = trajectory.c2w
-    if c2w.ndim != 3 or c2w.shape[1:] != (4, 4) or trajectory.K.shape != (len(c2w), 3, 3):
-        raise ValueError(
-            f"{path}: poses {tuple(c2w.shape)} and K {tuple(trajectory.K.shape)}; expected 4x4 and 3x3 each"
-        )
-    error = (c2w[:, :3, :3] @ c2w[:, :3, :3].mT - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2))
-    bad = [i for i in range(len(c2w)) if not error[i] < 1e-3 or not c2w[i].isfinite().all()]
+    bad = [] if is_rigid(c2w) else [i for i in range(len(c2w)) if not is_rigid(c2w[i])]
     if bad:
-        raise ValueError(f"{path}: the rotation of entry {bad[0]} is not orthonormal; poses must be rigid c2w matrices")
-    if not (trajectory.K[:, [0, 1], [0, 1]] > 0).all():
-        raise ValueError(f"{path}: focal lengths must be positive")
+        raise ValueError(
+            f"{path}: the rotation of entry {bad[0]} is not orthonormal, or its last row not 0 0 0 1; poses must be "
+            "rigid c2w matrices"
+        )
+    if not (c2w[:, :3, 3].abs() <= FARTHEST).all():
+        raise ValueError(f"{path}: a pose lies more than {FARTHEST:g} metres away")
+    focal = trajectory.K[:, [0, 1], [0, 1]]
+    if not ((focal > LEAST_FOCAL) & (focal < MOST_FOCAL)).all():
+        low, high = float(focal.min()), float(focal.max())
+        raise ValueError(
+            f"{path}: focal lengths are {low:g} to {high:g} of the picture's size; they must be positive, between "
+            f"{LEAST_FOCAL:g} and {MOST_FOCAL:g}"
+        )
     return trajectory

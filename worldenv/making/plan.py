@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.config import difference, to_dict
+from ..base.documents import read_table
 from ..base.files import save_text
 from .config import STAGES, MakeConfig, recordings
 
@@ -35,10 +36,9 @@ class Plan:
             plan = cls(path, asked, {})
             plan.save()
             return plan
-        try:
-            written = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not JSON ({error}); was it edited? Use another --out") from None
+        written = read_table(path)
+        if not all(isinstance(written.get(name), dict) for name in ("asked", "steps")):
+            raise ValueError(f"{path}: no plan of worldenv make, with tables asked and steps; use another --out")
         known = json.loads(json.dumps(to_dict(MakeConfig()))) | written["asked"]  # what it did not know yet is as usual
         changed = difference({name: value for name, value in known.items() if name != "workers"}, asked)
         if changed is not None:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..base.config import check_numbers
+from ..base.config import MOST_SIZE, check_numbers
 from ..dynamics.spec import WorldSpec
 from ..geometry.occupancy import WallsConfig
 
@@ -122,9 +122,12 @@ class MemoryConfig:
             raise ValueError(f"combine={self.combine!r}; choose 'geo' or 'add'")
         check_numbers(
             self,
-            positive=("temporal_latents", "radius", "num_points", "scale_deg"),
+            sizes=("temporal_latents", "num_points"),
+            positive=("radius", "scale_deg"),
             natural=("retrieved_chunks", "bank_bytes", "pool_entries", "pool_bytes", "scale", "distance_weight"),
         )
+        if self.retrieved_chunks > MOST_SIZE:
+            raise ValueError(f"retrieved_chunks={self.retrieved_chunks} must be at most {MOST_SIZE}")
         if not all(0 < angle < 180 for angle in self.fov_deg):
             raise ValueError(f"fov_deg={self.fov_deg} must be two angles between 0 and 180 degrees")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..base.config import check_numbers
+from ..base.config import MOST_SIZE, check_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ class DiTConfig:
     def __post_init__(self) -> None:
         sizes = ("latent_channels", "patch", "width", "num_layers", "num_heads", "ffn_dim", "freq_dim")
         for name, count in self.codes.items():
-            if count < 1:
-                raise ValueError(f"codes: {name!r} has {count} numbers; give 1 or more, or leave it out")
-        check_numbers(self, counts=sizes, positive=("rope_theta",), natural=("text_dim",))
+            if not 1 <= count <= MOST_SIZE:
+                raise ValueError(f"codes: {name!r} has {count} numbers; give from 1 to {MOST_SIZE}, or leave it out")
+        check_numbers(self, sizes=sizes, layers=("num_layers",), positive=("rope_theta",), natural=("text_dim",))
         if self.pose_video and self.render_input:
             raise ValueError("pose_video and render_input exclude each other: robots that stand still render nothing")
         if self.width % self.num_heads or self.head_dim % 4:

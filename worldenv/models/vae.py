@@ -43,8 +43,8 @@ class VAEConfig:
     """Frames that a latent shows, the world's: 4, or 1."""
 
     def __post_init__(self) -> None:
-        counts = ("latent_channels", "encoder_widths", "decoder_widths")
-        check_numbers(self, counts=counts, natural=("num_blocks",))
+        sizes = ("latent_channels", "encoder_widths", "decoder_widths")
+        check_numbers(self, sizes=sizes, layers=("num_blocks",))
         if self.stride not in (8, 16):
             raise ValueError(f"[vae] stride={self.stride} must be 8 or 16")
         if self.frames_per_latent not in (1, FRAMES_PER_LATENT):

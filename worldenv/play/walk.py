@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imageio.v3 as iio
 import torch
 from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device
+from ..base.documents import read_bytes
 from ..base.log import Stopwatch, console, track
-from ..base.media import save_video
+from ..base.media import read_picture, save_video
 from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
@@ -22,6 +22,9 @@ from ..geometry.trajectory_file import Trajectory, read_trajectory
 from ..world.world import shared_world
 from .explain import MemoryTrace
 from .picture import fit_picture
+
+MOST_BYTES = 2**28
+"""Of the file of a picture."""
 
 
 def run_rollout(
@@ -115,10 +118,5 @@ def read_image(path: Path, spec: WorldSpec) -> Tensor:
     Raises:
         ValueError: if the file is no picture.
     """
-    try:
-        picture = iio.imread(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no readable picture ({error})") from None
-    if picture.ndim != 3 or picture.shape[2] < 3:
-        raise ValueError(f"{path}: expected a colour picture, got an array of shape {picture.shape}")
-    return fit_picture(torch.from_numpy(picture[..., :3].copy()), spec)
+    data = read_bytes(path, most=MOST_BYTES)
+    return fit_picture(torch.from_numpy(read_picture(data, what=str(path))), spec)

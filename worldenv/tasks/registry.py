@@ -54,6 +54,8 @@ def make_task(task: str | Task, options: Mapping[str, Any] | None = None) -> Tas
             raise ValueError(f"task {found.__name__} is no dataclass, whose fields are its options; see tasks.base")
         made: Any = from_dict(found, dict(options or {}), where=f"task {task}")
         return cast("Task", made)
+    if not hasattr(found, "defaults"):
+        raise ValueError(f"task={str(found)[:80]!r} has not what a task has; see tasks.base")
     if options:
         raise ValueError(f"task_options={dict(options)}: the task is given as an object; give it its options itself")
     return cast("Task", found)

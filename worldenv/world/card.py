@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base.documents import read_json
 from .world import World
 
 KNOWN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
@@ -26,7 +26,7 @@ def read_reports(paths: Sequence[Path], world: World) -> list[dict[str, Any]]:
     reports = []
     for path in paths:
         try:
-            report = json.loads(path.read_text())
+            report = read_json(path)
             measured = report["world"]["sha256"]
             assert isinstance(report["arms"], dict)
         except (OSError, ValueError, KeyError, TypeError, AssertionError):

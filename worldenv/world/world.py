@@ -304,11 +304,15 @@ class World:
         found = values.get("format")
         if found != FORMAT:
             raise ValueError(f"{path / 'world.toml'}: world format {found!r}, this version reads {FORMAT}")
-        stages, sums = values.pop("provenance", {}), read_sums(path, values.pop(SUMS, {}))
+        stages = values.pop("provenance", {})
+        if not isinstance(stages, dict):
+            raise ValueError(f"{path / 'world.toml'}: provenance is {str(stages)[:80]!r}, expected a table of stages")
+        sums = read_sums(path, values.pop(SUMS, {}))
         values["provenance"] = [stages[key] for key in sorted(stages)]
         if "depth" in values:  # where the only head there was stood
             values["heads"] = {"depth": values.pop("depth")}
-        world = cls(from_dict(WorldConfig, values, where=str(path / "world.toml")))
+        config = from_dict(WorldConfig, values, where=str(path / "world.toml"))
+        world = cls(config)
         for name, module in world.parts().items():
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)

@@ -6,7 +6,7 @@ it was rewarded or ended the episode, the last picture stands for it.
 
 from __future__ import annotations
 
-import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...base.documents import read_table
 from ...base.media import read_picture
 from ...base.objects import import_extra
 from ...bodies.vector import ACTION
@@ -28,6 +29,7 @@ VERSION = "v3"
 TOLD = {"next.reward": "reward", "next.done": "terminated"}
 """Columns of what happened, by the names of a clip."""
 EPISODE = ("episode_index", "length", "data/chunk_index", "data/file_index")
+MOST_FPS = 1000
 MAX_ROWS = 50_000_000
 
 
@@ -105,8 +107,14 @@ class LeRobot:
                 if opened.metadata.num_rows > MAX_ROWS:
                     raise ValueError(f"{file}: {opened.metadata.num_rows} rows; up to {MAX_ROWS} are read")
                 return opened.read(columns=list(columns))
-        except (OSError, import_extra("pyarrow", extra="data", needs="parquet").ArrowException) as error:
-            raise ValueError(f"{file}: cannot be read ({error}); is the file whole?") from None
+        except (
+            OSError,
+            UnicodeDecodeError,
+            MemoryError,
+            import_extra("pyarrow", extra="data", needs="parquet").ArrowException,
+        ) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ValueError(f"{file}: cannot be read ({said}); is the file whole?") from None
 
     def _episodes(self) -> list[dict[str, Any]]:
         """Return what is said of each episode, in order."""
@@ -115,7 +123,13 @@ class LeRobot:
             raise ValueError(f"{self.path}: no meta/episodes/chunk-000/file-000.parquet")
         videos = [f"videos/{self.camera}/{x}" for x in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
         columns = [*EPISODE, *(videos if self._filmed else [])]
-        found = [row for file in files for row in self._table(file, columns).to_pylist()]
+        found: list[dict[str, Any]] = []
+        for file in files:
+            table = self._table(file, columns)
+            read = {name: _numbers(table.column(name), f"{file}: {name}", single=True) for name in columns}
+            found += [dict(zip(read, row)) for row in zip(*(values.tolist() for values in read.values()))]
+        if not found:
+            raise ValueError(f"{files[0]}: lists no episodes")
         return sorted(found, key=lambda row: int(row["episode_index"]))
 
     @property
@@ -129,7 +143,13 @@ class LeRobot:
         parts: dict[int, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         for file in sorted((self.path / "data").glob("*/*.parquet")):
             table = self._table(file, ["episode_index", "frame_index", ACTION, *told])
-            columns = {name: _numbers(table.column(name), f"{file}: {name}") for name in table.column_names}
+            columns = {
+                name: _numbers(table.column(name), f"{file}: {name}", single=name != ACTION)
+                for name in table.column_names
+            }
+            for name in ("episode_index", "frame_index"):
+                if columns[name].dtype.kind not in "iu":
+                    raise ValueError(f"{file}: {name} holds {columns[name].dtype}, where whole numbers are read")
             for name in (ACTION, *told):
                 check_finite(columns[name], what=f"{file}", name=name)
             index = columns.pop("episode_index")
@@ -199,17 +219,28 @@ def _read_info(path: Path) -> dict[str, Any]:
     file = path / "meta" / "info.json"
     if not file.is_file():
         raise ValueError(f"{path} is no LeRobot dataset: there is no meta/info.json in it")
-    try:
-        info = json.loads(file.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file}: not JSON ({error})") from None
-    if not isinstance(info, dict) or not {"codebase_version", "fps", "features", "data_path"} <= info.keys():
+    info = read_table(file)
+    if not {"codebase_version", "fps", "features", "data_path"} <= info.keys():
         raise ValueError(f"{file}: no codebase_version, fps, features and data_path in it")
     if not str(info["codebase_version"]).startswith(VERSION):
         raise ValueError(
             f"{file}: format {info['codebase_version']}, {VERSION} is read; lerobot has a script that converts"
         )
+    if type(info["fps"]) not in (int, float) or not 0 < info["fps"] <= MOST_FPS:
+        raise ValueError(f"{file}: fps is {str(info['fps'])[:40]!r}; frames a second, up to {MOST_FPS}")
     features = info["features"]
+    if not isinstance(features, dict) or not all(isinstance(one, dict) and "dtype" in one for one in features.values()):
+        raise ValueError(f"{file}: features is {str(features)[:80]!r}; a table with the dtype of each")
+    template = info.get("video_path")
+    if any(one["dtype"] == "video" for one in features.values()) and not _names_files(template):
+        raise ValueError(
+            f"{file}: video_path is {str(template)[:80]!r}; expected a path with {{video_key}}, {{chunk_index:03d}} "
+            "and {file_index:03d}"
+        )
+    for name, one in features.items():
+        shape = one.get("shape")
+        if one["dtype"] == "image" and not (_whole_numbers(shape) and len(shape) == 3):
+            raise ValueError(f"{file}: features.{name}.shape is {str(shape)[:80]}; a picture has three sizes")
     if ACTION not in features or not (
         "float" in str(features[ACTION]["dtype"]) or "int" in str(features[ACTION]["dtype"])
     ):
@@ -217,12 +248,22 @@ def _read_info(path: Path) -> dict[str, Any]:
     return info
 
 
+def _names_files(template: Any) -> bool:
+    """Tell whether this is a path with numbers to be filled in."""
+    if not isinstance(template, str) or "\0" in template or not template:
+        return False
+    rest = re.sub(r"\{(video_key|(chunk|file)_index(:0?[0-9]d)?)\}", "", template)
+    return not set("{}") & set(rest)
+
+
+def _whole_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(one) is int and one > 0 for one in values)
+
+
 def _choose_camera(path: Path, features: Mapping[str, Any], asked: str) -> str:
     """Return the name of the camera that was asked for, or of the only one."""
     cameras = [
-        name
-        for name, one in features.items()
-        if one.get("dtype") in ("video", "image") and not (one.get("info") or {}).get("video.is_depth_map")
+        name for name, one in features.items() if one["dtype"] in ("video", "image") and not _is_depth(one.get("info"))
     ]
     if not cameras:
         raise ValueError(f"{path}: no feature is a video or an image, so there are no pictures to learn from")
@@ -233,20 +274,27 @@ def _choose_camera(path: Path, features: Mapping[str, Any], asked: str) -> str:
     return asked or cameras[0]
 
 
+def _is_depth(told: Any) -> bool:
+    return isinstance(told, dict) and bool(told.get("video.is_depth_map"))
+
+
 def _picture_shape(feature: Mapping[str, Any]) -> tuple[int, int]:
     """Return height and width of a feature, whichever way round its axes are."""
-    shape, names = [int(x) for x in feature["shape"]], [str(x) for x in feature.get("names") or ()]
+    shape, told = feature["shape"], feature.get("names")
+    names = [str(x) for x in told] if isinstance(told, list) else []
     first = names[0].startswith("c") if names else shape[0] == 3
     return (shape[1], shape[2]) if first else (shape[0], shape[1])
 
 
-def _numbers(column: Any, what: str) -> Array:
-    """Return a column as an array (rows, ...)."""
+def _numbers(column: Any, what: str, *, single: bool = False) -> Array:
+    """Return a column as an array (rows, ...); of a ``single`` number in each row (rows,)."""
     if column.null_count:
         rows = np.flatnonzero(np.asarray(column.is_null()))
         raise ValueError(f"{what}: row {rows[0]} is empty")
     compute = import_extra("pyarrow.compute", extra="data", needs="LeRobot datasets are read with pyarrow")
     kind = str(column.type)
+    if single and "list" in kind:
+        raise ValueError(f"{what}: {kind}, where one number in each row is read")
     flat = compute.list_flatten(column) if "list" in kind else column
     values: Array = flat.to_numpy()
     if values.dtype.kind not in "fiub":

@@ -6,12 +6,12 @@ camera: its focal lengths may differ by a twentieth.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...base.documents import read_table
 from ...base.media import read_picture
 from ...dynamics.environment import ActionPart
 from ...geometry.trajectory_file import read_trajectory
@@ -140,8 +140,8 @@ def _seconds(lines: Path) -> Array:
 def _picture_files(file: Path) -> list[Path]:
     """Return the pictures of a ``transforms.json``, which lie beside it or below."""
     try:
-        told = [str(frame["file_path"]) for frame in json.loads(file.read_text())["frames"]]
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        told = [str(frame["file_path"]) for frame in read_table(file)["frames"]]
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{file}: not nerfstudio's transforms.json ({type(error).__name__}: {error})") from None
     found = [file.parent / name for name in told]
     for number, picture in enumerate(found):

@@ -8,13 +8,16 @@ Dict by name.
 from __future__ import annotations
 
 import csv
-import json
+import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...base.arrays import read_npy
+from ...base.documents import read_json, read_text
 from ...bodies.vector import ACTION
 from ...dynamics.environment import ActionPart
 from ..columns import check_finite, describe_numbers, embedded
@@ -27,6 +30,8 @@ TOLD = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_}
 """Columns of what happened, which are no actions."""
 MOST_BYTES = 2**30
 """Of a file of actions."""
+MOST_VALUE = 1e15
+"""The largest number of a table."""
 Table = dict[str, Array]
 """Columns by name, each (rows,) or, if nameless, (rows, A)."""
 
@@ -124,10 +129,10 @@ def read_table(file: Path) -> Table:
 
 
 def _read_csv(file: Path) -> Table:
+    text = read_text(file, most=MOST_BYTES)
     try:
-        with file.open(newline="") as lines:
-            names, *rows = list(csv.reader(lines))
-    except (ValueError, UnicodeDecodeError, csv.Error) as error:
+        names, *rows = list(csv.reader(io.StringIO(text, newline="")))
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{file}: no table with a line of names ({error})") from None
     if len(set(names)) != len(names) or any(_is_number(name) for name in names):
         raise ValueError(f"{file}: its first line, {', '.join(names)}, must name the columns, each differently")
@@ -143,10 +148,9 @@ def _read_csv(file: Path) -> Table:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return not abs(float(text)) > MOST_VALUE or math.isinf(float(text))  # which is refused as not finite
     except ValueError:
         return False
-    return True
 
 
 def _is_whole(text: str) -> bool:
@@ -155,10 +159,7 @@ def _is_whole(text: str) -> bool:
 
 def _read_json(file: Path) -> Table:
     """Read a list of rows, each a number, a list of numbers, or an object of numbers by name."""
-    try:
-        rows = json.loads(file.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON ({error})") from None
+    rows = read_json(file)
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{file}: no list of rows in it")
     named = isinstance(rows[0], dict)
@@ -180,20 +181,16 @@ def _column(values: list[Any], what: str) -> Array:
     for number, value in enumerate(values):
         cells = value if isinstance(value, list) else [value]
         fits = (len(value) if isinstance(value, list) else None) == width
-        if not fits or not all(isinstance(cell, int | float) for cell in cells):
+        if not fits or not all(isinstance(cell, int | float) and abs(cell) <= MOST_VALUE for cell in cells):
             raise ValueError(f"{what}: row {number} is {str(value)[:80]}; every row has as many numbers")
     found = np.array(values)
     return found.astype(np.int64) if found.dtype.kind == "b" else found
 
 
 def _read_npy(file: Path) -> Table:
-    try:
-        values = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{file}: no plain array of numbers ({error})") from None
-    if values.ndim not in (1, 2) or values.dtype.kind not in "iufb":
-        raise ValueError(f"{file}: {values.dtype} {values.shape}; numbers (rows,) or (rows, numbers) are read")
-    found = np.array(values)
+    found = read_npy(file, most=MOST_BYTES)
+    if found.ndim not in (1, 2):
+        raise ValueError(f"{file}: {found.dtype} {found.shape}; numbers (rows,) or (rows, numbers) are read")
     return {"": found.astype(np.int64) if found.dtype.kind in "bu" else found}
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ...base.documents import read_json
 from ...base.files import replacing, save_text
 from ...base.log import console, git_revision, hardware
 from ..image import Array
 from .statistics import DESCRIPTION, Estimate, paired, summarise
 
+MOST = 1e300
+"""The largest number of a report."""
 LEAST_MOTION = 0.5
 """Share of the true motion below which an arm's consistency says nothing: it stands still."""
 
@@ -176,11 +179,49 @@ def print_arms(report: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report: a file, or a folder with one.
+
+    Raises:
+        ValueError: naming the file and the field that is none of a report's.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    report = read_json(file)
+    if not isinstance(report, dict) or type(report.get("format")) is not int or report["format"] != 1:
+        found = report.get("format") if isinstance(report, dict) else report
+        raise ValueError(f"{file}: no report of format 1, {str(found)[:80]!r}; pass report.json, from worldenv eval")
+    for name, kind in (("suite", str), ("protocol", str), ("seeds", list), ("arms", dict)):
+        if not isinstance(report.get(name), kind):
+            raise ValueError(f"{file}: {name} is {str(report.get(name))[:80]!r}, a report has a {kind.__name__} there")
+    if not all(type(seed) is int for seed in report["seeds"]):
+        raise ValueError(f"{file}: seeds are {str(report['seeds'])[:80]}, a report has whole numbers there")
+    for arm, metrics in report["arms"].items():
+        if not isinstance(metrics, dict):
+            raise ValueError(f"{file}: arms.{arm} is {str(metrics)[:80]!r}, not a table of metrics")
+        for metric, figure in metrics.items():
+            if not _is_figure(figure):
+                raise ValueError(
+                    f"{file}: arms.{arm}.{metric} is {str(figure)[:80]!r}; it has a mean, ci95 of two finite numbers, "
+                    "the smaller first, and n, a count"
+                )
+    return report
+
+
+def _is_figure(figure: Any) -> bool:
+    """Tell whether this is a mean with its interval."""
+    if not isinstance(figure, dict) or not isinstance(figure.get("ci95"), list) or len(figure["ci95"]) != 2:
+        return False
+    numbers = [figure.get("mean"), *figure["ci95"]]
+    if not all(type(one) in (int, float) and abs(one) <= MOST for one in numbers):
+        return False
+    return bool(figure["ci95"][0] <= figure["ci95"][1]) and type(figure.get("n")) is int and figure["n"] >= 0
+
+
 def compare(first: Path, second: Path) -> None:
     """Print two reports side by side: what both measured, with intervals, and which differ beyond them."""
     from rich.table import Table
 
-    a, b = (json.loads((p / "report.json" if p.is_dir() else p).read_text()) for p in (first, second))
+    a, b = (read_report(path) for path in (first, second))
     if (a["suite"], a["protocol"]) != (b["suite"], b["protocol"]):
         raise ValueError(f"{first} is {a['suite']} {a['protocol']}, {second} is {b['suite']} {b['protocol']}")
     table = Table("arm", "metric", str(first), str(second), "", title=f"{a['suite']}, {a['protocol']}")

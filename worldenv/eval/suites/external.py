@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.config import to_dict
+from ...base.arrays import read_npz
+from ...base.config import difference, from_dict, to_dict
+from ...base.documents import read_json
 from ...base.files import save_arrays, save_text
 from ...base.lock import in_use
 from ...base.log import console
@@ -21,10 +25,18 @@ from ...base.objects import import_object
 from ...base.rng import derive_seed
 from ...dynamics.protocol import Dynamics, Resumable
 from ...dynamics.spec import WorldSpec
+from ...sims.doom.presets import MAZES
 from .arms import Progress
-from .cases import PROTOCOL, Cases, make_cases, protocol_of
+from .cases import KINDS, PROTOCOL, Cases, make_cases, protocol_of
 from .evaluate import run_foreign
 from .registry import RUNS, Suite, suite_cases
+
+FORMAT = 1
+"""Version of manifests."""
+MOST_CHUNKS = 10_000
+"""Of a case."""
+MOST_BYTES = 2**24
+"""Of a clip that is read to say in which way it is another than was asked for."""
 
 
 def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int | None, maze: str = "classic") -> None:
@@ -46,7 +58,7 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
             save_arrays(folder / "truth.npz", {"frames": cases.frames[i].numpy()}, compressed=True)
             listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
         manifest = {
-            "format": 1,
+            "format": FORMAT,
             "suite": name,
             "protocol": protocol_of(spec),
             "chunks": suite.chunks,
@@ -61,22 +73,72 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
     )
 
 
+@dataclass(frozen=True)
+class Manifest:
+    """The cases of a suite, as a manifest lists them."""
+
+    spec: WorldSpec
+    chunks: int
+    seeds: list[int]
+    kinds: list[str]
+
+
+def parse_manifest(path: Path, name: str) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ValueError: if it is no manifest of this suite and protocol; the message names the field.
+    """
+    remedy = f"write one with worldenv bench-data {name}"
+    values = read_json(path)
+    found = values if isinstance(values, dict) else {}
+    lacking = [key for key in ("format", "suite", "protocol", "chunks", "cases") if key not in found]
+    if lacking:
+        raise ValueError(f"{path}: no manifest of cases, it has no {lacking[0]!r}; {remedy}")
+    if type(found["format"]) is not int or found["format"] != FORMAT:
+        raise ValueError(f"{path}: format is {found['format']!r}, this version reads {FORMAT}")
+    told = from_dict(WorldSpec, _table(found.get("spec", {})), where=f"{path}: spec")
+    spec = WorldSpec(maze=told.maze)
+    if told.maze not in MAZES:
+        raise ValueError(f"{path}: spec.maze is {told.maze!r}; choose one of {', '.join(MAZES)}")
+    changed = difference(to_dict(spec), to_dict(told))
+    if changed is not None:
+        raise ValueError(f"{path}: spec.{changed} is another than that of the suite's cases; {remedy}")
+    if (found["suite"], found["protocol"]) != (name, protocol_of(spec)):
+        raise ValueError(
+            f"{path}: suite and protocol {found['suite']!r}, {found['protocol']!r}; this version scores {name!r}, "
+            f"{protocol_of(spec)!r}"
+        )
+    if type(found["chunks"]) is not int or not 1 <= found["chunks"] <= MOST_CHUNKS:
+        raise ValueError(f"{path}: chunks is {found['chunks']!r}; whole numbers from 1 to {MOST_CHUNKS} are")
+    listed = found["cases"]
+    if not isinstance(listed, list) or not listed:
+        raise ValueError(f"{path}: cases is {str(listed)[:80]!r}, not a list of cases; {remedy}")
+    for number, case in enumerate(listed):
+        seed, kind = (case.get(key) if isinstance(case, dict) else None for key in ("seed", "path"))
+        if type(seed) is not int or not 0 <= seed < 2**31 or kind not in KINDS:
+            raise ValueError(
+                f"{path}: cases[{number}] has seed {seed!r} and path {kind!r}; a seed is a whole number below 2**31, a "
+                f"path one of {', '.join(KINDS)}"
+            )
+    pairs = [(case["seed"], case["path"]) for case in listed]
+    if len(set(pairs)) < len(pairs):
+        raise ValueError(f"{path}: cases lists some twice; {remedy}")
+    return Manifest(spec, found["chunks"], [seed for seed, _ in pairs], [kind for _, kind in pairs])
+
+
+def _table(value: Any) -> Any:
+    return value if isinstance(value, dict) else {"": value}
+
+
 def read_manifest(path: Path, name: str) -> tuple[Cases, WorldSpec]:
     """Make the cases of a manifest once more; return also what they look like from outside.
 
     Raises:
         ValueError: if it is no manifest of this suite and protocol.
     """
-    try:
-        values = json.loads(path.read_text())
-        found, chunks = (values["suite"], values["protocol"]), int(values["chunks"])
-        spec = WorldSpec(maze=str(values.get("spec", {}).get("maze", "classic")))
-        seeds, kinds = zip(*((int(case["seed"]), str(case["path"])) for case in values["cases"]), strict=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: no manifest of cases ({error}); write one with worldenv bench-data {name}") from None
-    if found != (name, protocol_of(spec)):
-        raise ValueError(f"{path}: suite and protocol {found}, this version scores {(name, protocol_of(spec))}")
-    return make_cases(spec, list(seeds), list(kinds), chunks, depth=_suite(name).depth), spec
+    told = parse_manifest(path, name)
+    return make_cases(told.spec, told.seeds, told.kinds, told.chunks, depth=_suite(name).depth), told.spec
 
 
 def _suite(name: str) -> Suite:
@@ -129,7 +191,7 @@ def read_videos(folder: Path, cases: Cases) -> Tensor:
         if not files:
             wrong.append(f"no {name}.npz or .mp4")
             continue
-        frames = _read_clip(files[0])
+        frames = _read_clip(files[0], wanted)
         if frames.shape != wanted or frames.dtype != np.uint8:
             wrong.append(f"{files[0].name}: {frames.dtype} {frames.shape}, expected uint8 {wanted}")
         clips.append(frames)
@@ -140,14 +202,19 @@ def read_videos(folder: Path, cases: Cases) -> Tensor:
     return torch.from_numpy(np.stack(clips))
 
 
-def _read_clip(path: Path) -> Any:
+def _read_clip(path: Path, wanted: tuple[int, ...]) -> Any:
+    """Read a clip, as far as it can be of the size that is wanted."""
+    if path.suffix == ".npz":
+        return read_npz(path, "frames", most=max(MOST_BYTES, math.prod(wanted)))
+    frames = []
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return file["frames"]
-        return iio.imread(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: no readable clip ({error})") from None
+        for frame in iio.imiter(path):
+            frames.append(frame)
+            if frame.shape != wanted[1:] or len(frames) > wanted[0]:
+                break
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{path}: no readable clip ({' '.join(str(error).split())[:200]})") from None
+    return np.stack(frames) if frames else np.empty((0,), np.uint8)
 
 
 def run_dynamics(dynamics: Dynamics, cases: Cases, progress: Progress) -> Tensor:

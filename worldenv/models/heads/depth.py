@@ -27,7 +27,7 @@ class DepthConfig:
     """Residual blocks at each of the two coarser resolutions, on the way down."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("widths",), natural=("num_blocks",))
+        check_numbers(self, sizes=("widths",), layers=("num_blocks",))
 
 
 class ConvBlock(nn.Module):

@@ -33,7 +33,7 @@ class DisplayConfig:
     """Residual blocks at each of the two coarser sizes, on the way down."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("widths", "fine"), natural=("num_blocks",))
+        check_numbers(self, sizes=("widths", "fine"), layers=("num_blocks",))
 
 
 class Residual(nn.Module):

@@ -53,9 +53,7 @@ class EventConfig:
     """Probability from which there is an event, chosen on a second split; 0 rewards every latent as expected."""
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self, counts=("widths", "hidden", "num_members", "num_frames", "num_bins"), natural=("num_codes",)
-        )
+        check_numbers(self, sizes=("widths", "hidden", "num_members", "num_frames", "num_bins"), natural=("num_codes",))
         check_numbers(self, positive=("reach", "scale"))
         if self.num_bins % 2 == 0:
             raise ValueError(f"num_bins={self.num_bins} must be odd: the middle bin is 0")

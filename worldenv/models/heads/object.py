@@ -35,7 +35,7 @@ class ObjectConfig:
     """Keypoints of the hand."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("widths", "num_points", "hidden", "num_keypoints"))
+        check_numbers(self, sizes=("widths", "num_points", "hidden", "num_keypoints"))
 
 
 class ObjectHead(nn.Module):

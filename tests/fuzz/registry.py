@@ -1,0 +1,31 @@
+"""The borders that are fuzzed: what comes from outside, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from tests.fuzz.borders import commands, documents, messages, paths, pictures, recordings, states, worlds
+from tests.fuzz.case import Case
+
+Border = Callable[[Path], st.SearchStrategy[Case]]
+"""Makes valid files in a folder of its own, and cases of them."""
+BORDERS: Mapping[str, Border] = {
+    "world": worlds.world,
+    "settings": worlds.settings,
+    "state": states.state,
+    "shard": recordings.shard,
+    "video": recordings.video,
+    "parquet": recordings.parquet,
+    "trajectory": paths.trajectory,
+    "pose string": paths.pose_string,
+    "clip": paths.clip,
+    "picture": pictures.picture,
+    "manifest": documents.manifest,
+    "report": documents.report,
+    "command": commands.command,
+    "keyword": commands.keyword,
+    "message": messages.message,
+}

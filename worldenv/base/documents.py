@@ -1,0 +1,85 @@
+"""Texts and JSON from outside: read within a limit, whatever lies there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 256 * 2**20
+"""Of a text; a report has a few hundred thousand, a path of a million poses a hundred million."""
+BLOCK = 2**20
+"""Bytes that are read at once."""
+
+
+def read_bytes(path: Path, *, most: int = MOST_BYTES) -> bytes:
+    """Read a file.
+
+    Raises:
+        ValueError: if there is none, or it is longer than ``most`` bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            data = bytearray()
+            while len(data) <= most and (block := file.read(BLOCK)):  # a larger one is made before it is filled
+                data += block
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{str(path)[:200]}: cannot be read ({str(error)[:200]})") from None
+    if len(data) > most:
+        raise ValueError(f"{path}: more than {most} bytes, which are read")
+    return bytes(data)
+
+
+def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
+    """Read a text file.
+
+    Raises:
+        ValueError: if there is none, it is no UTF-8, or longer than ``most`` bytes.
+    """
+    try:
+        return read_bytes(path, most=most).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. There is no NaN and no infinity in JSON.
+
+    Raises:
+        ValueError: if there is none, or it is not JSON.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a table.
+
+    Raises:
+        ValueError: if there is none, or it holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds {str(found)[:80]!r}, not a table")
+    return found
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: if it is none, holds NaN, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except (ValueError, UnicodeDecodeError) as error:  # also whole numbers of thousands of digits
+        raise ValueError(str(error).partition(";")[0]) from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
