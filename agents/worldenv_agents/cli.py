@@ -206,14 +206,11 @@ def rank(
     from worldenv.base.log import progress_bar
 
     from .environments import check_env
-    from .rank import LOOKERS, WALKERS
+    from .rank import default_policies
     from .rank import rank as run_rank
-    from .registry import find_policy
 
     check_env(config.env)
-    chosen = policies or (LOOKERS if "ObjectNav" in config.env else WALKERS)
-    for name in chosen:
-        find_policy(name)
+    chosen = policies or default_policies(config.env)
     with progress_bar() as bar:
         task = bar.add_task("rank", total=episodes)
         how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": horizons}
@@ -224,9 +221,9 @@ def rank(
 def plan(
     *,
     out: Path,
-    imagine: tuple[Where, ...] = ("world", "floor", "blank"),
+    imagine: tuple[Where, ...] | None = None,
     rollouts: tuple[int, ...] = (1, 8, 32),
-    policies: tuple[str, ...] = ("random", "straight", "seek_goal", "follow:w-192"),
+    policies: tuple[str, ...] | None = None,
     episodes: int = 16,
     num_envs: int = 8,
     first_seed: int = 0,
@@ -239,9 +236,10 @@ def plan(
         out: folder for report.json, report.md, planning.png and the episodes; what lies there is not run again, and
             what was said of it before it was run (registered.json) cannot be changed.
         imagine: what plans are tried in: world (generated), floor (what its memory knows of walls, no picture is made),
-            blank (the last frame and no walls).
+            blank (the last frame and no walls). All of them by default, of hands the world alone.
         rollouts: plans imagined for a decision, one arm for each number.
-        policies: who acts in the simulator without a plan; "" for nobody.
+        policies: who acts in the simulator without a plan; by default random, straight, seek_goal and follow:w-192, of
+            hands random and expert; "" for nobody.
         episodes: episodes of each arm; episode i has seed first_seed + i.
         num_envs: episodes that are planned for together; memory grows with num_envs * rollouts * lookahead.
         first_seed: seed of the first episode.
@@ -251,13 +249,11 @@ def plan(
     from worldenv.base.log import progress_bar
 
     from .environments import check_env
-    from .planners.compare import compare_planning
-    from .registry import find_policy
+    from .planners.compare import compare_planning, default_places, default_policies
 
     check_env(config.env)
-    chosen = [name for name in policies if name]
-    for name in chosen:
-        find_policy(name)
+    imagine = default_places(config.env) if imagine is None else imagine
+    chosen = [name for name in (default_policies(config.env) if policies is None else policies) if name]
     how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed}
     arms = {"imagine": imagine, "rollouts": rollouts, "policies": chosen}
     with progress_bar() as bar:

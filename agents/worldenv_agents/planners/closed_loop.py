@@ -48,6 +48,15 @@ def core_of(config: EnvConfig, num_envs: int) -> EnvCore:
     return core
 
 
+def check_planning(config: EnvConfig, planning: PlannerConfig, imagine: Sequence[Where]) -> None:
+    """Refuse what nobody can plan with, by a ValueError: a twin or a world that cannot be had, actions, places."""
+    twin = core_of(replace(config, dynamics="sim"), 1)
+    twin.close()
+    Planner(planning, twin.action_space, rollouts=1, seeds=[0]).about()
+    for where in imagine:
+        open_imagination(where, config, episodes=1, room=1)
+
+
 def open_imagination(where: Where, config: EnvConfig, *, episodes: int, room: int) -> Branching:
     """Return what plans are imagined in, ``episodes`` rows and ``room`` branches of each.
 
@@ -59,6 +68,8 @@ def open_imagination(where: Where, config: EnvConfig, *, episodes: int, room: in
     """
     rows = episodes * (1 + room)
     core = core_of(replace(config, dynamics="world"), {"world": rows, "floor": episodes, "blank": 1}[where])
+    if where != "world" and not core.spec.has_camera:
+        raise ValueError(f"imagine={where!r} tells where a camera goes, and {config.env} has none; pass --imagine world")
     if not isinstance(core.dynamics, Engine) or core.episodes.starts is None:
         raise ValueError(f"{config.env} of world {config.world!r} has no start views to plan from in a generated world")
     if where == "world":
@@ -79,9 +90,7 @@ def run_planned(
     try:
         return run_closed_loop(twin, tree, planner, seeds)
     finally:
-        close = getattr(twin.dynamics, "close", None)
-        if close is not None:
-            close()
+        twin.close()
 
 
 def run_closed_loop(twin: EnvCore, tree: Tree, planner: Planner, seeds: Sequence[int]) -> list[Episode]:
