@@ -55,6 +55,12 @@ def test_what_is_known_of_the_hand_follows_from_its_commands(hand_world: World) 
     assert info["object_read"].shape == (2, 5)
 
 
+@pytest.mark.parametrize(("options", "steps"), [({}, 18), ({"max_episode_steps": 5}, 5)])
+def test_an_episode_takes_as_long_whatever_a_step_is(hand_world: World, options: dict[str, Any], steps: int) -> None:
+    """36 latents, of which a step of this world has two, and one of the simulator's one."""
+    assert made(hand_world, 1, **options).unwrapped.core.config.max_episode_steps == steps
+
+
 def test_joints_decide_what_is_shown(hand_world: World) -> None:
     envs = made(hand_world, 2, action_mode="joints", obs_mode="image", autoreset_mode="Disabled")
     _, info = envs.reset(seed=[5, 5])

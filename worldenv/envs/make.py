@@ -53,6 +53,9 @@ def make_core(asked: Arguments) -> EnvCore:
         config = replace(config, max_episode_steps=asked.horizon)
     elif task.defaults.recorded and asked.max_episode_steps == 0:
         config = replace(config, max_episode_steps=recorded_limit(stepped.spec))
+    elif task.defaults.max_episode_latents and asked.max_episode_steps == 0:
+        chunks = -(-task.defaults.max_episode_latents // stepped.spec.chunk_latents)
+        config = replace(config, max_episode_steps=chunks)
     if asked.clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):
         raise ValueError(
             f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
