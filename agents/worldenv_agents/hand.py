@@ -1,6 +1,6 @@
 """The experts of the hand's table as policies: they do not look, but read where everything lies.
 
-In the simulator that is known, in a world it is what the head reads off pictures, in ``info`` both; the goal is observed.
+In the simulator that is known, in a world it is what the head reads off pictures, both in ``info``; the goal is seen.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from worldenv.bodies.camera import Camera, press
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.envs.core import CoreConfig, EnvCore
-from worldenv.envs.episodes import Episodes
+from worldenv.envs.episodes import Beginning, Episodes
 from worldenv.geometry.occupancy import Occupancy, WallsConfig
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate
@@ -91,7 +91,7 @@ def branching(tiny_world: World) -> tuple[EnvCore, Engine, Tree]:
     engine = Engine(tiny_world, 2 + 2 * 6)
     config = CoreConfig(action_mode="basic5", obs_mode="dict", obs_keys=("image", "goal"))
     core = EnvCore(engine, Camera(), Navigate(), Episodes(tiny_world.starts), config)
-    core.reset(seeds=range(14), starts=[None] * 14, mask=torch.ones(14, dtype=torch.bool))
+    core.reset(Beginning.drawn(range(14)), torch.ones(14, dtype=torch.bool))
     return core, engine, Tree(engine, core, episodes=2, discount=0.5)
 
 

@@ -71,7 +71,7 @@ def test_joints_decide_what_is_shown(hand_world: World) -> None:
 
 
 def test_a_fork_is_its_trunk_to_the_last_bit(hand_world: World) -> None:
-    """Through the time limit and the episode behind it: latents, what led to them, generators, what the head remembers."""
+    """Through the time limit and beyond: latents, what led to them, generators, what the head remembers."""
     envs = made(hand_world, 4, obs_keys=["image", "proprio", "keypoints", "goal"], max_episode_steps=3)
     core, rng = envs.unwrapped.core, np.random.default_rng(2)
     envs.reset(seed=[3, 4, 5, 6])

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from ..base.checkpoint import Expected
 from ..dynamics.protocol import check_fork, check_rows
-from ..dynamics.signals import Signals
 from ..dynamics.spec import WorldSpec
 from .core import CoreConfig, EnvCore, Transition
+from .episodes import Beginning
 
 T = TypeVar("T")
 Result = tuple[Any, dict[str, Tensor]]
@@ -142,42 +142,28 @@ class ShardedCore:
         """Return what a saved state has to be of."""
         return self._one(EnvCore.identity)
 
-    def check_reset(
-        self,
-        starts: Sequence[int | None],
-        images: Tensor | None,  # (B, H, W, 3) uint8
-        prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Signals] | None = None,
-        goals: Tensor | None = None,  # (B, D)
-    ) -> None:
+    def check_reset(self, begin: Beginning) -> None:
         """Refuse what no episode can begin with, before anything changes."""
-        whole = (starts, images, prompts, clip, goals)
-        calls = {shard: _cut(whole, self._rows(shard)) for shard in range(len(self.shards))}
+        calls = {shard: (begin.at(self._rows(shard)),) for shard in range(len(self.shards))}
         _, dead = self._call(EnvCore.check_reset, calls)
         self._all(EnvCore.check_reset, {shard: calls[shard] for shard in dead})
 
     def reset(
         self,
-        *,
-        seeds: Sequence[int],
-        starts: Sequence[int | None],
+        begin: Beginning,
         mask: Tensor,  # (B,) bool
-        images: Tensor | None = None,  # (B, H, W, 3) uint8
-        prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Signals] | None = None,  # (B, T, H, W, 3) uint8 and signals, each (B, F, ...)
-        goals: Tensor | None = None,  # (B, D)
     ) -> Result:
         """Begin new episodes in the masked rows. A shard that has died begins with all of its rows; those that were
         not asked for are truncated in the next step.
         """
-        wanted = (seeds, starts, mask, images, prompts, clip, goals)
         waiting = set(range(len(self.shards)))
         for _ in range(2):
-            calls = {shard: _cut(wanted, self._rows(shard)) for shard in waiting}
-            for shard, (*first, asked, images_, prompts_, clip_, goals_) in calls.items():
-                self._ended[shard] &= not asked.all()
-                calls[shard] = (*first, asked | self._fresh[shard], images_, prompts_, clip_, goals_)
-            results, waiting = self._call(_reset, calls)
+            calls = {}
+            for shard in waiting:
+                rows = self._rows(shard)
+                self._ended[shard] &= not mask[rows].all()
+                calls[shard] = begin.at(rows), mask[rows] | self._fresh[shard]
+            results, waiting = self._call(EnvCore.reset, calls)
             for shard, shown in results.items():
                 self._shown[shard], self._fresh[shard] = shown, False
             if not waiting:
@@ -187,7 +173,7 @@ class ShardedCore:
     def step(self, action: Any) -> Transition:
         """Advance every env by one chunk; rows of a shard that dies are truncated."""
         alive = [k for k in range(len(self.shards)) if not (self._fresh[k] or self._ended[k])]
-        calls = {shard: _cut((action,), self._rows(shard)) for shard in alive}
+        calls = {shard: (_cut(action, self._rows(shard)),) for shard in alive}
         results, _ = self._call(EnvCore.step, calls)
         steps = [results.get(shard) or self._truncated(shard) for shard in range(len(self.shards))]
         self.lost = torch.tensor(self._ended).repeat_interleave(self.num_rows)
@@ -271,12 +257,6 @@ class ShardedCore:
         self.shards.close()
 
 
-def _reset(
-    core: EnvCore, seeds: Any, starts: Any, mask: Any, images: Any, prompts: Any, clip: Any, goals: Any
-) -> Result:
-    return core.reset(seeds=seeds, starts=starts, mask=mask, images=images, prompts=prompts, clip=clip, goals=goals)
-
-
 def _restore(core: EnvCore, state: Any, rows: Any, shell: Any) -> None:
     core.restore_state(state, rows, shell=shell)
 
@@ -289,12 +269,10 @@ def _frames(core: EnvCore) -> Tensor:
 
 
 def _cut(whole: Any, rows: slice) -> Any:
-    """Return the rows of whatever has rows, inside tuples and dictionaries."""
-    if isinstance(whole, tuple):
-        return tuple(_cut(part, rows) for part in whole)
+    """Return the rows of actions, which may be a dictionary."""
     if isinstance(whole, dict):
         return {name: _cut(part, rows) for name, part in whole.items()}
-    return None if whole is None else whole[rows]
+    return whole[rows]
 
 
 def _join(parts: list[Any]) -> Any:
