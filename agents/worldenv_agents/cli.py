@@ -5,7 +5,6 @@ Imports wait for the command that needs them.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -107,57 +106,11 @@ def evaluate(
         out: JSON file for the numbers.
         config: where to run.
     """
+    from .scores import run_table
+
     if not policies:
         raise ValueError("name at least one policy, such as: worldenv-agents eval random seek_goal")
     run_table(policies, config, episodes=episodes, num_envs=num_envs, first_seed=first_seed, twin=twin, out=out)
-
-
-def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path | None, **how: int) -> None:
-    """Evaluate every policy on every dynamics; print a table, write JSON."""
-    from dataclasses import replace
-    from functools import partial
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from worldenv.base.files import save_text
-    from worldenv.base.log import git_revision, hardware, progress_bar
-
-    from .environments import check_env
-    from .evaluate import evaluate_named
-    from .registry import find_policy
-
-    check_env(config.env)
-    for name in policies:
-        find_policy(name)
-    places = [replace(config, dynamics=kind) for kind in ("world", "sim")] if twin else [config]
-    table = Table(
-        "policy", "dynamics", "return", "95 % interval", "success", "95 % interval", "steps", title=config.env
-    )
-    rows = []
-    with progress_bar() as bar:
-        for place in places:
-            for name in policies:
-                task = bar.add_task(name, total=how["episodes"])
-                scores = evaluate_named(name, place, **how, on_batch=partial(advance, bar, task))
-                rows.append({"policy": name, "dynamics": place.place, **scores.summary()})
-                table.add_row(name, place.place, *cells(rows[-1]))
-    Console(width=110 if not sys.stdout.isatty() else None).print(table)
-    if out is not None:
-        where = {"git": git_revision(), "hardware": hardware()}
-        save_text(out, json.dumps({"env": config.env, **how, **where, "rows": rows}, indent=1, allow_nan=False) + "\n")
-
-
-def advance(bar: Any, task: Any, count: int) -> None:
-    """Show how many episodes are done."""
-    bar.update(task, completed=count)
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """Format the numbers of one row of the table."""
-    (low, high), (worst, best) = row["returns"]["ci95"], row["success"]["ci95"]
-    returns = [f"{row['returns']['mean']:.3f}", f"{low:.3f} to {high:.3f}"]
-    return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
 def gain(*, out: Path, config: GainConfig) -> None:
