@@ -45,7 +45,7 @@ LIBRARIES = {
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
     "ray": (),  # ``base.cluster`` imports it when it is asked for
-    "tyro": ("worldenv.cli", "worldenv_agents.cli"),
+    "tyro": ("worldenv.cli", "worldenv_agents.scores"),
     "gymnasium": (
         "worldenv.ids",
         "worldenv.envs",
@@ -59,7 +59,7 @@ LIBRARIES = {
     "safetensors": ("worldenv.base.checkpoint",),
     "huggingface_hub": ("worldenv.world",),
     "matplotlib": ("worldenv.eval", "worldenv.play", "worldenv.training.loop.plots"),
-    "rich": ("worldenv.base.log", "worldenv.eval", "worldenv.ablations", "worldenv.bench", "worldenv_agents.cli"),
+    "rich": ("worldenv.base.log", "worldenv.eval", "worldenv.ablations", "worldenv.bench", "worldenv_agents.scores"),
     "skimage": ("worldenv.eval", "worldenv.sims.doom.distance"),
     "starlette": ("worldenv.play",),
     "uvicorn": ("worldenv.play.server",),
