@@ -45,7 +45,7 @@ LIBRARIES = {
     "accelerate": ("worldenv.training", "worldenv.bench.training"),
     "h5py": ("worldenv.data",),
     "ray": (),  # ``base.cluster`` imports it when it is asked for
-    "tyro": ("worldenv.cli", "worldenv_agents.scores"),
+    "tyro": ("worldenv.cli", "worldenv_agents.cli"),
     "gymnasium": (
         "worldenv.ids",
         "worldenv.envs",

@@ -28,11 +28,10 @@ class Told:
     def named(cls, argument: str) -> Told:
         """Make the one that ``expert`` or ``noisy:LEVEL`` names."""
         try:
-            return cls(float(argument or 0))
-        except ValueError as error:
-            raise ValueError(
-                str(error) if "level" in str(error) else f"policy noisy:{argument}: pass a number"
-            ) from None
+            level = float(argument or 0)
+        except ValueError:
+            raise ValueError(f"policy noisy:{argument}: pass a number, as in noisy:0.5") from None
+        return cls(level)
 
     def inform(self, info: Mapping[str, Any], *, begins: bool) -> None:
         """Be told what the environment says now.
@@ -42,8 +41,8 @@ class Told:
         """
         if EXPERT not in info:
             raise ValueError(
-                f"this environment's info has no {EXPERT!r}; wrap it in worldenv.sims.told.WithExpert, or choose another "
-                "policy"
+                f"this environment's info has no {EXPERT!r}; wrap it in worldenv.sims.told.WithExpert, or choose "
+                "another policy"
             )
         self._info, self._begins = dict(info), self._begins or begins
 
