@@ -58,4 +58,4 @@ def make(task: str, **options: Any) -> gym.Env[Any, Any]:
 
 for _task in TASKS:
     if f"Fetch/{_task}" not in gym.registry:
-        gym.register(f"Fetch/{_task}", make, kwargs={"task": _task}, disable_env_checker=True)
+        gym.register(f"Fetch/{_task}", f"{__name__}:make", kwargs={"task": _task}, disable_env_checker=True)

@@ -24,10 +24,10 @@ SIDE = 128
 
 def make(task: str, **options: Any) -> gym.Env[Any, Any]:
     """Make a task of MetaWorld, such as ``pick-place-v3``; goals are drawn anew in each episode."""
-    sized = {"width": SIDE, "height": SIDE, "camera_name": "corner2"} | options
+    sized: dict[str, Any] = {"width": SIDE, "height": SIDE, "camera_name": "corner2"} | options
     return WithExpert(gym.make("Meta-World/MT1", env_name=task, **sized), _EXPERTS[task]().get_action)
 
 
 for _task in _EXPERTS:
     if f"MetaWorld/{_task}" not in gym.registry:
-        gym.register(f"MetaWorld/{_task}", make, kwargs={"task": _task}, disable_env_checker=True)
+        gym.register(f"MetaWorld/{_task}", f"{__name__}:make", kwargs={"task": _task}, disable_env_checker=True)
