@@ -58,6 +58,7 @@ def picture(browser: Browser, path: Path) -> None:
     browser.driver.find_elements("css selector", ".thumb")[BRANCH].click()
     walk(browser, ELSEWHERE)
     browser.press(" ")
+    browser.until("document.getElementById('state-text').textContent === 'ready'")
     view(browser).save(path, quality=82)
     browser.press("r")
     browser.until("!game.busy && game.head.index === 0")

@@ -33,6 +33,8 @@ def _limit(own: Defaults) -> str:
     each = WorldSpec().frames_per_latent
     if own.max_episode_latents is not None:
         return f"{own.max_episode_latents} latents, {own.max_episode_latents * each:,} frames"
+    if own.max_episode_steps < 0:
+        return "none"
     return f"{own.max_episode_steps} steps, {own.max_episode_steps * WorldSpec().chunk_frames:,} frames"
 
 

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from tests.play.driving import picture, psnr, steps
 from worldenv.base.device import default_dtype, resolve_device
 from worldenv.bench.browser import Browser, missing, open_page
 from worldenv.data.dataset import clip_track
 from worldenv.data.schema import read_shard, shard_config
-from worldenv.dynamics.wire import read_table
-from worldenv.play.page import Page, PlayConfig
+from worldenv.dynamics.wire import pack, read_table
+from worldenv.play.page import Page, PlayConfig, Recording
+from worldenv.play.preference import add_votes
 from worldenv.play.server.app import running
 from worldenv.play.server.config import ServeConfig
 from worldenv.world.world import World, shared_world
@@ -103,9 +106,64 @@ def test_votes_are_counted_and_pages_of_others_may_not_vote(served: str, out: Pa
             get(f"{served}play/votes", json.dumps(body).encode(), **headers)
         assert refused.value.code == code
     assert len((out / "votes.csv").read_text().splitlines()) == 4
+
+
+def recorded(**changed: Any) -> bytes:
+    """A recording of one chunk, in which something may be another."""
+    pane = {"arm": "memory", "frames": np.zeros((17, 48, 64, 3), np.uint8), "rewards": [0.0]}
+    pane["signals"] = {"c2w": np.eye(4)[None].repeat(5, 0)}
+    whole = {"panes": [pane | {k: v for k, v in changed.items() if k in pane}], "actions": [np.zeros(5, np.float32)]}
+    return pack(Recording(id=0, seed=0, **whole | {k: v for k, v in changed.items() if k not in pane}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"panes": []}, "panes"),
+        ({"panes": [{"arm": "memory"}]}, "panes[0].frames"),
+        ({"arm": "../up"}, "panes[0].arm"),
+        ({"arm": "a" * 65}, "panes[0].arm"),
+        ({"frames": [1, 2]}, "panes[0].frames"),
+        ({"frames": np.zeros((3, 48, 64, 3), np.uint8)}, "frames"),
+        ({"signals": [1]}, "panes[0].signals"),
+        ({"signals": {"c2w": 1}}, "panes[0].signals.c2w"),
+        ({"signals": {}}, "signals.c2w"),
+        ({"signals": {"c2w": np.full((5, 4, 4), np.nan)}}, "c2w"),
+        ({"rewards": ["much"]}, "panes[0].rewards"),
+        ({"actions": []}, "actions"),
+        ({"actions": ["left"]}, "actions[0]"),
+        ({"actions": [np.full(5, np.nan, np.float32)]}, "actions[0]"),
+    ],
+)
+def test_what_is_no_recording_is_answered_with_the_field_that_is_wrong(
+    served: str, out: Path, changed: dict[str, Any], field: str
+) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        get(f"{served}play/recordings", b"\xc1")
-    assert refused.value.code == 400
+        get(f"{served}play/recordings", recorded(**changed))
+    said = refused.value.read().decode()
+    assert (refused.value.code, field in said, len(said.splitlines())) == (400, True, 1), said
+
+
+def test_other_nonsense_is_answered_too(served: str) -> None:
+    for path, body in (("recordings", b"\xc1"), ("votes", b"[" * 60_000), ("recordings/..%5Cx/video.mp4", None)):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{served}play/{path}", body)
+        assert refused.value.code == 400
+
+
+def test_what_cannot_be_written_is_said(maze: World, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with running(ServeConfig(port=0), Page(PlayConfig(out=tmp_path / "out"), maze).routes()) as where:
+        for path, body in (("recordings", recorded()), ("votes", json.dumps([vote()]).encode())):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                get(f"http://{where}/play/{path}", body)
+            assert (refused.value.code, refused.value.read()[:12]) == (507, b"not written:")
+
+
+def test_votes_of_several_at_once_are_all_counted(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: add_votes(tmp_path, [vote(trial=i)]), range(32)))
+    assert len((tmp_path / "votes.csv").read_text().splitlines()) == 33
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +172,6 @@ def browser(served: str) -> Iterator[Browser]:
         pytest.skip(missing())
     with open_page(served) as browser:
         yield browser
-
-
-def steps(browser: Browser, key: str, count: int) -> None:
-    """Hold a key for so many chunks."""
-    for _ in range(count):
-        wanted = browser("game.here.index") + 1
-        browser.down(key)
-        browser.press(".")
-        browser.until(f"!game.busy && !game.cursor && game.head.index === {wanted}")
-        browser.up(key)
-    browser.settle()
-
-
-def picture(browser: Browser, pane: int = 0) -> np.ndarray[Any, Any]:
-    """Return the newest frame as the page has it."""
-    return np.array(browser(f"Array.from(game.head.views[{pane}].frames.at(-1))"), np.float64)
-
-
-def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    return float(10 * np.log10(255**2 / max(1e-9, np.mean((a - b) ** 2))))
 
 
 def shown(browser: Browser, pane: int = 0) -> np.ndarray[Any, Any]:

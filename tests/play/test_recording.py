@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from worldenv.bodies.vector import ACTION, action_signal, describe_actions
 from worldenv.data.dataset import clip_track
 from worldenv.data.schema import read_shard
 from worldenv.dynamics.environment import Environment
 from worldenv.dynamics.spec import WorldSpec
+from worldenv.play.picture import fit_picture
 from worldenv.play.preference import summarise, wilson
 from worldenv.play.recording import Played, make_clip, save_played
+from worldenv.play.server.shown import read_picture
 
 SPEC = WorldSpec(width=32, height=24, chunk_latents=2)
 AHEAD = np.array([1, 0, 0, 0, 0], np.float32)
@@ -67,9 +72,9 @@ def test_actions_of_a_recorded_environment_are_recorded_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"frames": np.zeros((3, 24, 32, 3), np.uint8)}, "2 actions show frames"),
+        ({"frames": np.zeros((3, 24, 32, 3), np.uint8)}, "2 actions show"),
         ({"signals": {"c2w": walked(1)}}, "2 actions lead to 5 latents"),
-        ({"rewards": []}, "a reward each"),
+        ({"rewards": []}, "rewards: 2 actions"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -77,6 +82,24 @@ def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str, tmp_pa
     with pytest.raises(ValueError, match=said):
         save_played(tmp_path, [wrong], [AHEAD, AHEAD], mode="camera", spec=SPEC, world="maze", seed=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_any_shape_is_cropped_before_it_is_scaled() -> None:
+    for height, width in ((1, 2**17), (2**17, 1), (1, 1), (24, 32), (48, 64), (100, 64)):
+        picture = torch.arange(3, dtype=torch.uint8).expand(height, width, 3)
+        fitted = fit_picture(picture, SPEC)
+        assert (fitted == picture[:1, :1]).all()
+        assert fitted.shape == (24, 32, 3)
+    picture = torch.randint(0, 256, (24, 40, 3), dtype=torch.uint8)
+    assert torch.equal(fit_picture(picture, SPEC), picture[:, 4:36])  # its middle, as it is
+
+
+def test_a_picture_is_as_large_as_is_read_at_most_before_it_is_decoded() -> None:
+    for size in ((2**17, 1), (2**12 + 1, 2**12)):
+        file = io.BytesIO()
+        Image.new("1", size).save(file, format="png")
+        with pytest.raises(ValueError, match=f"{size[0]} x {size[1]} pixels"):
+            read_picture(file.getvalue()[:100], SPEC)  # its head is enough
 
 
 def test_votes_are_counted_for_the_arm_whichever_side_it_had() -> None:

@@ -13,7 +13,9 @@ from ..base.objects import import_extra
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars")
 SIZE = (1280, 800)
 WAIT_S = 120.0
-ARROWS = {"←": ("ArrowLeft", "ArrowLeft"), "→": ("ArrowRight", "ArrowRight"), " ": ("Space", " "), ".": ("Period", ".")}
+NAMED = {"←": "ArrowLeft", "→": "ArrowRight", " ": "Space", ".": "Period", "Tab": "Tab"}
+VIRTUAL = {"Tab": 9}
+"""What Chromium itself acts on it knows by number."""
 
 
 def missing() -> str:
@@ -55,7 +57,7 @@ class Browser:
 
     def settle(self) -> None:
         """Wait until everything that was asked for is shown."""
-        self.until("game && game.player && !game.busy && !game.asked && game.player.idle")
+        self.until("game && game.player && !game.busy && !game.asked.length && game.player.idle")
         time.sleep(0.1)
 
     def down(self, key: str) -> None:
@@ -72,8 +74,10 @@ class Browser:
         self.up(key)
 
     def _key(self, kind: str, key: str) -> None:
-        code, text = ARROWS.get(key, (f"Key{key.upper()}", key))
-        self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": kind, "code": code, "key": text})
+        code = NAMED.get(key, f"Digit{key}" if key.isdigit() else f"Key{key.upper()}")
+        text = code if code.startswith("Arrow") else key
+        told = {"type": kind, "code": code, "key": text, "windowsVirtualKeyCode": VIRTUAL.get(key, 0)}
+        self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", told)
 
     def errors(self) -> list[str]:
         """Return what the console has complained of since the last call."""

@@ -46,6 +46,8 @@ class Create(Message):
     """What becomes of episodes that end."""
     pictures: Literal["none", "raw", "jpeg", "png"] = "none"
     """Whether ``Frames`` come, and how."""
+    display: bool = False
+    """Whether pictures also come as the world's display decoder shows them, where it has one."""
     obs: bool = True
     """Whether observations come."""
     keep: Annotated[int, Bounds(0, 4096)] = 0
@@ -236,6 +238,8 @@ class Frames(Message):
     """Whether ``Outcome`` is next."""
     pictures: Any
     """Raw: an array (T, H, W, 3) uint8, or (B, T, H, W, 3) of several rows; else a list of T JPEG or PNG files."""
+    displayed: list[bytes] | None = None
+    """The same, larger, for people to look at: JPEG files, where ``Create`` asked for the display decoder."""
 
 
 @dataclass(frozen=True, kw_only=True)

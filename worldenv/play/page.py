@@ -19,13 +19,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ..base.objects import nearest
+from ..bodies.registry import make_body
 from ..dynamics.wire import Bounds, Message, pack, unpack
 from ..ids import environment_ids
 from ..models.codec import to_pixels
 from ..world.starts import Starts
 from ..world.world import World
 from .preference import add_votes
-from .recording import Played, save_played
+from .recording import NAME, read_panes, save_played
 from .server.app import PATH
 from .server.opening import check_memory
 
@@ -35,8 +36,8 @@ GALLERY = 96
 MOST_BYTES = 256 * 2**20
 """Of a recording that the page sends: twenty minutes of 64 x 48."""
 MOST_VOTES = 64 * 2**10
-NO_END = {"away": 1e9, "away_deg": 1e9}
-"""Options of ``Revisit`` under which nobody has ever left, so that no episode ends."""
+JUDGES = {"reward", "terminated"}
+"""Heads of worlds that reward and end episodes themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class Page:
             "socket": PATH,
             "camera": world.spec.has_camera,
             "text": world.prompts is not None,
+            "display": world.display is not None,
             "starts": 0 if world.starts is None else len(world.starts),
             "start": self.start,
             "arms": self._arms(),
@@ -122,7 +124,8 @@ class Page:
         arms = [self._arm(name, title, memory) for name, title, memory in kinds]
         twin = self._twin()
         if twin is not None:
-            arms.append({"id": "simulator", "name": "The simulator", "env": twin, "options": self.options})
+            known = {name: value for name, value in self.options.items() if name != "uncertainty"}  # it is sure
+            arms.append({"id": "simulator", "name": "The simulator", "env": twin, "options": known})
         return arms
 
     def _arm(self, name: str, title: str, memory: Any) -> dict[str, Any]:
@@ -148,16 +151,15 @@ class Page:
         body = await _read(request, MOST_BYTES)
         try:
             return JSONResponse(await run_in_threadpool(self._save, body))
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise HTTPException(400, f"no recording: {error}") from None
+        except OSError as error:
+            raise HTTPException(507, f"not written: {error}") from None
 
     def _save(self, body: bytes) -> dict[str, Any]:
         sent = unpack(body, {"recording": Recording})
         name = f"{datetime.now():%Y%m%d-%H%M%S-%f}"
-        played = [
-            Played(arm=_name(one["arm"]), frames=one["frames"], signals=one["signals"], rewards=one["rewards"])
-            for one in sent.panes
-        ]
+        played = read_panes(sent.panes)
         spec = replace(self.world.spec, chunk_latents=self.config.chunk_latents or self.world.spec.chunk_latents)
         save_played(
             self.config.out / name,
@@ -175,7 +177,10 @@ class Page:
         }
 
     async def _video(self, request: Request) -> Response:
-        path = self.config.out / _name(request.path_params["name"]) / "video.mp4"
+        name = request.path_params["name"]
+        path = self.config.out / name / "video.mp4"
+        if not NAME.fullmatch(name):
+            raise HTTPException(400, f"name={name!r}: letters, digits and - alone")
         if not path.is_file():
             raise HTTPException(404, "there is no such recording")
         return FileResponse(path)
@@ -184,31 +189,33 @@ class Page:
         body = await _read(request, MOST_VOTES)
         try:
             rows = await run_in_threadpool(add_votes, self.config.out, json.loads(body))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"no vote: {error}") from None
+        except OSError as error:
+            raise HTTPException(507, f"not written: {error}") from None
         return JSONResponse({"rows": rows, "path": str(self.config.out / "preference.csv")})
 
 
 def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]:
     """Return the id that is played and its arguments."""
-    camera = world.spec.has_camera
     folder = Path(config.world)
     options: dict[str, Any] = {
         "world": folder.name if folder.is_dir() else config.world,
         "max_episode_steps": -1,
-        "action_mode": "camera" if camera else "vector",
+        "action_mode": "camera" if world.spec.has_camera else make_body("auto", world.spec).modes[0],
     }
     if config.chunk_latents is not None:
         world.config.check_trained(chunk_latents=config.chunk_latents, num_steps=None)
         options["chunk_latents"] = config.chunk_latents
+    if world.heads.keys() & JUDGES and not world.config.sampler.rolling:
+        options["uncertainty"] = True
     if config.env != "auto":
         known = environment_ids()
         if config.env not in known:
             raise ValueError(f"env={config.env!r}; choose one of {', '.join(known)}{nearest(config.env, known)}")
         return config.env, options
-    if not camera:
-        return "worldenv/World-v0", options
-    return "worldenv/Revisit-v0", options | {"task_options": NO_END}
+    judged = world.spec.environment is not None and world.heads.keys() >= JUDGES
+    return ("worldenv/World-v0" if judged else "worldenv/Free-v0"), options
 
 
 def open_view(world: World, starts: Starts) -> int:
@@ -218,13 +225,6 @@ def open_view(world: World, starts: Starts) -> int:
     with torch.no_grad():
         depth, _ = world.depth_head(to_pixels(starts.frames[:GALLERY]).to(world.vae.latent_mean.device))
     return int(depth.flatten(1).median(1).values.argmax())
-
-
-def _name(text: Any) -> str:
-    """Refuse what is no name of a folder."""
-    if not isinstance(text, str) or not text.replace("-", "").isalnum():
-        raise ValueError(f"{text!r} is no name; use letters, digits and -")
-    return text
 
 
 async def _read(request: Request, most: int) -> bytes:

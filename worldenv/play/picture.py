@@ -12,11 +12,15 @@ def fit_picture(
     picture: Tensor,  # (H, W, 3) uint8
     spec: WorldSpec,
 ) -> Tensor:
-    """Scale a picture to cover the world's frame and crop its middle; (H, W, 3) uint8."""
+    """Crop the middle of a picture to the shape of the world's frame and scale it; (H, W, 3) uint8.
+
+    Cropped first: whatever its shape, nothing larger than the picture is ever made of it.
+    """
     height, width = picture.shape[:2]
-    scale = max(spec.height / height, spec.width / width)
-    size = (max(spec.height, round(height * scale)), max(spec.width, round(width * scale)))
-    pixels = F.interpolate(picture.movedim(-1, 0)[None].float(), size=size, mode="bicubic", antialias=True)[0]
-    top, left = (size[0] - spec.height) // 2, (size[1] - spec.width) // 2
-    cropped = pixels.clamp(0, 255).round()[:, top : top + spec.height, left : left + spec.width]
-    return cropped.to(picture.dtype).movedim(0, -1).contiguous()
+    size = (spec.height, spec.width)
+    rows = max(1, min(height, round(width * spec.height / spec.width)))
+    columns = max(1, min(width, round(height * spec.width / spec.height)))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    cropped = picture[top : top + rows, left : left + columns].movedim(-1, 0)[None].float()
+    pixels = F.interpolate(cropped, size=size, mode="bicubic", antialias=True)[0].clamp(0, 255).round()
+    return pixels.to(picture.dtype).movedim(0, -1).contiguous()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,22 @@ def add_votes(folder: Path, votes: Sequence[Mapping[str, Any]]) -> list[dict[str
     for vote in votes:
         _check(vote)
     path = folder / "votes.csv"
-    before = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
-    every = [*before, *({name: str(vote[name]) for name in FIELDS} for vote in votes)]
-    save_text(path, _table(every, FIELDS))
-    rows = summarise(every)
-    save_text(folder / "preference.csv", _table(rows, list(rows[0]) if rows else ()))
+    with _alone(folder):
+        before = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+        every = [*before, *({name: str(vote[name]) for name in FIELDS} for vote in votes)]
+        save_text(path, _table(every, FIELDS))
+        rows = summarise(every)
+        save_text(folder / "preference.csv", _table(rows, list(rows[0]) if rows else ()))
     return rows
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's votes: whoever else writes some, in this process or another, waits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "votes.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # given back when the file is closed, or the process ends
+        yield
 
 
 def summarise(votes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -79,7 +91,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 def _check(vote: Mapping[str, Any]) -> None:
     if not isinstance(vote, Mapping) or set(vote) != set(FIELDS):
-        raise ValueError(f"a vote has the fields {', '.join(FIELDS)}")
+        raise ValueError(f"votes: a list is sent, of votes with the fields {', '.join(FIELDS)}")
     for name in FIELDS:
         if not NAME.fullmatch(str(vote[name])):
             raise ValueError(f"{name}={vote[name]!r}: letters, digits, _ and - alone")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +23,14 @@ from ..bodies.registry import make_body
 from ..bodies.vector import Vector
 from ..data.record import RecordConfig
 from ..data.schema import Clip, write_shard
-from ..dynamics.signals import Track
+from ..dynamics.signals import Track, check_signals
 from ..dynamics.spec import WorldSpec, frames_of
+from ..dynamics.wire import MessageError
+from ..envs.spaces import check_actions
 
+NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""Of an arm, and of a recording: what is safe as a folder's name."""
+MOST_PANES = 4
 VIDEO_WIDTH = 256
 """Pixels that a picture of the video has at least."""
 Array = npt.NDArray[Any]
@@ -37,6 +44,39 @@ class Played:
     frames: npt.NDArray[np.uint8]  # (T, H, W, 3), the view before the first action first
     signals: Mapping[str, Array]  # each (F, ...), the moment before the first action first
     rewards: Sequence[float]  # one for each action
+
+
+def read_panes(panes: Sequence[Mapping[str, Any]]) -> list[Played]:
+    """Read what a page sent of each arm: ``arm``, ``frames``, ``signals`` and ``rewards``.
+
+    Raises:
+        MessageError: naming the field that is missing or none.
+    """
+    if not 1 <= len(panes) <= MOST_PANES:
+        raise MessageError("panes", f"holds {len(panes)}; send 1 to {MOST_PANES}")
+    read = [_read_pane(pane, f"panes[{i}]") for i, pane in enumerate(panes)]
+    if len({one.arm for one in read}) < len(read):
+        raise MessageError("panes", f"hold the arms {', '.join(one.arm for one in read)}; name each once")
+    return read
+
+
+def _read_pane(pane: Mapping[str, Any], where: str) -> Played:
+    for name in ("arm", "frames", "signals", "rewards"):
+        if name not in pane:
+            raise MessageError(f"{where}.{name}", "is missing")
+    arm, frames, signals, rewards = (pane[name] for name in ("arm", "frames", "signals", "rewards"))
+    if not isinstance(arm, str) or not NAME.fullmatch(arm):
+        raise MessageError(f"{where}.arm", f"got {arm!r}; use letters, digits and -")
+    if not isinstance(frames, np.ndarray):
+        raise MessageError(f"{where}.frames", f"expected an array (T, H, W, 3) uint8, got {type(frames).__name__}")
+    if not isinstance(signals, Mapping):
+        raise MessageError(f"{where}.signals", f"expected a map of arrays, got {type(signals).__name__}")
+    for name, part in signals.items():
+        if not name.isidentifier() or not isinstance(part, np.ndarray) or not part.ndim:
+            raise MessageError(f"{where}.signals.{name}", f"expected an array (F, ...), got {type(part).__name__}")
+    if not isinstance(rewards, list) or not all(type(one) in (int, float) and math.isfinite(one) for one in rewards):
+        raise MessageError(f"{where}.rewards", "expected a list of numbers")
+    return Played(arm=arm, frames=frames, signals=signals, rewards=rewards)
 
 
 def save_played(
@@ -65,13 +105,19 @@ def make_clip(played: Played, actions: Sequence[Any], *, mode: str, spec: WorldS
     Raises:
         ValueError: if frames and signals are not those of so many actions in this world.
     """
+    if not actions:
+        raise ValueError("actions: there are none; a recording has one at least")
     count, (height, width) = 1 + len(actions) * spec.chunk_latents, (spec.height, spec.width)
     wanted = (frames_of(count, spec.frames_per_latent), height, width, 3)
     if played.frames.shape != wanted or played.frames.dtype != np.uint8:
-        raise ValueError(f"{len(actions)} actions show frames {wanted} uint8, got {played.frames.shape}")
-    wrong = {name: part.shape for name, part in played.signals.items() if len(part) != count}
-    if wrong or len(played.rewards) != len(actions):
-        raise ValueError(f"{len(actions)} actions lead to {count} latents and a reward each, got {wrong or 'others'}")
+        raise ValueError(f"frames: {len(actions)} actions show {wanted} uint8, got {played.frames.shape}")
+    for name, part in played.signals.items():
+        if len(part) != count:
+            raise ValueError(f"signals.{name}: {len(actions)} actions lead to {count} latents, got {part.shape}")
+    known = {name: torch.from_numpy(part.copy()) for name, part in played.signals.items() if name in spec.takes}
+    check_signals(known, {name: spec.takes[name] for name in known}, what="signals", lead=(count,))
+    if len(played.rewards) != len(actions):
+        raise ValueError(f"rewards: {len(actions)} actions earn as many, got {len(played.rewards)}")
     commanded = _commanded(played.signals, actions, mode, spec)
     reward = np.zeros(count, np.float32)
     reward[spec.chunk_latents :: spec.chunk_latents] = played.rewards
@@ -89,13 +135,18 @@ def make_clip(played: Played, actions: Sequence[Any], *, mode: str, spec: WorldS
 def _commanded(signals: Mapping[str, Array], actions: Sequence[Any], mode: str, spec: WorldSpec) -> Track:
     """Return what the actions commanded, each (F, ...), from where they were taken."""
     body, every = _body(spec), spec.chunk_latents
-    parts = [spec.still(1)]
+    space, parts = body.space(mode, every), [spec.still(1)]
     for i, action in enumerate(actions):
         present = {name: torch.from_numpy(part[i * every : i * every + 1].copy()) for name, part in signals.items()}
-        parts.append(body.command(_batched(action), mode, present, spec))
+        try:
+            parts.append(body.command(check_actions(_batched(action), space, 1, clip=False), mode, present, spec))
+        except KeyError as error:
+            raise ValueError(f"signals.{error.args[0]}: is missing, where this world's actions begin") from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"actions[{i}]: {error}") from None
     whole = Track.join(parts).at(0)
-    if "c2w" in whole:
-        whole["c2w"][0] = torch.from_numpy(signals["c2w"][0].copy())
+    for name in whole.keys() & signals.keys():
+        whole[name][0] = torch.from_numpy(signals[name][0].copy())
     return whole
 
 
@@ -107,10 +158,10 @@ def _body(spec: WorldSpec) -> Body:
 
 
 def _batched(action: Any) -> Any:
-    """Return an action as a batch of one: a tensor, or a dictionary of them."""
+    """Return an action as a batch of one: an array, or a dictionary of them."""
     if isinstance(action, Mapping):
         return {name: _batched(part) for name, part in action.items()}
-    return torch.from_numpy(np.array(action))[None]
+    return np.asarray(action)[None]
 
 
 def _side_by_side(arms: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:

@@ -23,6 +23,7 @@ TASKS: dict[str, str] = {
     "revisit": "worldenv.tasks.revisit:Revisit",
     "revisit-v1": "worldenv.tasks.revisit_v1:Revisit",
     "explore": "worldenv.tasks.explore:Explore",
+    "free": "worldenv.tasks.free:Free",
     "world": "worldenv.tasks.world:World",
     "hand_place": "worldenv.tasks.hand_place:HandPlace",
     "hand_lift": "worldenv.tasks.hand_lift:HandLift",

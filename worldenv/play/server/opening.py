@@ -40,6 +40,7 @@ OPTIONS = (
     "depth",
     "horizon",
     "task_options",
+    "uncertainty",
     "pictures",
 )
 """Arguments of environments that clients may give."""
@@ -66,7 +67,8 @@ class Opener:
         """
         arguments = self.arguments(asked)
         num_envs = asked.num_envs or 1
-        if asked.batch and num_envs <= self.config.batch and arguments["dynamics"] == "world":
+        shares = asked.batch and not arguments.get("uncertainty", False)  # which engines of many do not tell
+        if shares and num_envs <= self.config.batch and arguments["dynamics"] == "world":
             share = self._share(arguments, num_envs)
             if share is not None:
                 own = {

@@ -124,7 +124,7 @@ class Session:
         action = self._batched(ask.action)
         if self.single:
             self.env.go_on()
-        screening = Screening(self.env, ask.id, self.name, self.asked.pictures, send, single=self.single)
+        screening = self._screening(ask, send)
         with screening, self.computing:
             obs, reward, terminated, truncated, info = self.env.step(action)
         screening.finish()
@@ -273,7 +273,11 @@ class Session:
 
     def _show(self, ask: Message, send: Send) -> None:
         """Send the newest frame alone."""
-        Screening(self.env, ask.id, self.name, self.asked.pictures, send, single=self.single).view()
+        self._screening(ask, send).view()
+
+    def _screening(self, ask: Message, send: Send) -> Screening:
+        asked = self.asked
+        return Screening(self.env, ask.id, self.name, asked.pictures, send, single=self.single, display=asked.display)
 
     def _present(self, ask: Any) -> Outcome:
         """Return the present moment, where nothing happened."""

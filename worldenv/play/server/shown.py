@@ -22,7 +22,7 @@ from ..picture import fit_picture
 from .opening import core_of, engine_of
 from .pool import Share
 
-MAX_PIXELS = 2**24
+MAX_SIDE, MAX_PIXELS = 2**13, 2**24
 """Of a picture that is uploaded."""
 FORMATS = ("PNG", "JPEG")
 QUALITY = 90
@@ -41,9 +41,10 @@ class Screening:
         send: Callable[[Message], None],
         *,
         single: bool,
+        display: bool,  # whether to show them by the display decoder, too
     ) -> None:
         self.env, self.number, self.session, self.pictures, self.send = env, number, session, pictures, send
-        self.single, self.count = single, 0
+        self.single, self.display, self.count = single, display, 0
         self.chunk = int(core_of(env).elapsed[0])
 
     def __enter__(self) -> None:
@@ -84,7 +85,21 @@ class Screening:
         shown: Any = frames.numpy()[0] if self.single else frames.numpy()
         if self.pictures != "raw":
             shown = [_encoded(frame, self.pictures) for frame in shown.reshape(-1, *shown.shape[-3:])]
-        self.send(Frames(id=self.number, session=self.session, chunk=chunk, latent=latent, last=last, pictures=shown))
+        large = core_of(self.env).enlarge(frames) if self.display else frames
+        displayed = None
+        if large.shape != frames.shape:
+            displayed = [_encoded(frame, "jpeg") for frame in large.flatten(0, 1).numpy()]
+        self.send(
+            Frames(
+                id=self.number,
+                session=self.session,
+                chunk=chunk,
+                latent=latent,
+                last=last,
+                pictures=shown,
+                displayed=displayed,
+            )
+        )
 
 
 def _encoded(frame: np.ndarray[Any, Any], kind: str) -> bytes:
@@ -104,8 +119,10 @@ def read_picture(data: bytes, spec: WorldSpec) -> np.ndarray[Any, Any]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"picture has {width} x {height} pixels, the most are {MAX_PIXELS}")
+            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+                raise ValueError(
+                    f"picture has {width} x {height} pixels; the most are {MAX_SIDE} a side and {MAX_PIXELS} in all"
+                )
             pixels = np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"picture is no {' or '.join(FORMATS)} that can be read ({error})") from None

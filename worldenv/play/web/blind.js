@@ -1,5 +1,7 @@
 // The blind test: two arms side by side under the same keys, who is who drawn by lot, and what is preferred.
 
+import { send } from "./http.js";
+
 const get = (id) => document.getElementById(id);
 const QUESTIONS = [
   ["picture", "Which picture is better?"],
@@ -47,7 +49,8 @@ export class BlindTest {
     this.left = Math.random() < 0.5 ? 0 : 1;
     this.begun = { seed: Math.floor(Math.random() * 1e6), start: Math.floor(Math.random() * Math.max(1, this.config.starts)) };
     const order = [this.pair[this.left], this.pair[1 - this.left]];
-    await this.host.begin(order.map((arm, i) => ({ ...arm, name: ANSWERS[2 * i][1] })), this.begun);
+    const begun = await this.host.begin(order.map((arm, i) => ({ ...arm, name: ANSWERS[2 * i][1] })), this.begun);
+    if (!begun && this.on) await this.#finish();
   }
 
   /** Ask once enough was seen. */
@@ -59,7 +62,7 @@ export class BlindTest {
     const ballot = document.createElement("form");
     ballot.id = "ballot";
     ballot.innerHTML = QUESTIONS.map(([name, text]) => `<div class="question" role="radiogroup" aria-label="${text}"><span>${text}</span>${
-      ANSWERS.map(([value, label]) => `<button type="button" role="radio" aria-checked="false" aria-pressed="false" data-question="${name}" data-answer="${value}">${label}</button>`).join("")
+      ANSWERS.map(([value, label]) => `<button type="button" role="radio" aria-checked="false" data-question="${name}" data-answer="${value}">${label}</button>`).join("")
     }</div>`).join("");
     const answers = {};
     ballot.addEventListener("click", (event) => {
@@ -67,7 +70,6 @@ export class BlindTest {
       if (!question) return;
       answers[question] = answer;
       for (const other of event.target.parentElement.querySelectorAll("button")) {
-        other.setAttribute("aria-pressed", String(other === event.target));
         other.setAttribute("aria-checked", String(other === event.target));
       }
       if (Object.keys(answers).length === QUESTIONS.length) this.#vote(answers);
@@ -81,9 +83,11 @@ export class BlindTest {
       rater: this.#rater, trial: this.#trial, one: this.pair[0].id, other: this.pair[1].id,
       left: this.pair[this.left].id, question, preferred: named(answer), ...this.begun,
     }));
-    const answer = await fetch("play/votes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(votes) });
-    if (!answer.ok) return this.host.toast(await answer.text());
-    this.result = await answer.json();
+    try {
+      this.result = await send("play/votes", "application/json", JSON.stringify(votes));
+    } catch (error) {
+      return this.host.toast(error.message);
+    }
     this.host.toast(`Counted. The left one was: ${this.pair[this.left].name}.`);
     await this.#next();
   }

@@ -95,8 +95,8 @@ export class Session {
     this.about = created.about;
   }
 
-  static async create(client, env, options) {
-    const asked = { env, options, batch: false, pictures: "raw", obs: false, keep: 512 };
+  static async create(client, env, options, display) {
+    const asked = { env, options, display, batch: false, pictures: "raw", obs: false, keep: 512 };
     return new Session(client, await client.ask("create", asked));
   }
 
@@ -110,10 +110,9 @@ export class Session {
     return this.#moment("reset", { seed, options, picture, explain: true });
   }
 
-  /** Advance by a chunk; ``onFrame`` sees every frame (H, W, 3) as it comes. */
-  async step(action, onFrame) {
-    const each = (message) => split(message.pictures).forEach(onFrame);
-    return this.client.ask("step", { session: this.id, action, explain: true }, each);
+  /** Advance by a chunk; ``onFrame`` sees every frame (H, W, 3) as it comes, and the large picture of it, if there is one. */
+  step(action, onFrame) {
+    return this.#watched("step", { action, explain: true }, onFrame);
   }
 
   /** Go back to right after a chunk. */
@@ -139,10 +138,26 @@ export class Session {
   }
 
   async #moment(type, fields) {
-    const frames = [];
-    const each = (message) => frames.push(...split(message.pictures));
+    const [frames, large] = [[], []];
+    const outcome = await this.#watched(type, fields, (frame, picture) => {
+      frames.push(frame);
+      if (picture) large.push(picture);
+    });
+    return { outcome, frames, large };
+  }
+
+  /** Ask something that pictures come with; resolves when all of them have been seen. */
+  async #watched(type, fields, onFrame) {
+    let decoding = null; // large pictures are files, which are shown in their order
+    const each = ({ pictures, displayed }) => {
+      const show = (large) => split(pictures).forEach((frame, i) => onFrame(frame, large[i] ?? null));
+      if (!displayed) return show([]);
+      const decoded = Promise.all(displayed.map((file) => createImageBitmap(new Blob([file]))));
+      decoding = Promise.all([decoded, decoding]).then(([large]) => show(large));
+    };
     const outcome = await this.client.ask(type, { session: this.id, ...fields }, each);
-    return { outcome, frames };
+    await decoding;
+    return outcome;
   }
 }
 

@@ -1,8 +1,8 @@
 // A game: the sessions that are played, the tree of what was played, and the loop that asks for the next chunk.
 
-import { array, Session } from "./client.js";
+import { Session } from "./client.js";
 import { Player } from "./player.js";
-import { Branch, Chunk, settle } from "./tree.js";
+import { Branch, Chunk, settle, view } from "./tree.js";
 
 const MOST_BRANCHES = 8; // with sessions of their own
 
@@ -20,7 +20,7 @@ export class Game extends EventTarget {
     this.input = null;
     this.inputs = 0; // number of the newest input
     this.busy = false;
-    this.asked = null; // one more chunk, whatever is held
+    this.asked = []; // chunks that come whatever is held: {action, resolve}
     this.begun = { seed: 0, options: {} };
   }
 
@@ -41,17 +41,19 @@ export class Game extends EventTarget {
     return this.branch.sessions[0].about;
   }
 
-  /** Begin an episode: other sessions are closed. */
-  async begin({ seed, start = null, picture = null, prompt = null }) {
-    await this.#alone(async () => {
+  /** Begin an episode: other sessions are closed. Where it cannot begin, the last one goes on. */
+  begin({ arms = this.arms, seed, start = null, picture = null, prompt = null }) {
+    this.drop();
+    return this.#alone(async () => {
       const options = { ...(start === null ? {} : { start }), ...(prompt ? { prompt } : {}) };
       const begun = { seed, options, picture: picture ?? undefined };
-      const fresh = await Promise.all(this.arms.map((arm) => Session.create(this.client, arm.env, arm.options)));
-      const views = await Promise.all(fresh.map((session) => session.reset(seed, options, begun.picture)));
+      const root = new Chunk(null, arms.length);
+      const fresh = await together(arms.map((arm, i) => this.#open(arm, async (session) => {
+        this.#take(root, i, await session.reset(seed, options, begun.picture));
+      })));
+      this.drop();
       this.branches.forEach((branch) => branch.close());
-      this.begun = begun;
-      const root = new Chunk(null, fresh.length);
-      views.forEach(({ outcome, frames }, i) => this.#take(root, i, outcome, frames));
+      [this.begun, this.arms] = [begun, arms];
       this.branch = new Branch(1, fresh, root);
       root.branch = this.branch;
       this.branches = [this.branch];
@@ -61,9 +63,20 @@ export class Game extends EventTarget {
     });
   }
 
-  #take(chunk, pane, outcome, frames) {
-    chunk.views[pane] ??= { frames: [], c2w: null, outcome: null };
-    chunk.views[pane].frames = frames;
+  /** Open a session of an arm and do something with it; it is closed where that fails. */
+  async #open(arm, act) {
+    const session = await Session.create(this.client, arm.env, arm.options, this.config.display);
+    try {
+      await act(session);
+    } catch (error) {
+      session.close();
+      throw error;
+    }
+    return session;
+  }
+
+  #take(chunk, pane, { outcome, frames, large }) {
+    chunk.views[pane] = { ...view(), frames, large };
     settle(chunk.views[pane], outcome);
   }
 
@@ -71,35 +84,39 @@ export class Game extends EventTarget {
     const { fps, chunk_latents: latents, frames_per_latent: each } = this.about.spec;
     const before = this.player;
     this.player = new Player(fps, latents * each, this.draw);
-    if (before) Object.assign(this.player, { latencies: before.latencies, firstMs: before.firstMs, chunkMs: before.chunkMs });
+    if (before) this.player.learn(before);
   }
 
   /** Note that the player means something else now, at a time of the page's clock. */
   meant(at) {
     this.inputs++;
-    this.player?.mark(this.inputs, at, this.busy || !this.player.idle);
+    if (!this.paused) this.player.mark(this.inputs, at, this.busy || !this.player.idle); // else nothing answers it
     this.advance();
   }
 
   /** Ask for the next chunk if it is time; to be called often. */
   advance() {
-    const wanted = this.asked || (!this.paused && (this.input.active || this.running));
-    if (!wanted || this.busy || this.over || !this.player.hungry) return;
-    const action = this.asked?.action ?? this.input.take();
-    const [input, resolve] = [this.inputs, this.asked?.resolve];
-    this.asked = null;
+    if (this.over) return this.drop();
+    const wanted = this.asked.length || (!this.paused && (this.input.active || this.running));
+    if (!wanted || this.busy || !this.player.hungry) return;
+    const asked = this.asked.shift();
+    const [action, input] = [asked?.action ?? this.input.take(), this.inputs];
     this.#alone(async () => {
       if (this.cursor) await this.#goOn(this.cursor);
       await this.#step(action, input);
-    }).then(resolve, resolve);
+    }).then((done) => asked?.resolve(done));
   }
 
-  /** Do this for one chunk, or what is held, even while paused; resolves when the chunk is there. */
+  /** Do this for one chunk, or what is held, after all that was asked for before, even while paused; resolves when
+   * the chunk is there, or to false if it will not come. */
   once(action = null) {
-    return new Promise((resolve) => {
-      this.asked = { action: action ?? this.input.take(), resolve };
-      this.inputs++;
-    });
+    this.inputs++;
+    return new Promise((resolve) => this.asked.push({ action: action ?? this.input.take(), resolve }));
+  }
+
+  /** Forget chunks that were asked for. */
+  drop() {
+    this.asked.splice(0).forEach(({ resolve }) => resolve(false));
   }
 
   async #step(action, input) {
@@ -110,18 +127,19 @@ export class Game extends EventTarget {
     let first = 0;
     const asked = branch.sessions.map(async (session, i) => {
       const view = chunk.views[i];
-      const outcome = await session.step(wire(action), (frame) => {
+      const outcome = await session.step(action, (frame, large) => {
         first ||= performance.now() - began;
         view.frames.push(frame);
+        if (large) view.large.push(large);
+        this.player.tick(performance.now(), { arrived: true }); // from rest it is shown at once
       });
       settle(view, outcome);
     });
     this.player.add(chunk);
-    try {
-      await Promise.all(asked);
-    } catch (error) {
+    const failed = (await Promise.allSettled(asked)).find(({ status }) => status === "rejected");
+    if (failed) {
       this.player.clear();
-      throw error;
+      throw failed.reason;
     }
     this.player.measured(first, performance.now() - began);
     branch.head = chunk;
@@ -129,8 +147,9 @@ export class Game extends EventTarget {
   }
 
   /** Take back the newest chunk. */
-  async undo() {
-    await this.#alone(async () => {
+  undo() {
+    this.drop();
+    return this.#alone(async () => {
       const chunk = this.head;
       if (!chunk.parent) return;
       await Promise.all(this.branch.sessions.map((session, i) => this.#return(session, i, chunk.parent)));
@@ -148,6 +167,7 @@ export class Game extends EventTarget {
 
   /** Look at a chunk; what is done next goes on from there. */
   look(chunk) {
+    this.drop();
     this.cursor = chunk === this.head ? null : chunk;
     this.player.clear();
     this.#tell("branch");
@@ -167,7 +187,7 @@ export class Game extends EventTarget {
     const number = Math.max(...this.branches.map((branch) => branch.number)) + 1;
     const reseed = this.begun.seed + 1000 * number;
     const some = trunk.sessions.slice(0, this.arms.length);
-    const made = await Promise.all(some.map((session, i) => this.#fork(session, i, chunk, { reseed })));
+    const made = await together(some.map((session, i) => this.#fork(session, i, chunk, { reseed })));
     const branch = new Branch(number, made, chunk);
     this.branches.push(branch);
     const open = this.branches.filter((other) => other.sessions.length && other !== branch);
@@ -175,72 +195,90 @@ export class Game extends EventTarget {
     return branch;
   }
 
-  async #fork(session, pane, chunk, options) {
+  #fork(session, pane, chunk, options) {
     if (session.branches) return session.fork(chunk.index, options);
-    const made = await Session.create(this.client, this.arms[pane].env, this.arms[pane].options);
-    await this.#replay(made, chunk, pane);
-    return made;
+    return this.#open(this.arms[pane], (made) => this.#replay(made, chunk, pane));
   }
 
   /** Bring a session to a chunk by doing again what led there; what it shows on the way is what the pane shows. */
   async #replay(session, chunk, pane) {
     for (const past of chunk.path) {
-      const frames = [];
-      const outcome = past.parent
-        ? await session.step(wire(past.action), (frame) => frames.push(frame))
-        : await session.reset(this.begun.seed, this.begun.options, this.begun.picture).then((made) => {
-            frames.push(...made.frames);
-            return made.outcome;
-          });
-      this.#take(past, pane, outcome, frames);
+      if (!past.parent) {
+        this.#take(past, pane, await session.reset(this.begun.seed, this.begun.options, this.begun.picture));
+        continue;
+      }
+      const made = view();
+      made.outcome = await session.step(past.action, (frame, large) => {
+        made.frames.push(frame);
+        if (large) made.large.push(large);
+      });
+      this.#take(past, pane, made);
     }
   }
 
   /** Show another arm beside the first, from here on, under the same keys; null shows the first alone. */
-  async compare(arm) {
-    await this.#alone(async () => {
+  compare(arm) {
+    return this.#alone(async () => {
       if (arm?.id === this.arms[1]?.id) return;
       for (const branch of this.branches) branch.sessions.splice(1).forEach((session) => session.close());
-      for (const chunk of new Set(this.branches.flatMap((branch) => branch.head.path))) chunk.views.splice(1);
-      this.arms = arm ? [this.arms[0], arm] : [this.arms[0]];
-      await this.#fill(this.branch);
-      this.player.clear();
-      this.#tell("arms");
+      for (const chunk of this.#chunks) chunk.views.splice(1);
+      this.arms = [this.arms[0]];
+      try {
+        if (arm) await this.#fill(this.branch, arm);
+        if (arm) this.arms = [this.arms[0], arm];
+      } finally {
+        this.player.clear();
+        this.#tell("arms");
+      }
     });
   }
 
-  /** Open the sessions that a branch lacks. */
-  async #fill(branch) {
-    const [arm, first] = [this.arms[1], branch.sessions[0]];
+  get #chunks() {
+    return new Set(this.branches.flatMap((branch) => branch.head.path));
+  }
+
+  /** Open the session that a branch lacks. A fork has what the first pane has shown for its past, wherever one goes on
+   * from; what a simulator shows of a branch is known once it was led there. */
+  async #fill(branch, arm = this.arms[1]) {
+    const first = branch.sessions[0];
     if (!arm || branch.sessions.length > 1) return;
     if (arm.env === this.arms[0].env && first.branches) {
       branch.sessions.push(await first.fork(branch.head.index, { memory: arm.memory }));
-      for (const chunk of branch.head.path) chunk.views[1] ??= { ...chunk.views[0] };
+      for (const chunk of this.#chunks) chunk.views[1] ??= { ...chunk.views[0] };
     } else {
-      const twin = await Session.create(this.client, arm.env, arm.options);
-      await this.#replay(twin, branch.head, 1);
-      branch.sessions.push(twin);
+      branch.sessions.push(await this.#open(arm, (twin) => this.#replay(twin, branch.head, 1)));
     }
   }
 
+  /** Describe the world with other words from here on. */
+  describe(prompt) {
+    return this.#alone(async () => {
+      const open = this.branches.flatMap((branch) => branch.sessions).filter((session) => session.about.can.includes("prompt"));
+      await Promise.all(open.map((session) => session.prompt(prompt)));
+    });
+  }
+
   /** Go on with another memory. */
-  async remember(arm) {
-    await this.#alone(async () => {
+  remember(arm) {
+    return this.#alone(async () => {
       await Promise.all(this.branches.filter((b) => b.sessions.length).map((b) => b.sessions[0].remember(arm.memory)));
       this.arms[0] = arm;
       this.#tell("arms");
     });
   }
 
-  /** Do one thing after the other, and tell of what goes wrong. */
+  /** Do one thing after the other, and tell of what goes wrong; resolves to whether nothing did. */
   async #alone(act) {
     while (this.busy) await new Promise((resolve) => setTimeout(resolve, 5));
     this.busy = true;
     try {
       await act();
+      return true;
     } catch (error) {
+      this.drop();
       this.paused = true;
       this.#tell("trouble", error);
+      return false;
     } finally {
       this.busy = false;
     }
@@ -251,9 +289,11 @@ export class Game extends EventTarget {
   }
 }
 
-/** Return an action as messages hold it. */
-function wire(action) {
-  if (action instanceof Float32Array) return array(action);
-  if (action?.constructor !== Object) return action;
-  return Object.fromEntries(Object.entries(action).map(([name, part]) => [name, wire(part)]));
+/** Wait for sessions; where one cannot be had, close the others and say why. */
+async function together(sessions) {
+  const all = await Promise.allSettled(sessions);
+  const failed = all.find(({ status }) => status === "rejected");
+  if (!failed) return all.map(({ value }) => value);
+  all.forEach(({ value }) => value?.close());
+  throw failed.reason;
 }

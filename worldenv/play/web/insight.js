@@ -10,7 +10,9 @@ const get = (id) => document.getElementById(id);
 export class Insight {
   constructor(about) {
     this.about = about;
-    this.enlarger = new Enlarger(about.spec.width, about.spec.height);
+    const { width, height } = about.spec;
+    this.enlarger = new Enlarger(width, height);
+    for (const name of ["known", "depth"]) get(name).height = Math.round((get(name).width * height) / width);
     get("legend").innerHTML = LEGEND.map(([drawn, text]) => `<li>${drawn}${text}</li>`).join("");
   }
 
@@ -18,6 +20,7 @@ export class Insight {
     const { outcome, frames } = chunk.views[0];
     const explained = outcome?.explained ?? {};
     get("map-note").textContent = drawMap(get("map"), chunk, this.about.spec.fov_deg);
+    get("sight").hidden = !explained.known && !explained.depth;
     this.#known(explained.known, frames.at(-1));
     this.#depth(explained.depth);
     this.#signals(chunk.path);
@@ -49,8 +52,9 @@ export class Insight {
   #signals(path) {
     const lines = new Map();
     for (const chunk of path.slice(1)) {
-      const { reward, signals = {}, explained } = chunk.views[0].outcome ?? {};
+      const { reward, info = {}, signals = {}, explained } = chunk.views[0].outcome ?? {};
       if (typeof reward === "number") add(lines, "reward", reward);
+      if (info.uncertainty !== undefined) add(lines, DOUBT, Number(info.uncertainty.data?.[0] ?? info.uncertainty));
       const gain = explained?.memory?.information_gain;
       if (gain !== undefined && gain !== null) add(lines, NEW, Number(gain.data?.[0] ?? gain));
       for (const [name, value] of Object.entries(signals)) {
@@ -68,7 +72,8 @@ function add(lines, name, value) {
 }
 
 const NEW = "new in view";
-const TITLES = { [NEW]: "what the newest viewpoint adds to those that memory keeps, in nats" };
+const DOUBT = "uncertainty";
+const TITLES = { [DOUBT]: "how far the chunk is to be doubted: 1 is as usual", [NEW]: "what the newest viewpoint adds to those that memory keeps, in nats" };
 
 function line(name, values) {
   const row = document.createElement("div");

@@ -2,10 +2,10 @@
 
 const get = (id) => document.getElementById(id);
 
-/** [key as people read it, what it does, code, name of the command]; those without a code are the input's own. */
-export const KEYS = [
-  ["W A S D", "walk"],
-  ["← →  ↑ ↓", "turn, look up and down; or drag the picture"],
+const WALKING = [["W A S D", "walk"], ["← →  ↑ ↓", "turn, look up and down; or drag the picture"]];
+const CHOOSING = [["Tab  ← →", "go to a slider, and move it"], ["0 – 9", "press the button of that place"]];
+/** [key as people read it, what it does, code, name of the command]. */
+const KEYS = [
   ["Space", "pause", "Space", "pause"],
   [".", "one chunk", "Period", "step"],
   ["Z", "take back a chunk", "KeyZ", "undo"],
@@ -28,7 +28,7 @@ const TELLING = new Set(["reset", "seed", "gallery", "memory", "compare", "insig
 
 /** Listen to the keyboard; ``page`` has ``game``, ``blind`` and the ``commands`` by name. */
 export function listen(page) {
-  const commands = new Map(KEYS.filter(([, , code]) => code).map(([, , code, name]) => [code, name]));
+  const commands = new Map(KEYS.map(([, , code, name]) => [code, name]));
   window.addEventListener("keydown", (event) => {
     const { input } = page.game;
     const typing = event.target.matches?.("input:not([type=range]), select") || document.querySelector("dialog[open]");
@@ -45,9 +45,9 @@ export function listen(page) {
 }
 
 /** Fill the dialog that lists them. */
-export function listKeys() {
+export function listKeys(camera) {
   get("keys").replaceChildren(
-    ...KEYS.flatMap(([key, does]) => {
+    ...[...(camera ? WALKING : CHOOSING), ...KEYS].flatMap(([key, does]) => {
       const [term, said] = [document.createElement("dt"), document.createElement("dd")];
       term.append(Object.assign(document.createElement("kbd"), { textContent: key }));
       said.textContent = does;

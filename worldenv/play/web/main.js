@@ -3,10 +3,12 @@
 import { BlindTest } from "./blind.js";
 import { Client } from "./client.js";
 import { Game } from "./game.js";
-import { makeInput } from "./input.js";
+import { ask, token } from "./http.js";
+import { camera, CameraInput } from "./input.js";
 import { Insight } from "./insight.js";
 import { listen, listKeys } from "./keys.js";
 import { Pane } from "./pane.js";
+import { PartsInput } from "./parts.js";
 import { Recorder } from "./record.js";
 import { Gallery } from "./start.js";
 import { Status } from "./status.js";
@@ -54,11 +56,25 @@ class Page {
       const button = get(name);
       if (button?.matches("button")) button.addEventListener("click", act);
     }
-    get("seed").addEventListener("change", () => this.begin(game.begun));
-    get("memory").addEventListener("change", (event) => this.#remember(event.target.value));
-    get("rival").addEventListener("change", (event) => this.game.compare(this.#arm(event.target.value)));
+    const fields = {
+      seed: () => this.begin(game.begun), memory: (id) => this.#remember(id), rival: (id) => game.compare(this.#arm(id)),
+      prompt: (text) => game.describe(text),
+    };
+    for (const [name, act] of Object.entries(fields)) {
+      get(name).addEventListener("change", ({ target }) => {
+        target.blur(); // the next key is the world's again
+        act(target.value);
+      });
+    }
+    document.addEventListener("click", ({ detail, target }) => {
+      if (detail) target.closest("button:not(dialog *)")?.blur(); // likewise, unless the button was pressed by a key
+    });
+    matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => game.head && this.#look());
+    get("prompt-field").hidden = !this.config.text;
+    document.body.classList.toggle("parts", !this.config.camera);
+    get("actions").hidden = this.config.camera;
     listen(this);
-    listKeys();
+    listKeys(this.config.camera);
     new ResizeObserver(() => this.#resize()).observe(get("panes"));
     const tick = (now) => {
       if (game.player) {
@@ -71,20 +87,23 @@ class Page {
     requestAnimationFrame(tick);
   }
 
-  /** Begin an episode: from a start view or a picture, under the seed that the page shows. */
-  async begin({ options = {}, start = options.start ?? null, picture = null, prompt = options.prompt ?? null } = {}) {
-    this.recorder.cancel();
-    this.#recording();
-    this.fresh = true;
-    await this.game.begin({ seed: Number(get("seed").value), start: picture ? null : start, picture, prompt });
+  /** Begin an episode: from a start view or a picture, under the seed that the page shows; tell whether it has begun. */
+  begin({ options = {}, start = options.start ?? null, picture = null } = {}) {
+    const seed = Math.max(0, Math.min(999999, Math.round(Number(get("seed").value)) || 0));
+    get("seed").value = seed;
+    return this.game.begin({ seed, start: picture ? null : start, picture, prompt: get("prompt").value || null });
   }
 
-  async #withArms(arms, { seed = Number(get("seed").value), start = this.config.start }) {
-    this.game.arms = arms;
-    await this.game.begin({ seed, start });
+  #withArms(arms, { seed = Number(get("seed").value), start = this.config.start }) {
+    return this.game.begin({ arms, seed, start, prompt: get("prompt").value || null });
   }
 
   #begun() {
+    this.recorder.cancel();
+    this.#recording();
+    this.fresh = true;
+    const { width, height } = this.game.about.spec;
+    document.documentElement.style.setProperty("--aspect", width / height);
     this.insight = new Insight(this.game.about);
     this.strip.clear();
     this.#arms();
@@ -96,13 +115,14 @@ class Page {
     const { width, height } = game.about.spec;
     while (this.panes.length > game.arms.length) this.panes.pop().remove();
     while (this.panes.length < game.arms.length) this.panes.push(new Pane(get("panes"), { width, height }));
-    game.input ??= makeInput(config.camera, game.about.action_space, get("keycaps"), this.panes[0].screen, (at) => this.#meant(at));
+    game.input ??= config.camera
+      ? new CameraInput(get("keycaps"), this.panes[0].screen, (at) => this.#meant(at))
+      : new PartsInput(game.about, get("parts"), (at) => this.#meant(at));
     game.arms.forEach((arm, i) => (this.panes[i].name = arm.name));
     const [first, other] = game.arms;
     const offered = this.#arm(this.#rival());
     const title = first.id === "memory" && offered.id === "none" ? "With / without memory" : `Compare ${offered.name.toLowerCase()}`;
-    get("compare").setAttribute("aria-pressed", String(Boolean(other)));
-    get("compare").querySelector("span").textContent = other ? "One picture again" : title;
+    this.#turn("compare", Boolean(other), [title, "One picture again"]);
     get("rival-field").hidden = !other;
     get("tour").hidden = !config.camera;
     choose(get("rival"), config.arms.filter((arm) => arm.id !== first.id), other?.id);
@@ -124,7 +144,11 @@ class Page {
   }
 
   #draw(chunk, t) {
-    chunk.views.forEach((view, i) => this.panes[i]?.draw(view.frames[t], this.hatched ? view.outcome?.explained?.known : null));
+    this.panes.forEach((pane, i) => {
+      const view = chunk.views[i];
+      const known = this.hatched ? view?.outcome?.explained?.known : null;
+      pane.draw(view?.frames[t] ?? null, view?.large[t], known);
+    });
   }
 
   /** Show what is known of the chunk that is looked at; its pictures too, unless they are being played. */
@@ -149,7 +173,7 @@ class Page {
 
   #trouble(error) {
     this.status.toast(error.message);
-    get("pause").setAttribute("aria-pressed", "true");
+    this.#showPause(); // what goes wrong pauses
   }
 
   #meant(at) {
@@ -166,8 +190,17 @@ class Page {
 
   #pause() {
     this.game.paused = !this.game.paused;
-    get("pause").setAttribute("aria-pressed", String(this.game.paused));
-    get("pause").querySelector("span").textContent = this.game.paused ? "Go on" : "Pause";
+    this.#showPause();
+  }
+
+  #showPause() {
+    this.#turn("pause", this.game.paused, ["Pause", "Go on"]);
+  }
+
+  /** Let a button say what it does next. */
+  #turn(name, on, [before, after]) {
+    get(name).dataset.on = on;
+    get(name).querySelector("span").textContent = on ? after : before;
   }
 
   #newSeed() {
@@ -219,7 +252,9 @@ class Page {
   async tour() {
     if (!this.config.camera) return;
     this.#touch();
-    for (let i = 0; i < 2 * AWAY; i++) await this.game.once(Float32Array.of(0, 0, 0, i < AWAY ? 1 : -1, 0));
+    for (let i = 0; i < 2 * AWAY; i++) {
+      if (!(await this.game.once(camera(0, 0, 0, i < AWAY ? 1 : -1, 0)))) return; // something else was asked for
+    }
   }
 
   /** Show the panel of what is remembered beside the pictures, or leave the room to them. */
@@ -234,7 +269,7 @@ class Page {
     try {
       if (!recorder.on) recorder.begin(game.head);
       else await recorder.end(game).then(({ video, folder, frames }) => {
-        status.toast(`of ${frames} frames, and a shard for training: ${folder}`, { href: video, textContent: "A video" });
+        status.toast(`of ${frames} frames, and a shard for training: ${folder}`, { href: video, textContent: "A video", download: "video.mp4" });
       });
     } catch (error) {
       status.toast(error.message);
@@ -243,8 +278,7 @@ class Page {
   }
 
   #recording() {
-    get("record").setAttribute("aria-pressed", String(this.recorder.on));
-    get("record").querySelector("span").textContent = this.recorder.on ? "Stop" : "Record";
+    this.#turn("record", this.recorder.on, ["Record", "Stop"]);
   }
 }
 
@@ -255,14 +289,13 @@ function choose(list, arms, id) {
 }
 
 async function main() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
-  const config = await (await fetch("play/config")).json();
+  const config = await (await ask("play/config")).json();
   const url = new URL(config.socket, location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   const page = new Page(config, await Client.connect(url.href, token));
   get("world").textContent = config.world;
   window.page = page; // for tests and measurements
-  await page.begin({ start: config.start });
+  if (!(await page.begin({ start: config.start }))) page.status.say("lost", "the world could not begin; reload to try again");
 }
 
 main().catch((error) => {

@@ -37,7 +37,7 @@ export function drawMap(canvas, chunk, fovDeg) {
   for (const entry of back) ring(context, place(entry), here);
   drawYou(context, way.at(-1), here, fovDeg, view.scale);
   if (back.length) return `chunk ${back.join(", ")} fetched`;
-  return rendered.length ? `${[...new Set(rendered)].join(", ")} rendered` : "";
+  return rendered.length ? `chunk ${[...new Set(rendered)].join(", ")} rendered` : "";
 }
 
 function numbers(array) {

@@ -4,7 +4,7 @@ import { Enlarger } from "./scale.js";
 
 /** One of the pictures on the stage. */
 export class Pane {
-  #shown = null;
+  #shown = [];
 
   constructor(place, size) {
     Object.assign(this, size);
@@ -12,7 +12,8 @@ export class Pane {
     this.element = place.appendChild(document.createElement("article"));
     this.element.className = "pane";
     this.element.innerHTML = `<div class="screen"><canvas></canvas></div>
-      <div class="caption"><span class="chip"><b></b></span><span class="chip alike" hidden></span></div>`;
+      <div class="caption"><span class="chip"><b></b></span><span class="chip alike" hidden></span></div>
+      <p class="absent" hidden>Not played here. Move, and it is led here by the same keys.</p>`;
     this.screen = this.element.querySelector(".screen");
     this.canvas = this.element.querySelector("canvas");
     this.canvas.setAttribute("role", "img");
@@ -23,14 +24,20 @@ export class Pane {
     Object.assign(this.element.style, { width: `${width}px`, height: `${height}px` });
     const scale = Math.min(2, window.devicePixelRatio || 1);
     Object.assign(this.canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
-    if (this.#shown) this.draw(this.#shown);
+    if (this.#shown.length) this.draw(...this.#shown);
   }
 
-  /** Show a frame (H, W, 3); where ``known`` is given, hatch what was imagined. */
-  draw(frame, known = null) {
-    this.#shown = frame;
+  /** Show a frame (H, W, 3), as the display decoder has it if it did; where ``known`` is given, hatch what was imagined.
+   * Null is nothing to show. */
+  draw(frame, large = null, known = null) {
+    this.element.querySelector(".absent").hidden = Boolean(frame);
     const context = this.canvas.getContext("2d");
-    this.enlarger.draw(context, frame);
+    this.#shown = frame ? [frame, large, known] : [];
+    if (large) {
+      context.imageSmoothingQuality = "high";
+      context.drawImage(large, 0, 0, this.canvas.width, this.canvas.height);
+    } else if (frame) this.enlarger.draw(context, frame);
+    else context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (known) hatch(context, known);
   }
 

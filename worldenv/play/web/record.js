@@ -1,6 +1,7 @@
 // Recording: what was shown since the button was pressed, to a video and to a shard that training reads.
 
 import { array } from "./client.js";
+import { ask, send } from "./http.js";
 import { encode } from "./msgpack.js";
 
 /** Keeps the chunk that a recording begins after; the chunks themselves are in the game's tree. */
@@ -19,20 +20,15 @@ export class Recorder {
     this.#after = null;
   }
 
-  /** Send what led from there to ``head`` and return what was written: {video, shard, folder, frames}. */
+  /** Send what led from there to ``head`` and return what was written: {video (an address), folder, frames}. */
   async end(game) {
     const path = game.head.path;
     const first = path.includes(this.#after) ? path.indexOf(this.#after) : 0;
     const chunks = path.slice(first);
     this.#after = null;
     if (chunks.length < 2) throw new Error("nothing has happened since Record was pressed; walk a little first");
-    const answer = await fetch("play/recordings", {
-      method: "POST",
-      headers: { "Content-Type": "application/msgpack" },
-      body: encode(message(chunks, game)),
-    });
-    if (!answer.ok) throw new Error(await answer.text());
-    return answer.json();
+    const { video, ...written } = await send("play/recordings", "application/msgpack", encode(message(chunks, game)));
+    return { video: URL.createObjectURL(await (await ask(video)).blob()), ...written }; // a link sends no token
   }
 }
 
@@ -47,7 +43,7 @@ function message(chunks, game) {
       rewards: chunks.slice(1).map(({ views }) => Number(views[i].outcome.reward)),
     };
   });
-  return { type: "recording", id: 0, panes, actions: chunks.slice(1).map(({ action }) => plain(action)), seed: game.begun.seed };
+  return { type: "recording", id: 0, panes, actions: chunks.slice(1).map(({ action }) => action), seed: game.begun.seed };
 }
 
 /** Join what each chunk gave of its latents; of the first the last one alone. */
@@ -61,12 +57,6 @@ function signals(given) {
     joined[name] = array(data, [data.length / row, ...first.shape.slice(1)]);
   }
   return joined;
-}
-
-function plain(action) {
-  if (action instanceof Float32Array) return array(action);
-  if (action?.constructor !== Object) return action;
-  return Object.fromEntries(Object.entries(action).map(([name, part]) => [name, plain(part)]));
 }
 
 function join(parts, Kind) {

@@ -1,23 +1,27 @@
 // Where to begin: the gallery of start views, a picture of one's own, a prompt.
 
 import { arrays } from "./client.js";
+import { ask } from "./http.js";
 import { decode } from "./msgpack.js";
 import { paint } from "./pane.js";
 
 const get = (id) => document.getElementById(id);
 const LARGEST = 4 * 2 ** 20; // bytes of a picture
 
-/** The gallery; ``onBegin`` is called with {start}, or {picture: bytes}, and {prompt}. */
+/** The gallery; ``onBegin`` is called with {start}, or {picture: bytes}. */
 export class Gallery {
   constructor(config, onBegin, onTrouble) {
     Object.assign(this, { config, onBegin, onTrouble });
     this.dialog = get("gallery-dialog");
-    get("prompt-field").hidden = !config.text;
     get("picture").addEventListener("change", (event) => this.#upload(event.target));
   }
 
   async open(current) {
-    if (!get("starts").children.length) await this.#fill();
+    try {
+      if (!get("starts").children.length) await this.#fill();
+    } catch (error) {
+      this.onTrouble(error); // a picture of one's own may still do
+    }
     for (const button of get("starts").children) {
       button.setAttribute("aria-current", String(Number(button.dataset.start) === current));
     }
@@ -25,8 +29,7 @@ export class Gallery {
   }
 
   async #fill() {
-    const answer = await fetch("play/starts");
-    const { frames } = arrays(decode(await answer.arrayBuffer()));
+    const { frames } = arrays(decode(await (await ask("play/starts")).arrayBuffer()));
     const [count, height, width] = frames.shape;
     const size = height * width * 3;
     for (let i = 0; i < count; i++) {
@@ -49,6 +52,6 @@ export class Gallery {
 
   #begin(where) {
     this.dialog.close();
-    this.onBegin({ ...where, prompt: get("prompt").value || null });
+    this.onBegin(where);
   }
 }

@@ -15,7 +15,7 @@ export class Status {
   /** Say something for a while; ``link`` (address, text) is put in front of it. */
   toast(text, link = null) {
     const toast = get("toast");
-    toast.replaceChildren(...(link ? [Object.assign(document.createElement("a"), link, { download: "" }), " "] : []), text);
+    toast.replaceChildren(...(link ? [Object.assign(document.createElement("a"), link), " "] : []), text);
     toast.hidden = false;
     clearTimeout(this.#fading);
     this.#fading = setTimeout(() => (toast.hidden = true), TOAST);
@@ -33,7 +33,7 @@ export class Status {
     let [text, more] = ["", ""];
     if (game.over) [text, more] = ["The episode has ended.", "R begins anew, Z takes the last chunk back"];
     else if (game.cursor) [text, more] = [`Chunk ${game.cursor.index}.`, "Move, and a new branch begins here. Esc: back to the newest"];
-    else if (fresh) [text, more] = [camera ? "Hold W to walk, ← → to turn." : "Choose an action.", "All but this first picture is imagined as you go."];
+    else if (fresh) [text, more] = [camera ? "Hold W to walk, ← → to turn." : "Choose an action on the right.", "All but this first picture is imagined as you go."];
     get("hint").hidden = !text;
     get("hint").className = game.over || game.cursor ? "small" : "";
     get("hint").replaceChildren(text, Object.assign(document.createElement("small"), { textContent: more }));

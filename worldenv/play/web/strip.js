@@ -2,7 +2,7 @@
 
 import { paint } from "./pane.js";
 
-const WIDE = 67; // pixels of a thumbnail and its gap
+const GAP = 3; // pixels between thumbnails
 
 /** Draws a game's tree; ``onChoose`` is called with the chunk that is chosen. */
 export class Strip {
@@ -18,9 +18,12 @@ export class Strip {
   }
 
   draw(game) {
+    const focused = this.place.contains(document.activeElement);
     const rows = game.branches.map((branch) => this.#row(branch, game));
     this.place.replaceChildren(...rows);
-    this.place.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const current = this.place.querySelector('[aria-current="true"]');
+    current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (focused) current?.focus();
   }
 
   #row(branch, game) {
@@ -36,7 +39,7 @@ export class Strip {
     if (first > 0) {
       const indent = row.appendChild(document.createElement("span"));
       indent.className = "indent";
-      indent.style.width = `${WIDE * first - 3}px`;
+      indent.style.width = `calc(${first} * (var(--thumb) + ${GAP}px) - ${GAP}px)`;
     }
     const { width, height } = game.about.spec;
     for (const chunk of own) row.append(this.#thumb(chunk, width, height, chunk === game.here));
@@ -55,6 +58,7 @@ export class Strip {
       this.#thumbs.set(chunk.id, thumb);
     }
     thumb.setAttribute("aria-current", String(current));
+    thumb.tabIndex = current ? 0 : -1; // one stop of the Tab key; [ and ] go on from there
     return thumb;
   }
 }

@@ -11,12 +11,22 @@ export class Chunk {
     this.action = action;
     this.input = input;
     this.branch = null;
-    this.views = Array.from({ length: panes }, () => ({ frames: [], c2w: null, outcome: null }));
+    this.views = Array.from({ length: panes }, view);
   }
 
   /** Frames that every pane has. */
   get shown() {
     return Math.min(...this.views.map((view) => view.frames.length));
+  }
+
+  /** Forget the large pictures of all frames but the last. */
+  tidy() {
+    for (const { large } of this.views) {
+      large.slice(0, -1).forEach((picture, t) => {
+        picture?.close();
+        large[t] = null;
+      });
+    }
   }
 
   /** Whether every pane has answered. */
@@ -30,6 +40,11 @@ export class Chunk {
     for (let chunk = this; chunk; chunk = chunk.parent) path.unshift(chunk);
     return path;
   }
+}
+
+/** Return what a pane knows of a chunk before it is shown: frames, and where the world has a display decoder large ones. */
+export function view() {
+  return { frames: [], large: [], c2w: null, outcome: null };
 }
 
 /** Add what a pane was told of a chunk. */
@@ -72,11 +87,11 @@ const AGO = 3; // chunks
 
 /** Return the first chunk whose end was seen from where ``chunk`` ends, long enough ago to have been away; or null. */
 export function seenBefore(chunk, pane = 0) {
-  const here = chunk.views[pane].c2w?.at(-1);
-  if (!here || chunk.index <= AGO) return null;
-  return chunk.path.find((other) => {
-    const there = chunk.index - other.index >= AGO && other.views[pane]?.c2w?.at(-1);
-    if (!there) return false;
+  const poses = chunk.views[pane]?.c2w; // a pane was not everywhere, and not every world has a camera
+  if (!poses || chunk.index <= AGO) return null;
+  const here = poses.at(-1);
+  return chunk.path.slice(0, 1 - AGO).find((other) => {
+    const there = other.views[pane].c2w.at(-1); // what led to where a pane was, it was shown
     const apart = Math.hypot(here[3] - there[3], here[7] - there[7], here[11] - there[11]);
     return apart < NEAR && here[2] * there[2] + here[6] * there[6] + here[10] * there[10] > LIKE;
   }) ?? null;
