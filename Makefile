@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo play test check bench bench-gpu results comparisons closed-loop format clean
+.PHONY: demo play test check bench bench-gpu faults results comparisons closed-loop format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -24,6 +24,13 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/worldenv bench engine --out out/bench-engine.json
+
+# Kills at random moments, full disks, dead workers, two runs in one folder; an hour of two cores. With root rights disks
+# are small ones in memory, else the sizes of files are limited.
+KILLS ?= 50
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults --kills $(KILLS) --out docs/results/faults.json
+	$(BIN)/python docs/tables
 
 # All that is to be measured on a GPU, and checks there: kernels in the interpreter, recorded chunks with compiled ones,
 # candidates before they are timed. For an environment with a CUDA build of torch: make bench-gpu GPU_PYTHON=python.
@@ -77,6 +84,7 @@ results: $(STAMP)
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
 	$(BIN)/worldenv bench serve --out docs/results/bench-serve.json
+	$(BIN)/worldenv bench soak --out docs/results/soak.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json
 	$(BIN)/worldenv demo --worlds 24 --out out/results/demo
 	cp out/results/demo/report.json docs/results/demo.json

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 
-from worldenv.bodies.vector import make_space, unembed
+from worldenv.bodies.vector import make_space
 from worldenv.envs.core import CoreConfig
+from worldenv.envs.flat_actions import FlatActions
 from worldenv.envs.spaces import observation_space
 from worldenv.models.codec import to_pixels
 from worldenv.sims.gym import LOOKS_BACK
 from worldenv.world.world import World
 
-from .environments import flat_space
 from .ppo import PPOPolicy, read_policy
 
 Frames = npt.NDArray[np.uint8]
@@ -38,13 +38,13 @@ class Actor:
             raise ValueError(f"{folder}: this policy looks at {self.mode} in {environment.env}; train one in World-v0")
         self.stack = CoreConfig().stack
         shown = observation_space(self.mode, self.spec, obs_keys=(), stack=self.stack, latent_shape=world.latent_shape)
-        parts = self.spec.environment.actions
-        self.parts = tuple(replace(part, mean=(), scale=()) for part in parts) if parts[0].name else ()
-        acts = flat_space(self.parts) if self.parts else make_space(parts)
-        self.policy = PPOPolicy.load(folder, shown, acts, deterministic=False)
+        acts = make_space(self.spec.environment.actions)
+        self.flat = FlatActions(acts) if isinstance(acts, spaces.Dict) else None
+        self.policy = PPOPolicy.load(folder, shown, self.flat.space if self.flat else acts, deterministic=False)
         self.length = max(self.stack, 1 + self.spec.frames_per_latent * (self.spec.chunk_latents + LOOKS_BACK))
         self.newest: Frames = np.zeros((0, self.spec.height, self.spec.width, 3), np.uint8)
-        self.age, self.action = 0, None  # latents since the episode began; what is held for a chunk
+        self.age = 0  # latents since the episode began
+        self.action: Any = None  # what is held for a chunk
 
     def watch(
         self,
@@ -62,8 +62,9 @@ class Actor:
         """Return an action, drawn as in training; it is held for a chunk."""
         if self.age % self.spec.chunk_latents == 0:
             self.policy.seed(int(generator.integers(2**31)))
-            action = self.policy.act(self._seen()[None], {})[0]
-            self.action = unembed(self.parts, action) if self.parts else action
+            action = self.policy.act(self._seen()[None], {})
+            parts = None if self.flat is None else self.flat.restore(action)
+            self.action = action[0] if parts is None else {name: part[0] for name, part in parts.items()}
         return self.action
 
     @torch.inference_mode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from worldenv.base.interrupts import ending, status
 from worldenv.base.objects import import_object, nearest
 
 
@@ -240,11 +241,13 @@ def main() -> None:
     chosen = {name: COMMANDS[name]} if name in COMMANDS else COMMANDS
     flags = (tyro.conf.OmitArgPrefixes,)
     try:
-        tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
+        with ending():
+            tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"worldenv-agents {name}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        print(f"\nworldenv-agents {name}: interrupted; what is finished stays", file=sys.stderr)
+        sys.exit(status(stopped))
 
 
 if __name__ == "__main__":

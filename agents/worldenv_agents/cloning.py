@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
+from worldenv.base.lock import in_use
 from worldenv.base.log import console
 from worldenv.bodies.hand_model import HAND, NUM_JOINTS
 from worldenv.data.schema import Clip, read_shard, shard_paths
@@ -103,32 +104,33 @@ def clone(recording: Path, config: CloningConfig, out: Path) -> dict[str, float]
     Raises:
         ValueError: if there are fewer of them, or the recording is not of the hand's table.
     """
-    frames, joints, goals = _demonstrations(recording, config.episodes)
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    module = ActionChunks(config)
-    last = joints.shape[1] - 1
-    index = (torch.arange(last)[:, None] + 1 + torch.arange(config.ahead)).clamp(max=last)  # (F - 1, ahead)
-    moves = joints[:, index] - joints[:, :last, None]  # (N, F - 1, ahead, J)
-    with torch.no_grad():
-        module.scale.copy_(moves.flatten(0, 2).std(0).clamp(min=1e-3))
-    optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    errors: list[float] = []
-    for step in range(1, config.steps + 1):
-        row = torch.randint(len(frames), (config.batch,), generator=generator)
-        at = torch.randint(last, (config.batch,), generator=generator)
-        image = _shifted(to_pixels(frames[row, at]), config.shift, generator)
-        made = module(image, joints[row, at], goals[row])
-        error = ((made - joints[row[:, None], index[at]]).abs() / module.scale).mean()
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
-        schedule.step()
-        errors = [*errors[-99:], float(error.detach())]
-        if step % 100 == 0 or step == config.steps:
-            console.print(f"{step:6d}  error {np.mean(errors):.4f}", highlight=False)
-    save_tensors(out / FILE, module.state_dict(), header={"format": FORMAT, "config": to_dict(config)})
+    with in_use(out):
+        frames, joints, goals = _demonstrations(recording, config.episodes)
+        torch.manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        module = ActionChunks(config)
+        last = joints.shape[1] - 1
+        index = (torch.arange(last)[:, None] + 1 + torch.arange(config.ahead)).clamp(max=last)  # (F - 1, ahead)
+        moves = joints[:, index] - joints[:, :last, None]  # (N, F - 1, ahead, J)
+        with torch.no_grad():
+            module.scale.copy_(moves.flatten(0, 2).std(0).clamp(min=1e-3))
+        optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+        errors: list[float] = []
+        for step in range(1, config.steps + 1):
+            row = torch.randint(len(frames), (config.batch,), generator=generator)
+            at = torch.randint(last, (config.batch,), generator=generator)
+            image = _shifted(to_pixels(frames[row, at]), config.shift, generator)
+            made = module(image, joints[row, at], goals[row])
+            error = ((made - joints[row[:, None], index[at]]).abs() / module.scale).mean()
+            optimizer.zero_grad()
+            error.backward()
+            optimizer.step()
+            schedule.step()
+            errors = [*errors[-99:], float(error.detach())]
+            if step % 100 == 0 or step == config.steps:
+                console.print(f"{step:6d}  error {np.mean(errors):.4f}", highlight=False)
+        save_tensors(out / FILE, module.state_dict(), header={"format": FORMAT, "config": to_dict(config)})
     return {"error": float(np.mean(errors))}
 
 

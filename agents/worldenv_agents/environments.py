@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +12,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 import worldenv  # noqa: F401  registers the ids
-from worldenv.bodies.vector import describe_actions, unembed
-from worldenv.dynamics.environment import ActionPart
+from worldenv.envs.flat_actions import FlatActions
 
 PREFIX = "worldenv/"
 
@@ -89,34 +87,22 @@ def make_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any
     check_env(config.env)
     envs = gym.make_vec(config.env, num_envs=num_envs, **config.options(), **options)
     if isinstance(envs.single_action_space, spaces.Dict):
-        envs = FlatActions(envs)
+        envs = ArrayActions(envs, envs.single_action_space)
     return Blank(envs) if config.blank else envs
 
 
-class FlatActions(VectorWrapper):
-    """Takes one array for actions that are a dictionary: what is a number as it is, of what is discrete a score for
-    each value, the highest of which is done.
-    """
+class ArrayActions(VectorWrapper):
+    """Takes arrays (B, N) for actions that are a dictionary."""
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any], space: spaces.Dict) -> None:
         super().__init__(envs)
-        self.parts = describe_actions(envs.single_action_space)
-        self.single_action_space = flat_space(self.parts)
+        self.flat = FlatActions(space)
+        self.single_action_space = self.flat.space
         self.action_space = batch_space(self.single_action_space, envs.num_envs)
 
     def step(self, actions: Any) -> Any:
-        """Act as the arrays (B, A) say."""
-        chosen = [unembed(self.parts, vector) for vector in np.asarray(actions)]
-        return self.env.step({part.name: np.stack([one[part.name] for one in chosen]) for part in self.parts})
-
-
-def flat_space(parts: Sequence[ActionPart]) -> spaces.Box:
-    """Return the space of arrays that stand for actions of these parts."""
-    low, high = (
-        np.concatenate([getattr(part, side) or np.full(part.size, value) for part in parts])
-        for side, value in (("low", 0.0), ("high", 1.0))
-    )
-    return spaces.Box(low.astype(np.float32), high.astype(np.float32))
+        """Act as the arrays say."""
+        return self.env.step(self.flat.restore(np.asarray(actions)))
 
 
 class Blank(VectorWrapper):

@@ -19,6 +19,7 @@ from gymnasium.vector import VectorEnv
 
 from worldenv.base.config import check_numbers, difference, to_dict
 from worldenv.base.files import save_text
+from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog, Stopwatch, console
 
 from .base import Policy
@@ -89,7 +90,7 @@ def gain(config: GainConfig, out: Path) -> dict[str, Any]:
     if config.real_frames is None:
         config = replace(config, real_frames=frames_of(config.learner.environment.world))
     seeds = [config.learner.seed + i for i in range(config.seeds)]
-    with _scorer(config) as scorer:
+    with in_use(out), _scorer(config) as scorer:
         _claim(out, config)
         for seed in seeds:  # every arm's first policy before any second one: a run that is cut short says something
             _chance(out / f"random-{seed}", seed, scorer)
@@ -213,5 +214,4 @@ def _run(learner: PPOConfig, legs: int, folder: Path, scorer: _Scorer) -> None:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    save_text(path, "".join(json.dumps(one) + "\n" for one in [*JsonlLog.read(path), line]))

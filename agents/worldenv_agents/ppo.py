@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, V
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import from_dict, to_dict
 from worldenv.base.files import save_text
+from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog
 from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import SB3VecEnv
@@ -201,9 +202,24 @@ def train(
         tensorboard: write what PPO logs to ``out`` for TensorBoard too.
 
     Raises:
-        ValueError: if ``out`` holds a run and ``resume`` is false, or a run of another configuration.
+        ValueError: if ``out`` is in use, holds a run and ``resume`` is false, or a run of another configuration.
         ImportError: if TensorBoard is asked for and not installed.
     """
+    if out is None:
+        return _train(config, envs=envs, out=None, progress=progress, resume=resume, tensorboard=False)
+    with in_use(out):
+        return _train(config, envs=envs, out=out, progress=progress, resume=resume, tensorboard=tensorboard)
+
+
+def _train(
+    config: PPOConfig,
+    *,
+    envs: VectorEnv[Any, Any, Any] | None,
+    out: Path | None,
+    progress: bool,
+    resume: bool,
+    tensorboard: bool,
+) -> PPOPolicy:
     logger = sb3_logger(out if tensorboard else None)
     done = 0 if out is None else steps_done(out / CHECKPOINT_FILE, to_dict(config), resume=resume)
     venv: VecEnv = VecMonitor(SB3VecEnv(make_envs(config.environment, config.num_envs) if envs is None else envs))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from worldenv.base.config import to_dict
 from worldenv.base.files import save_text
+from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import summarise
 
@@ -86,15 +87,16 @@ def rank(
     check_policies(policies[:1], replace(limited, dynamics="sim"))
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": sorted(horizons)}
     registered = {"claim": CLAIM, "env": to_dict(limited), "policies": list(policies), **settings}
-    ledger = Ledger(out, registered)
-    for place in PLACES:
-        for name in policies:
-            run_policy(ledger, name, limited, place, settings, on_batch)
-    report = as_report(ledger)
-    save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-    save_text(out / "report.md", as_page(report))
-    _draw(out / "ranking.png", ledger, report)
-    return report
+    with in_use(out):
+        ledger = Ledger(out, registered)
+        for place in PLACES:
+            for name in policies:
+                run_policy(ledger, name, limited, place, settings, on_batch)
+        report = as_report(ledger)
+        save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+        save_text(out / "report.md", as_page(report))
+        _draw(out / "ranking.png", ledger, report)
+        return report
 
 
 def run_policy(

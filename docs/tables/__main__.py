@@ -15,8 +15,10 @@ from display import display_table
 from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from hands import experts_table
+from reliability import faults_table
 from rendering import input_table, rendering_table, summary_table
 from scale import scale_table
+from serving import soak_table
 from speed import backends_table, rolling_table, serve_table, speed_table
 from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
@@ -26,7 +28,8 @@ from worldenv.world.files import STEPPED, world_sha256
 
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
-SCALE = ROOT / "docs" / "scale.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
+SCALE, SERVE = ROOT / "docs" / "scale.md", ROOT / "docs" / "serve.md"
 LOOP = ROOT / "docs" / "closed-loop.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
 PAPERS = ("vae", "dit", "starts")
@@ -107,12 +110,14 @@ def main() -> None:
         IDS: with_table(IDS.read_text(), "environments", "the tasks", environments_table() + scores_table()),
         HANDS: with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),
         SCALE: with_table(SCALE.read_text(), "scale", "docs/results/bench-scale.json", scale_table()),
+        SERVE: with_table(SERVE.read_text(), "soak", "docs/results/soak.json", soak_table()),
         LOOP: with_table(
             with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),
             "ranking",
             "docs/results",
             ranking_table(),
         ),
+        RELIABILITY: with_table(RELIABILITY.read_text(), "faults", "docs/results/faults.json", faults_table()),
         PAGE: page(),
         WORLD / "report.json": world_report(),
     }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldenv.base.checkpoint import Expected, check_tensors, load_module, load_tensors, save_tensors
+from worldenv.base.checkpoint import Expected, check_tensors, has_sums, load_module, load_tensors, save_tensors
 
 
 def test_tensors_and_header_survive(tmp_path: Path) -> None:
@@ -70,3 +70,24 @@ def test_tensors_are_what_is_expected() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             check_tensors(wrong, expected, where="here")
+
+
+def test_tensors_that_are_not_as_written_are_named(tmp_path: Path) -> None:
+    """Also those whose values are good: the last bit of a mantissa."""
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.randn(3).bfloat16(), "b": torch.tensor(True), "z": torch.randn(100)})
+    assert has_sums(path)
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.safetensors: \w not as written"):
+        load_tensors(path)
+
+
+def test_files_of_earlier_versions_open(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.ones(2)}, header={"step": 1}, sums=False)
+    assert not has_sums(path)
+    tensors, header = load_tensors(path)
+    assert header == {"step": 1}
+    assert torch.equal(tensors["a"], torch.ones(2))

@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeyp
     monkeypatch.setattr(files.os, "fsync", sync)
     monkeypatch.setattr(files.os, "replace", rename)
     save_text(tmp_path / "x.txt", "x")
-    assert done == ["sync partial-x.txt", "rename partial-x.txt x.txt", f"sync {tmp_path.name}"]
+    own = f"partial-{os.uname().nodename}-{threading.get_native_id()}-x.txt"
+    assert done == [f"sync {own}", f"rename {own} x.txt", f"sync {tmp_path.name}"]
 
 
 def test_pipes_and_devices_stay_what_they_are(tmp_path: Path) -> None:
@@ -90,3 +92,18 @@ def test_hashes_depend_on_names_and_contents_not_on_order(tmp_path: Path) -> Non
     assert before == file_sha256([b, a])
     b.write_text("3")
     assert file_sha256([a, b]) != before
+
+
+def test_two_that_write_one_file_do_not_meet_and_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    with replacing(path) as mine:
+        mine.write_text("mine")
+        other = threading.Thread(target=save_text, args=(path, "other"))
+        other.start()
+        other.join()
+        assert path.read_text() == "other"
+    assert path.read_text() == "mine"
+    left = tmp_path / f"partial-{os.uname().nodename}-{2**22 + 1}-x.txt"  # more than the system gives numbers
+    left.write_text("of a thread that is no more")
+    save_text(path, "again")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]

@@ -1,5 +1,8 @@
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from worldenv.base.log import JsonlLog, git_revision, hardware, track
 
@@ -27,3 +30,19 @@ def test_names_of_machine_and_revision() -> None:
 
 def test_tracking_yields_every_item() -> None:
     assert list(track(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
+
+
+def test_a_full_disk_is_named_and_leaves_whole_records(tmp_path: Path, full_disk: Any) -> None:
+    log = JsonlLog(tmp_path / "log.jsonl")
+    log.write({"step": 1})
+    with full_disk(20), pytest.raises(OSError, match=r"log\.jsonl: could not be written .*; is the disk full\?"):
+        log.write({"step": 2, "name": "x" * 50})
+    log.write({"step": 3})
+    assert JsonlLog.read(tmp_path / "log.jsonl") == [{"step": 1}, {"step": 3}]
+
+
+def test_a_broken_record_that_is_not_the_last_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"ste{"step": 2}\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"log\.jsonl: line 2 is no record"):
+        JsonlLog.read(path)

@@ -37,57 +37,74 @@ def write_video(path: Path, frames: Array, *, fps: int = 10) -> Path:
     return path
 
 
+VIDEO = "observation.images.top"
+"""The camera's name."""
+
+
 def write_lerobot(folder: Path, lengths: list[int], *, rewards: bool = True, width: int = 2) -> Array:
     """Write a dataset of format v3: all episodes in one file of rows and one video; return every row's action."""
-    total, key = sum(lengths), "observation.images.top"
-    rng = np.random.default_rng(0)
-    actions = rng.uniform(-1, 1, (total, width)).astype(np.float32)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
+    total = sum(lengths)
+    actions = np.random.default_rng(0).uniform(-1, 1, (total, width)).astype(np.float32)
+    meta = folder / "meta"
+    meta.mkdir(parents=True)
+    (meta / "info.json").write_text(json.dumps(_lerobot_info(lengths, rewards=rewards, width=width)))
+    (meta / "stats.json").write_text(json.dumps({"action": {"min": [-1.0] * width, "max": [1.0] * width}}))
+    pq.write_table(pa.table({"task_index": [0], "task": ["push"]}), meta / "tasks.parquet")
+    tables = {"meta/episodes": _lerobot_episodes(lengths), "data": _lerobot_rows(lengths, actions, rewards=rewards)}
+    for name, table in tables.items():
+        file = folder / name / "chunk-000" / "file-000.parquet"
+        file.parent.mkdir(parents=True)
+        pq.write_table(pa.table(table), file)
+    write_video(folder / "videos" / VIDEO / "chunk-000" / "file-000.mp4", pictures(total))
+    return actions
+
+
+def _lerobot_rows(lengths: list[int], actions: Array, *, rewards: bool) -> dict[str, Any]:
+    """Return the columns of all rows; the last of an episode is rewarded and ends it."""
+    total, ends = sum(lengths), np.cumsum(lengths)
     episode = np.repeat(np.arange(len(lengths)), lengths)
-    index = np.arange(total) - starts[episode]
-    columns: dict[str, Any] = {
-        "action": pa.FixedSizeListArray.from_arrays(pa.array(actions.ravel()), width),
+    index = np.arange(total) - (ends - lengths)[episode]
+    last = index == np.asarray(lengths)[episode] - 1
+    told = {"next.reward": pa.array(last.astype(np.float32)), "next.done": pa.array(last)}
+    return {
+        "action": pa.FixedSizeListArray.from_arrays(pa.array(actions.ravel()), actions.shape[1]),
         "timestamp": pa.array((index / 10).astype(np.float32)),
         "frame_index": pa.array(index),
         "episode_index": pa.array(episode),
         "index": pa.array(np.arange(total)),
         "task_index": pa.array(np.zeros(total, np.int64)),
+        **(told if rewards else {}),
     }
-    features: dict[str, Any] = {
-        key: {"dtype": "video", "shape": [SIZE[1], SIZE[0], 3], "names": ["height", "width", "channels"]},
-        "action": {"dtype": "float32", "shape": [width], "names": None},
-        **{name: {"dtype": "int64", "shape": [1], "names": None} for name in ("frame_index", "episode_index", "index")},
-        "timestamp": {"dtype": "float32", "shape": [1], "names": None},
-        "task_index": {"dtype": "int64", "shape": [1], "names": None},
-    }
-    if rewards:
-        columns["next.reward"] = pa.array((index == np.asarray(lengths)[episode] - 1).astype(np.float32))
-        columns["next.done"] = pa.array(index == np.asarray(lengths)[episode] - 1)
-        features |= {
-            "next.reward": {"dtype": "float32", "shape": [1], "names": None},
-            "next.done": {"dtype": "bool", "shape": [1], "names": None},
-        }
-    said = {
-        "episode_index": np.arange(len(lengths)),
-        "tasks": [["push"]] * len(lengths),
+
+
+def _lerobot_episodes(lengths: list[int]) -> dict[str, Any]:
+    """Return what is said of each episode, and where its rows and frames are."""
+    ends, count = np.cumsum(lengths), len(lengths)
+    files = [
+        f"{name}/{kind}_index" for name in ("data", f"videos/{VIDEO}", "meta/episodes") for kind in ("chunk", "file")
+    ]
+    return {
+        "episode_index": np.arange(count),
+        "tasks": [["push"]] * count,
         "length": lengths,
-        "data/chunk_index": [0] * len(lengths),
-        "data/file_index": [0] * len(lengths),
-        "dataset_from_index": starts,
+        "dataset_from_index": ends - lengths,
         "dataset_to_index": ends,
-        f"videos/{key}/chunk_index": [0] * len(lengths),
-        f"videos/{key}/file_index": [0] * len(lengths),
-        f"videos/{key}/from_timestamp": starts / 10,
-        f"videos/{key}/to_timestamp": ends / 10,
-        "meta/episodes/chunk_index": [0] * len(lengths),
-        "meta/episodes/file_index": [0] * len(lengths),
+        f"videos/{VIDEO}/from_timestamp": (ends - lengths) / 10,
+        f"videos/{VIDEO}/to_timestamp": ends / 10,
+        **{name: [0] * count for name in files},
     }
-    info = {
+
+
+def _lerobot_info(lengths: list[int], *, rewards: bool, width: int) -> dict[str, Any]:
+    """Return ``meta/info.json``."""
+    numbers = dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64")
+    numbers |= {"timestamp": "float32"} | ({"next.reward": "float32", "next.done": "bool"} if rewards else {})
+    picture = {"dtype": "video", "shape": [SIZE[1], SIZE[0], 3], "names": ["height", "width", "channels"]}
+    return {
         "codebase_version": "v3.0",
         "robot_type": "toy",
         "total_episodes": len(lengths),
-        "total_frames": total,
+        "total_frames": sum(lengths),
         "total_tasks": 1,
         "chunks_size": 1000,
         "data_files_size_in_mb": 100,
@@ -96,18 +113,12 @@ def write_lerobot(folder: Path, lengths: list[int], *, rewards: bool = True, wid
         "splits": {"train": f"0:{len(lengths)}"},
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
-        "features": features,
+        "features": {
+            VIDEO: picture,
+            "action": {"dtype": "float32", "shape": [width], "names": None},
+            **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in numbers.items()},
+        },
     }
-    (folder / "meta").mkdir(parents=True)
-    (folder / "meta" / "info.json").write_text(json.dumps(info))
-    (folder / "meta" / "stats.json").write_text(json.dumps({"action": {"min": [-1.0] * width, "max": [1.0] * width}}))
-    pq.write_table(pa.table({"task_index": [0], "task": ["push"]}), folder / "meta" / "tasks.parquet")
-    for name, table in (("meta/episodes", pa.table(said)), ("data", pa.table(columns))):
-        file = folder / name / "chunk-000" / "file-000.parquet"
-        file.parent.mkdir(parents=True)
-        pq.write_table(table, file)
-    write_video(folder / "videos" / key / "chunk-000" / "file-000.mp4", pictures(total))
-    return actions
 
 
 def turning(count: int) -> Array:

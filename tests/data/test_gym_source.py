@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_pictures_are_resized_and_are_observations_where_those_are_some(
 @pytest.mark.parametrize(("reward", "said"), [(float("nan"), "gave the reward nan"), (1.0, None)])
 def test_rewards_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch, reward: float, said: str) -> None:
     monkeypatch.setattr(Turntable, "step", lambda self, action: (0, reward, False, False, self._info()))
-    source = GymSource("test/Turntable-v0", 4, 0, simulators=())
+    source = GymSource("test/Turntable-v0", 4, 0)
     if said:
         with pytest.raises(ValueError, match=said):
             source.clip(0)
@@ -103,19 +104,20 @@ def test_actions_that_cannot_be_embedded_are_refused_by_name(monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setitem(gym.registry, "test/Talker-v0", gym.envs.registration.EnvSpec("test/Talker-v0", Talker))
         with pytest.raises(ValueError, match=r"test/Talker-v0: actions of Text.* under 'say' cannot be embedded"):
-            GymSource("test/Talker-v0", 4, 0, simulators=())
+            GymSource("test/Talker-v0", 4, 0)
 
 
 def test_unknown_environments_list_the_simulators() -> None:
     with pytest.raises(ValueError, match=r"doom/maze, doom/freedoom"):
-        GymSource("nobody/Knows-v0", 4, 0, simulators=tuple(recording.SOURCES))
+        GymSource("nobody/Knows-v0", 4, 0, known=tuple(recording.SOURCES))
 
 
 def test_environments_without_pictures_are_refused(in_process: None, tmp_path: Path) -> None:
-    source = GymSource("test/Turntable-v0", 4, 0, simulators=())
-    source.env.unwrapped.render = lambda: None  # type: ignore[method-assign, assignment, return-value]
-    with pytest.raises(ValueError, match="render"):
-        source.clip(0)
+    source = GymSource("test/Turntable-v0", 4, 0)
+    for render in (lambda: None, functools.partial(gym.Env.render, source.env.unwrapped)):  # which is not implemented
+        source.env.unwrapped.render = render  # type: ignore[method-assign, assignment]
+        with pytest.raises(ValueError, match="let it render rgb_array, or wrap it to observe pictures"):
+            source.clip(0)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_what_no_stage_trains_on_is_refused_before_it_is_recorded(
 def test_pictures_without_three_colours_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Turntable, "render", lambda self: np.zeros((16, 24, 4), np.uint8))
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, got uint8 \(16, 24, 4\)"):
-        GymSource("test/Turntable-v0", 4, 0, simulators=())
+        GymSource("test/Turntable-v0", 4, 0)
 
 
 def test_a_gym_recording_says_what_it_shows_and_takes(

@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from worldenv.data.schema import Clip, read_shard, shard_paths, write_shard
+from worldenv.data.schema import Clip, has_sums, read_shard, shard_paths, write_shard
 
 
 def make_clip(num_latents: int = 3, seed: int = 0, *, full: bool = True) -> Clip:
@@ -101,3 +101,43 @@ def test_only_the_shards_of_the_first_clips_are_listed(tmp_path: Path) -> None:
     (tmp_path / names[0]).write_bytes(b"no shard")
     with pytest.raises(ValueError, match=r"shard-00000.h5: not a readable shard"):
         shard_paths(tmp_path, max_clips=3)
+
+
+def test_values_that_are_not_as_written_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "shard-00000.h5"
+    write_shard(path, [make_clip()], attributes={})
+    assert has_sums(path)
+    with h5py.File(path, "r+") as file:
+        file["clip_00000/reward"][1] = 3.0
+    assert len(list(read_shard(path, only=("frames",)))) == 1
+    with pytest.raises(ValueError, match=r"shard-00000\.h5: /clip_00000/reward is not as written"):
+        list(read_shard(path))
+    with h5py.File(path, "r+") as file:  # as an earlier version has it
+        del file["clip_00000/reward"].attrs["sha256"]
+    assert not has_sums(path)
+    assert next(iter(read_shard(path))).signals["reward"][1] == 3.0
+
+
+@pytest.mark.parametrize("how", ["external link", "soft link", "external storage", "virtual", "a clip"])
+def test_shards_show_nothing_that_lies_elsewhere(tmp_path: Path, how: str) -> None:
+    """A foreign shard would read files of this machine into frames."""
+    path, secret = tmp_path / "shard-00000.h5", tmp_path / "secret"
+    secret.write_bytes(bytes(range(9)))
+    write_shard(tmp_path / "other.h5", [make_clip()], attributes={})
+    write_shard(path, [make_clip()], attributes={})
+    with h5py.File(path, "r+") as file:
+        group = file["clip_00000"]
+        if how == "a clip":
+            file["clip_00001"] = h5py.ExternalLink("other.h5", "/clip_00000")
+        elif how == "external link":
+            group["more"] = h5py.ExternalLink("other.h5", "/clip_00000/reward")
+        elif how == "soft link":
+            group["more"] = h5py.SoftLink("/clip_00000/reward")
+        elif how == "external storage":
+            group.create_dataset("more", (9,), np.uint8, external=[(str(secret), 0, 9)])
+        else:
+            layout = h5py.VirtualLayout((3,), np.float32)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "/clip_00000/reward", (3,))
+            group.create_virtual_dataset("more", layout)
+    with pytest.raises(ValueError, match=r"shard-00000\.h5: /clip_0000.*shards hold what they show"):
+        list(read_shard(path, only=("frames",)))

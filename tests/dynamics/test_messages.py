@@ -72,3 +72,32 @@ def test_an_error_does_not_repeat_a_long_value():
     with pytest.raises(MessageError) as error:
         unpack(msgpack.packb(STEP | {"session": ["x"] * 100_000}), ASKS)
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ([0] * 2**18, "values"),
+        ([[]] * 2**18, "values"),
+        ({"k" * 65: 0}, "characters"),
+        ({"k" * 2**20: 0}, "characters"),
+    ],
+)
+def test_what_costs_more_than_it_says_is_refused(action, why):
+    with pytest.raises(MessageError, match=why) as error:
+        unpack(msgpack.packb(STEP | {"action": action}), ASKS)
+    assert (error.value.field, len(str(error.value)) < 100) == ("message", True)
+
+
+@pytest.mark.parametrize("depth", [17, 505, 1000, 100_000])
+def test_lists_within_lists_are_refused(depth):
+    head = msgpack.packb(STEP)[1:-1]  # without the size of the map and the action
+    with pytest.raises(MessageError) as error:
+        unpack(b"\x84" + head + b"\x91" * depth + b"\x00", ASKS)
+    assert error.value.field == "message"
+
+
+def test_an_error_says_whose_it_is():
+    with pytest.raises(MessageError) as error:
+        unpack(msgpack.packb(STEP | {"id": 7, "sesion": 1}), ASKS)
+    assert error.value.number == 7

@@ -37,10 +37,14 @@ def test_it_is_told_of_every_step_and_changes_nothing(bright: Path) -> None:
     signals = told.unwrapped.core.dynamics.doubt_signals()
     assert set(signals) == {"latents", "reward", "terminated"}
     told.unwrapped.fork([0], [2])
-    signals = told.unwrapped.core.dynamics.doubt_signals()
-    assert signals["latents"][0] == signals["latents"][2] != signals["latents"][1], "at once"
+    engine = told.unwrapped.core.dynamics
+    for name, signal in engine.doubt_signals().items():
+        assert signal[0] == signal[2] != signal[1], f"{name} at once"
     *_, info = told.step(np.array([1, 0, 1]))
     assert info["uncertainty"][0] == info["uncertainty"][2] != info["uncertainty"][1]
+    engine.restore_state(engine.clone_state([0]), [1])
+    for name, signal in engine.doubt_signals().items():
+        assert signal[1] == 0 < signal[0], f"{name} of what was made elsewhere"
 
 
 def test_pessimism_costs_and_ends_what_is_too_uncertain(bright: Path) -> None:

@@ -14,10 +14,13 @@ from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import MemoryConfig
+from worldenv.memory.worldscape import WorldScapeMemory
 from worldenv.models.dit import WorldDiT
 from worldenv.world.world import World
 
 SMALL = MemoryConfig(policy="worldscape", temporal_latents=8, pool_entries=3, gain=0.3, num_points=512)
+RECENT = MemoryConfig(policy="recent", kept=True, temporal_latents=4)
+both = pytest.mark.parametrize("memory", [SMALL, RECENT], ids=["worldscape", "recent"])
 
 
 def begun(world: World, seeds: list[int], *, memory: MemoryConfig = SMALL, **kwargs: Any) -> Engine:
@@ -50,24 +53,33 @@ def assert_same_pages(a: tuple[torch.Tensor, torch.Tensor], b: tuple[torch.Tenso
         torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_kept_keys_and_values_equal_those_recomputed_from_the_whole_episode(tiny_world: World, seed: int) -> None:
-    engine = begun(tiny_world, [1, 2], decode=False)
+@both
+@pytest.mark.parametrize("seed", range(2))
+def test_kept_keys_and_values_equal_those_recomputed_from_the_whole_episode(
+    tiny_world: World, seed: int, memory: MemoryConfig
+) -> None:
+    engine = begun(tiny_world, [1, 2], memory=memory, decode=False)
     walk(engine, 9, seed=seed, same=False)
-    bank, again = engine.history.bank, begun(tiny_world, [1, 2], decode=False)
+    bank, again = engine.history.bank, begun(tiny_world, [1, 2], memory=memory, decode=False)
     length = int(bank.length[0])
     again.history.begin(torch.arange(2), bank.latents[:, :length], bank.track.part(slice(length)), K=again.K)
     assert engine.history.store is not None
     assert again.history.store is not None
     assert torch.equal(engine.history.store.entry, again.history.store.entry)
-    assert int(engine.history.store.pool_size.min()) >= 2, "something is in the pool"
+    if isinstance(engine.history.store, WorldScapeMemory):
+        assert int(engine.history.store.pool_size.min()) >= 2, "something is in the pool"
+    else:
+        assert engine.history.store.entry[0].tolist() == [8, 9, -1], "two chunks; the older ones they were made against"
     for row in (0, 1):
         assert_same_pages(pages(engine, row), pages(again, row))
 
 
-def test_pages_anywhere_in_the_pool_are_attended_to_as_one_dense_context(tiny_world: World) -> None:
+@both
+def test_pages_anywhere_in_the_pool_are_attended_to_as_one_dense_context(
+    tiny_world: World, memory: MemoryConfig
+) -> None:
     """Block-table attention equals dense attention on the gathered pages, whatever pages the rows got."""
-    dense, scattered = begun(tiny_world, [1, 2]), Engine(tiny_world, 2, memory=SMALL)
+    dense, scattered = begun(tiny_world, [1, 2], memory=memory), Engine(tiny_world, 2, memory=memory)
     store = scattered.history.store
     assert store is not None
     assert store.pool is not None
@@ -82,13 +94,13 @@ def test_pages_anywhere_in_the_pool_are_attended_to_as_one_dense_context(tiny_wo
     assert not torch.equal(dense.history.store.pages, store.pages)
 
 
-@pytest.mark.parametrize("policy", ["worldscape", "worldplay"])
+@pytest.mark.parametrize("memory", [SMALL, RECENT, replace(SMALL, policy="worldplay")], ids=lambda m: m.policy)
 @pytest.mark.parametrize("at", [0, 3, 8])
-def test_a_fork_repeats_its_trunk_unless_reseeded(tiny_world: World, policy: str, at: int) -> None:
-    engine = begun(tiny_world, [1, 2, 3], memory=replace(SMALL, policy=policy))
+def test_a_fork_repeats_its_trunk_unless_reseeded(tiny_world: World, memory: MemoryConfig, at: int) -> None:
+    engine = begun(tiny_world, [1, 2, 3], memory=memory)
     walk(engine, at)
     engine.fork([0], [2])
-    if policy == "worldscape":
+    if memory.keeps:
         store = engine.history.store
         assert store is not None
         assert store.pool is not None
@@ -111,11 +123,12 @@ def test_a_fork_changes_nothing_for_the_others(tiny_world: World) -> None:
     assert torch.equal(walk(forked, 3, seed=4)[[0, 2]], walk(plain, 3, seed=4)[[0, 2]])
 
 
-def test_a_clone_continues_in_another_engine(tiny_world: World) -> None:
-    one = begun(tiny_world, [1, 2])
+@both
+def test_a_clone_continues_in_another_engine(tiny_world: World, memory: MemoryConfig) -> None:
+    one = begun(tiny_world, [1, 2], memory=memory)
     walk(one, 7)
     saved = one.clone_state([0, 1])
-    other = begun(tiny_world, [5, 6])
+    other = begun(tiny_world, [5, 6], memory=memory)
     walk(other, 2)
     other.restore_state(saved, [0, 1])
     assert torch.equal(walk(one, 4, seed=3), walk(other, 4, seed=3))
@@ -124,8 +137,11 @@ def test_a_clone_continues_in_another_engine(tiny_world: World) -> None:
         plain.restore_state(saved, [0, 1])
 
 
-def test_resets_of_other_rows_change_nothing_and_free_exactly_their_pages(tiny_world: World) -> None:
-    one, two = begun(tiny_world, [1, 2]), begun(tiny_world, [1, 2])
+@both
+def test_resets_of_other_rows_change_nothing_and_free_exactly_their_pages(
+    tiny_world: World, memory: MemoryConfig
+) -> None:
+    one, two = (begun(tiny_world, [1, 2], memory=memory) for _ in range(2))
     for engine in (one, two):
         walk(engine, 6)
     store = two.history.store
@@ -151,11 +167,14 @@ def test_budgets_bound_what_is_kept_and_attended_to(tiny_world: World) -> None:
 
 def test_while_everything_fits_nothing_kept_equals_everything_encoded_anew(tiny_world: World) -> None:
     """Both memories attend to all there is, so what was recorded must be what would be encoded."""
-    made = [
-        walk(begun(tiny_world, [1, 2], memory=MemoryConfig(policy=policy), decode=False), 3, same=False)
-        for policy in ("worldscape", "worldplay")
-    ]
-    torch.testing.assert_close(*made, atol=1e-4, rtol=1e-4)
+    kinds = (
+        MemoryConfig(policy="worldplay"),
+        MemoryConfig(policy="worldscape"),
+        MemoryConfig(policy="recent", kept=True),
+    )
+    anew, *kept = (walk(begun(tiny_world, [1, 2], memory=kind, decode=False), 3, same=False) for kind in kinds)
+    for made in kept:
+        torch.testing.assert_close(made, anew, atol=1e-4, rtol=1e-4)
 
 
 def test_pages_are_neither_lost_nor_kept_by_changes_of_prompt(told_world: World) -> None:

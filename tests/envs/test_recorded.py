@@ -14,25 +14,15 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from worldenv.base.config import to_dict
-from worldenv.data import record as recording
-from worldenv.data.schema import write_shard
-from worldenv.data.sources.gym import GymSource
+from tests.small import record_here, small_plan
+from worldenv.data.record import RecordConfig
 from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.eval.suites.evaluate import run_suite
-from worldenv.memory.config import MemoryConfig
 from worldenv.models.codec import to_pixels
-from worldenv.models.heads import EventConfig
-from worldenv.models.types import DiTConfig
-from worldenv.models.vae import VAEConfig
 from worldenv.training.loop.optim import OptimConfig
-from worldenv.training.material import DenoiseConfig
-from worldenv.training.stages.config import TrainConfig
-from worldenv.training.stages.events import EventsConfig
 from worldenv.training.stages.registry import train
-from worldenv.training.stages.vae import VAELossConfig
 from worldenv.world.world import World
 
 
@@ -66,34 +56,14 @@ gym.register("test/Lane-v0", entry_point=Lane, disable_env_checker=True, max_epi
 
 
 def recorded(folder: Path, spec: WorldSpec, *, clips: int, num_latents: int) -> Path:
-    """Record in this process: spawned ones do not know the environment."""
-    asked = recording.RecordConfig(env="test/Lane-v0", clips=clips, num_latents=num_latents, spec=spec)
-    config = recording._as_shown(asked)
-    source = recording.make_source(config)
-    assert isinstance(source, GymSource)
-    made = [source.clip(i) for i in range(clips)]
-    write_shard(folder / "shard-00000.h5", made, attributes={"config": json.dumps(to_dict(config)), "fps": 24})
+    record_here(RecordConfig(env="test/Lane-v0", clips=clips, num_latents=num_latents, spec=spec), folder)
     return folder
 
 
 def trained(out: Path, spec: WorldSpec, *, num_latents: int, head_steps: int = 60) -> Path:
     data = recorded(out / "recording", spec, clips=15, num_latents=num_latents)
-    config = TrainConfig(
-        name="lane",
-        data=data,
-        num_starts=8,
-        vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
-        dit=DiTConfig(width=16, num_layers=1, num_heads=2, ffn_dim=32, freq_dim=16, patch=1),
-        memory=MemoryConfig(policy="recent", temporal_latents=4),
-        vae_loss=VAELossConfig(num_frames=9),
-        denoise=DenoiseConfig(num_chunks=2, policies=(("recent", 1.0),)),
-        events=EventsConfig(
-            reward=EventConfig(widths=(8, 8), hidden=16),
-            terminated=EventConfig(output="logit", widths=(8, 8), hidden=16),
-            num_latents=6,
-        ),
-        optim=OptimConfig(steps=5, batch=4, preview_every=0, save_every=1000, log_every=100),
-    )
+    optim = OptimConfig(steps=5, batch=4, preview_every=0, save_every=1000, log_every=100)
+    config = small_plan(data, name="lane", num_starts=8, optim=optim)
     train("vae", config, out / "vae")
     train("causal", replace(config, init=out / "vae"), out / "causal")
     optim = replace(config.optim, steps=head_steps, batch=16, lr=3e-3, warmup=5, preview_every=head_steps)

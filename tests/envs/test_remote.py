@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +123,29 @@ def test_a_lost_connection_is_made_again(url, tiny_world):
     for _ in range(3):
         env.remote.link._socket.socket.shutdown(2)
         np.testing.assert_array_equal(env.step([1, 1])[0], local.step([1, 1])[0])
+    env.close()
+
+
+def test_what_is_refused_is_not_asked_again_and_leaves_no_connection(url):
+    with urllib.request.urlopen(url.replace("ws", "http", 1) + "/healthz") as answer:
+        before = json.load(answer)["connections"]
+    env = gym.make(REMOTE, url=url, env="worldenv/Revisit-v0").unwrapped
+    env.reset(seed=1)
+    link = env.remote.link
+    link._key = "another"
+    link._socket.socket.shutdown(2)
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match="another key"):
+        env.step(0)
+    with pytest.raises(ValueError, match="is not served"):
+        gym.make(REMOTE, url=url, env="worldenv/Nothing-v0")
+    assert time.monotonic() - began < 3
+    end = time.monotonic() + 5
+    while True:
+        with urllib.request.urlopen(url.replace("ws", "http", 1) + "/healthz") as answer:
+            if json.load(answer)["connections"] == before:
+                break
+        assert time.monotonic() < end
     env.close()
 
 

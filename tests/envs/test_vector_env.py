@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -52,6 +53,37 @@ def test_shapes_and_types(make: Make, tiny_world: World) -> None:
     assert "episode" not in info
     assert all(isinstance(value, np.ndarray) for value in info.values())
     assert envs.metadata["autoreset_mode"] == envs.autoreset_mode == AutoresetMode.SAME_STEP
+
+
+def test_an_environment_that_another_thread_is_stepping_is_refused(make: Make, tiny_world: World) -> None:
+    """One after the other they may; whoever meets the other is told what to do instead, and nothing has changed."""
+    envs = make(tiny_world)
+    envs.reset(seed=0)
+    action, said = np.zeros(3, np.int64), list[str]()
+
+    def meanwhile() -> None:
+        for act in (lambda: envs.step(action), lambda: envs.reset(seed=1), lambda: envs.clone_state([0])):
+            with pytest.raises(RuntimeError, match="is stepping this environment") as refused:
+                act()
+            said.append(str(refused.value))
+
+    advance = envs.core.step
+
+    def slow(action: Any) -> Any:
+        other = threading.Thread(target=meanwhile)
+        other.start()
+        other.join()
+        return advance(action)
+
+    envs.core.step = slow  # type: ignore[method-assign]
+    envs.step(action)
+    envs.core.step = advance  # type: ignore[method-assign]
+    assert len(said) == 3
+    assert "step() while thread 'MainThread'" in said[0]
+    after = threading.Thread(target=lambda: said.append(f"earned {envs.step(action)[1]}"))
+    after.start()
+    after.join()
+    assert said[3].startswith("earned")
 
 
 BAD_ACTIONS: list[tuple[str, Any, str]] = [

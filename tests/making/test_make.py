@@ -1,8 +1,11 @@
-"""One command from an environment to a world, on one of a few lines that its processes import."""
+"""One command from an environment to a world, on one of a few lines."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +13,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.data.foreign import write_lerobot
+from tests.making.conftest import TINY
 from worldenv.data.sources.gym import GymSource
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.making import make as making
-from worldenv.making.config import STAGES, MakeConfig
-from worldenv.models.types import DiTConfig
-from worldenv.models.vae import VAEConfig
+from worldenv.making.config import STAGES, world_name
+from worldenv.making.distil import lost_in
 from worldenv.world.world import World
 
 BLINK = '''
@@ -45,33 +49,20 @@ def up(frame, space, generator):
 '''
 
 
+@contextmanager
+def at_once(count: int, **_: object) -> Iterator[ThreadPoolExecutor]:
+    """Record in this process: those that ``test_example`` starts import all anew."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
 @pytest.fixture
-def blink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def blink(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "blinking.py").write_text(BLINK)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("worldenv.training.loop.trainer.plot_losses", lambda log, path: None)
-    monkeypatch.setattr("worldenv.making.config.CLIP_FRAMES", 32)
-    monkeypatch.setattr("worldenv.making.config.LEAST_HELD_OUT", 4)
-    monkeypatch.setattr("worldenv.bench.engine.WARM_UP", 1)
-    monkeypatch.setattr(making, "BENCH_STEPS", 2)
-    monkeypatch.setattr(making, "PROBE", (1, 3))
-    monkeypatch.setattr(making, "LEAST_STEPS", 2)
-    monkeypatch.setattr("worldenv.making.agent.LEAST_STEPS", 16)
+    monkeypatch.setattr("worldenv.data.record.worker_pool", at_once)
     return "blinking:Blink-v0"
-
-
-TINY = MakeConfig(
-    size=(16, 16),
-    frames=256,
-    hours=1e-6,
-    frames_per_latent=1,
-    workers=1,
-    vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
-    dit=DiTConfig(width=16, num_layers=1, num_heads=2, ffn_dim=32, freq_dim=16),
-    batch=2,
-    rounds=2,
-)
 
 
 def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
@@ -89,7 +80,8 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     made = {"train", "heldout", "latents", *STAGES, "world-1", "agent-2", "causal-2", "heads-2", "world", "make.json"}
     assert {p.name for p in out.iterdir()} == made | {"consistency_distill-2", "distil.json", "eval"}
     verdict = json.loads((out / "distil.json").read_text())
-    assert verdict["passed"] == (verdict["psnr"]["distilled"] >= verdict["psnr"]["before"] - verdict["margin"])
+    assert {"psnr", "reward_f1", "terminated_f1"} == set(verdict["before"])
+    assert verdict["passed"] == (lost_in(verdict["before"], verdict["distilled"]) == [])
     assert World.load(out / "world").config.sampler.num_steps == (2 if verdict["passed"] else 4)
     asked = json.loads((out / "train" / "round-2" / "recording.json").read_text())
     assert asked["policy"] == f"ppo:{out / 'agent-2'}"  # who learned in the world of the first round
@@ -114,6 +106,19 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     making.Plan.load(out, blink, replace(TINY, workers=2))  # changes nothing
 
 
+def test_a_distilled_world_that_blurs_what_happens_is_not_taken() -> None:
+    before = {"psnr": 20.0, "reward_f1": 0.8}
+    assert lost_in(before, {"psnr": 19.8, "reward_f1": 0.76}) == []
+    assert lost_in(before, {"psnr": 21.0, "reward_f1": 0.7}) == ["reward_f1"]
+    assert lost_in(before, {"psnr": 21.0}) == ["reward_f1"], "a head that never says anything has no F1"
+    assert lost_in({"psnr": 20.0}, {"psnr": 19.6, "reward_f1": 0.9}) == ["psnr"]
+
+
+def test_a_world_is_called_as_what_it_is_made_of(tmp_path: Path) -> None:
+    names = {"blinking:Blink-v0": "blink-v0", "ALE/Pong-v5": "pong-v5", f"lerobot:{tmp_path}/": tmp_path.name.lower()}
+    assert {env: world_name(env) for env in names} == names
+
+
 def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Path) -> None:
     (tmp_path / "other" / "vae").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds vae of something else; use another --out"):
@@ -127,12 +132,31 @@ def test_what_nothing_can_be_made_of_is_refused_at_once(blink: str, tmp_path: Pa
         replace(TINY, seed=900)
 
 
+def test_recordings_from_elsewhere_have_to_be_enough_and_tell_how_to_get_more(quick: None, tmp_path: Path) -> None:
+    write_lerobot(tmp_path / "few", [40] * 3)
+    few, once = f"lerobot:{tmp_path / 'few'}", replace(TINY, rounds=1)
+    for said, env, config in (
+        ("32 frames to hold out, at least 64 are needed; every tenth episode, or the last", few, once),
+        ("rounds=2: nobody can act in lerobot:", few, TINY),
+        (f"{tmp_path / 'none'}: no such folder", f"lerobot:{tmp_path / 'none'}", once),
+        ("lerobot:: give a folder, lerobot:DIR", "lerobot:", once),
+    ):
+        with pytest.raises(ValueError, match=said):
+            making.make(env, config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    write_lerobot(tmp_path / "more", [100] * 4)
+    there = making._check_source(f"lerobot:{tmp_path / 'more'}", once)
+    assert there == 9  # of three episodes, in clips of 32 frames
+    assert "--frames 288, which is all of it" in making._more(there, once)[0]
+    assert "more episodes in the recording" in making._more(there, replace(once, frames=288))[0]
+
+
 def test_whose_policy_acts_while_it_is_recorded(blink: str) -> None:
     spec = WorldSpec(frames_per_latent=1, chunk_latents=1)
     for policy, same in (("blinking:up", 1.0), ("sticky", 0.75), ("random", 0.0)):
-        source = GymSource(blink, 200, 0, simulators=(), spec=spec, policy=policy)
+        source = GymSource(blink, 200, 0, spec=spec, policy=policy)
         signals = source.clip(0).signals
         acted = signals["action"][~signals["is_first"]].argmax(1)
         assert abs((acted[1:] == acted[:-1]).mean() - (same + (1 - same) / 3)) < 0.1
     with pytest.raises(ValueError, match=r"unknown policy 'stick'.*did you mean 'sticky'"):
-        GymSource(blink, 200, 0, simulators=(), policy="stick")
+        GymSource(blink, 200, 0, policy="stick")

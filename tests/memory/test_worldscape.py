@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worldenv.dynamics.signals import Track
 from worldenv.geometry.action import ActionSteps, camera_to_c2w, keys_to_camera
 from worldenv.memory.config import Layout, MemoryConfig
 from worldenv.memory.worldscape import WorldScapeMemory
@@ -35,7 +36,7 @@ def fill(memory: WorldScapeMemory, path: torch.Tensor, rows: torch.Tensor = ROW)
         if memory.pool is not None:
             new = torch.zeros(1, len(rows), count, 1, 1, 4)
             number = memory.pool.store(new, new)
-        memory.add(rows, path[part].expand(len(rows), -1, 4, 4), number)
+        memory.add(rows, Track(c2w=path[part].expand(len(rows), -1, 4, 4)), number)
 
 
 def loop(laps: int) -> torch.Tensor:
@@ -88,7 +89,7 @@ def test_what_is_read_is_sink_retrieved_and_window_in_order_of_time() -> None:
     path = walk([(1, 0)] * 40 + [(0, 1)] * 16 + [(1, 0)] * 40)  # ahead 10 m, turn round, back
     fill(memory, path)
     facing_start = path[9:13]  # where chunk 3 was seen from
-    reading = memory.read(ROW, facing_start[None])
+    reading = memory.read(ROW, Track(c2w=facing_start[None]))
     assert memory.slots == reading.index.shape[1] == 1 + CHUNK + 12
     assert int(reading.retrieved) in (2, 3, 4), "the pool's view that is most like the coming chunk"
     assert float(reading.score) > 0.8
@@ -105,7 +106,7 @@ def test_twins_are_not_retrieved_together() -> None:
     gaps = []
     for memory in (near, apart):
         fill(memory, path)
-        a, b = memory.read(ROW, path[20:24][None]).retrieved[0].tolist()
+        a, b = memory.read(ROW, Track(c2w=path[20:24][None])).retrieved[0].tolist()
         gaps.append(abs(a - b))
     assert gaps[0] == 1
     assert gaps[1] >= 2
@@ -113,9 +114,9 @@ def test_twins_are_not_retrieved_together() -> None:
 
 def test_while_little_is_known_slots_stay_empty_on_the_left() -> None:
     memory = make()
-    assert (memory.read(ROW, torch.eye(4).expand(1, 4, 4, 4)).index == -1).all()
+    assert (memory.read(ROW, Track(c2w=torch.eye(4).expand(1, 4, 4, 4))).index == -1).all()
     fill(memory, walk([(1, 0)] * 8))
-    reading = memory.read(ROW, torch.eye(4).expand(1, 4, 4, 4))
+    reading = memory.read(ROW, Track(c2w=torch.eye(4).expand(1, 4, 4, 4)))
     assert reading.index[0].tolist() == [-1] * 8 + list(range(9))
     assert (reading.pages[0] == reading.index[0]).all()
     assert reading.retrieved.tolist() == [[-1]]
@@ -136,7 +137,8 @@ def test_rows_are_independent_and_pages_are_held_once_each(seed: int, budget: in
         fill(together, path, torch.tensor([row]))
         alone = make(budget=budget)
         fill(alone, path)
-        assert torch.equal(alone.read(ROW, query).index, together.read(torch.tensor([row]), query).index)
+        asked = Track(c2w=query)
+        assert torch.equal(alone.read(ROW, asked).index, together.read(torch.tensor([row]), asked).index)
         assert not budget or int(together.pool_size[row]) <= budget
     held = together.pages[together.pages >= 0]
     assert len(held.unique()) == len(held) == pool.num_used

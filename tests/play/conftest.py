@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,31 @@ def served(tiny_world_dir: Path) -> Iterator[str]:
     """The address of a server of the tiny world."""
     with running(ServeConfig(port=0, worlds=(str(tiny_world_dir),), batch=4, idle_s=60)) as where:
         yield where
+
+
+@pytest.fixture
+def health() -> Callable[[str], dict[str, Any]]:
+    """Asks a server how it is."""
+
+    def ask(where: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://{where}/healthz", timeout=10) as answer:
+            told: dict[str, Any] = json.load(answer)
+            return told
+
+    return ask
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Waits until something is true."""
+
+    def wait(true: Callable[[], bool], *, seconds: float = 10) -> None:
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Simulators in threads, forks and processes that are killed."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,8 @@ import pytest
 import torch
 
 from worldenv.sims import DoomDynamics
-from worldenv.sims.doom.scratch import PREFIX, Scratch
+from worldenv.sims.doom import scratch
+from worldenv.sims.doom.scratch import INSTANCE, PREFIX, SHARED, Scratch
 
 pytest.importorskip("vizdoom", reason="the simulators need pip install worldenv[sims]")
 pytestmark = pytest.mark.sim
@@ -21,9 +24,12 @@ pytestmark = pytest.mark.sim
 KILLED = """
 import os, signal
 from worldenv.sims import DoomDynamics
+from worldenv.sims.doom.scratch import INSTANCE
 
 world = DoomDynamics(1, depth=False)
 world.reset(seeds=[0], starts=[None])
+(instance,) = world._rows[0]._scratch.path.glob(f"*/{INSTANCE}")
+print(instance.read_text(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -54,6 +60,15 @@ def engines_in(folder: Path) -> list[int]:
     return found
 
 
+def test_a_copy_is_another_simulator_made_with_the_same() -> None:
+    world = DoomDynamics(1, map_seeds=(3, 4), depth=False)
+    for copied in (pickle.loads(pickle.dumps(world)), copy.deepcopy(world)):
+        frames = [one.reset(seeds=[5], starts=[None]).frames for one in (world, copied)]
+        assert torch.equal(*frames)
+        copied.close()
+    world.close()
+
+
 def test_simulators_started_in_threads_leave_the_working_directory_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,15 +87,28 @@ def test_simulators_started_in_threads_leave_the_working_directory_alone(
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked up in /proc")
-def test_a_killed_process_leaves_no_engine_and_its_folder_goes_with_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+def test_a_killed_process_leaves_no_engine_no_folder_and_no_shared_memory(tmp_path: Path) -> None:
+    command, env = [sys.executable, "-c", KILLED], {**os.environ, "TMPDIR": str(tmp_path)}
+    number = subprocess.run(command, env=env, check=False, stdout=subprocess.PIPE, text=True).stdout.strip()
+    assert len(number) == 10
     assert wait_for(lambda: not engines_in(tmp_path))
-    (left,) = tmp_path.glob(f"{PREFIX}*")
+    assert wait_for(lambda: not list(tmp_path.iterdir()))
+    assert wait_for(lambda: not list(SHARED.glob(f"ViZDoom*{number}")))
+
+
+def test_what_nobody_removed_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what waits for the end of a process was killed with it."""
+    left = tmp_path / f"{PREFIX}left"
+    (left / "engine-x").mkdir(parents=True)
+    (left / "engine-x" / INSTANCE).write_text("0123456789\n")
+    (left / "lock").touch()
+    memory = tmp_path / "ViZDoomSM0123456789"
+    memory.touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "SHARED", tmp_path)
     one, other = Scratch(), Scratch()
     assert not left.exists()
+    assert not memory.exists()
     assert one.path.exists(), "its process lives"
     one.close()
     other.close()

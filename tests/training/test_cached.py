@@ -13,6 +13,7 @@ from worldenv.memory.config import MemoryConfig
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.recorded import RecordedPast
 from worldenv.training.stages.memory import MemoryStage
+from worldenv.training.windows import window_loss
 from worldenv.world.world import World
 
 MEMORY = MemoryConfig(policy="worldscape", temporal_latents=8, pool_entries=3, gain=0.3, num_points=512)
@@ -41,7 +42,7 @@ def test_training_holds_the_pages_that_the_engine_holds(world: World, chunk: int
     for part in engine.history.layout.parts(LENGTH):
         prepared = past.prepare(data.track, part, K=engine.K)
         clean = torch.full((2, part.stop - part.start), 14.0)
-        past.record(prepared, data.latents[:, part].float(), clean, data.track["c2w"], part)
+        past.record(prepared, data.latents[:, part].float(), clean, data.track, part)
     store = engine.history.store
     assert store is not None
     assert store.pool is not None
@@ -83,3 +84,18 @@ def test_the_stage_trains_and_previews_with_recorded_memory(world: World, tmp_pa
     stage = make_stage(world, walks(world, length=LENGTH, memory_from=17))
     figures = stage.preview(tmp_path, 0)
     assert {"psnr_worldscape", "psnr_worldplay"} <= set(figures)
+
+
+def test_windows_see_no_further_back_than_what_is_kept(tiny_world: World) -> None:
+    """Of two kept chunks: in windows of two chunks nothing changes, in longer ones the far past is out of sight."""
+
+    def loss(*, kept: bool, num_chunks: int) -> float:
+        memory = MemoryConfig(policy="recent", kept=kept, temporal_latents=4)
+        config = replace(tiny_world.config, memory=memory)
+        world = World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
+        denoise = DenoiseConfig(num_chunks=num_chunks, policies=(("recent", 1.0),))
+        material = Material(world, denoise, 4, data=walks(world, length=LENGTH))
+        return float(window_loss(material, torch.Generator().manual_seed(0), causal=True))
+
+    assert loss(kept=True, num_chunks=2) == loss(kept=False, num_chunks=2)
+    assert loss(kept=True, num_chunks=4) != loss(kept=False, num_chunks=4)

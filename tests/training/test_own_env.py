@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from worldenv.data import record as recording
-from worldenv.data.schema import write_shard
-from worldenv.data.sources.gym import GymSource
+from tests.small import record_here, small_plan
+from worldenv.data.record import RecordConfig
 from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
-from worldenv.memory.config import MemoryConfig
-from worldenv.models.types import DiTConfig
-from worldenv.models.vae import VAEConfig
-from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.material import DenoiseConfig
-from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import train
-from worldenv.training.stages.vae import VAELossConfig
 
 
 class Dial(gym.Env[Any, Any]):
@@ -54,29 +48,15 @@ gym.register("test/Dial-v0", entry_point=lambda **k: Dial(**k), disable_env_chec
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    config = recording._as_shown(recording.RecordConfig(env="test/Dial-v0", clips=4, num_latents=8))
-    source = recording.make_source(config)
-    assert isinstance(source, GymSource)
-    clips = [source.clip(i) for i in range(4)]
-    attributes = {"config": recording.json.dumps(recording.to_dict(config)), "fps": 24}
-    write_shard(tmp_path / "recording" / "shard-00000.h5", clips, attributes=attributes)
+    record_here(RecordConfig(env="test/Dial-v0", clips=4, num_latents=8), tmp_path / "recording")
     return tmp_path / "recording"
 
 
 def test_a_world_is_trained_on_what_it_does(recorded: Path, tmp_path: Path) -> None:
-    config = TrainConfig(
-        data=recorded,
-        num_starts=2,
-        vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
-        dit=DiTConfig(width=16, num_layers=1, num_heads=2, ffn_dim=32, freq_dim=16, patch=1),
-        memory=MemoryConfig(policy="recent", temporal_latents=4),
-        vae_loss=VAELossConfig(num_frames=9),
-        denoise=DenoiseConfig(num_chunks=1, policies=(("recent", 1.0),)),
-        optim=OptimConfig(steps=2, batch=2, preview_every=0, save_every=2, log_every=1),
-    )
+    config = small_plan(recorded, num_starts=2, denoise=DenoiseConfig(num_chunks=1, policies=(("recent", 1.0),)))
     assert config.spec == WorldSpec()  # nothing was said of it
     train("vae", config, tmp_path / "vae")
-    world = train("causal", TrainConfig(**{**vars(config), "init": tmp_path / "vae"}), tmp_path / "causal")
+    world = train("causal", replace(config, init=tmp_path / "vae"), tmp_path / "causal")
     assert (world.spec.width, world.spec.height) == (16, 16)
     assert world.config.dit.codes == {"action": 3}
     assert world.starts is not None
@@ -87,6 +67,6 @@ def test_a_world_is_trained_on_what_it_does(recorded: Path, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="which asks where the camera was"):
         train(
             "memory",
-            TrainConfig(**{**vars(config), "init": tmp_path / "causal", "denoise": DenoiseConfig()}),
+            replace(config, init=tmp_path / "causal", denoise=DenoiseConfig()),
             tmp_path / "memory",
         )

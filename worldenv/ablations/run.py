@@ -17,6 +17,7 @@ from typing import Any
 
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import default_dtype, resolve_device
+from ..base.lock import in_use
 from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
 from ..eval.report.claims import DISTRIBUTION, PRIMARY, SECONDARY, Question
@@ -191,32 +192,32 @@ def score_worlds(
     for arm, world in worlds.items():
         if world.spec != first.spec:
             raise ValueError(f"arm {arm}: its frames, camera or steps are not those of {name}")
-    out.mkdir(parents=True, exist_ok=True)
     cases, source = suite_cases(suite, first.spec, num_worlds, first_seed)
     made: dict[str, Make] = {arm: _arm(world, suite.given) for arm, world in worlds.items()}
     made["simulator"] = control_arms(first.spec)["simulator"]
     both = {"name": title, "sha256": " ".join(map(_identity, worlds.values()))}
     subject = Subject(both, first.spec, first.config.memory)
-    report = measure(
-        "ablations",
-        suite,
-        made,
-        cases,
-        out,
-        subject=subject,
-        source=source,
-        weights=None,
-        depth_head=depth_head,
-        more=lambda results: {
-            "worlds": _describe(worlds),
-            "given_chunks": suite.given,
-            "question": to_dict(question),
-            "verdicts": question.judge(results, cases.seeds),
-        },
-        ray=ray,
-    )
-    draw_claims(out / "claims.png", report["verdicts"], question.primary)
-    conclude(report, out)
+    with in_use(out):
+        report = measure(
+            "ablations",
+            suite,
+            made,
+            cases,
+            out,
+            subject=subject,
+            source=source,
+            weights=None,
+            depth_head=depth_head,
+            more=lambda results: {
+                "worlds": _describe(worlds),
+                "given_chunks": suite.given,
+                "question": to_dict(question),
+                "verdicts": question.judge(results, cases.seeds),
+            },
+            ray=ray,
+        )
+        draw_claims(out / "claims.png", report["verdicts"], question.primary)
+        conclude(report, out)
     for claim, judged in report["verdicts"].items():
         said = judged.get(question.primary)
         found = f"no case has {question.primary}" if said is None else f"{said['verdict']} ({said['why']})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,13 +15,22 @@ from torch import Tensor, nn
 
 from .files import replacing
 
+SUMS = "sha256"
+"""Key of a file's header under which the sha256 of each of its tensors stands."""
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, header: Mapping[str, Any] | None = None) -> None:
-    """Write tensors and a JSON header to ``path``; the file appears whole or not at all."""
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, header: Mapping[str, Any] | None = None, sums: bool = True
+) -> None:
+    """Write tensors and a JSON header to ``path``; the file appears whole or not at all.
+
+    With ``sums`` each tensor's sha256 goes along, for ``load_tensors`` to check; not where the file is hashed whole.
+    """
     flat = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
+    said = {**(header or {}), **({SUMS: {name: tensor_sha256(part) for name, part in flat.items()}} if sums else {})}
     with replacing(path) as partial:
         try:
-            save_file(flat, str(partial), metadata={"header": json.dumps(header or {}, sort_keys=True)})
+            save_file(flat, str(partial), metadata={"header": json.dumps(said, sort_keys=True)})
         except SafetensorError as error:
             raise OSError(str(error)) from error
         partial.chmod(0o644)  # safetensors makes private files
@@ -30,16 +40,61 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read tensors and header.
 
     Raises:
-        ValueError: if the file is missing, truncated or not safetensors.
+        ValueError: if the file is missing, truncated or not safetensors, or its tensors are not those that were
+            written; files of earlier versions do not tell.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+    sums = header.pop(SUMS, None)
+    if sums is not None:
+        _check_sums(path, tensors, sums)
+    return tensors, header
+
+
+def tensor_sha256(tensor: Tensor) -> str:
+    """Hash a tensor on the CPU: dtype, shape and values."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def has_sums(path: Path) -> bool:
+    """Tell whether a safetensors file says what its tensors hash to."""
+    with safe_open(str(path), framework="pt") as file:
+        return SUMS in json.loads((file.metadata() or {}).get("header", "{}"))
+
+
+def describe_tensors(path: Path) -> str:
+    """Say what a file of tensors holds, and whether that is known to be what was written.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    tensors, header = load_tensors(path)
+    size = sum(part.numel() * part.element_size() for part in tensors.values())
+    known = f"as written, by the sha256 of each of its {len(tensors)} tensors"
+    told = ", ".join(f"{key} {value}" for key, value in header.items() if isinstance(value, str | int | float))
+    return "\n".join(
+        [
+            f"{path}: {len(tensors)} tensors, {size / 1e6:.3g} MB",
+            *([f"header    {told}"] if told else []),
+            f"sha256    {known if has_sums(path) else 'not checked: the file is of an earlier version and has none'}",
+        ]
+    )
+
+
+def _check_sums(path: Path, tensors: Mapping[str, Tensor], sums: Mapping[str, str]) -> None:
+    """Refuse tensors that are missing, unknown, or do not hash to what was written beside them."""
+    changed = sorted(set(tensors) ^ set(sums))
+    changed = changed or [name for name, part in tensors.items() if tensor_sha256(part) != sums[name]]
+    if changed:
+        raise ValueError(f"{path}: {_some(changed)} not as written; the file was damaged or edited, copy it again")
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:

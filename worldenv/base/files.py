@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,19 +14,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+BLOCK = 2**20
+"""Bytes of a file that are hashed at a time."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield where to write what then takes the place of ``path``: whole or not at all, also if killed meanwhile.
 
-    Its name has the same suffix. It takes that place once it is on the disk; devices and pipes are written to directly.
+    Its name has the same suffix, and is this thread's own, so that two that write one file do not meet. It takes that
+    place once it is on the disk; devices and pipes are written to directly.
 
     Raises:
         OSError: if it cannot be written; what was there before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     special = path.exists() and not path.is_file() and not path.is_dir()
-    partial = path if special else path.with_name(f"partial-{path.name}")
+    partial = path if special else _partial(path)
     try:
         yield partial
         if not special:
@@ -38,6 +44,16 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     with suppress(OSError):  # not every file system does this for folders
         _flush(path.parent)
+
+
+def _partial(path: Path) -> Path:
+    """Name what this thread writes of a file; what threads that are no more left of it is removed."""
+    own = f"partial-{os.uname().nodename}-"
+    for left in path.parent.glob(f"{glob.escape(own)}*-{glob.escape(path.name)}"):
+        thread = left.name.removeprefix(own).removesuffix(f"-{path.name}")
+        if thread.isdigit() and not Path("/proc", thread).exists() and Path("/proc/self").exists():
+            left.unlink(missing_ok=True)
+    return path.with_name(f"{own}{threading.get_native_id()}-{path.name}")
 
 
 def _flush(path: Path) -> None:
@@ -63,8 +79,10 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, compresse
 
 def file_sha256(paths: Iterable[Path]) -> str:
     """Hash files' names and contents, in order of name."""
-    digest = hashlib.sha256()
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
     for path in sorted(paths, key=lambda p: p.name):
         digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(block):
+                digest.update(block[:count])
     return digest.hexdigest()

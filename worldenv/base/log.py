@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -40,19 +41,38 @@ class JsonlLog:
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
         kept = [line for line in self.read(path) if line.get("step", 0) <= resume_step] if resume_step else []
         save_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = path.open("a")
+        self.path, self.file = path, path.open("ab", buffering=0)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record and flush it."""
-        self.file.write(json.dumps({k: _round(v) for k, v in record.items()}) + "\n")
-        self.file.flush()
+        """Append one record.
+
+        Raises:
+            OSError: if it cannot be written; then the file is as before.
+        """
+        line = (json.dumps({k: _round(v) for k, v in record.items()}) + "\n").encode()
+        size = os.fstat(self.file.fileno()).st_size
+        try:
+            while line:
+                line = line[self.file.write(line) :]
+        except OSError as error:
+            os.ftruncate(self.file.fileno(), size)
+            raise OSError(f"{self.path}: could not be written ({error}); is the disk full?") from error
 
     @staticmethod
     def read(path: Path) -> list[dict[str, Any]]:
-        """Read all complete records."""
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        """Read all records but the last where it was cut short.
+
+        Raises:
+            ValueError: naming the line that is none.
+        """
+        *lines, _ = path.read_text().split("\n") if path.is_file() else [""]
+        records = []
+        for number, line in enumerate(lines, 1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                raise ValueError(f"{path}: line {number} is no record; the file was damaged or edited") from None
+        return records
 
 
 def _round(value: Any) -> Any:
@@ -71,8 +91,6 @@ def git_revision() -> str:
 
 def hardware() -> str:
     """Name the machine as reports do: GPU or CPU model, cores used."""
-    import os
-
     import torch
 
     if torch.cuda.is_available():

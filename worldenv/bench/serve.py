@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +35,8 @@ AHEAD = [1, 0]
 def bench_serve(name: str, out: Path, *, num_clients: int, num_steps: int, wait_ms: float) -> None:
     """Start a server of a world, time it beside what it serves, in turn, and write the medians as JSON."""
     others = os.getloadavg()[0]
-    with _server(name, batch=num_clients, wait_ms=wait_ms) as url:
+    flags = ["--worlds", name, "--batch", str(num_clients), "--wait-ms", str(wait_ms)]
+    with serving(flags) as (url, _):
         message = _message(name, url, num_steps)
         load = _load(name, url, num_clients, num_steps)
     write_bench(
@@ -93,7 +94,7 @@ def _load(name: str, url: str, num_clients: int, num_steps: int) -> dict[str, fl
     generator = torch.Generator().manual_seed(0)
     with ThreadPoolExecutor(num_clients) as threads:
         list(threads.map(lambda client: client.reset(seed=0), clients))
-        before = _health(url)
+        before = ask_health(url)
         seconds: list[tuple[float, float]] = []
         for i in track(range(WARM_UP + num_steps), f"{num_clients} clients", total=WARM_UP + num_steps):
             commands = random_commands(engine, generator)
@@ -101,7 +102,7 @@ def _load(name: str, url: str, num_clients: int, num_steps: int) -> dict[str, fl
             served, _ = _timed(lambda: list(threads.map(lambda client: client.step(AHEAD), clients)))
             if i >= WARM_UP:
                 seconds.append((alone, served))
-        after = _health(url)
+        after = ask_health(url)
         list(threads.map(lambda client: client.close(), clients))
     alone, served = np.median(np.array(seconds), 0) / 1000
     told = {
@@ -116,10 +117,9 @@ def _load(name: str, url: str, num_clients: int, num_steps: int) -> dict[str, fl
 
 
 @contextmanager
-def _server(name: str, *, batch: int, wait_ms: float) -> Iterator[str]:
-    """Serve a world in a process of its own; yield the address."""
-    flags = ["--worlds", name, "--port", "0", "--batch", str(batch), "--wait-ms", str(wait_ms)]
-    command = [sys.executable, "-m", "worldenv.cli", "serve", *flags]
+def serving(flags: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Serve in a process of its own, on a port that is free; yield the address, and the process's number."""
+    command = [sys.executable, "-m", "worldenv.cli", "serve", "--port", "0", *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -127,12 +127,13 @@ def _server(name: str, *, batch: int, wait_ms: float) -> Iterator[str]:
             found = [word.rstrip(";") for word in line.split() if word.startswith("ws://")]
             if not found:
                 raise OSError(f"the server did not start: {line}{process.stderr.read()}")
-            yield found[0]
+            yield found[0], process.pid
         finally:
             process.terminate()
 
 
-def _health(url: str) -> dict[str, Any]:
+def ask_health(url: str) -> dict[str, Any]:
+    """Return what a server says of itself."""
     with urllib.request.urlopen(f"{url.replace('ws://', 'http://')}/healthz", timeout=10) as answer:
         told: dict[str, Any] = json.load(answer)
         return told

@@ -7,6 +7,7 @@ from functools import partial
 
 import tyro
 
+from ..base.interrupts import ending, status
 from . import making, scoring, serving, stepping, timing
 from .settings import REGISTRY
 from .tree import Command, Group
@@ -51,9 +52,12 @@ def main() -> None:
         print(__version__)
         return
     try:
-        tyro.cli(TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments, registry=REGISTRY)
+        with ending():
+            tyro.cli(
+                TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments, registry=REGISTRY
+            )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"worldenv{f' {name}' * (name in TREE.commands)}: {error}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"\nworldenv {name}: interrupted{'; the same command goes on' * (name in GOING_ON)}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(status(stopped))

@@ -95,9 +95,18 @@ def info(world: tyro.conf.Positional[str] = "maze", /) -> None:
     """Show what a world is and how it was trained.
 
     Args:
-        world: packaged name, directory or hub:org/name.
+        world: packaged name, directory or hub:org/name. Or a saved state or checkpoint (.safetensors), a shard (.h5) or
+            a folder of shards, which are read to their end.
     """
+    from ..base.checkpoint import describe_tensors
+    from ..data.schema import describe_shards
     from ..world.info import describe_world
     from ..world.world import World
 
-    print(describe_world(World.from_pretrained(world)))
+    path = Path(world)
+    if path.suffix == ".safetensors":
+        print(describe_tensors(path))
+    elif path.suffix == ".h5" or (path.is_dir() and any(path.glob("shard-*.h5"))):
+        print(describe_shards(path))
+    else:
+        print(describe_world(World.from_pretrained(world)))

@@ -143,4 +143,16 @@ def serve(*, out: Out, world: Name = "maze", clients: int = 16, steps: Steps = 2
     bench_serve(world, out, num_clients=clients, num_steps=steps, wait_ms=wait_ms)
 
 
-BENCHES = (engine, backends, hand, memory, play, rendering, rolling, scale, serve, training, worldplay)
+def soak(*, out: Out, world: Name = "maze", minutes: float = 5.0, clients: int = 20) -> None:
+    """A session server and clients that stall, send garbage, halves, too much, or have no token.
+
+    Args:
+        minutes: how long.
+        clients: how many of them, beside three that behave and should not notice.
+    """
+    from ..bench.soak import bench_soak
+
+    bench_soak(world, out, minutes=minutes, clients=clients)
+
+
+BENCHES = (engine, backends, hand, memory, play, rendering, rolling, scale, serve, soak, training, worldplay)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -53,9 +53,8 @@ def read_episodes(
     spec: WorldSpec,
     *,
     max_clips: int | None = None,
-    through: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Episode]:
-    """Read a recording's episodes up to their ends, with every one's frames put ``through`` something first.
+    """Read a recording's episodes up to their ends.
 
     Raises:
         ValueError: if the recording says nothing of rewards and ends, or lacks what the world takes.
@@ -73,21 +72,21 @@ def read_episodes(
                 f"{folder} has {clip.frames_per_latent} frames a latent, the world {spec.frames_per_latent}; record "
                 "again with the world's"
             )
-        found += [made for episode in clip.episodes() if (made := _episode(episode, spec, number, through))]
+        found += [made for episode in clip.episodes() if (made := _episode(episode, spec, number))]
     if not found:
         raise ValueError(f"{folder}: no episode is longer than its start view")
     return found
 
 
-def _episode(clip: Clip, spec: WorldSpec, number: int, through: Callable[[Tensor], Tensor] | None) -> Episode | None:
+def _episode(clip: Clip, spec: WorldSpec, number: int) -> Episode | None:
     """Cut an episode where it ended; None where nothing but its start view is there."""
     ends = np.flatnonzero(clip.signals["terminated"] | clip.signals["truncated"])
     count = int(ends[0]) if len(ends) else clip.num_latents - 1
     if not count:
         return None
-    frames, whole = torch.from_numpy(clip.frames[: 1 + count * clip.frames_per_latent]), clip_track(clip, spec)
+    whole = clip_track(clip, spec)
     return Episode(
-        frames=frames if through is None else through(frames),
+        frames=torch.from_numpy(clip.frames[: 1 + count * clip.frames_per_latent]),
         track=whole.at(slice(1, count + 1)),
         start=whole.at(slice(1)),
         reward=torch.from_numpy(clip.signals["reward"][1 : count + 1]).float(),

@@ -108,7 +108,7 @@ class ImportedSource:
         if changes:
             said.append(
                 f"in {changes:.0%} of latents what is done changes within {self.every} frames, and what was done for "
-                "longest stands for all; --spec.frames-per-latent 1 keeps every action"
+                "longest stands for all; with frames_per_latent=1 every action is kept"
             )
         if self.reader.parts and not any("reward" in span.steps for span in self.reader.spans):
             said.append("no rewards and ends: a world of it pays nothing and never ends")

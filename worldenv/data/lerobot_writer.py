@@ -7,6 +7,7 @@ has no row for it; rewards and ends stand in the row that led to them (``next.re
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -38,10 +39,19 @@ def write_lerobot(
 
     Raises:
         ValueError: if the folder is not empty, or a clip says nothing of actions.
-        OSError: if it cannot be written; then there is no ``meta/info.json``.
+        OSError: if it cannot be written; then nothing of it is left.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; pass another one")
+    try:
+        return _write(folder, clips, fps=fps, task=task, parts=parts)
+    except BaseException:
+        for part in folder.glob("*"):  # the folder was empty, and is again: the same command goes on
+            shutil.rmtree(part)
+        raise
+
+
+def _write(folder: Path, clips: Iterable[Clip], *, fps: int, task: str, parts: Sequence[ActionPart]) -> tuple[int, int]:
     columns: dict[str, list[Array]] = defaultdict(list)
     lengths: list[int] = []
     with replacing(folder / VIDEO) as partial, _Writer(partial, fps) as video:

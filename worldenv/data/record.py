@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..base.config import from_dict, to_dict
 from ..base.files import save_text
+from ..base.lock import in_use
 from ..base.log import console, git_revision, progress_bar
 from ..base.objects import import_object
 from ..base.workers import when_worker_ends, worker_pool
@@ -100,6 +101,8 @@ def make_source(config: RecordConfig) -> Source:
         return SOURCES[config.env](config)
     kind, _, where = config.env.partition(":")
     if kind in IMPORTS:
+        if not where or not Path(where).is_dir():
+            raise ValueError(f"{config.env}: {f'{where}: no such folder' if where else f'give a folder, {kind}:DIR'}")
         return ImportedSource(
             IMPORTS[kind],
             Path(where),
@@ -116,7 +119,7 @@ def make_source(config: RecordConfig) -> Source:
         config.env,
         config.num_latents,
         config.first_seed,
-        simulators=tuple(SOURCES),
+        known=(*SOURCES, *(f"{name}:DIR" for name in IMPORTS)),
         spec=config.spec,
         size=config.size,
         policy=config.policy,
@@ -134,13 +137,17 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2, ray: str = "") 
         ray: see ``worker_pool``.
 
     Raises:
-        ValueError: if ``out`` holds a recording of another configuration, the source does not exist, or no stage could
-            train on a recording of it.
+        ValueError: if ``out`` is in use or holds a recording of another configuration, the source does not exist, or no
+            stage could train on a recording of it.
         OSError: if the disk is full, or a worker dies; finished shards stay, and the same command goes on from there.
     """
     config = _as_shown(config if config.clips or is_import(config.env) else replace(config, clips=DEFAULT_CLIPS))
+    with in_use(out):
+        return _record(config, out, workers=workers, ray=ray)
+
+
+def _record(config: RecordConfig, out: Path, *, workers: int, ray: str) -> int:
     assert config.clips is not None
-    out.mkdir(parents=True, exist_ok=True)
     _check_manifest(config, out)
     size = config.clips_per_shard
     shards = range((config.clips + size - 1) // size)

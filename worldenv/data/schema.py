@@ -13,7 +13,7 @@ One group per clip, ``clip_00000``, with the datasets
     action float32 (F, D): a Gymnasium environment's, flattened; and what else bodies command and sources show, by name
 
 where T = 4 F - 3: latent 0 is the first frame, every later latent four frames (T = F where the world's
-``frames_per_latent`` is 1). Attributes of a clip: ``seed``; from
+``frames_per_latent`` is 1). Attributes of a dataset: ``sha256``; of a clip: ``seed``; from
 simulators ``kind``, ``map_seed``, ``text``, ``move``, ``turn_deg``, ``objects`` (JSON: colour, shape, tiles, height);
 from Gymnasium environments ``env``, ``poses``. Of the file: ``format``, ``conventions``, ``config``,
 ``git``, ``fps``, ``classes`` (JSON: names of the goal objects' classes, in order).
@@ -21,6 +21,7 @@ from Gymnasium environments ``env``, ``poses``. Of the file: ``format``, ``conve
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ PER_FRAME = ("frames", "depth", "segmentation")
 """Datasets that are pictures, and are compressed."""
 WHOLE = ("K",)
 """Datasets that hold for all of a clip."""
+SUM = "sha256"
+"""Attribute of a dataset: the hash of its type, shape and values. Shards of earlier versions have none."""
 
 
 def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any]) -> None:
@@ -102,9 +105,10 @@ def _write_clip(group: h5py.Group, clip: Clip) -> None:
     for name, value in {"frames": clip.frames, **clip.signals}.items():
         if value.ndim >= 3 and len(value) > 1 and name in PER_FRAME:
             chunks = (min(16, len(value)), *value.shape[1:])
-            group.create_dataset(name, data=value, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
+            options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}
         else:
-            group.create_dataset(name, data=value)
+            options = {}
+        group.create_dataset(name, data=value, **options).attrs[SUM] = _sha256(value)
     group.attrs.update(clip.attributes)
 
 
@@ -119,11 +123,77 @@ def read_shard(path: Path, *, only: tuple[str, ...] | None = None) -> Iterator[C
         every = int(recorded.get("spec", {}).get("frames_per_latent", FRAMES_PER_LATENT))
         for name in _clips(file):
             group = file[name]
-            values = {key: group[key][()] for key in group if only is None or key in only}
+            values = {key: _values(path, group, key) for key in group if only is None or key in only}
             frames = values.pop("frames", None)
             if frames is None:
                 frames = np.zeros((len(group["frames"]), 0, 0, 3), np.uint8)
             yield Clip(frames, values, dict(group.attrs), every)
+
+
+def _values(path: Path, group: h5py.Group, name: str) -> Array:
+    """Read a data set, checked against its sha256 if it has one.
+
+    Raises:
+        ValueError: if it holds anything but what was written.
+    """
+    values: Array = np.asarray(group[name][()])
+    if group[name].attrs.get(SUM) not in (None, _sha256(values)):
+        raise ValueError(
+            f"{path}: {group.name}/{name} is not as written; the file was damaged or edited, copy it or record it again"
+        )
+    return values
+
+
+def _sha256(values: Array) -> str:
+    """Hash an array: dtype, shape and values."""
+    digest = hashlib.sha256(f"{values.dtype.str} {values.shape}".encode())
+    digest.update(np.ascontiguousarray(values).data if values.size else b"")
+    return digest.hexdigest()
+
+
+def has_sums(path: Path) -> bool:
+    """Tell whether the data sets of a shard say what they hash to."""
+    with _opened(path) as file:
+        return all(SUM in part.attrs for name in _clips(file) for part in file[name].values())
+
+
+def describe_shards(path: Path) -> str:
+    """Say what a shard or a recording holds, and whether that is known to be what was written.
+
+    Raises:
+        ValueError: if it is not, or there is none.
+    """
+    paths = shard_paths(path) if path.is_dir() else [path]
+    frames = [len(clip.frames) for shard in paths for clip in read_shard(shard)]
+    old = [shard.name for shard in paths if not has_sums(shard)]
+    some = f"{', '.join(old[:3])}{' and others' if len(old) > 3 else ''} of an earlier version, without"
+    return "\n".join(
+        [
+            f"{path}: {len(paths)} shard(s), {len(frames)} clips, {sum(frames)} frames",
+            f"source    {shard_config(paths[0]).get('env', 'not named')}",
+            f"sha256    {f'not all checked: {some}' if old else 'as written, by that of each data set'}",
+        ]
+    )
+
+
+def _check_own(path: Path, file: h5py.File) -> None:
+    """Refuse a shard that shows what lies elsewhere: reading it would read other files of this machine.
+
+    Raises:
+        ValueError: naming the first link, or data set whose values are in other files.
+    """
+    for group in (file, *(file[name] for name in file if _is_hard(file, name) and isinstance(file[name], h5py.Group))):
+        for name in group:
+            where = f"{path}: {group.name.rstrip('/')}/{name}"
+            if not _is_hard(group, name):
+                raise ValueError(f"{where} is a link to something else; shards hold what they show, record it again")
+            part = group[name]
+            if isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
+                raise ValueError(f"{where} is stored in other files; shards hold what they show, record it again")
+
+
+def _is_hard(group: h5py.Group, name: str) -> bool:
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
 @contextmanager
@@ -133,6 +203,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             found = int(file.attrs.get("format", 0))
             if found != FORMAT:
                 raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
+            _check_own(path, file)
             yield file
     except (OSError, KeyError) as error:
         raise ValueError(f"{path}: not a readable shard ({error}); delete it and run the recording again") from None

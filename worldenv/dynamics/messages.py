@@ -1,12 +1,13 @@
 """What clients ask of a session server, and what it answers; ``dynamics.wire`` makes bytes of it.
 
 A connection begins with ``Hello``. It may hold several sessions, each of which is an environment. What is asked of one
-session is done in the order in which it was asked.
+session is done in the order in which it was asked. ``-> Name`` is what answers a message where it can be done; where it
+cannot, ``Failed`` does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from .wire import Bounds, Message
@@ -17,314 +18,214 @@ PROTOCOL = 1
 Name = Annotated[str, Bounds(1, 64)]
 Seed = Annotated[int, Bounds(0, 2**63 - 1)]
 Count = Annotated[int, Bounds(0, 2**31)]
-Text = Annotated[str, Bounds(0, 4000)]
+Table = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Hello(Message):
-    """The first message of a connection; ``Welcome`` answers it."""
+    """The first message of a connection. -> Welcome."""
 
-    protocol: int
-    """``PROTOCOL``."""
-    token: Annotated[str, Bounds(0, 256)] = ""
-    """What the server was started with, where it asks for one."""
+    protocol: int  # PROTOCOL
+    token: Annotated[str, Bounds(0, 256)] = ""  # what the server was started with, where it asks for one
 
 
-@dataclass(frozen=True, kw_only=True)
+class Ping(Message):
+    """Ask whether the server is there. -> Done."""
+
+
 class Create(Message):
-    """Make an environment; ``Created`` answers it, and ``Reset`` begins an episode."""
+    """Make an environment; ``Reset`` begins an episode. -> Created."""
 
-    env: Name
-    """Its id, such as ``worldenv/Revisit-v0``."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of ``gym.make`` that name nothing to import: world, memory, action_mode, chunk_latents, ..."""
-    num_envs: Annotated[int, Bounds(1, 1024)] | None = None
-    """Rows, which advance together; None is one, and no axis of rows in what is said of it."""
-    batch: bool = True
-    """Whether it may share model calls with other sessions; False is equal to a local environment to the last bit."""
+    env: Name  # its id, such as worldenv/Revisit-v0
+    options: Table = field(default_factory=dict)  # of gym.make, those that name nothing to import: memory, ...
+    num_envs: Annotated[int, Bounds(1, 1024)] | None = None  # rows, which advance together; None: one, without an axis
+    batch: bool = True  # may share model calls with others; False is equal to a local environment to the last bit
     autoreset: Literal["SameStep", "NextStep", "Disabled"] = "Disabled"
-    """What becomes of episodes that end."""
-    pictures: Literal["none", "raw", "jpeg", "png"] = "none"
-    """Whether ``Frames`` come, and how."""
-    display: bool = False
-    """Whether pictures also come as the world's display decoder shows them, where it has one."""
-    obs: bool = True
-    """Whether observations come."""
-    keep: Annotated[int, Bounds(0, 4096)] = 0
-    """Chunks that ``Back`` can return to; within the server's limit of memory."""
-    linger: Annotated[float, Bounds(0, 600)] = 0.0
-    """Seconds for which it outlives its connection, for ``Attach``; at most the server's limit."""
+    pictures: Literal["none", "raw", "jpeg", "png"] = "none"  # whether Frames come, and how
+    display: bool = False  # whether they also come as the world's display decoder shows them, where it has one
+    obs: bool = True  # whether observations come
+    keep: Annotated[int, Bounds(0, 4096)] = 0  # chunks that Back can return to, within the server's limit of memory
+    linger: Annotated[float, Bounds(0, 600)] = 0.0  # s that it outlives its connection, within the server's limit
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attach(Message):
-    """Go on with a session whose connection was lost; ``Attached`` answers it."""
+class OfSession(Message):
+    """What is asked or told of one session."""
 
     session: Name
-    key: Name
-    """From ``Created``."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reset(Message):
-    """Begin new episodes; ``Outcome`` answers it."""
+class Attach(OfSession):
+    """Go on with a session whose connection was lost; what was answered may be asked again. -> Attached."""
 
-    session: Name
-    seed: Seed | None = None
-    """Row i gets seed + i; None goes on with each row's stream of episodes."""
-    seeds: list[Seed | None] | None = None
-    """Or one for each row."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """As of the environment's ``reset``: start, image, prompt, goal, reset_mask, ..."""
-    picture: bytes | None = None
-    """A PNG or JPEG file as start view, in place of ``options.image``; scaled and cropped to the world's size."""
+    key: Name  # from Created
+
+
+class Reset(OfSession):
+    """Begin new episodes. -> Frames of the start view, Outcome."""
+
+    seed: Seed | None = None  # row i gets seed + i; None goes on with each row's stream of episodes
+    seeds: list[Seed | None] | None = None  # or one for each row
+    options: Table = field(default_factory=dict)  # of the environment's reset: start, image, goal, reset_mask, ...
+    picture: bytes | None = None  # a PNG or JPEG in place of options.image, scaled and cropped to the world's size
+    explain: bool = False  # whether Outcome tells what is remembered and seen
+
+
+class Step(OfSession):
+    """Advance by a chunk. -> Frames of each latent as they are decoded, Outcome."""
+
+    action: Any  # of the action space, one per row where the session has several; arrays, numbers or lists
     explain: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step(Message):
-    """Advance by a chunk; ``Frames`` of each latent as they are decoded, then ``Outcome``, answer it."""
+class Stream(OfSession):
+    """Advance without being asked, a chunk in a chunk's time, by the newest action when it begins. -> Done.
 
-    session: Name
-    action: Any
-    """An element of the action space, one per row where the session has several; arrays, numbers or lists."""
-    explain: bool = False
-    """Whether ``Outcome`` tells what was remembered."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stream(Message):
-    """Let a session advance by itself, a chunk in a chunk's time; ``Done`` answers it.
-
-    The newest action counts when a chunk begins; what then comes carries the id of the message it came with.
+    What then comes carries the id of the message its action came with.
     """
 
-    session: Name
     action: Any
     explain: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Act(Message):
-    """The newest action of a session that streams; nothing answers it but what it does."""
+class Act(OfSession):
+    """The newest action of a session that streams; what it does answers it."""
 
-    session: Name
     action: Any
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pause(Message):
-    """End a stream; ``Done`` answers it, after the last chunk."""
-
-    session: Name
+class Pause(OfSession):
+    """End a stream. -> Done, after the last chunk."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Back(Message):
-    """Go back to right after a chunk of this episode; ``Outcome`` answers it."""
+class Back(OfSession):
+    """Go back to right after a chunk of this episode. -> Frames of it, Outcome."""
 
-    session: Name
-    chunk: Count
-    """0 is just reset."""
+    chunk: Count  # 0 is just reset
     explain: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fork(Message):
-    """Let a new session go on from here; ``Created`` answers it."""
+class Fork(OfSession):
+    """Let a new session go on from here. -> Created."""
 
-    session: Name
-    chunk: Count | None = None
-    """Or from right after this chunk."""
-    reseed: Seed | None = None
-    """A new seed of its random numbers, so that it goes on differently."""
-    memory: Any = None
-    """Another memory: a policy's name, or a table of its settings."""
+    chunk: Count | None = None  # or from right after this chunk
+    reseed: Seed | None = None  # a new seed of its random numbers, so that it goes on differently
+    memory: Any = None  # another memory, as of Remember
 
 
-@dataclass(frozen=True, kw_only=True)
-class Remember(Message):
-    """Go on with another memory, or settings of it; ``Done`` answers it."""
+class Remember(OfSession):
+    """Go on with another memory. -> Done."""
 
-    session: Name
-    memory: Any
-    """A policy's name, or a table of its settings."""
+    memory: Any  # a policy's name, or a table of its settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prompt(Message):
-    """Describe a world with text anew; ``Done`` answers it."""
+class Prompt(OfSession):
+    """Describe a world with text anew. -> Done."""
 
-    session: Name
-    prompt: Text
+    prompt: Annotated[str, Bounds(0, 4000)]
     rows: list[Count] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Save(Message):
-    """Ask for a session's state as a file; ``Saved`` answers it."""
+class Save(OfSession):
+    """Ask for the state. -> Saved."""
 
-    session: Name
     rows: list[Count] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Load(Message):
-    """Go on from a saved state, here or on another server; ``Outcome`` answers it."""
+class Load(OfSession):
+    """Go on from a saved state, here or on another server. -> Frames of it, Outcome."""
 
-    session: Name
     data: bytes
     rows: list[Count] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Close(Message):
-    """End a session; ``Done`` answers it."""
-
-    session: Name
+class Close(OfSession):
+    """End a session. -> Done."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ping(Message):
-    """Ask for ``Done``, of the server alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Welcome(Message):
-    """The answer to ``Hello``."""
+    """What there is here."""
 
     protocol: int
-    version: str
-    """Of the package."""
-    environments: list[str]
-    """Ids that ``Create`` takes."""
-    worlds: list[str]
-    """Worlds that its option ``world`` takes."""
+    version: str  # of the package
+    environments: list[str]  # ids that Create takes
+    worlds: list[str]  # worlds that its option world takes
     limits: dict[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Created(Message):
-    """A session: what it looks like, as plain values."""
+class Created(OfSession):
+    """A session, and what it looks like, as plain values."""
 
-    session: str
-    key: str
-    """What ``Attach`` takes."""
-    about: dict[str, Any]
+    key: str  # what Attach takes
+    about: Table
     """action_space, observation_space (of one row), num_envs, metadata, keyboard, action_names, spec (width, height,
     fps, chunk_latents, frames_per_latent, steps, takes, gives), starts (how many), can (branch, text, resume, depth,
     memory, floor), batched."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attached(Message):
+class Attached(OfSession):
     """A session again."""
 
-    session: str
-    answered: int
-    """Number of the last message that was answered; its answer comes again if it is asked for again."""
+    answered: int  # the last message that was answered; all of its answer comes again if it is asked again
 
 
-@dataclass(frozen=True, kw_only=True)
-class Frames(Message):
+class Frames(OfSession):
     """Pictures of one latent."""
 
-    session: str
-    chunk: int
-    """Of the episode, from 1; 0 holds the start view."""
-    latent: int
-    """Of the chunk, from 0."""
-    last: bool
-    """Whether ``Outcome`` is next."""
-    pictures: Any
-    """Raw: an array (T, H, W, 3) uint8, or (B, T, H, W, 3) of several rows; else a list of T JPEG or PNG files."""
-    displayed: list[bytes] | None = None
-    """The same, larger, for people to look at: JPEG files, where ``Create`` asked for the display decoder."""
+    chunk: int  # of the episode, from 1; 0 holds the start view
+    latent: int  # of the chunk, from 0
+    last: bool  # whether Outcome is next
+    pictures: Any  # raw: (T, H, W, 3) uint8, or (B, T, H, W, 3) of several rows; else a list of T JPEG or PNG files
+    displayed: list[bytes] | None = None  # the same, larger, as JPEG files, where Create asked for the display decoder
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome(Message):
-    """The present moment of a session: after a chunk, a reset, or a return."""
+class Outcome(OfSession):
+    """The present moment: after a chunk, a reset, or a return; with an axis of rows where Create asked for some."""
 
-    session: str
-    chunk: int
-    """Chunks since the episode began."""
+    chunk: int  # chunks since the episode began
     obs: Any = None
-    """With an axis of rows where ``Create`` asked for a number of them; so have the others."""
-    reward: Any = None
-    """Of a step, as ``terminated`` and ``truncated``."""
+    reward: Any = None  # of a step, as the next two
     terminated: Any = None
     truncated: Any = None
-    info: dict[str, Any] = field(default_factory=dict)
-    signals: dict[str, Any] = field(default_factory=dict)
-    """What the world gave at the end of each latent, (F, ...); of one row."""
+    info: Table = field(default_factory=dict)
+    signals: Table = field(default_factory=dict)  # what the world gave at the end of each latent, (F, ...); of one row
     n_frames: int = 0
-    explained: dict[str, Any] | None = None
+    explained: Table | None = None
     """memory (see ``report_memory``), known (h, w), depth (H, W), floor: cells (n, n), corner, cell; what there is."""
-    kept: list[int] = field(default_factory=list)
-    """Chunks of this episode that ``Back`` can return to."""
-    compute_ms: float = 0.0
-    """What the world took."""
-    waited_ms: float = 0.0
-    """What went by before that."""
+    kept: list[int] = field(default_factory=list)  # chunks of this episode that Back can return to
+    compute_ms: float = 0.0  # what the world took
+    waited_ms: float = 0.0  # what went by before that
 
 
-@dataclass(frozen=True, kw_only=True)
-class Saved(Message):
+class Saved(OfSession):
     """A session's state, a safetensors file."""
 
-    session: str
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
 class Done(Message):
     """It is done."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended(Message):
-    """A session that the server has ended; ``id`` is 0."""
+class Ended(OfSession):
+    """A session that the server has ended, unasked; ``id`` is 0."""
 
-    session: str
     why: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Failed(Message):
     """What was asked cannot be; nothing has changed. ``id`` is 0 where it could not be read."""
 
-    kind: Literal["message", "value", "session", "full", "rate", "token", "version", "internal"]
-    """Which field of a message, or value of an argument, is wrong; or what else stands against it."""
-    field: str
-    """The field that is wrong, or ''."""
-    why: str
-    """What was wrong, the value, and what to do."""
+    kind: Literal["message", "value", "session", "full", "rate", "token", "version", "internal"]  # what is wrong
+    field: str  # of the message, or ''
+    why: str  # what was wrong, the value, and what to do
 
 
-ASKS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind
-    for kind in (
-        Hello,
-        Create,
-        Attach,
-        Reset,
-        Step,
-        Stream,
-        Act,
-        Pause,
-        Back,
-        Fork,
-        Remember,
-        Prompt,
-        Save,
-        Load,
-        Close,
-        Ping,
-    )
-}
+def _by_name(*kinds: type[Message]) -> dict[str, type[Message]]:
+    return {kind.__name__.lower(): kind for kind in kinds}
+
+
+ASKS = _by_name(
+    *(Hello, Ping, Create, Attach, Reset, Step, Stream, Act, Pause, Back, Fork, Remember, Prompt, Save, Load, Close)
+)
 """What a client may send."""
-ANSWERS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind for kind in (Welcome, Created, Attached, Frames, Outcome, Saved, Done, Ended, Failed)
-}
+ANSWERS = _by_name(Welcome, Created, Attached, Frames, Outcome, Saved, Done, Ended, Failed)
 """What a server may send."""

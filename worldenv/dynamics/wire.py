@@ -9,9 +9,9 @@ import math
 import types
 import typing
 from collections.abc import Hashable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -21,16 +21,22 @@ DTYPES = ("uint8", "int8", "int32", "int64", "float32", "float64", "bool")
 """What arrays may hold."""
 ARRAY_KEYS = {"dtype", "shape", "data"}
 MAX_AXES = 8
+MAX_DEPTH = 16
+"""Maps and lists within one another."""
+MAX_PARTS = 2**18
+"""Values of a message, those in arrays not counted: to hold and check one costs far more than the byte it came in."""
+MAX_KEY = 64
+"""Characters of the key of a map."""
 SAID = 200
 """Characters of a wrong value that an error repeats."""
 
 
 class MessageError(ValueError):
-    """A message that cannot be read: which field is wrong, and why."""
+    """A message that cannot be read: which field is wrong, why, and its ``id`` if that can be read, else 0."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
-        self.field = field
+        self.field, self.number = field, 0
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,16 @@ class Bounds:
     high: float = math.inf
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What goes over the wire; its ``type`` there is its class's name in small letters."""
+    """What goes over the wire; its ``type`` there is its class's name in small letters.
+
+    What derives from it is a frozen dataclass of keywords too, without being told so.
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
 
     id: Annotated[int, Bounds(0, 2**53)]
     """Of what a client asks, its own number; of an answer, the number of what it answers."""
@@ -54,9 +67,8 @@ M = TypeVar("M", bound=Message)
 
 def pack(message: Message) -> bytes:
     """Return a message as bytes; fields that are None are left out."""
-    values = {field.name: getattr(message, field.name) for field in fields(message)}
-    plain = {name: _plain(value) for name, value in values.items() if value is not None}
-    packed: bytes = _msgpack().packb({"type": type(message).__name__.lower(), **plain})
+    values = {name: value for name, value in vars(message).items() if value is not None}
+    packed: bytes = _msgpack().packb({"type": type(message).__name__.lower(), **values}, default=_plain)
     return packed
 
 
@@ -67,45 +79,67 @@ def unpack(data: bytes | str, known: Mapping[str, type[M]]) -> M:
         MessageError: naming the field that is missing, unknown, of another type or out of bounds.
     """
     table = read_table(data)
+    number = table.get("id")
+    try:
+        return _message(table, known)
+    except MessageError as error:
+        error.number = number if type(number) is int and 0 <= number <= 2**53 else 0
+        raise
+
+
+def _message(table: dict[str, Any], known: Mapping[str, type[M]]) -> M:
     name = table.pop("type", None)
     if not isinstance(name, str) or name not in known:
-        near = nearest(name, known) if isinstance(name, str) else ""
+        near = nearest(name, known) if isinstance(name, str) and len(name) <= MAX_KEY else ""
         raise MessageError("type", f"got {_said(name)}; send one of {', '.join(known)}{near}")
     kind = known[name]
     hints = _hints(kind)  # type: ignore[arg-type]
     for key in table:
         if key not in hints:
-            raise MessageError(str(key), f"{name} has no such field; it has {', '.join(hints)}{nearest(key, hints)}")
-    for field in fields(kind):
-        if field.name not in table and field.default is field.default_factory is MISSING:
-            raise MessageError(field.name, f"{name} lacks it")
+            raise MessageError(key, f"{name} has no such field; it has {', '.join(hints)}{nearest(key, hints)}")
+    for one in fields(kind):
+        if one.name not in table and one.default is one.default_factory is MISSING:
+            raise MessageError(one.name, f"{name} lacks it")
     return kind(**{key: _checked(hints[key], value, key) for key, value in table.items()})
 
 
 def read_table(data: bytes | str) -> dict[str, Any]:
-    """Read a map whose keys are texts.
-
-    Raises:
-        MessageError: if it is none.
-    """
+    """Read a map whose keys are texts; within limits of parts, of depth, and of the length of keys."""
     if isinstance(data, str):
         raise MessageError("message", "is text; send a msgpack map as a binary frame")
+    parts = 0
+
+    def count(part: Any) -> Any:
+        nonlocal parts
+        parts += 1 + len(part)
+        if parts > MAX_PARTS:
+            raise MessageError("message", f"holds more than {MAX_PARTS} values; send arrays")
+        return part
+
     try:
-        table = _msgpack().unpackb(data)
+        table = _msgpack().unpackb(data, object_hook=count, list_hook=count, max_array_len=MAX_PARTS)
+    except MessageError:
+        raise
     except Exception as error:  # msgpack raises classes of its own, ValueError, RecursionError, UnicodeDecodeError
         raise MessageError("message", f"is no msgpack map ({type(error).__name__}: {error})") from None
     if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
         raise MessageError("message", f"is {type(table).__name__}, not a map of named fields")
+    _check_nesting(table)
     return table
 
 
-def asked_id(data: bytes | str) -> int:
-    """Return the number of a message that may be wrong otherwise, 0 where it has none."""
-    try:
-        number = read_table(data).get("id")
-    except MessageError:
-        return 0
-    return number if type(number) is int and 0 <= number <= 2**53 else 0
+def _check_nesting(table: dict[str, Any]) -> None:
+    """Refuse what is too deep to walk through, and keys that are too long to repeat."""
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        for part in level:
+            if isinstance(part, dict) and any(isinstance(key, str) and len(key) > MAX_KEY for key in part):
+                raise MessageError("message", f"holds a key of more than {MAX_KEY} characters")
+        nested = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [value for part in nested for value in part if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise MessageError("message", f"holds more than {MAX_DEPTH} maps and lists within one another")
 
 
 def _msgpack() -> Any:
@@ -185,16 +219,16 @@ def _array(value: dict[str, Any], where: str) -> np.ndarray[Any, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as msgpack holds it; arrays are little-endian and in C order."""
+    """Return what msgpack has no form for in one that it has; arrays are little-endian and in C order."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return {"dtype": value.dtype.name, "shape": list(value.shape), "data": np.ascontiguousarray(value).tobytes()}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(part) for part in value]
-    return value
+        return dict(value)
+    if isinstance(value, np.ndarray):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} does not go over the wire; send plain values and arrays")
 
 
 def _called(hint: Any) -> str:

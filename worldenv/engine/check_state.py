@@ -81,12 +81,11 @@ def _expected(state: EngineState, tensors: Mapping[str, Tensor]) -> dict[str, Ex
         pool, chunk = history.store.pool, history.layout.chunk_latents
         assert pool is not None
         pages = ("R", len(pool.keys), "Q", *pool.keys.shape[2:])
+        held = {name: getattr(history.store, name) for name in history.store.columns}
         expected |= {
-            "store.entry": (torch.int64, ("R", "P")),
-            "store.c2w": (torch.float64, ("R", "P", 4, 4)),
+            **{f"store.{name}": (part.dtype, ("R", "P", *part.shape[2:])) for name, part in held.items()},
+            **{f"store.{name}": (getattr(history.store, name).dtype, ("R",)) for name in history.store.numbers},
             "store.filled": (torch.bool, ("R", "P", chunk)),
-            "store.made": numbers,
-            "store.radius": (torch.float64, ("R",)),
             "store.keys": (_precision(tensors, "store.keys"), pages),
             "store.values": (_precision(tensors, "store.values"), pages),
         }
@@ -136,7 +135,7 @@ def _check_store(history: History, tensors: Mapping[str, Tensor]) -> None:
     _require(bool((members < tensors["length"][:, None, None]).all()), "store.entry")
     _require(bool((there[:, 1:] <= there[:, :-1]).all()), "store.entry")
     _require(bool((filled == (members >= 0)).all()), "store.filled")
-    _require(is_rigid(tensors["store.c2w"][there]), "store.c2w")
+    _require("store.c2w" not in tensors or is_rigid(tensors["store.c2w"][there]), "store.c2w")
     _require(tensors["store.keys"].shape[2] == filled[0].numel(), "store.keys")
 
 

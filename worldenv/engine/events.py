@@ -95,11 +95,15 @@ class Events:
         return kept | {f"events.{name}": part[rows] for name, part in self.present.items()}
 
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
-        """Go on with what was cloned in these rows."""
+        """Go on with what was cloned in these rows; how far it is to be doubted was not."""
         for name in self.heads:
             self.states[name] = self.states[name].index_copy(0, rows, tensors[f"events.{name}.state"])
             self.present[name] = self.present[name].index_copy(0, rows, tensors[f"events.{name}"])
+        for name, part in self.doubt.items():
+            self.doubt[name] = part.index_fill(0, rows, 0)
 
     def fork(self, source: Tensor, rows: Tensor) -> None:
         """Copy what is kept of some rows onto others."""
+        doubt = {name: part.index_copy(0, rows, part[source]) for name, part in self.doubt.items()}
         self.restore(rows, self.clone(source))
+        self.doubt = doubt

@@ -21,6 +21,7 @@ from ..memory.config import Layout, MemoryConfig, num_slots
 from ..memory.context import Context, gather
 from ..memory.pool import information_gain
 from ..memory.select import BY_POSE, Policy, Query, Selection, select
+from ..memory.table import EntryTable
 from ..memory.worldscape import WorldScapeMemory
 from ..models.kv_cache import Cache
 from ..models.paged_cache import PagedCache
@@ -57,10 +58,10 @@ class History:
                 f"{', '.join(spec.takes) or 'nothing'}; choose recent, none or random, or pass a policy of your own"
             )
         sized = world.config.dit
-        if config.policy == "worldscape" and choose is None and (sized.pose_video or sized.camera_rays):
+        if config.keeps and choose is None and (sized.pose_video or sized.camera_rays):
             raise ValueError(
-                "memory policy 'worldscape' keeps keys and values for any place, and this world's tokens know their "
-                "own (pose_video, camera_rays); choose another"
+                f"memory policy {config.policy!r} keeps keys and values for any place, and this world's tokens know "
+                "their own (pose_video, camera_rays); choose another"
             )
         self.dit, self.spec, self.unit, self.latent_shape = world.dit, spec, spec.unit, world.latent_shape
         self.choose: Policy = select if choose is None else choose
@@ -75,7 +76,7 @@ class History:
             every=spec.chunk_latents,
         )
         self.views = Views(world, spec, self.config, self.bank, self.layout, walls=walls) if renders else None
-        kept = config.policy == "worldscape" and choose is None
+        kept = config.keeps and choose is None
         self.recorded = Recorded(world, self.config, self.bank, self.layout, unit=self.unit) if kept else None
         self.selection: Selection | None = None  # of the newest chunk
         self.points: Tensor | None = None  # (P, 3): fixed points for the overlap, drawn from the policy's seed if None
@@ -112,7 +113,7 @@ class History:
         context, where the likest of the past are. Nothing known is the most, ``MAX_GAIN``.
         """
         chunk, rows = self.layout.chunk_latents, torch.arange(len(self.bank.length))
-        if self.store is not None:
+        if isinstance(self.store, WorldScapeMemory):
             stored = self.store.c2w
             valid = torch.arange(stored.shape[1]) < (self.store.count - 1)[:, None]
         else:
@@ -140,7 +141,7 @@ class History:
         """Choose the context of these rows' coming chunk or window."""
         bank = self.bank.rows(rows)
         if self.recorded is not None:
-            context, chosen = self.recorded.read(rows, track["c2w"])
+            context, chosen = self.recorded.read(rows, track)
         else:
             past = bank if hidden is None else bank.with_length(bank.length.masked_fill(hidden, 0))
             given = None if self.oracle is None else self.oracle(past.length)
@@ -192,7 +193,7 @@ class History:
         return self.recorded is not None
 
     @property
-    def store(self) -> WorldScapeMemory | None:
+    def store(self) -> EntryTable | None:
         """Which entries a policy keeps that keeps keys and values."""
         return None if self.recorded is None else self.recorded.store
 
@@ -216,7 +217,7 @@ class History:
         """Keep the keys and values of a clean chunk, if the policy does."""
         if self.recorded is not None:
             assert recorded is not None
-            self.recorded.add(rows, recorded, track["c2w"])
+            self.recorded.add(rows, recorded, track)
 
     def begin(
         self,

@@ -1,6 +1,7 @@
 """Keys and values of B episodes' clean chunks, each recorded once against the context that it was made in.
 
-What ``worldscape`` attends to: its table says which of them, and they are only placed anew for each chunk.
+What ``worldscape`` and a kept ``recent`` attend to: their tables say which of them, and they are only placed anew for
+each chunk.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from torch import Tensor
 from ..dynamics.signals import Track
 from ..memory.bank import MemoryBank
 from ..memory.config import Layout, MemoryConfig
-from ..memory.context import Context, gather
+from ..memory.context import Context, condition, context_mask, gather
+from ..memory.recent import RecentMemory
 from ..memory.select import Selection
+from ..memory.table import EntryTable
 from ..memory.worldscape import WorldScapeMemory
-from ..models.kv_cache import PageTable
+from ..models.kv_cache import Cache, PageTable
 from ..models.types import KeysValues, TextCache
 from ..world.world import World
-from .rollout import Prepared, new_pool, prepare
+from .rollout import Prepared, new_pool, prepare, to_device
 
 
 class Recorded:
-    """WorldScape's table of every env, and the pages of keys and values that it names."""
+    """The table of every env, and the pages of keys and values that it names."""
 
     def __init__(
         self,
@@ -37,19 +40,23 @@ class Recorded:
         self.dit, self.config, self.bank, self.layout, self.unit = world.dit, config, bank, layout, unit
         self.latent_shape, self.device = world.latent_shape, world.vae.latent_mean.device
         self.pool = new_pool(world.dit, world.latent_shape, self.device)
-        self.store = WorldScapeMemory(config, layout, len(bank.length), pool=self.pool)
+        self.store = self._table(config, len(bank.length))
         self.store.reserve()
+
+    def _table(self, config: MemoryConfig, num_envs: int) -> EntryTable:
+        kind = WorldScapeMemory if config.policy == "worldscape" else RecentMemory
+        return kind(config, self.layout, num_envs, pool=self.pool)
 
     def read(
         self,
         rows: Tensor,  # (R,) int64
-        c2w: Tensor,  # (R, F, 4, 4) poses of the coming chunk
+        track: Track,  # each (R, F, ...), of the coming chunk
         *,
-        store: WorldScapeMemory | None = None,  # instead of its own
+        store: EntryTable | None = None,  # instead of its own
         bank_rows: Tensor | None = None,  # (R,) int64: rows of the bank, where they are others
     ) -> tuple[Context, Selection]:
         """Read what these rows' coming chunk attends to."""
-        reading = (store or self.store).read(rows, c2w)
+        reading = (store or self.store).read(rows, track)
         known = gather(self.bank, reading.index, self.layout, rows=rows if bank_rows is None else bank_rows)
         context = replace(known, recorded=PageTable(self.pool, reading.pages))
         return context, Selection(reading.index, reading.retrieved, reading.score)
@@ -58,10 +65,10 @@ class Recorded:
         self,
         rows: Tensor,  # (R,) int64
         recorded: KeysValues,  # each (L, R, F, S, N, head_dim), of a clean chunk
-        c2w: Tensor,  # (R, F, 4, 4)
+        track: Track,  # each (R, F, ...)
     ) -> None:
         """Keep the keys and values of each row's newest entry."""
-        self.store.add(rows, c2w, self.pool.store(*recorded))
+        self.store.add(rows, track, self.pool.store(*recorded))
 
     def begin(
         self,
@@ -72,12 +79,27 @@ class Recorded:
         K: Tensor,  # (3, 3) normalised
         text: TextCache | None,
     ) -> None:
-        """Forget these rows and record this instead, entry by entry."""
+        """Forget these rows and record this instead: entry by entry, or at once where it is known what each one saw."""
         self.store.clear(rows)
+        latents, whole = latents.to(self.device), None
+        if isinstance(self.store, RecentMemory) and latents.shape[1]:
+            whole = self._at_once(latents, track, K, text)
         for part in self.layout.parts(latents.shape[1]):
             led = track.part(part)
-            context, _ = self.read(rows, led["c2w"])
-            self.add(rows, self._prepare(context, led, K, text).record(latents[:, part].to(self.device)), led["c2w"])
+            if whole is not None:
+                keys, values = whole
+                self.add(rows, (keys[:, :, part], values[:, :, part]), led)
+                continue
+            context, _ = self.read(rows, led)
+            self.add(rows, self._prepare(context, led, K, text).record(latents[:, part]), led)
+
+    def _at_once(self, latents: Tensor, track: Track, K: Tensor, text: TextCache | None) -> KeysValues:
+        """Record a clip in one go, each entry against the window before it."""
+        entry = self.layout.entry_of(torch.arange(latents.shape[1])).expand(len(latents), -1)
+        nothing = Context(latents[:, :0], track.part(slice(0)), entry[:, :0])
+        cond = to_device(condition(nothing, track, K=K, unit=self.unit), self.device)
+        mask = context_mask(entry, reach=self.store.window).to(self.device)
+        return self.dit.record(latents, cond, mask=mask, cache=Cache(), text=text)
 
     def recache(self, row: int, *, K: Tensor, text: TextCache | None) -> None:
         """Make an env's keys and values anew under another prompt, in order of time, each entry against those of its
@@ -86,48 +108,40 @@ class Recorded:
         if not int(self.store.count[row]):
             return
         keep_all = replace(self.config, gain=-1.0, pool_entries=0, pool_bytes=0)
-        scratch = WorldScapeMemory(keep_all, self.layout, 1, pool=self.pool)
+        scratch = self._table(keep_all, 1)
         where, only = torch.tensor([row]), torch.zeros(1, dtype=torch.long)
-        made, radius = self.store.made[row].clone(), self.store.radius[row].clone()
+        numbers = {name: getattr(self.store, name)[row].clone() for name in self.store.numbers}
         for entry in self.store.entry[row, : int(self.store.count[row])]:
             index = self.layout.members(entry)
             index = index[index >= 0][None]
             latents, track = self.bank.latents[where[:, None], index], self.bank.track.at((where[:, None], index))
-            context, _ = self.read(only, track["c2w"], store=scratch, bank_rows=where)
+            context, _ = self.read(only, track, store=scratch, bank_rows=where)
             recorded = self._prepare(context, track, K, text).record(latents.to(self.device))
             scratch.made[0] = entry
-            scratch.add(only, track["c2w"], self.pool.store(*recorded))
+            scratch.add(only, track, self.pool.store(*recorded))
         self.store.take(where, scratch, only)
         scratch.clear(only)
-        self.store.made[row], self.store.radius[row] = made, radius
+        for name, number in numbers.items():
+            getattr(self.store, name)[row] = number
 
     def clone(self, rows: Tensor) -> dict[str, Tensor]:
         """Copy what some rows keep as tensors with a leading row axis."""
-        store = self.store
-        width = int(store.count[rows].max())
-        pages = store.pages[rows, :width]
+        held = self.store.clone(rows)
+        pages = self.store.pages[rows, : held["entry"].shape[1]]
         keys, values = self.pool.gather(pages.flatten(1))  # (L, R, width * chunk, S, N, D)
-        return {
-            "store.entry": store.entry[rows, :width],
-            "store.c2w": store.c2w[rows, :width],
-            "store.filled": pages >= 0,
-            "store.made": store.made[rows],
-            "store.radius": store.radius[rows],
-            "store.keys": keys.transpose(0, 1),
-            "store.values": values.transpose(0, 1),
-        }
+        held |= {"filled": pages >= 0, "keys": keys.transpose(0, 1), "values": values.transpose(0, 1)}
+        return {f"store.{name}": part for name, part in held.items()}
 
     def restore(self, rows: Tensor, tensors: dict[str, Tensor]) -> None:
         """Keep in these rows what ``clone`` copied."""
         self.store.clear(rows)
+        names = ("filled", "keys", "values", *self.store.columns, *self.store.numbers)
         for i, row in enumerate(rows):
-            filled = tensors["store.filled"][i]
-            where = filled.flatten()
-            pages = torch.full(filled.shape, -1, dtype=torch.int32)
-            pages[filled] = self.pool.store(*(tensors[f"store.{n}"][i][:, where] for n in ("keys", "values")))
-            entry = tensors["store.entry"][i]
-            made, radius = tensors["store.made"][i], tensors["store.radius"][i]
-            self.store.fill(row, entry[entry >= 0], tensors["store.c2w"][i], pages, made=made, radius=radius)
+            held = {name: tensors[f"store.{name}"][i] for name in names}
+            where = held["filled"].flatten()
+            pages = torch.full(held["filled"].shape, -1, dtype=torch.int32)
+            pages[held["filled"]] = self.pool.store(held["keys"][:, where], held["values"][:, where])
+            self.store.fill(row, held, pages)
 
     def fork(self, source: Tensor, rows: Tensor) -> None:
         """Let rows keep what others do; the pages are shared."""

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..base.objects import import_extra
-from ..dynamics.messages import ANSWERS, PROTOCOL, Attach, Attached, Created, Ended, Failed, Frames, Hello, Welcome
+from ..dynamics.messages import ANSWERS, PROTOCOL, Attach, Created, Ended, Failed, Frames, Hello
 from ..dynamics.wire import Message, pack, unpack
 
 OPEN_S = 4.0
-"""Seconds within which a server must answer hello."""
-PING_S, PONG_S = 1.0, 3.0
-"""How often the server is asked whether it is there, and how long it may take: a dead one is known after 4 s."""
+"""Seconds within which a server must answer hello; for as long a session whose connection was lost is looked for."""
+PING_S, PONG_S = 2.0, 10.0
+"""How often the server is asked whether it is there, and how long it may take: one that is silent is lost after 12 s. A
+killed one is known at once: its machine says so."""
 RETRY_S = 0.2
 
 A = TypeVar("A", bound=Message)
@@ -26,7 +27,12 @@ class Link:
     Args:
         url: ``ws://host:port``; the path is the server's.
         token: what the server asks for, or ''.
-        linger: seconds for which the session outlives a lost connection; for so long it is looked for again.
+        linger: seconds for which the server keeps the session when the connection is lost. That is noticed when
+            something is asked; then the session is looked for, at most for ``OPEN_S``. 0: it is not looked for.
+
+    Raises:
+        ConnectionError: if the server is not there, full, or of another version.
+        PermissionError: if it wants another token.
     """
 
     def __init__(self, url: str, *, token: str = "", linger: float = 10.0) -> None:
@@ -35,11 +41,20 @@ class Link:
         self.url, self.token, self.linger = url, token, linger
         self.session, self._key, self._number = "", "", 0
         self._socket: Any = None
-        self.welcome = self._connect()
+        try:
+            answer = self._connect(OPEN_S)
+        except _lost() as error:
+            raise self._gone(error) from None
+        if isinstance(answer, Failed):
+            raise _error(answer, self.url)
 
     def create(self, ask: Message) -> Created:
-        """Make the session."""
-        created = self.ask(ask, Created)
+        """Make the session; where that is refused, the connection is cut."""
+        try:
+            created = self.ask(ask, Created)
+        except BaseException:
+            self.close()
+            raise
         self.session, self._key = created.session, created.key
         return created
 
@@ -73,29 +88,40 @@ class Link:
 
     def close(self) -> None:
         """Cut the connection; the session ends with it, or a little later."""
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
 
-    def _connect(self) -> Welcome:
+    def _connect(self, seconds: float) -> Message:
+        """Connect, in place of the connection before, and say hello; return the answer. One that is refused is cut."""
+        self.close()
         client = import_extra("websockets.sync.client", extra="play", needs="worldenv/Remote-v0 needs websockets")
+        opened = client.connect(
+            f"{self.url.rstrip('/')}/session",
+            max_size=None,
+            compression=None,
+            open_timeout=seconds,
+            ping_interval=PING_S,
+            ping_timeout=PONG_S,
+            close_timeout=1.0,
+        )
+        self._socket = opened.__enter__()  # closed by ``close``: what it is of use for outlives this call
         try:
-            opened = client.connect(
-                f"{self.url.rstrip('/')}/session",
-                max_size=None,
-                compression=None,
-                open_timeout=OPEN_S,
-                ping_interval=PING_S,
-                ping_timeout=PONG_S,
-                close_timeout=1.0,
-            )
-            self._socket = opened.__enter__()  # closed by ``close``: what it is of use for outlives this call
             self._socket.send(pack(Hello(id=0, protocol=PROTOCOL, token=self.token)))
-            answer = unpack(self._socket.recv(timeout=OPEN_S), ANSWERS)
-        except _lost() as error:
-            raise self._gone(error) from None
+            answer = unpack(self._socket.recv(timeout=seconds), ANSWERS)
+        except BaseException:
+            self.close()
+            raise
         if isinstance(answer, Failed):
-            raise _error(answer, self.url)
-        assert isinstance(answer, Welcome)
+            self.close()
         return answer
+
+    def _attach(self, seconds: float) -> Message:
+        """Connect again and ask for the session; return the answer, which comes when what was being done is done."""
+        answer = self._connect(seconds)
+        if isinstance(answer, Failed):
+            return answer
+        self._socket.send(pack(Attach(id=self._number, session=self.session, key=self._key)))
+        return unpack(self._socket.recv(), ANSWERS)
 
     def _answer(self, number: int, see: Callable[[Frames], None] | None) -> Message:
         while True:
@@ -106,24 +132,23 @@ class Link:
                 see(answer)
 
     def _again(self, asked: Message, see: Callable[[Frames], None] | None) -> Message:
-        """Connect again and ask again; what was done already is not done twice."""
+        """Connect again and ask again; what was done already is not done twice, and shown again."""
+        why: object = "the connection was lost"
         until = time.monotonic() + min(self.linger, OPEN_S)
-        while True:
-            if not self.session:
-                raise self._gone("the connection was lost")
+        while self.session and (left := until - time.monotonic()) > 0:
             try:
-                self._connect()
-                self._socket.send(pack(Attach(id=self._number, session=self.session, key=self._key)))
-                answer = unpack(self._socket.recv(), ANSWERS)  # when what was being done is done
-                if isinstance(answer, Failed):
-                    raise self._gone(answer.why)
-                assert isinstance(answer, Attached)
-                self._socket.send(pack(asked))
-                return self._answer(asked.id, see)
+                answer = self._attach(left)
+                if not isinstance(answer, Failed):
+                    self._socket.send(pack(asked))
+                    return self._answer(asked.id, see)
             except _lost() as error:
-                if time.monotonic() > until:
-                    raise self._gone(error) from None
+                why = error
                 time.sleep(RETRY_S)
+            else:
+                why = answer.why  # it will be no other the next time
+                break
+        self.close()
+        raise self._gone(why)
 
     def _gone(self, why: object) -> ConnectionError:
         return ConnectionError(

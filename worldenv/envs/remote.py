@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from ..base.files import replacing
 from ..dynamics.messages import Close, Create, Done, Frames, Load, Outcome, Prompt, Reset, Save, Saved, Step
 from .described import read_space
 from .link import Link
@@ -27,7 +28,7 @@ class Remote:
         num_envs: rows, None for one without an axis.
         batch: whether its model calls may be shared with other clients; False is what a local environment gives.
         token: what the server asks for, or ''.
-        linger: seconds for which the session survives a lost connection, and is gone on with.
+        linger: seconds for which the server keeps the session when the connection is lost; see ``Link``.
         autoreset_mode: what becomes of episodes that end.
         render_mode: ``rgb_array`` or None.
         options: arguments of that environment: world, memory, action_mode, ...
@@ -63,9 +64,13 @@ class Remote:
             )
         )
         self.session, self.about = created.session, created.about
-        self.action_space, self.observation_space = (
-            read_space(self.about[name]) for name in ("action_space", "observation_space")
-        )
+        try:
+            self.action_space, self.observation_space = (
+                read_space(self.about[name]) for name in ("action_space", "observation_space")
+            )
+        except BaseException:
+            self.link.close()
+            raise
         fps = self.about["metadata"]["render_fps"]
         self.metadata: dict[str, Any] = {"render_modes": [RENDER_MODES[0]], "render_fps": fps}
 
@@ -88,7 +93,9 @@ class Remote:
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write episodes to a file here, to go on with them on any server of the world, or locally."""
         ask = Save(id=0, session=self.session, rows=None if rows is None else list(rows))
-        Path(path).write_bytes(self.link.ask(ask, Saved).data)
+        data = self.link.ask(ask, Saved).data
+        with replacing(Path(path)) as partial:
+            partial.write_bytes(data)
 
     def load_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Go on with saved episodes; a ValueError if they are of another world or environment."""

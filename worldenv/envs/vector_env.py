@@ -19,6 +19,8 @@ from torch import Tensor
 from ..base.checkpoint import Expected
 from ..base.rng import derive_seed
 from ..dynamics.signals import wide
+from ..sims.reopened import Reopened
+from .alone import alone
 from .arguments import Arguments, check_keywords
 from .core import EnvCore
 from .episodes import Beginning
@@ -89,14 +91,22 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.single_observation_space = self.core.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.inside: dict[str, int] = {}  # which thread is stepping it
         self._seeds: list[int] | None = None
         self._episodes = [0] * num_envs
         self._done = np.zeros(num_envs, bool)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a copy; a simulator is made anew in it, whose episodes begin with a reset."""
+        self.__dict__.update(state)
+        if isinstance(self.core, EnvCore) and isinstance(self.core.dynamics, Reopened):
+            self._seeds = None
 
     def _open(self, asked: Arguments) -> Core:
         """Make what is stepped."""
         return make_core(asked)
 
+    @alone
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
@@ -144,11 +154,13 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Let episodes that have ended go on without a reset."""
         self._done[:] = False
 
+    @alone
     def set_prompt(self, prompt: str, rows: Sequence[int] | None = None) -> None:
         """Describe the worlds of some rows (all by default) anew from the next step on (worlds with text)."""
         self.check_open("set_prompt")
         self.core.set_prompts(dict.fromkeys(range(self.num_envs) if rows is None else rows, prompt))
 
+    @alone
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows, with their streams of episodes to come."""
         seeds = self._check_begun("clone_state")
@@ -157,6 +169,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         kept = {key: torch.tensor([values[row] for row in rows]) for key, values in own.items()}
         return self.core.clone_state(rows) | kept
 
+    @alone
     def restore_state(self, state: Mapping[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows: given the same actions they repeat what the clones' rows do.
 
@@ -170,6 +183,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             seeds[row], self._episodes[row] = int(state["row.seed"][i]), int(state["row.episode"][i])
             self._done[row] = bool(state["row.done"][i])
 
+    @alone
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows, sharing their memory; given the same actions they repeat them.
 
@@ -194,6 +208,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         chosen = range(self.num_envs) if rows is None else rows
         save_snapshot(Path(path), self.core.identity(), self.clone_state(chosen))
 
+    @alone
     def load_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Continue saved episodes in these rows (by default the first ones), bit by bit as they would have gone on.
 
@@ -212,6 +227,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 self._seeds = None
             raise ValueError(f"{path}: {error}") from None
 
+    @alone
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every env by one chunk; rows that ended are reset as ``autoreset_mode`` says."""
         self._check_begun("step")

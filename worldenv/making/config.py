@@ -41,7 +41,9 @@ class MakeConfig:
     size: tuple[int, int] = (64, 64)
     """Width and height of the world's pictures, multiples of 8."""
     frames: int = 20_000
-    """Frames to record; a tenth as many more are held out."""
+    """Frames to record, or to take of a recording from elsewhere; a tenth as many more are held out."""
+    camera: str = ""
+    """Which pictures of a recording from elsewhere; by default the only ones that it has."""
     policy: str = "random"
     """Who acts while it is recorded: ``random``, ``sticky`` (random, three times in four as before), ``ppo:DIR``, or
     ``package.module:function``, called with the picture, the action space and a generator."""
@@ -68,7 +70,7 @@ class MakeConfig:
     dit: DiTConfig = field(default_factory=lambda: DiTConfig(width=192, num_layers=6, num_heads=4, ffn_dim=768))
     """Sizes of the transformer."""
     batch: int = 16
-    """Samples of a step of training."""
+    """Samples of a step of training; of the transformer, whose windows are long, half as many."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -102,6 +104,7 @@ def recordings(config: MakeConfig, env: str, *, number: int = 1, policy: str | N
         first_seed=first,
         num_latents=num_latents,
         size=config.size,
+        camera=config.camera,
         policy=config.policy if policy is None else policy,
         clips_per_shard=4,
         poses=False,  # what acts is the environment's own action
@@ -120,6 +123,12 @@ DISTILLING = 0.1
 """Share of a round's hours that the distillation takes in the end, on top."""
 
 
+def world_name(env: str) -> str:
+    """Return what a world is called: as its environment, or the folder of a recording from elsewhere."""
+    where = env.partition(":")[2]
+    return (Path(where).resolve().name if is_import(env) else (where or env).rpartition("/")[2]).lower()
+
+
 def named(stage: str, number: int) -> str:
     """Return what a stage of a round is called, as its folder is."""
     return stage if number == 1 else f"{stage}-{number}"
@@ -131,7 +140,8 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str, *, number
     before = {"causal": so_far, "heads": named("causal", number), DISTIL: named("heads", number)}.get(stage)
     few = stage == DISTIL
     patch = 2 if all(side // config.vae.stride % 2 == 0 for side in config.size) else 1
-    window = max(2, 8 // config.chunk_latents)
+    chunk, longest = config.chunk_latents, CLIP_FRAMES // config.frames_per_latent // config.chunk_latents
+    window = max(2, 8 // chunk)  # chunks
     return TrainConfig(
         name=name,
         data=out / "train",
@@ -140,16 +150,16 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str, *, number
         num_starts=64,
         vae=config.vae,
         dit=replace(config.dit, patch=patch),
-        memory=MemoryConfig(policy="recent", temporal_latents=config.chunk_latents * window, retrieved_chunks=1),
+        memory=MemoryConfig(policy="recent", kept=True, temporal_latents=chunk * window, retrieved_chunks=1),
         vae_loss=VAELossConfig(num_frames=9, hardest=0.1),
-        denoise=DenoiseConfig(num_chunks=window, policies=(("recent", 1.0),)),
+        denoise=DenoiseConfig(num_chunks=max(1, min(2 * window, longest)), policies=(("recent", 1.0),)),
         sampler=SamplerConfig(num_steps=config.few_steps, stochastic=True) if few else SamplerConfig(),
         head="events",
         events=EventsConfig(
             reward=EventConfig(num_members=MEMBERS), terminated=EventConfig(output="logit", num_members=MEMBERS)
         ),
         optim=OptimConfig(
-            batch=config.batch,
+            batch=max(1, config.batch // 2) if stage == "causal" else config.batch,
             seed=config.seed,
             lr={"vae": 1e-3, "causal": 1e-3, "heads": 3e-3, DISTIL: 1e-4}[stage],
             ema=0.99 if few else OptimConfig().ema,

@@ -35,8 +35,12 @@ class Plan:
             plan = cls(path, asked, {})
             plan.save()
             return plan
-        written = json.loads(path.read_text())
-        changed = difference(written["asked"], asked)
+        try:
+            written = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not JSON ({error}); was it edited? Use another --out") from None
+        known = json.loads(json.dumps(to_dict(MakeConfig()))) | written["asked"]  # what it did not know yet is as usual
+        changed = difference({name: value for name, value in known.items() if name != "workers"}, asked)
         if changed is not None:
             raise ValueError(f"{out} was begun with another {changed}; use the same, or another --out")
         return cls(path, asked, written["steps"])

@@ -241,7 +241,7 @@ def _mapped(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """
     size = math.prod(shape)
     num_bytes = size * dtype.itemsize
-    with tempfile.NamedTemporaryFile(prefix="worldenv-memory-") as file:
+    with tempfile.TemporaryFile() as file:  # it has no name, so that nobody has to remove it
         try:
             os.posix_fallocate(file.fileno(), 0, num_bytes)
         except OSError as error:
@@ -249,4 +249,4 @@ def _mapped(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
                 f"{error.strerror}: the memory needs {num_bytes / 2**20:.0f} MiB under {tempfile.gettempdir()}; point "
                 "TMPDIR to a larger disk, or set bank_bytes higher"
             ) from error
-        return torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(shape)
+        return torch.from_file(f"/proc/self/fd/{file.fileno()}", shared=True, size=size, dtype=dtype).view(shape)

@@ -66,6 +66,9 @@ class MemoryConfig:
     """Most recent latents, always in context."""
     retrieved_chunks: int = 1
     """Older chunks looked up (by field-of-view overlap, or by likeness of viewpoint)."""
+    kept: bool = False
+    """``recent``: whether keys and values of its chunks are kept, each recorded once against the chunks before it, not
+    encoded anew for every chunk. Faster the longer the context; a world has to be trained with it."""
     reframe: bool = True
     """Whether a context's temporal positions are its slots (WorldPlay, figure 4c) or the latents' own indices, which
     grow with time (figure 4b; for comparison)."""
@@ -110,8 +113,11 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"unknown memory policy {self.policy!r}; choose one of {', '.join(POLICIES)}")
-        if self.policy == "worldscape" and not self.reframe:
-            raise ValueError("reframe=false: worldscape memory places what it recorded anew; choose another policy")
+        if self.keeps and not self.reframe:
+            raise ValueError(
+                f"reframe=false: {self.policy} memory places what it recorded anew; choose another policy"
+                + (", or kept=false" if self.kept else "")
+            )
         if self.combine not in ("geo", "add"):
             raise ValueError(f"combine={self.combine!r}; choose 'geo' or 'add'")
         check_numbers(
@@ -121,6 +127,11 @@ class MemoryConfig:
         )
         if not all(0 < angle < 180 for angle in self.fov_deg):
             raise ValueError(f"fov_deg={self.fov_deg} must be two angles between 0 and 180 degrees")
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the policy keeps keys and values."""
+        return self.policy == "worldscape" or (self.policy == "recent" and self.kept)
 
     def for_world(self, spec: WorldSpec) -> MemoryConfig:
         """Fill in what follows from the world's step."""
@@ -167,6 +178,11 @@ class Layout:
 def num_slots(config: MemoryConfig, chunk_latents: int) -> int:
     """Return S, the slots of a context that is encoded anew."""
     return config.temporal_latents + config.retrieved_chunks * chunk_latents
+
+
+def kept_entries(config: MemoryConfig, chunk_latents: int) -> int:
+    """Return how many chunks ``recent`` keeps: as many as a context has slots for."""
+    return max(1, num_slots(config, chunk_latents) // chunk_latents)
 
 
 def with_policy(config: MemoryConfig, policy: str) -> MemoryConfig:

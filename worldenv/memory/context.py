@@ -75,6 +75,7 @@ def context_mask(
     entry: Tensor,  # (B, S) int64, -1 for empty
     *,
     causal: bool = True,
+    reach: int | None = None,  # entries that one sees before its own; None is all
 ) -> Tensor:
     """Return which context latents see which, (B, S, S): block-causal over entries, or all that is there.
 
@@ -83,6 +84,8 @@ def context_mask(
     seen = (entry[:, None, :] >= 0).expand(-1, entry.shape[1], -1)
     if causal:
         seen = seen & (entry[:, :, None] >= entry[:, None, :])
+    if reach is not None:
+        seen = seen & (entry[:, :, None] - entry[:, None, :] <= reach)
     return seen | torch.eye(entry.shape[1], dtype=torch.bool)
 
 

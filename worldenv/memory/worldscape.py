@@ -7,43 +7,27 @@ points stay. Rows are tables sorted by time: [sink | pool | window], so entering
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..dynamics.signals import Track
 from ..models.kv_cache import PagePool
 from .config import Layout, MemoryConfig
 from .pool import MAX_GAIN, farthest_points, information_gain, offsets, pose_kernel, similarity
-
-RESERVED = 2**31
-"""Bytes up to which a pool's pages are allocated at once; larger pools grow as they fill."""
+from .table import EntryTable, Reading
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What the coming chunk attends to, in order of time, empty slots (-1) on the left."""
+class WorldScapeMemory(EntryTable):
+    """Sink, pool and window of B envs."""
 
-    pages: Tensor  # (B, S) int32: the block table
-    index: Tensor  # (B, S) int64: the latent in each slot
-    retrieved: Tensor  # (B, k) int64: entries taken from the pool, best first; -1 for none
-    score: Tensor  # (B, k) float64: their similarity
-
-
-class WorldScapeMemory:
-    """Tables of B envs. Pages are numbers to it; those that are let go are released to the pool, if there is one."""
+    columns = ("entry", "c2w")
+    numbers = ("made", "radius")
 
     def __init__(self, config: MemoryConfig, layout: Layout, num_envs: int, *, pool: PagePool | None = None) -> None:
-        self.config, self.layout, self.pool = config, layout, pool
         self.window = max(1, config.temporal_latents // layout.chunk_latents)
-        self.budget = self._budget(num_envs)
-        capacity = 2 + self.window + (self.budget or 16)
-        self.entry = torch.full((num_envs, capacity), -1)
-        self.c2w = torch.eye(4, dtype=torch.float64).repeat(num_envs, capacity, 1, 1)
-        self.pages = torch.full((num_envs, capacity, layout.chunk_latents), -1, dtype=torch.int32)
-        self.count = torch.zeros(num_envs, dtype=torch.long)
-        self.made = torch.zeros(num_envs, dtype=torch.long)  # entries ever added
+        self.budget = self._budget(config, layout, num_envs, pool)
+        super().__init__(config, layout, num_envs, capacity=2 + self.window + (self.budget or 16), pool=pool)
+        self.c2w = torch.eye(4, dtype=torch.float64).repeat(num_envs, self.entry.shape[1], 1, 1)
         self.radius = torch.zeros(num_envs, dtype=torch.float64)  # how far apart a pool that was full keeps its entries
 
     @property
@@ -56,12 +40,11 @@ class WorldScapeMemory:
         """Entries of each env that are neither sink nor recent, (B,)."""
         return (self.count - 1 - self.window).clamp(min=0)
 
-    def _budget(self, num_envs: int) -> int:
+    def _budget(self, config: MemoryConfig, layout: Layout, num_envs: int, pool: PagePool | None) -> int:
         """Return the entries that an env's pool may hold, by number and by bytes; 0 is no limit."""
-        config = self.config
-        if not config.pool_bytes or self.pool is None:
+        if not config.pool_bytes or pool is None:
             return config.pool_entries
-        held = config.pool_bytes // (num_envs * self.layout.chunk_latents * self.pool.page_bytes)
+        held = config.pool_bytes // (num_envs * layout.chunk_latents * pool.page_bytes)
         fits = held - 1 - self.window
         if fits < 1:
             raise ValueError(
@@ -71,69 +54,21 @@ class WorldScapeMemory:
         return min(fits, config.pool_entries or fits)
 
     def reserve(self) -> None:
-        """Make room for all pages that the budget allows, once, so that the pool's storage never moves."""
-        if self.pool is None or not self.budget:
-            return
-        num_pages = len(self.count) * (2 + self.window + self.budget) * self.layout.chunk_latents
-        if num_pages * self.pool.page_bytes <= RESERVED:
-            self.pool.reserve(num_pages)
-
-    def clear(self, rows: Tensor) -> None:
-        """Forget everything of these rows."""
-        self._release(self.pages[rows])
-        self.entry[rows], self.pages[rows], self.count[rows], self.made[rows], self.radius[rows] = -1, -1, 0, 0, 0
-
-    def take(self, rows: Tensor, other: WorldScapeMemory, source: Tensor) -> None:
-        """Become what rows of another table (or of this one) of the same pool are; the pages are shared."""
-        while self.entry.shape[1] < int(other.count[source].max()):
-            self._grow()
-        width = min(self.entry.shape[1], other.entry.shape[1])
-        taken = [t[source, :width].clone() for t in (other.entry, other.c2w, other.pages)]
-        numbers = [t[source].clone() for t in (other.count, other.made, other.radius)]
-        if self.pool is not None:
-            self.pool.retain(taken[2])
-        self.clear(rows)
-        for table, values in zip((self.entry, self.c2w, self.pages), taken, strict=True):
-            table[rows, :width] = values
-        self.count[rows], self.made[rows], self.radius[rows] = numbers
-
-    def fill(
-        self,
-        row: Tensor,  # () int64
-        entry: Tensor,  # (n,) int64
-        c2w: Tensor,  # (>= n, 4, 4)
-        pages: Tensor,  # (>= n, C) int32, held by the caller until now
-        *,
-        made: Tensor,  # () int64
-        radius: Tensor,  # () float64
-    ) -> None:
-        """Put these entries into an empty row."""
-        count = len(entry)
-        while self.entry.shape[1] < count:
-            self._grow()
-        self.entry[row, :count], self.c2w[row, :count], self.pages[row, :count] = entry, c2w[:count], pages[:count]
-        self.count[row], self.made[row], self.radius[row] = count, made, radius
+        """Make room for all pages that the budget allows, if there is one."""
+        if self.budget:
+            self._reserve(2 + self.window + self.budget)
 
     def add(
         self,
         rows: Tensor,  # (R,) int64
-        c2w: Tensor,  # (R, F, 4, 4) poses of the entry's latents; the middle one stands for it
+        track: Track,  # each (R, F, ...); the pose of the middle one stands for the entry
         pages: Tensor,  # (R, F) int32, held by the caller until now
     ) -> None:
         """Append an entry to each row and decide what happens to the one that leaves the window."""
         if not len(rows):
             return
-        pages = nn.functional.pad(pages, (self.layout.chunk_latents - pages.shape[1], 0), value=-1)
-        if int(self.count[rows].max()) == self.entry.shape[1]:
-            self._grow()
-        at = self.count[rows]
-        self.entry[rows, at], self.c2w[rows, at], self.pages[rows, at] = (
-            self.made[rows],
-            c2w[:, c2w.shape[1] // 2].double(),
-            pages,
-        )
-        self.count[rows] += 1
-        self.made[rows] += 1
+        at = self._append(rows, pages)
+        self.c2w[rows, at] = track["c2w"][:, track["c2w"].shape[1] // 2].double()
         offered = self.count[rows] - 1 - self.window
         self._gate(rows[offered >= 1], offered[offered >= 1])
         self._prune(rows)
@@ -177,35 +112,16 @@ class WorldScapeMemory:
         distance, angle = offsets(a, b)
         return distance / self.config.scale + angle.rad2deg() / self.config.scale_deg
 
-    def _keep(
-        self,
-        rows: Tensor,  # (R,)
-        kept: Tensor,  # (R, M) bool
-    ) -> None:
-        """Let the other entries of these rows go and close the gaps."""
-        self._release(self.pages[rows][~kept])
-        order = (~kept).long().sort(dim=1, stable=True).indices
-        for table in (self.entry, self.c2w, self.pages):
-            table[rows] = table[rows[:, None], order]
-        gone = kept.sort(dim=1, descending=True).values.logical_not()
-        self.entry[rows] = self.entry[rows].masked_fill(gone, -1)
-        self.pages[rows] = self.pages[rows].masked_fill(gone[..., None], -1)
-        self.count[rows] = (self.entry[rows] >= 0).sum(1)
-
-    def _release(self, pages: Tensor) -> None:
-        if self.pool is not None:
-            self.pool.release(pages)
-
     def read(
         self,
         rows: Tensor,  # (R,) int64
-        c2w: Tensor,  # (R, F, 4, 4) poses of the coming chunk
+        track: Track,  # each (R, F, ...), of the coming chunk
     ) -> Reading:
         """Choose sink, retrieved entries and window for these rows."""
         config, stored, entry, count = self.config, self.c2w[rows], self.entry[rows], self.count[rows]
         columns, each = torch.arange(entry.shape[1]), torch.arange(len(rows))
         alike = similarity(
-            c2w.double(),
+            track["c2w"].double(),
             stored,
             scale=config.scale,
             scale_deg=config.scale_deg,
@@ -225,28 +141,11 @@ class WorldScapeMemory:
             taken = stored[each, chosen][:, None]
             twin = pose_kernel(taken, stored, scale=config.scale, scale_deg=config.scale_deg)[:, 0]
             candidate &= (twin <= config.suppress) & (columns != chosen[:, None])
-        return self._slots(rows[:, None], used, retrieved, scores)
-
-    def _slots(self, rows: Tensor, used: Tensor, retrieved: Sequence[Tensor], scores: Sequence[Tensor]) -> Reading:
-        """Lay the pages of the used entries out in time, to the right."""
-        width, capacity = self.slots + self.layout.shift, used.shape[1]
-        columns = torch.where(used, torch.arange(capacity), capacity).sort(1).values
-        columns = columns[:, : width // self.layout.chunk_latents]
-        there = columns < capacity
-        columns = columns.clamp(max=capacity - 1)
-        index = self.layout.members(self.entry[rows, columns].where(there, -1)).flatten(1)
-        pages = self.pages[rows, columns].flatten(1)
-        order = (index >= 0).long().sort(dim=1, stable=True).indices[:, self.layout.shift :]
-        index, pages = index.gather(1, order), pages.gather(1, order)
+        pages, index = self._laid_out(rows, used, lacking=self.layout.shift)
         none = torch.zeros(len(used), 0)
         return Reading(
-            torch.where(index >= 0, pages, -1),
+            pages,
             index,
-            torch.stack(list(retrieved), 1) if retrieved else none.long(),
-            torch.stack(list(scores), 1) if scores else none.double(),
+            torch.stack(retrieved, 1) if retrieved else none.long(),
+            torch.stack(scores, 1) if scores else none.double(),
         )
-
-    def _grow(self) -> None:
-        empty = (torch.full_like(self.entry, -1), self.c2w, torch.full_like(self.pages, -1))
-        tables = (self.entry, self.c2w, self.pages)
-        self.entry, self.c2w, self.pages = (torch.cat(both, 1) for both in zip(tables, empty, strict=True))

@@ -40,14 +40,12 @@ JUDGES = {"reward", "terminated"}
 """Heads of worlds that reward and end episodes themselves."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Views(Message):
     """Start views, for the gallery."""
 
     frames: Any  # (N, H, W, 3) uint8
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recording(Message):
     """What was played, from the page."""
 

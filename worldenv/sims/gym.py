@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..dynamics.environment import Environment
 from ..dynamics.protocol import Chunk, check_rows, check_starts
 from ..dynamics.signals import REWARD, TERMINATED
 from ..dynamics.spec import WorldSpec
+from .reopened import Reopened
 
 Frame = npt.NDArray[np.uint8]
 LOOKS_BACK = 2
@@ -72,10 +74,16 @@ class GymRow:
         return np.stack(frames), earned, bool(terminated), bool(truncated and not terminated)
 
     def _picture(self, obs: Any) -> Frame:
-        frame = obs if self.seen else self.env.render()
         source = "observations" if self.seen else "render()"
+        try:
+            frame = obs if self.seen else self.env.render()
+        except NotImplementedError:
+            frame = None
         if not isinstance(frame, np.ndarray):
-            raise ValueError(f"{self.name}: {source} must give (H, W, 3) uint8 arrays, got {type(frame).__name__}")
+            raise ValueError(
+                f"{self.name}: {source} must give (H, W, 3) uint8 arrays, got {type(frame).__name__}; let it render "
+                "rgb_array, or wrap it to observe pictures"
+            )
         frame = _eight_bits(frame)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"{self.name}: {source} must give (H, W, 3) uint8, got {frame.dtype} {frame.shape}")
@@ -122,7 +130,7 @@ def open_registered(env_id: str) -> gym.Env[Any, Any]:
         return gym.make(env_id)
 
 
-class GymDynamics:
+class GymDynamics(Reopened):
     """``Dynamics``: B of them, each of its own; a row whose episode has ended stands still until it is reset."""
 
     def __init__(self, num_envs: int, *, spec: WorldSpec, make: Callable[[], gym.Env[Any, Any]]) -> None:
@@ -232,16 +240,16 @@ def twin_maker(environment: Environment, given: Any) -> Callable[[], gym.Env[Any
         ValueError: if it is not, for nothing that a file names is imported.
     """
     if callable(given):
-        return lambda: _made(given)
+        return partial(_made, given)
     if isinstance(given, str):
-        return lambda: open_registered(given)
+        return partial(open_registered, given)
     name = environment.id.rpartition(":")[2]
     if name not in gym.registry:
         raise ValueError(
             f"this world was recorded from {environment.id!r}, which is not registered here, and a file is no reason "
             "to import anything; import what registers it, or pass sim_env='module:Id-v0', a class or a function"
         )
-    return lambda: open_registered(name)
+    return partial(open_registered, name)
 
 
 def _made(make: Callable[..., gym.Env[Any, Any]]) -> gym.Env[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,7 +58,6 @@ def degrade(
     return torch.where(strength() < config.untouched, pixels, x.clamp(-1, 1))
 
 
-@torch.no_grad()
 def round_trip(
     vae: Codec,
     frames: Tensor,  # (T, H, W, 3) uint8
@@ -66,10 +66,28 @@ def round_trip(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Encode and decode a clip, with noise on its latents of a strength drawn up to ``noise``; (T, H, W, 3) uint8."""
-    device = vae.latent_mean.device
+    return round_trips(vae, [frames], noise=noise, generators=[generator])[0]
+
+
+@torch.no_grad()
+def round_trips(
+    vae: Codec,
+    clips: Sequence[Tensor],  # each (T, H, W, 3) uint8
+    *,
+    noise: float = 0.0,
+    generators: Sequence[torch.Generator | None],  # one for each
+) -> list[Tensor]:
+    """Do so with clips of several lengths at once: shorter ones repeat their end, which nothing before it sees."""
+    device, longest = vae.latent_mean.device, max(len(frames) for frames in clips)
+    whole = torch.stack([torch.cat([c, c[-1:].expand(longest - len(c), -1, -1, -1)]) for c in clips])
     with torch.autocast(device.type, torch.bfloat16, enabled=default_dtype(device) == torch.bfloat16):
-        latents = vae.encode(to_pixels(frames)[None].to(device, vae.dtype))
+        latents = vae.encode(to_pixels(whole).to(device, vae.dtype))
         if noise:
-            level = noise * torch.rand((), generator=generator)
-            latents = latents + (level * torch.randn(latents.shape, generator=generator)).to(device)
-        return to_frames(vae.decode(latents)[0]).cpu()
+            latents = latents + torch.stack([_noise(latents[0].shape, noise, one) for one in generators]).to(device)
+        made = to_frames(vae.decode(latents)).cpu()
+    return [frames[: len(clip)] for frames, clip in zip(made, clips, strict=True)]
+
+
+def _noise(shape: torch.Size, most: float, generator: torch.Generator | None) -> Tensor:
+    """Draw noise of a strength drawn up to ``most``."""
+    return most * torch.rand((), generator=generator) * torch.randn(shape, generator=generator)

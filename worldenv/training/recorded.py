@@ -44,7 +44,7 @@ class RecordedPast:
 
     def prepare(self, track: Track, part: slice, *, K: Tensor, rendered: Rendered | None = None) -> Prepared:
         """Place what a part of the clips (latents) will attend to."""
-        reading = self.store.read(self.rows, track["c2w"][:, part])
+        reading = self.store.read(self.rows, track.part(part))
         safe, row = reading.index.clamp(min=0), self.rows[:, None]
         entry = self.layout.entry_of(reading.index)
         recorded = (self._gather(self.keys, reading.pages), self._gather(self.values, reading.pages))
@@ -60,14 +60,14 @@ class RecordedPast:
             rendered=rendered,
         )
 
-    def record(self, prepared: Prepared, latents: Tensor, timesteps: Tensor, c2w: Tensor, part: slice) -> None:
+    def record(self, prepared: Prepared, latents: Tensor, timesteps: Tensor, track: Track, part: slice) -> None:
         """Keep the keys and values of this part."""
         device = prepared.mask.device
         keys, values = prepared.record(latents.to(device), timesteps.to(device))
         self.keys = torch.cat([self.keys, keys.to(self.keys.dtype)], 2)
         self.values = torch.cat([self.values, values.to(self.values.dtype)], 2)
         pages = torch.arange(1 + part.start, 1 + part.stop, dtype=torch.int32).expand(len(latents), -1)
-        self.store.add(self.rows, c2w[:, part], pages)
+        self.store.add(self.rows, track.part(part), pages)
 
     def _gather(self, whole: Tensor, table: Tensor) -> Tensor:
         flat = table.clamp(min=0).long() + whole.shape[2] * self.rows[:, None]
@@ -112,7 +112,7 @@ def _cached_errors(chunks: Chunks, clips: Tensor, length: int, layout: Layout, g
         if part.start:
             sigmas = sample_sigmas((count, 1), shift=m.config.shift, generator=generator)
             errors.append(chunk_error(prepared, latents[:, part], sigmas, generator))
-        past.record(prepared, inputs[:, part], levels[:, part], track["c2w"], part)
+        past.record(prepared, inputs[:, part], levels[:, part], track, part)
     return torch.stack(errors, 1)
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ..base.files import file_sha256
 from ..models.heads import HEADS
-from ..models.pretrained.release import is_release
+from ..models.pretrained.release import find_release, is_release
 
 HUB = "hub:"
 """What names of worlds on the Hugging Face hub begin with."""
 
 PARTS = ("vae", "dit", *(f"heads.{name}" for name in HEADS), "starts", "clips", "moments")
 """Names of the files that a world may be made of."""
+
+SUMS = "sha256"
+"""Table of ``world.toml`` that has the sha256 of each of them. It is no part of what a world does, nor of its identity,
+which are the files themselves.
+"""
+WHOLE = "world"
+"""Its key for all of them together: what they hash to is asked anyway, so that checking them costs nothing more."""
 
 OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout")
 """What the hub's library raises where there is no network."""
@@ -28,6 +37,62 @@ def world_sha256(folder: Path, parts: Sequence[str] = PARTS) -> str:
     """Hash the files that a world is made of, or some of them; a checkpoint that lies beside them is none of it."""
     files = [folder / f"{name}.safetensors" for name in parts]
     return file_sha256(file for file in files if file.is_file())
+
+
+def world_sums(folder: Path) -> dict[str, str]:
+    """Return the table ``[sha256]`` of a world's files: each one's, and ``world``, which is that of all together."""
+    there = [name for name in PARTS if (folder / f"{name}.safetensors").is_file()]
+    return {name: _sha256(folder / f"{name}.safetensors") for name in there} | {WHOLE: world_sha256(folder)}
+
+
+def read_sums(folder: Path, table: Any) -> dict[str, str]:
+    """Read the table ``[sha256]`` of ``world.toml``, where a dot in a name makes a table of its own.
+
+    Raises:
+        ValueError: if it names what no world has, or holds anything but hashes.
+    """
+    where, sums = f"{folder / 'world.toml'}: {SUMS}", dict[str, str]()
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{where}: expected a table, got {table!r}")
+    for name, value in table.items():
+        nested = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        sums |= {part: str(found) for part, found in nested.items()}
+    for part, found in sums.items():
+        if part not in (*PARTS, WHOLE) or not re.fullmatch("[0-9a-f]{64}", found):
+            raise ValueError(f"{where}.{part}: {found!r} is no sha256 of a world's file")
+    return sums
+
+
+def check_sums(folder: Path, sums: Mapping[str, str], whole: str) -> None:
+    """Refuse a world whose files, which hash to ``whole`` together, are not those that ``world.toml`` lists.
+
+    Each is hashed only if together they are others, to say which.
+
+    Raises:
+        ValueError: naming the first that is missing, another or not listed.
+    """
+    if sums.get(WHOLE) == whole:
+        return
+    found = world_sums(folder)
+    for name in sorted({*sums, *found} - ({WHOLE} if WHOLE not in sums else set())):
+        if sums.get(name) != found.get(name):
+            how = "is missing" if name not in found else "is not listed" if name not in sums else "has another sha256"
+            what = "the world as a whole" if name == WHOLE else f"{name}.safetensors"
+            raise ValueError(
+                f"{folder}: {what} {how}, by [{SUMS}] in world.toml; the world was damaged or edited: copy it again, "
+                "or take the table out if that is meant"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def release_sha256(folder: Path) -> str:
+    """Hash the files of a WorldPlay release that are loaded."""
+    release = find_release(folder)
+    return file_sha256([*release.weights, release.vae_weights])
 
 
 def packaged_worlds() -> list[str]:

@@ -38,7 +38,16 @@ def describe_world(world: World) -> str:
         + (f"; teacher: {p.teacher}" if p.teacher else "")
         for p in config.provenance
     ]
-    return "\n".join([*lines, *_memory_lines(world), f"sha256    {world.sha256 or 'not saved'}", *_notes(world)])
+    return "\n".join([*lines, *_memory_lines(world), f"sha256    {_identity(world)}", *_notes(world)])
+
+
+def _identity(world: World) -> str:
+    """Say what its files hash to, and whether they are known to be those that were written."""
+    if not world.sha256:
+        return "not hashed: a release's files; world.files.release_sha256 does" if world.notice else "not saved"
+    if not world.sums:
+        return f"{world.sha256}, not checked: world.toml has no [sha256] of its files; what export --weights writes has"
+    return f"{world.sha256}, files as world.toml lists them"
 
 
 def _memory_lines(world: World) -> list[str]:

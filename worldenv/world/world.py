@@ -21,6 +21,7 @@ from ..base.checkpoint import load_module, load_tensors, save_tensors
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.files import save_text
+from ..base.lock import in_use
 from ..dynamics.spec import WorldSpec
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
@@ -31,7 +32,7 @@ from ..models.pretrained.release import is_release
 from ..models.vae import VAE
 from .clips import Clips, load_clips, make_clips
 from .config import FORMAT, DoubtConfig, Provenance, WorldConfig, config_digest
-from .files import find_world, world_sha256
+from .files import PARTS, SUMS, check_sums, find_world, read_sums, release_sha256, world_sha256, world_sums
 from .histories import Histories, load_histories
 from .starts import Starts, load_starts
 from .worldplay import load_release
@@ -59,6 +60,7 @@ class World:
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text
         self.notice = ""  # what its licence excludes, shown before use
         self.sha256 = ""
+        self.sums: dict[str, str] = {}  # of its files, as world.toml has them; worlds of earlier versions have none
 
     @property
     def spec(self) -> WorldSpec:
@@ -204,17 +206,17 @@ class World:
         if not isinstance(self.vae, VAE):
             raise ValueError(f"world {self.config.name!r} is stepped from its release's files; keep that directory")
         path = Path(folder)
-        for name, module in self.parts().items():
-            save_tensors(path / f"{name}.safetensors", module.state_dict())
-        if self.starts is not None:
-            save_tensors(path / "starts.safetensors", self.starts.tensors())
-        if self.clips is not None:
-            save_tensors(path / "clips.safetensors", self.clips.tensors())
-        if self.moments is not None:
-            save_tensors(path / "moments.safetensors", self.moments.tensors())
+        kept = {"starts": self.starts, "clips": self.clips, "moments": self.moments}
+        parts = {name: module.state_dict() for name, module in self.parts().items()}
+        parts |= {name: part.tensors() for name, part in kept.items() if part is not None}
+        for name, tensors in parts.items():
+            save_tensors(path / f"{name}.safetensors", tensors, sums=False)  # world.toml has the files'
+        for name in set(PARTS) - set(parts):  # of a world that was here before
+            (path / f"{name}.safetensors").unlink(missing_ok=True)
         values = to_dict(self.config)
         stages = {f"{i:02d}": stage for i, stage in enumerate(values.pop("provenance"))}
-        save_text(path / "world.toml", dump_toml({**values, "provenance": stages}))  # the last: where it is, all is
+        told = {**values, "provenance": stages, SUMS: world_sums(path)}
+        save_text(path / "world.toml", dump_toml(told))  # the last: where it is, all is
 
     @classmethod
     def from_pretrained(
@@ -226,6 +228,7 @@ class World:
         backend: str = "auto",
         revision: str | None = None,
         sha256: str = "",
+        verify: bool = True,
     ) -> World:
         """Load a packaged world by name, a directory, or (online) ``hub:org/name`` on the Hugging Face hub.
 
@@ -236,20 +239,24 @@ class World:
                 fastest, ``float32`` or ``bfloat16``.
             backend: see ``compute_with``.
             revision: branch, tag or commit of a world on the hub; by default the newest.
-            sha256: what the world's files must hash to (``worldenv info`` shows it); empty is anything.
+            sha256: what the world's files must hash to (``worldenv info`` shows it); empty is anything. Of a release,
+                whose 20 GB are else not read twice, ``world.files.release_sha256``.
+            verify: whether its files must be those whose sha256 stand in its ``world.toml``.
 
         Raises:
             ValueError: if there is no such world, or its files are missing, truncated, do not fit together or are not
-                those that were asked for.
+                those that were written or asked for.
         """
         where, path = resolve_device(device), find_world(name, revision=revision)
-        if sha256 and world_sha256(path) != sha256:
-            raise ValueError(f"{name} has sha256 {world_sha256(path)}, asked for {sha256}; it is another version")
+        if sha256:
+            found = release_sha256(path) if is_release(path) else world_sha256(path)
+            if found != sha256:
+                raise ValueError(f"{name} has sha256 {found}, asked for {sha256}; it is another version")
         kind = None if dtype == "stored" else resolve_dtype(dtype, where)
         if is_release(path):
             world = cls.from_worldplay(path, device=where, dtype=kind)
         else:
-            world = cls.load(path)
+            world = cls.load(path, verify=verify)
             for module in world.parts().values():
                 module.to(where, kind)
         return world.compute_with(dtype=kind or world.dit.dtype, backend=backend)
@@ -278,13 +285,26 @@ class World:
         return world
 
     @classmethod
-    def load(cls, path: Path) -> World:
-        """Load the world in a directory, as ``save_pretrained`` wrote it."""
+    def load(cls, path: Path, *, verify: bool = True) -> World:
+        """Load the world in a directory, as ``save_pretrained`` wrote it.
+
+        Raises:
+            ValueError: if its files do not fit together or, with ``verify``, are not those that ``world.toml`` lists.
+        """
+        world, sums = cls._read(path)
+        world.sha256, world.sums = world_sha256(path), sums
+        if verify and sums:
+            check_sums(path, sums, world.sha256)
+        return world
+
+    @classmethod
+    def _read(cls, path: Path) -> tuple[World, dict[str, str]]:
+        """Read a world, and what its files are to hash to."""
         values = read_toml(path / "world.toml")
         found = values.get("format")
         if found != FORMAT:
             raise ValueError(f"{path / 'world.toml'}: world format {found!r}, this version reads {FORMAT}")
-        stages = values.pop("provenance", {})
+        stages, sums = values.pop("provenance", {}), read_sums(path, values.pop(SUMS, {}))
         values["provenance"] = [stages[key] for key in sorted(stages)]
         if "depth" in values:  # where the only head there was stood
             values["heads"] = {"depth": values.pop("depth")}
@@ -297,8 +317,7 @@ class World:
         world.starts = load_starts(path / "starts.safetensors", world.spec)
         world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)
         world.moments = load_histories(path / "moments.safetensors", world.spec, world.latent_shape)
-        world.sha256 = world_sha256(path)
-        return world
+        return world, sums
 
 
 def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
@@ -329,7 +348,8 @@ def convert_world(
         world.config = replace(world.config, name=name_as)
     if doubt is not None:
         world.config = replace(world.config, doubt=doubt)
-    world.save_pretrained(folder)
+    with in_use(folder):
+        world.save_pretrained(folder)
     return world
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from worldenv.base.config import to_dict
 from worldenv.base.files import save_text
+from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import DESCRIPTION, paired, summarise
 
@@ -62,17 +63,18 @@ def compare_planning(
     arms = {"imagine": list(imagine), "rollouts": sorted(rollouts), "policies": list(policies)}
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed}
     registered = {"claim": CLAIM, "env": to_dict(config), "planning": to_dict(planning), **arms, **settings}
-    ledger, seeds = Ledger(out, registered), range(first_seed, first_seed + episodes)
-    for name in policies:
-        run_policy(ledger, name, config, "sim", settings, on_batch)
-    for count in sorted(rollouts):
-        for where in imagine:
-            _run(ledger, where, count, config, planning, seeds, num_envs, on_batch)
-    report = as_report(ledger)
-    save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-    save_text(out / "report.md", as_page(report))
-    draw_planning(out / "planning.png", report["arms"])
-    return report
+    with in_use(out):
+        ledger, seeds = Ledger(out, registered), range(first_seed, first_seed + episodes)
+        for name in policies:
+            run_policy(ledger, name, config, "sim", settings, on_batch)
+        for count in sorted(rollouts):
+            for where in imagine:
+                _run(ledger, where, count, config, planning, seeds, num_envs, on_batch)
+        report = as_report(ledger)
+        save_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+        save_text(out / "report.md", as_page(report))
+        draw_planning(out / "planning.png", report["arms"])
+        return report
 
 
 def _run(

@@ -75,7 +75,7 @@ class GymSource:
         num_latents: int,
         first_seed: int,
         *,
-        simulators: tuple[str, ...],
+        known: tuple[str, ...] = (),  # what else could have been meant, for the error
         spec: WorldSpec | None = None,  # its clock; default of every world
         size: tuple[int, int] | None = None,  # width and height of what is recorded; as it is shown by default
         policy: str = "random",  # see ``RecordConfig``
@@ -87,9 +87,9 @@ class GymSource:
             self.env: gym.Env[Any, Any] = open_registered(env_id)
         except (gym.error.Error, ModuleNotFoundError) as error:
             raise ValueError(
-                f"unknown environment {env_id!r} ({error}); give a simulator ({', '.join(simulators)}) or the id of a "
-                "registered Gymnasium environment with rgb_array rendering, as module:Id-v0 if importing that module "
-                "registers it"
+                f"unknown environment {env_id!r} ({error}); give the id of a registered Gymnasium environment with "
+                "rgb_array rendering, as module:Id-v0 if importing that module registers it"
+                + (f", or one of {', '.join(known)}" if known else "")
             ) from None
         clock = WorldSpec() if spec is None else spec
         self.env_id, self.num_latents, self.first_seed = env_id, num_latents, first_seed

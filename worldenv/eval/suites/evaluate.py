@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...base.device import default_dtype, resolve_device
+from ...base.lock import NAME, in_use
 from ...base.log import console, git_revision
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
@@ -97,12 +98,12 @@ def run_suite(
         raise ValueError(
             f"--ray is for suites that step worlds along cases ({', '.join(RUNS)}); leave it out for {name}"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    cases = {"num_worlds": num_worlds, "first_seed": first_seed}
-    if other is None:
-        run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights, ray=ray)
-    else:
-        other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
+    with in_use(out):
+        cases = {"num_worlds": num_worlds, "first_seed": first_seed}
+        if other is None:
+            run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights, ray=ray)
+        else:
+            other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
 
 
 def run_world(
@@ -215,7 +216,8 @@ def conclude(report: Mapping[str, Any], out: Path) -> None:
     """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
-    console.print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} to {out}")
+    written = sorted(path.name for path in out.iterdir() if path.is_file() and path.name != NAME)
+    console.print(f"wrote {', '.join(written)} to {out}")
 
 
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...base.config import to_dict
 from ...base.files import save_arrays, save_text
+from ...base.lock import in_use
 from ...base.log import console
 from ...base.media import save_picture
 from ...base.objects import import_object
@@ -35,23 +36,24 @@ def write_cases(name: str, out: Path, *, num_worlds: int | None, first_seed: int
     """
     spec, suite = WorldSpec(maze=maze), _suite(name)
     cases, _ = suite_cases(suite, spec, num_worlds, first_seed)
-    listed = []
-    for i, (seed, kind) in enumerate(zip(cases.seeds, cases.kinds, strict=True)):
-        folder = out / f"{seed}-{kind}"
-        save_picture(folder / "start.png", cases.frames[i, 0].numpy())
-        path = {"keys": cases.keys[i], "c2w": cases.c2w[i], "c2w_start": cases.start_c2w[i], "K": spec.K}
-        save_arrays(folder / "path.npz", {name: part.numpy() for name, part in path.items()})
-        save_arrays(folder / "truth.npz", {"frames": cases.frames[i].numpy()}, compressed=True)
-        listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
-    manifest = {
-        "format": 1,
-        "suite": name,
-        "protocol": protocol_of(spec),
-        "chunks": suite.chunks,
-        "spec": to_dict(spec),
-        "cases": listed,
-    }
-    save_text(out / "manifest.json", json.dumps(manifest, indent=1))
+    with in_use(out):
+        listed = []
+        for i, (seed, kind) in enumerate(zip(cases.seeds, cases.kinds, strict=True)):
+            folder = out / f"{seed}-{kind}"
+            save_picture(folder / "start.png", cases.frames[i, 0].numpy())
+            path = {"keys": cases.keys[i], "c2w": cases.c2w[i], "c2w_start": cases.start_c2w[i], "K": spec.K}
+            save_arrays(folder / "path.npz", {name: part.numpy() for name, part in path.items()})
+            save_arrays(folder / "truth.npz", {"frames": cases.frames[i].numpy()}, compressed=True)
+            listed.append({"id": folder.name, "seed": seed, "path": kind, "num_frames": int(cases.frames.shape[1])})
+        manifest = {
+            "format": 1,
+            "suite": name,
+            "protocol": protocol_of(spec),
+            "chunks": suite.chunks,
+            "spec": to_dict(spec),
+            "cases": listed,
+        }
+        save_text(out / "manifest.json", json.dumps(manifest, indent=1))
     console.print(
         f"wrote {len(listed)} cases to {out}; make a clip of {listed[0]['num_frames']} frames for each, the start view "
         f"first, as <id>.npz (frames) or <id>.mp4, and score them with eval {name} --videos DIR --manifest "
@@ -87,14 +89,14 @@ def score_videos(name: str, folder: Path, manifest: Path | None, out: Path, *, w
     """Score clips made elsewhere for a suite's cases, beside the controls."""
     if manifest is None:
         raise ValueError("--videos needs --manifest, the manifest.json that worldenv bench-data wrote")
-    out.mkdir(parents=True, exist_ok=True)
     cases, spec = read_manifest(manifest, name)
     clips = dict(zip(_names(cases), read_videos(folder, cases), strict=True))
 
     def show(cases: Cases, progress: Progress) -> Tensor:
         return torch.stack([clips[case] for case in _names(cases)])
 
-    run_foreign(name, folder.resolve().name, show, cases, out, spec=spec, weights=weights)
+    with in_use(out):
+        run_foreign(name, folder.resolve().name, show, cases, out, spec=spec, weights=weights)
 
 
 def score_dynamics(
@@ -102,13 +104,13 @@ def score_dynamics(
 ) -> None:
     """Step any ``Dynamics`` along a suite's cases and score it beside the controls."""
     make, spec = import_object(dynamics, what="dynamics"), WorldSpec()
-    out.mkdir(parents=True, exist_ok=True)
     cases, _ = suite_cases(_suite(name), spec, num_worlds, first_seed)
 
     def show(cases: Cases, progress: Progress) -> Tensor:
         return run_dynamics(make(len(cases), spec=spec), cases, progress)
 
-    run_foreign(name, dynamics.rpartition(":")[2], show, cases, out, spec=spec, weights=weights)
+    with in_use(out):
+        run_foreign(name, dynamics.rpartition(":")[2], show, cases, out, spec=spec, weights=weights)
 
 
 def _names(cases: Cases) -> list[str]:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from ... import __version__
@@ -22,6 +22,7 @@ from .config import ServeConfig
 from .connection import Connection
 from .guard import Guard
 from .hub import Hub
+from .line import RequestLine, SocketLine
 
 PATH = "/session"
 PING_S, PONG_S = 5.0, 20.0
@@ -31,14 +32,18 @@ PING_S, PONG_S = 5.0, 20.0
 def make_app(config: ServeConfig, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the application: sessions, health, and more routes, behind the same guard.
 
-    Its ``state`` holds ``config``, ``token``, and ``hub`` once it runs.
+    Anybody may ask for health and for mounted files; all other routes need the token, if there is one. Its ``state``
+    holds ``config``, ``token``, and ``hub`` once it runs.
     """
+    every = [Route("/healthz", _health), WebSocketRoute(PATH, _session), *routes]
+    public = [every[0], *(route for route in routes if isinstance(route, Mount))]
+    token = config.read_token()
     app = Starlette(
-        routes=[Route("/healthz", _health), WebSocketRoute(PATH, _session), *routes],
-        middleware=[Middleware(Guard, config=config)],
+        routes=every,
+        middleware=[Middleware(Guard, config=config, token=token, routes=every, public=public)],
         lifespan=_lifespan,
     )
-    app.state.config, app.state.token = config, config.read_token()
+    app.state.config, app.state.token = config, token
     return app
 
 
@@ -75,7 +80,8 @@ def make_server(app: Starlette, config: ServeConfig) -> uvicorn.Server:
         uvicorn.Config(
             app,
             host=config.host,
-            ws="websockets-sansio",
+            http=RequestLine,
+            ws=SocketLine,
             ws_max_size=int(2 * config.max_message_mb * 2**20),  # what is a bit too large is answered
             ws_ping_interval=PING_S,
             ws_ping_timeout=PONG_S,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ... import __version__
+from ...base.log import console
 from ...dynamics.messages import ASKS, PROTOCOL, Attach, Create, Done, Failed, Hello, Ping, Welcome
-from ...dynamics.wire import Message, MessageError, asked_id, unpack
+from ...dynamics.wire import Message, MessageError, unpack
 from ...ids import environment_ids
 from .hub import Hub
+from .line import STRANGER_BYTES, welcomed
 from .outbox import Outbox
 
 HELLO_S = 10.0
-"""Seconds within which a client must have said hello."""
+"""Seconds within which a client must have said hello, and one that is not wanted have read why."""
 TOO_MANY, REFUSED = 1013, 1008
 """Codes with which connections are closed."""
 
@@ -37,38 +40,54 @@ class Connection:
             await self.socket.close(TOO_MANY, f"the server has {self.hub.connections} connections, its most")
             return
         self.hub.connections += 1
-        writing = asyncio.create_task(self._write())
+        both = {asyncio.create_task(self._serve()), asyncio.create_task(self._write())}
         try:
-            if await self._greet():
-                await self._read()
-        except WebSocketDisconnect:
-            pass
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)  # without either there is no use in the other
         finally:
             self.hub.connections -= 1
             self.hub.lost(self.outbox)
-            writing.cancel()
+            for task in both:
+                task.cancel()
+            for error in await asyncio.gather(*both, return_exceptions=True):
+                if isinstance(error, Exception):
+                    console.print(f"[red]a connection failed: {type(error).__name__}: {error}")
+
+    async def _serve(self) -> None:
+        try:
+            if await self._greet():
+                await self._read()
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return  # it is gone
 
     async def _greet(self) -> bool:
         """Read and answer hello; tell whether the client may stay."""
         try:
-            data = await asyncio.wait_for(self._receive(), HELLO_S)
+            async with asyncio.timeout(HELLO_S):
+                data = await self._receive()
         except TimeoutError:
             await self.socket.close(REFUSED, "say hello first")
             return False
         answer = self._welcome(data)
         self.outbox.put(answer)
-        if isinstance(answer, Failed):
-            await self.outbox.empty()
-            await self.socket.close(REFUSED, answer.why[:120])
-        return not isinstance(answer, Failed)
+        if not isinstance(answer, Failed):
+            welcomed(self.socket.scope)
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.outbox.empty(), HELLO_S)
+        await self.socket.close(REFUSED, answer.why[:120])
+        return False
 
     def _welcome(self, data: bytes | str) -> Message:
-        config, number = self.hub.config, asked_id(data)
+        """Answer hello; nothing that is too large to be one is looked at."""
+        config = self.hub.config
         try:
+            self._check_size(data, STRANGER_BYTES)
             hello = unpack(data, {"hello": Hello})
         except MessageError as error:
-            return Failed(id=number, kind="message", field=error.field, why=f"{error}; the first message is hello")
+            why = f"{error}; the first message is hello"
+            return Failed(id=error.number, kind="message", field=error.field, why=why)
         assert isinstance(hello, Hello)
+        number = hello.id
         if hello.protocol != PROTOCOL:
             why = f"the server speaks protocol {PROTOCOL} (worldenv {__version__}), the client {hello.protocol}"
             return Failed(id=number, kind="version", field="protocol", why=f"{why}; install the same version")
@@ -96,37 +115,42 @@ class Connection:
             await self.outbox.room()
             await self._pace()
             try:
-                data = await asyncio.wait_for(self._receive(), self.hub.config.idle_s)
+                async with asyncio.timeout(self.hub.config.idle_s):  # unlike wait_for it makes no task of each message
+                    data = await self._receive()
             except TimeoutError:
                 if any(live.owner is self.outbox for live in self.hub.lives.values()):
                     continue
                 await self.socket.close(REFUSED, "nothing was asked")
                 return
             try:
-                self._dispatch(self._parsed(data))
+                self._check_size(data, self.hub.config.max_message_mb * 2**20)
+                small = len(data) <= STRANGER_BYTES
+                self._dispatch(unpack(data, ASKS) if small else await asyncio.to_thread(unpack, data, ASKS))
             except MessageError as error:
-                self.outbox.put(Failed(id=asked_id(data), kind="message", field=error.field, why=str(error)))
+                self.outbox.put(Failed(id=error.number, kind="message", field=error.field, why=str(error)))
 
-    def _parsed(self, data: bytes | str) -> Message:
-        most = self.hub.config.max_message_mb * 2**20
+    def _check_size(self, data: bytes | str, most: float) -> None:
         if len(data) > most:
             raise MessageError("message", f"holds {len(data)} bytes, the most are {most:.0f}")
-        return unpack(data, ASKS)
 
     def _dispatch(self, ask: Message) -> None:
         """Have something done; what takes long is not waited for."""
-        if isinstance(ask, Hello):
-            raise MessageError("type", "hello was said; send create")
-        if isinstance(ask, Ping):
-            self.outbox.put(Done(id=ask.id))
-        elif isinstance(ask, Create):
-            task = asyncio.create_task(self._create(ask))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif isinstance(ask, Attach):
-            self.hub.attach(ask, self.outbox)
-        else:
-            self.hub.find(getattr(ask, "session"), self.outbox).ask(ask, self.outbox)  # noqa: B009
+        try:
+            if isinstance(ask, Hello):
+                raise MessageError("type", "hello was said; send create")
+            if isinstance(ask, Ping):
+                self.outbox.put(Done(id=ask.id))
+            elif isinstance(ask, Create):
+                task = asyncio.create_task(self._create(ask))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif isinstance(ask, Attach):
+                self.hub.attach(ask, self.outbox)
+            else:
+                self.hub.find(getattr(ask, "session"), self.outbox).ask(ask, self.outbox)  # noqa: B009
+        except MessageError as error:
+            error.number = ask.id
+            raise
 
     async def _create(self, ask: Create) -> None:
         self.outbox.put(await self.hub.create(ask, self.outbox))
@@ -152,5 +176,5 @@ class Connection:
             try:
                 await self.socket.send_bytes(data)
             except (WebSocketDisconnect, RuntimeError, OSError):
-                return  # the reader is told too
+                return  # it is gone
             self.outbox.sent(data)

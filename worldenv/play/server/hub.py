@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ...dynamics.messages import Attach, Close, Create, Done, Ended, Failed, Fork
+from ...dynamics.messages import Attach, Close, Create, Created, Done, Ended, Failed, Fork
 from ...dynamics.wire import Message, MessageError
 from .config import ServeConfig
 from .live import Live, failure
@@ -63,7 +63,8 @@ class Hub:
         name, key = f"s{self._count}", secrets.token_urlsafe(16)
         self._opening.append(rows)
         try:
-            session = await asyncio.get_running_loop().run_in_executor(self._executor, make, name, key)
+            work = partial(_introduced, make, name, key, ask.id)
+            session, created = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except Exception as error:
             return failure(error, ask)
         finally:
@@ -72,7 +73,7 @@ class Hub:
         self._tasks[name] = asyncio.create_task(live.run())
         if outbox.closed:
             self.lost(outbox)
-        return session.created(ask.id)
+        return created
 
     async def _elsewhere(self, live: Live, ask: Close | Fork, outbox: Outbox) -> Message:
         """Do what concerns more than a session itself."""
@@ -96,6 +97,9 @@ class Hub:
         if live is None or not secrets.compare_digest(live.session.key.encode(), ask.key.encode()):
             raise MessageError("session", f"{ask.session!r} is no session, or has another key; it may have ended")
         live.ask(ask, outbox)
+        live.owner = (
+            outbox  # from now on, not when it is answered: it must not end meanwhile, and takes what comes next
+        )
 
     async def end(self, live: Live, why: str = "") -> None:
         """End a session, when what it is doing is done; tell its client, if that did not ask for it."""
@@ -112,11 +116,10 @@ class Hub:
     def _close(self, session: Session) -> None:
         with session.busy:
             session.close()
-        self.opener.tidy()
 
     def lost(self, outbox: Outbox) -> None:
         """Take note that a connection is lost; sessions that do not outlive it end."""
-        outbox.closed = True
+        outbox.close()
         for live in list(self.lives.values()):
             if live.owner is outbox:
                 live.owner, live.left = None, time.monotonic()
@@ -147,3 +150,13 @@ class Hub:
         for live in list(self.lives.values()):
             await self.end(live, "the server stops")
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _introduced(make: Callable[[str, str], Session], name: str, key: str, number: int) -> tuple[Session, Created]:
+    """Make a session and what tells of it; where either fails nothing stays."""
+    session = make(name, key)
+    try:
+        return session, session.created(number)
+    except BaseException:
+        session.close()
+        raise

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from functools import partial
 
 import gymnasium as gym
 
@@ -20,6 +21,7 @@ from ...dynamics.messages import (
     Failed,
     Fork,
     Load,
+    Outcome,
     Pause,
     Prompt,
     Remember,
@@ -34,6 +36,8 @@ from .session import Session
 
 MAX_ASKED = 64
 """Messages that may wait for one session."""
+MAX_WHY = 2000
+"""Characters of an error, which may repeat what was sent."""
 BLAME: dict[type[Message], str] = {
     Reset: "options",
     Step: "action",
@@ -61,6 +65,7 @@ class Live:
         self.last: Message | None = None  # what it last answered
         self.stream: Stream | None = None  # with the newest action, while it streams
         self._again = False  # whether the next message may be one that was answered before the connection was lost
+        self._stepped = False  # whether that was a step, whose pictures are a whole chunk
         self._due = 0.0
         self._asks: asyncio.Queue[tuple[Message, Outbox, float]] = asyncio.Queue(MAX_ASKED)
 
@@ -84,20 +89,30 @@ class Live:
             raise MessageError("session", why) from None
 
     async def run(self) -> None:
-        """Do what is asked, until that is to end."""
-        ended = False
-        while not ended:
-            asked = await self._next()
-            if asked is None:
-                await self._advance()
-                continue
-            message, outbox, since = asked
-            answer = await self._answer(message, outbox, since)
-            self._again = isinstance(message, Attach)
-            if not self._again:
-                self.last = answer
-            outbox.put(answer)
-            ended = isinstance(message, Close)
+        """Do what is asked, until that is to end; what waits then is told so."""
+        try:
+            ended = False
+            while not ended:
+                asked = await self._next()
+                if asked is None:
+                    await self._advance()
+                    continue
+                message, outbox, since = asked
+                await outbox.room()  # who does not read is not worked for
+                answer = await self._answer(message, outbox, since)
+                self._again = isinstance(message, Attach)
+                if not self._again:
+                    self.last, self._stepped = answer, isinstance(message, Step)
+                outbox.put(answer)
+                ended = isinstance(message, Close)
+        finally:
+            self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        while not self._asks.empty():
+            message, outbox, _ = self._asks.get_nowait()
+            why = f"session {self.session.name} has ended; create another one"
+            outbox.put(Failed(id=message.id, kind="session", field="session", why=why))
 
     async def _next(self) -> tuple[Message, Outbox, float] | None:
         """Return what is asked next, None where a stream's chunk is due."""
@@ -111,9 +126,8 @@ class Live:
     async def _answer(self, message: Message, outbox: Outbox, since: float) -> Message:
         """Do one thing that is asked, or say why it cannot be."""
         if self._again and self.last is not None and message.id == self.last.id:
-            return self.last
+            return await self._tried(self._show_again(self.last, outbox), message)
         if isinstance(message, Attach):
-            self.owner = outbox
             return Attached(id=message.id, session=self.session.name, answered=0 if self.last is None else self.last.id)
         if isinstance(message, Stream):
             self.stream, self._due = message, time.monotonic()
@@ -122,19 +136,25 @@ class Live:
             self.stream = None
             return Done(id=message.id)
         if isinstance(message, Fork | Close):
-            return await self.elsewhere(self, message, outbox)
-        return await self._in_thread(message, outbox, since)
+            return await self._tried(self.elsewhere(self, message, outbox), message)
+        return await self._tried(self._in_thread(message, outbox, since), message)
+
+    async def _tried(self, work: Awaitable[Message], message: Message) -> Message:
+        try:
+            return await work
+        except Exception as error:
+            return failure(error, message)
 
     async def _in_thread(self, message: Message, outbox: Outbox, since: float) -> Message:
         loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, self.session.answer, message, _sender(outbox), since)
 
-        def send(frames: Message) -> None:
-            loop.call_soon_threadsafe(outbox.put, frames)
-
-        try:
-            return await loop.run_in_executor(self.executor, self.session.answer, message, send, since)
-        except Exception as error:
-            return failure(error, message)
+    async def _show_again(self, last: Message, outbox: Outbox) -> Message:
+        """Return the last answer, after the pictures that came before it: those may have been lost too."""
+        if isinstance(last, Outcome):
+            show = partial(self.session.show_again, last, _sender(outbox), chunk=self._stepped)
+            await asyncio.get_running_loop().run_in_executor(self.executor, show)
+        return last
 
     async def _advance(self) -> None:
         """Make the next chunk of a stream with the newest action; leave out what a slow reader has no room for."""
@@ -146,15 +166,25 @@ class Live:
             return
         stream = self.stream
         step = Step(id=stream.id, session=stream.session, action=stream.action, explain=stream.explain)
-        answer = await self._in_thread(step, owner, now)
+        answer = await self._tried(self._in_thread(step, owner, now), step)
         if isinstance(answer, Failed):
             self.stream = None
         owner.put(answer, spare=not isinstance(answer, Failed))
 
 
+def _sender(outbox: Outbox) -> Callable[[Message], None]:
+    """Return what lets another thread put pictures into a client's outbox."""
+    loop = asyncio.get_running_loop()
+
+    def send(frames: Message) -> None:
+        loop.call_soon_threadsafe(outbox.put, frames)
+
+    return send
+
+
 def failure(error: Exception, message: Message) -> Failed:
     """Say why a message could not be answered; what is no fault of its sender's is also logged."""
-    number, why = message.id, str(error)
+    number, why = message.id, str(error)[:MAX_WHY]
     if isinstance(error, MessageError):
         return Failed(id=number, kind="message", field=error.field, why=why)
     if isinstance(error, ValueError | TypeError | gym.error.Error):

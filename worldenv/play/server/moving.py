@@ -1,17 +1,20 @@
-"""An episode in another environment of the same world: under another memory, its past is remembered anew."""
+"""Episodes on their way: to another environment of the same world, whose memory may be another, and as files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from ...base.checkpoint import under
+from ...base.rng import derive_seed
 from ...engine.engine import Engine
 from ...envs.vector_env import WorldVectorEnv
 from .opening import core_of
-from .pool import Share
+from .share import Share
 
 ENGINE = "engine."
 SAME = ("generators", "frames", "stale", "prompt", "prompt_length", "noise")
@@ -54,3 +57,37 @@ def _remembered_anew(state: Mapping[str, Tensor], env: WorldVectorEnv, dynamics:
         **{name: part for name, part in state.items() if not name.startswith(ENGINE)},
         **{f"{ENGINE}{name}": part for name, part in (fresh | kept).items()},
     }
+
+
+def reseed_row(env: WorldVectorEnv, seed: int) -> None:
+    """Give the one row of an environment new random numbers, by way of its state; see ``Engine.fork``.
+
+    Raises:
+        ValueError: if its world has drawn its noise ahead.
+    """
+    state = env.clone_state([0])
+    if f"{ENGINE}noise" in state:
+        raise ValueError("reseed: this world draws its noise ahead; fork without it")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "noise"))
+    state[f"{ENGINE}generators"], state[f"{ENGINE}seeds"] = generator.get_state()[None], torch.tensor([seed])
+    state["row.seed"] = torch.tensor([seed])
+    env.restore_state(state, [0])
+
+
+def write_state(env: WorldVectorEnv, rows: Sequence[int] | None) -> bytes:
+    """Return the episodes of some rows (all by default) as a file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        env.save_state(path, rows)
+        return path.read_bytes()
+
+
+def read_state(env: WorldVectorEnv, data: bytes, rows: Sequence[int] | None) -> None:
+    """Go on from such a file; a ValueError where it is none, or of another world."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        path.write_bytes(data)
+        try:
+            env.load_state(path, rows)
+        except ValueError as error:
+            raise ValueError(str(error).replace(f"{path}: ", "")) from None

@@ -21,7 +21,8 @@ from ...ids import environment_ids
 from ...memory.config import POLICIES, MemoryConfig
 from ...tasks.registry import SIMULATED
 from .config import ServeConfig
-from .pool import Pool, Share
+from .pool import Pool
+from .share import Share
 
 OPTIONS = (
     "world",
@@ -47,6 +48,8 @@ OPTIONS = (
 MAX_STACK = 64
 OF_ENGINES = ("world", "memory", "chunk_latents", "num_steps", "lookahead_policy")
 """Those that make a difference to engines."""
+OF_ENGINES_ALONE = ("num_steps", "lookahead_policy")
+"""And to nothing else."""
 
 
 class Opener:
@@ -71,10 +74,13 @@ class Opener:
         if shares and num_envs <= self.config.batch and arguments["dynamics"] == "world":
             share = self._share(arguments, num_envs)
             if share is not None:
-                own = {
-                    name: value for name, value in arguments.items() if name not in ("num_steps", "lookahead_policy")
-                }
-                return WorldVectorEnv(num_envs, autoreset_mode=asked.autoreset, **own | {"dynamics": share})
+                own = {name: value for name, value in arguments.items() if name not in OF_ENGINES_ALONE}
+                try:
+                    return WorldVectorEnv(num_envs, autoreset_mode=asked.autoreset, **own | {"dynamics": share})
+                except BaseException:
+                    share.close()  # else its rows would be nobody's, for ever
+                    self.tidy()
+                    raise
         with self.compute:
             return WorldVectorEnv(num_envs, autoreset_mode=asked.autoreset, **arguments)
 
@@ -110,24 +116,26 @@ class Opener:
         options = {name: arguments[name] for name in OF_ENGINES if name in arguments}
         key = json.dumps([arguments["task"], options], sort_keys=True)
         with self._opening:
-            pools = self.pools.setdefault(key, [])
-            for pool in pools:
-                share = pool.take(num_envs)
-                if share is not None:
-                    return share
+            for pool in self.pools.get(key, []):
+                seat = pool.take(num_envs)
+                if seat is not None:
+                    return Share(pool, seat)
             wanted = {name: arguments[name] for name in (*OF_ENGINES, "task", "device", "dtype") if name in arguments}
             with self.compute:
                 engine = make_core(Arguments(num_envs=self.config.batch, **wanted)).dynamics
             if not isinstance(engine, Engine) or engine.sampler.rolling:
                 return None
-            pools.append(Pool(engine, self.compute, wait_s=self.config.wait_ms / 1000))
-            return pools[-1].take(num_envs)
+            pool = Pool(engine, self.compute, wait_s=self.config.wait_ms / 1000)
+            self.pools.setdefault(key, []).append(pool)
+            seat = pool.take(num_envs)
+            assert seat is not None  # a whole engine is free
+            return Share(pool, seat)
 
     def tidy(self) -> None:
-        """Forget engines that nobody has a share of."""
+        """Forget engines in which nobody has a seat."""
         with self._opening:
             for key, pools in list(self.pools.items()):
-                for pool in [pool for pool in pools if not pool.shares]:
+                for pool in [pool for pool in pools if not pool.seats]:
                     pools.remove(pool)
                     pool.close()
                 if not pools:

@@ -39,6 +39,12 @@ class Outbox:
         """Whether more is waiting than the limit."""
         return self.bytes > self.max_bytes
 
+    def close(self) -> None:
+        """Take nothing more, as nobody reads it, and let go whoever waits for it to be read."""
+        self.closed, self.bytes = True, 0
+        self._waiting.clear()
+        self._room.set()
+
     async def get(self) -> bytes:
         """Return the next message. It still counts as waiting, until ``sent``."""
         while not self._waiting:
@@ -53,7 +59,7 @@ class Outbox:
 
     def sent(self, data: bytes) -> None:
         """Take note that a message was taken over by the network."""
-        self.bytes -= len(data)
+        self.bytes = max(0, self.bytes - len(data))
         if not self.full:
             self._room.set()
 

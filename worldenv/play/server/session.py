@@ -7,14 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 
-from ...base.rng import derive_seed
 from ...dynamics.messages import (
     Back,
     Create,
@@ -33,12 +29,12 @@ from ...dynamics.messages import (
 from ...dynamics.protocol import Branchable
 from ...dynamics.wire import Message
 from ...engine.engine import Engine
-from ...envs.env import first_row, plain_info
 from ...envs.vector_env import WorldVectorEnv
 from .kept import Kept
-from .moving import move
+from .moving import move, read_state, reseed_row, write_state
 from .opening import Opener, about, check_memory, check_prompt, core_of
-from .shown import Screening, explained, read_picture
+from .shown import Screening, reset_options
+from .telling import observed, tell, with_rows
 
 Send = Callable[[Message], None]
 
@@ -58,10 +54,9 @@ class Session:
         self.name, self.key, self.asked, self.opener = name, key, asked, opener
         self.env: WorldVectorEnv = opener.open(asked)
         self.kept = Kept(asked.keep, max_kept)
-        self.begun = False
+        self.begun = self.closed = False
         self.busy = threading.Lock()
         """Held while something is done."""
-        self.closed = False
 
     @property
     def single(self) -> bool:
@@ -102,26 +97,16 @@ class Session:
 
     def reset(self, ask: Reset, send: Send) -> Outcome:
         """Begin new episodes."""
-        options = dict(ask.options)
-        check_prompt(options.get("prompt"))
-        if ask.picture is not None:
-            if "image" in options:
-                raise ValueError("picture and options.image are both start views; send one of them")
-            options["image"] = read_picture(ask.picture, core_of(self.env).spec)
-        if "reset_mask" in options:
-            options["reset_mask"] = np.asarray(options["reset_mask"])
+        options = reset_options(ask, core_of(self.env).spec)
         seed = ask.seed if ask.seeds is None else ask.seeds
         with self.computing:
             obs, info = self.env.reset(seed=seed, options=options or None)
-        self.begun = True
-        self.kept.forget()
-        self._keep()
-        self._show(ask, send)
+        self._begin(ask, send)
         return self._outcome(ask, obs, info)
 
     def step(self, ask: Step, send: Send) -> Outcome:
         """Advance by a chunk; an episode that has ended may go on where nothing resets it."""
-        action = self._batched(ask.action)
+        action = with_rows(ask.action) if self.single else ask.action
         if self.single:
             self.env.go_on()
         screening = self._screening(ask, send)
@@ -129,52 +114,43 @@ class Session:
             obs, reward, terminated, truncated, info = self.env.step(action)
         screening.finish()
         self._keep()
-        outcome = self._outcome(ask, obs, info)
-        signals = (reward, terminated, truncated)
+        came = (reward, terminated, truncated)
         if self.single:
-            signals = (float(reward[0]), bool(terminated[0]), bool(truncated[0]))
-        return replace(outcome, reward=signals[0], terminated=signals[1], truncated=signals[2])
+            came = (float(reward[0]), bool(terminated[0]), bool(truncated[0]))
+        return replace(self._outcome(ask, obs, info), reward=came[0], terminated=came[1], truncated=came[2])
 
     def back(self, ask: Back, send: Send) -> Outcome:
         """Go back to right after a chunk."""
-        self._check_single("back")
+        self._check_begun("back", single=True)
         state = self.kept.state(ask.chunk)
         with self.computing:
             move(state, self.env)
         self.kept.go_back(ask.chunk)
-        self._show(ask, send)
+        self._screening(ask, send).view()
         return self._present(ask)
 
     def fork(self, ask: Fork, name: str, key: str) -> Session:
         """Return a session that goes on from here, or from an earlier chunk, maybe with another memory."""
-        self._check_single("fork")
+        self._check_begun("fork", single=True)
         chunk = self.chunk if ask.chunk is None else ask.chunk
         with self.busy, self.computing:
             state = self.env.clone_state([0]) if ask.chunk is None else self.kept.state(chunk)
         asked = self.asked if ask.memory is None else self._with_memory(ask.memory)
         other = Session(name, key, asked, self.opener, max_kept=self.kept.max_bytes)
-        try:
-            other._take(state, reseed=ask.reseed)
-        except ValueError:
-            other.close()
-            raise
+        other._take(state, reseed=ask.reseed)
         other.kept = self.kept.copy(chunk)
         return other
 
     def remember(self, ask: Remember, send: Send) -> Done:
         """Go on with another memory."""
-        self._check_single("remember")
+        self._check_begun("remember", single=True)
         asked = self._with_memory(ask.memory)
         with self.computing:
             state = self.env.clone_state([0])
         other = Session(self.name, self.key, asked, self.opener, max_kept=0)
-        try:
-            other._take(state)
-        except ValueError:
-            other.close()
-            raise
-        before, self.env, self.asked = self.env, other.env, asked
-        before.close()
+        other._take(state)
+        self.env, other.env, self.asked = other.env, self.env, asked
+        other.close()
         return Done(id=ask.id)
 
     def prompt(self, ask: Prompt, send: Send) -> Done:
@@ -188,27 +164,22 @@ class Session:
     def save(self, ask: Save, send: Send) -> Saved:
         """Return the state as a file."""
         self._check_begun("save")
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "state.safetensors"
-            with self.computing:
-                self.env.save_state(path, ask.rows)
-            return Saved(id=ask.id, session=self.name, data=path.read_bytes())
+        with self.computing:
+            data = write_state(self.env, ask.rows)
+        return Saved(id=ask.id, session=self.name, data=data)
 
     def load(self, ask: Load, send: Send) -> Outcome:
         """Go on from a saved state."""
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "state.safetensors"
-            path.write_bytes(ask.data)
-            try:
-                with self.computing:
-                    self.env.load_state(path, ask.rows)
-            except ValueError as error:
-                raise ValueError(str(error).replace(f"{path}: ", "")) from None
-        self.begun = True
-        self.kept.forget()
-        self._keep()
-        self._show(ask, send)
+        with self.computing:
+            read_state(self.env, ask.data, ask.rows)
+        self._begin(ask, send)
         return self._present(ask)
+
+    def show_again(self, ask: Message, send: Send, *, chunk: bool) -> None:
+        """Send again what was shown last: a chunk, or its newest frame alone."""
+        with self.busy:
+            screening = self._screening(ask, send)
+            (screening.again if chunk else screening.view)()
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -216,6 +187,7 @@ class Session:
             self.closed = True
             self.env.close()
             self.kept.forget()
+            self.opener.tidy()
 
     @property
     def computing(self) -> AbstractContextManager[Any]:
@@ -229,51 +201,38 @@ class Session:
         return int(core_of(self.env).elapsed[0])
 
     def _take(self, state: dict[str, torch.Tensor], *, reseed: int | None = None) -> None:
-        with self.computing:
-            move(state, self.env)
-            if reseed is not None:
-                self._reseed(reseed)
+        """Go on from a state; where that cannot be, this session ends."""
+        try:
+            with self.computing:
+                move(state, self.env)
+                if reseed is not None:
+                    reseed_row(self.env, reseed)
+        except BaseException:
+            self.close()
+            raise
         self.begun = True
 
-    def _reseed(self, seed: int) -> None:
-        """Give the one row new random numbers, by way of its state; see ``Engine.fork``."""
-        state = self.env.clone_state([0])
-        if "engine.noise" in state:
-            raise ValueError("reseed: this world draws its noise ahead; fork without it")
-        generator = torch.Generator().manual_seed(derive_seed(seed, "noise"))
-        state["engine.generators"], state["engine.seeds"] = generator.get_state()[None], torch.tensor([seed])
-        state["row.seed"] = torch.tensor([seed])
-        self.env.restore_state(state, [0])
+    def _begin(self, ask: Message, send: Send) -> None:
+        """Take note that another episode goes on from here, and show where."""
+        self.begun = True
+        self.kept.forget()
+        self._keep()
+        self._screening(ask, send).view()
 
     def _with_memory(self, memory: Any) -> Create:
         check_memory(memory)
         return replace(self.asked, options={**self.asked.options, "memory": memory})
 
-    def _check_single(self, what: str) -> None:
-        self._check_begun(what)
-        if not self.single:
-            raise ValueError(f"{what} is for sessions of one environment; create without num_envs")
-
-    def _check_begun(self, what: str) -> None:
+    def _check_begun(self, what: str, *, single: bool = False) -> None:
         if not self.begun:
             raise ValueError(f"{what} before the first reset; send reset")
+        if single and not self.single:
+            raise ValueError(f"{what} is for sessions of one environment; create without num_envs")
 
     def _keep(self) -> None:
         if self.asked.keep and self.single and isinstance(core_of(self.env).dynamics, Branchable):
             with self.computing:
                 self.kept.keep(self.chunk, self.env.clone_state([0]))
-
-    def _batched(self, action: Any) -> Any:
-        """Give an action an axis of rows."""
-        if not self.single:
-            return action
-        if isinstance(action, dict):
-            return {name: np.asarray(part)[None] for name, part in action.items()}
-        return np.asarray(action)[None]
-
-    def _show(self, ask: Message, send: Send) -> None:
-        """Send the newest frame alone."""
-        self._screening(ask, send).view()
 
     def _screening(self, ask: Message, send: Send) -> Screening:
         asked = self.asked
@@ -282,30 +241,11 @@ class Session:
     def _present(self, ask: Any) -> Outcome:
         """Return the present moment, where nothing happened."""
         with self.computing:
-            obs = core_of(self.env).observe()
-        return self._outcome(ask, {k: v.numpy() for k, v in obs.items()} if isinstance(obs, dict) else obs.numpy(), {})
+            obs = observed(self.env)
+        return self._outcome(ask, obs, {})
 
     def _outcome(self, ask: Any, obs: Any, info: dict[str, Any]) -> Outcome:
-        core = core_of(self.env)
-        with self.computing:
-            told = core.dynamics.present if core.chunk is None else core.chunk.signals
-            signals = {
-                name: (told[name][0] if core.chunk is not None else told[name][0][None]).cpu().numpy()
-                for name, signal in core.spec.gives.items()
-                if signal.rate == "latent" and name in told and self.single
-            }
-            looked = explained(self.env) if getattr(ask, "explain", False) and self.single else None
-        n_frames = core.spec.chunk_frames if core.chunk is not None else 1
-        if core.chunk is not None and core.chunk.n_frames is not None:
-            n_frames = int(core.chunk.n_frames[0])
-        return Outcome(
-            id=ask.id,
-            session=self.name,
-            chunk=self.chunk,
-            obs=(first_row(obs) if self.single else obs) if self.asked.obs else None,
-            info=plain_info(info) if self.single else info,
-            signals=signals,
-            n_frames=n_frames,
-            explained=looked,
-            kept=sorted(self.kept.moments),
-        )
+        told = tell(self.env, obs, info, single=self.single, explain=getattr(ask, "explain", False))
+        if not self.asked.obs:
+            told["obs"] = None
+        return Outcome(id=ask.id, session=self.name, chunk=self.chunk, kept=sorted(self.kept.moments), **told)

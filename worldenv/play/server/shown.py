@@ -1,4 +1,4 @@
-"""What a session shows: pictures of latents as they are decoded, and what its world remembers and sees."""
+"""What a session shows: pictures of latents as they are decoded; and those that it is shown."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...dynamics.messages import Frames
-from ...dynamics.protocol import Explained
+from ...dynamics.messages import Frames, Reset
 from ...dynamics.spec import WorldSpec
 from ...dynamics.wire import Message
 from ...engine.engine import Engine
 from ...envs.vector_env import WorldVectorEnv
 from ..picture import fit_picture
-from .opening import core_of, engine_of
-from .pool import Share
+from .opening import check_prompt, core_of
+from .share import Share
 
 MAX_SIDE, MAX_PIXELS = 2**13, 2**24
 """Of a picture that is uploaded."""
@@ -69,6 +68,11 @@ class Screening:
         assert frames is not None
         for latent, part in enumerate(frames.split(spec.frames_per_latent, 1)):
             self._latent(latent, part)
+
+    def again(self) -> None:
+        """Send the pictures of the newest chunk, which were sent before."""
+        self.chunk -= 1
+        self.finish()
 
     def view(self) -> None:
         """Send the newest frame alone."""
@@ -129,21 +133,14 @@ def read_picture(data: bytes, spec: WorldSpec) -> np.ndarray[Any, Any]:
     return fit_picture(torch.from_numpy(pixels.copy()), spec).numpy()
 
 
-def explained(env: WorldVectorEnv) -> dict[str, Any]:
-    """Return what the one row remembers and sees, as far as there is such a thing."""
-    dynamics = core_of(env).dynamics
-    told: dict[str, Any] = {}
-    if isinstance(dynamics, Explained):
-        told["memory"] = {name: part[0].cpu().numpy() for name, part in dynamics.explain().items()}
-    present = dynamics.present
-    if "depth" in present:
-        told["depth"] = present["depth"][0].cpu().float().numpy()
-    if not isinstance(dynamics, Engine | Share):
-        return told
-    history, row = engine_of(dynamics).history, dynamics.rows[0] if isinstance(dynamics, Share) else 0
-    if history.views is not None and bool((history.views.sources[row] >= 0).any()):
-        told["known"] = history.views.known[row, -1].numpy()
-    if history.walls is not None:
-        cells, corner = history.walls.chart(row)
-        told["floor"] = {"cells": cells.numpy(), "corner": list(corner), "cell": history.walls.config.cell}
-    return told
+def reset_options(ask: Reset, spec: WorldSpec) -> dict[str, Any]:
+    """Return options of the environment's ``reset``, with a picture that came as a file among them."""
+    options = dict(ask.options)
+    check_prompt(options.get("prompt"))
+    if ask.picture is not None:
+        if "image" in options:
+            raise ValueError("picture and options.image are both start views; send one of them")
+        options["image"] = read_picture(ask.picture, spec)
+    if "reset_mask" in options:
+        options["reset_mask"] = np.asarray(options["reset_mask"])
+    return options

@@ -9,6 +9,8 @@ import shlex
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from ...dynamics.spec import WorldSpec
 from .maze import Array
 from .pwad import PLAYER_THRUST, UNITS, read_lump
 from .render import LevelView, Resampler
-from .scratch import inherited
+from .scratch import INSTANCE, inherited
 
 WARM_UP_TICS = 20
 """Tics after loading a map during which the engine ignores input."""
@@ -110,7 +112,15 @@ class DoomGame:
         self._screen: Array
 
     def load_map(self, name: str) -> None:
-        """Start a map afresh."""
+        """Start a map afresh.
+
+        Raises:
+            ChildProcessError: if the engine has died; so do all that move it.
+        """
+        with _alive():
+            self._load(name)
+
+    def _load(self, name: str) -> None:
         self._game.set_doom_map(name)
         if self._game.is_running():
             self._game.new_episode()
@@ -145,10 +155,11 @@ class DoomGame:
         """Put the camera at this place, within 3 mm and 0.003 degrees; the height is the engine's."""
         x, y = UNITS * target.x, UNITS * target.z
         # The warp knows whole units only and comes after the push of its tic: turn first, unseen, then push.
-        self._game.send_game_command(f"warp {round(x)} {round(y)}")
         turn = self._turn_to(target)
-        self._game.set_action([0, 0, turn])
-        self._game.advance_action(1, False)
+        with _alive():
+            self._game.send_game_command(f"warp {round(x)} {round(y)}")
+            self._game.set_action([0, 0, turn])
+            self._game.advance_action(1, False)
         self._x, self._y, self._angle = float(round(x)), float(round(y)), self._angle - turn
         self._push(x - self._x, y - self._y, 0.0)
 
@@ -171,12 +182,26 @@ class DoomGame:
         self._act([round(forward / longest / THRUST), round(right / longest / THRUST), turn])
 
     def _act(self, action: list[float], tics: int = 1) -> None:
-        self._game.make_action(action, tics)
-        state = self._game.get_state()
+        with _alive():
+            self._game.make_action(action, tics)
+            state = self._game.get_state()
         if state is None:
             raise RuntimeError("the Doom episode ended by itself; load the map again")
         self._screen = state.screen_buffer
         self._x, self._y, self._z, self._angle = (float(value) for value in state.game_variables)
+
+
+@contextmanager
+def _alive() -> Iterator[None]:
+    """Say of an engine that has died what a worker that has died is said of."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__name__.startswith("ViZDoom"):
+            raise
+        raise ChildProcessError(
+            f"a Doom engine died ({str(error).strip(' .')}); what is finished stays, and the same command goes on"
+        ) from None
 
 
 def _starter(engine: Path, folder: Path) -> Path:
@@ -188,7 +213,13 @@ def _starter(engine: Path, folder: Path) -> Path:
         OSError: if nothing can be executed there.
     """
     path, bound = folder / "start", "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
-    path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(folder))} && exec {bound}{shlex.quote(str(engine))} "$@"\n')
+    lines = [
+        "#!/bin/sh",
+        f"cd {shlex.quote(str(folder))} || exit",
+        f'for word; do case "$last" in +viz_instance_id) echo "$word" >{INSTANCE};; esac; last=$word; done',
+        f'exec {bound}{shlex.quote(str(engine))} "$@"',
+    ]
+    path.write_text("\n".join(lines) + "\n")
     path.chmod(0o700)
     if not os.access(path, os.X_OK):
         raise OSError(f"{folder} is on a disk that nothing can be executed from; point TMPDIR to another one")

@@ -1,18 +1,40 @@
-"""Folders for engines: they go with the process that made them; what a killed one left, the next one removes."""
+"""Folders for engines: they go with the process that made them, also if it is killed.
+
+A shell waits for its end, whatever ends it, and removes them, with what engines share with us in memory. Where the
+shell was killed too, the next process that makes a folder does.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "worldenv-sim-"
 """What their names begin with."""
 _LOCK = "lock"
 """A file that the process holds as long as it lives."""
+INSTANCE = "instance"
+"""File of an engine's folder with its number, with which the names of its shared memory end."""
+SHARED = Path("/dev/shm")
+"""Where that is."""
+_REAPER = """
+while read -r path; do set -- "$@" "$path"; done
+for path; do
+  for file in "$path"/*/"$INSTANCE"; do
+    read -r number <"$file" && [ -n "$number" ] && rm -f "$SHARED"/ViZDoom*"$number"
+  done
+done
+rm -rf "$@"
+sleep 1
+rm -rf "$@"
+"""
+"""Reads folders until we end; engines that end with us may still have dropped something in theirs meanwhile."""
 
 
 class Scratch:
@@ -24,6 +46,7 @@ class Scratch:
         held = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR)
         fcntl.flock(held, fcntl.LOCK_EX)
         self._path = new.rename(new.with_name(new.name.replace("worldenv-new-", PREFIX, 1)))  # held before it is seen
+        _tell_reaper(self._path)
         self._owner = os.getpid()
         self.close = weakref.finalize(self, _remove, self._path, held, self._owner)
 
@@ -46,8 +69,50 @@ def inherited() -> RuntimeError:
 
 def _remove(path: Path, held: int, owner: int) -> None:
     if os.getpid() == owner:
-        shutil.rmtree(path, ignore_errors=True)
+        _clear(path)
         os.close(held)
+
+
+def _clear(path: Path) -> None:
+    """Remove a folder, and the shared memory of engines that were killed in it."""
+    for file in path.glob(f"*/{INSTANCE}"):
+        number = file.read_text().strip()
+        for shared in SHARED.glob(f"ViZDoom*{number}") if number else ():
+            shared.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+_reaper: subprocess.Popen[bytes] | None = None
+"""This process's own."""
+
+
+def _tell_reaper(path: Path) -> None:
+    """Have a folder removed when this process ends."""
+    global _reaper
+    if _reaper is None:
+        _reaper = subprocess.Popen(
+            ["/bin/sh", "-c", _REAPER],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # what it did not read is not written again at the end
+            env={INSTANCE.upper(): INSTANCE, "SHARED": str(SHARED), "PATH": os.environ.get("PATH", os.defpath)},
+            start_new_session=True,  # Ctrl-C and the end of a terminal are not meant for it
+        )
+    assert _reaper.stdin is not None
+    with suppress(BrokenPipeError):  # somebody has killed it
+        _reaper.stdin.write(f"{path}\n".encode())
+
+
+def _forget_reaper() -> None:
+    """In a fork: it is the parent's, which the fork may outlive."""
+    global _reaper
+    if _reaper is not None and _reaper.stdin is not None:
+        _reaper.stdin.close()
+        _reaper.returncode = 0  # nobody waits for it here
+    _reaper = None
+
+
+os.register_at_fork(after_in_child=_forget_reaper)
 
 
 def _sweep() -> None:
@@ -59,7 +124,7 @@ def _sweep() -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+            _clear(path)
         except BlockingIOError:
             pass
         finally:

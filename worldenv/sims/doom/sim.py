@@ -14,6 +14,7 @@ from ...base.rng import draw_start
 from ...dynamics.protocol import Chunk, check_rows, check_starts
 from ...dynamics.signals import C2W, DEPTH, Signals
 from ...dynamics.spec import WorldSpec, frame_path
+from ..reopened import Reopened
 from .maze import Maze, MazeConfig
 from .presets import maze_config
 from .row import FREEDOOM_MAPS, FreedoomRow, MazeRow, Row, View
@@ -24,7 +25,7 @@ TEST_SEEDS = range(900_000, 1_000_000)
 """Maze seeds held out for evaluation."""
 
 
-class DoomDynamics:
+class DoomDynamics(Reopened):
     """B independent engines, one per env; a row does not depend on the others.
 
     The map of an episode is ``map_seeds[k]`` with k drawn from the episode's seed; ``starts`` names the map

@@ -16,6 +16,7 @@ from ...bodies.hand_model import HAND, HEAD_FOV_DEG, NUM_JOINTS
 from ...dynamics.protocol import Chunk, check_rows, check_starts
 from ...dynamics.signals import DEPTH, PICTURE, Signal, Signals
 from ...dynamics.spec import WorldSpec
+from ..reopened import Reopened
 from .row import PARTS, HandRow, Placed, Shown, draw_start
 from .scene import COLOURS, FPS, SHAPES, TABLE_HIGH, TABLE_LOW, load_mujoco
 
@@ -37,7 +38,7 @@ HAND_SPEC = WorldSpec(
 """What the table looks like from the head's camera; a step is a latent of four frames, a sixth of a second."""
 
 
-class HandDynamics:
+class HandDynamics(Reopened):
     """B independent tables; a row does not depend on the others.
 
     What lies where follows from an episode's seed, or, as in worlds, from the start that the seed draws of

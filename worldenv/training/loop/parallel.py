@@ -7,12 +7,11 @@ process per GPU.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -20,6 +19,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from ...base.lock import in_use
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which encodes recordings and draws previews."""
@@ -80,27 +81,9 @@ def from_all(value: float, device: torch.device) -> float:
     return float(reduce(torch.tensor(value, device=device, dtype=torch.float64), reduction="mean"))
 
 
-@contextmanager
-def finishing() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of a step: yields whether it was pressed, which interrupts nothing meanwhile.
-
-    A launcher passes it on, so that its processes hear it twice. In a thread Ctrl-C does what it always does.
-    """
-    pressed = threading.Event()
-
-    def note(*_: object) -> None:
-        if not pressed.is_set() and process_state().is_main_process:
-            os.write(2, b"\nCtrl-C: finishing this step, then saving\n")
-        pressed.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+def writing(out: Path) -> AbstractContextManager[None]:
+    """Hold the folder of a run, where this is the process that writes to it; see ``base.lock.in_use``."""
+    return in_use(out) if process_state().is_main_process else nullcontext()
 
 
 @contextmanager

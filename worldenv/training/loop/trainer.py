@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from ...base.checkpoint import load_module, load_tensors, save_tensors, under
 from ...base.config import difference
+from ...base.interrupts import Interrupted, finishing
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
 from ...models.block import Block
 from .average import moving_average
 from .learner import Learner, LossFn
 from .optim import OptimConfig, learning_rate, make_optimizers, precision
-from .parallel import all_cores, finishing, from_main
+from .parallel import all_cores, from_main
 from .plots import plot_losses
 from .protocols import CriticStage, PacedStage, Stage, TargetStage
 
@@ -86,13 +87,13 @@ class Trainer:
         return self.best_step if self.best else self.step
 
     def train(self) -> None:
-        """Train to the last step; on Ctrl-C the step is finished and the state saved first."""
+        """Train to the last step; on Ctrl-C or SIGTERM the step is finished and the state saved first."""
         watch, before = Stopwatch(), self.hours
         console.print(
             f"step {self.step} of {self.config.steps}, {self.accelerator.num_processes} x {self.accelerator.device}, "
             f"mixed precision: {self.accelerator.mixed_precision}, {self.folder}"
         )
-        with finishing() as interrupted:
+        with finishing(told=lambda: self.is_main) as came:
             if self.step == 0 and self.log is not None:
                 self._evaluate(self.log)
             while self.step < self.config.steps and not self._is_over():
@@ -101,10 +102,10 @@ class Trainer:
                 self.hours = before + watch.seconds() / 3600
                 if self.log is not None:
                     self._after_step(figures, self.log)
-                if from_main(interrupted(), self.accelerator.device):
+                if number := from_main(came(), self.accelerator.device):
                     self._save()
                     console.print(f"stopped at step {self.step}; --resume goes on from here")
-                    raise KeyboardInterrupt
+                    raise Interrupted(number)
         self._save()
         self.stage.module.load_state_dict(self._blended(self.best or self.ema.module.state_dict()))
         if self.is_main:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -23,7 +23,8 @@ from ...models.codec import to_pixels
 from ...models.heads import EventConfig, EventHead
 from ...models.heads.event import command_codes, num_codes, symlog
 from ...world.world import World
-from ..augment import AugmentConfig, degrade, round_trip
+from ..augment import AugmentConfig, degrade
+from ..decoded import Decoded
 from ..loop.optim import OptimConfig
 from ..moments import draw_moments
 from ..verdicts import chosen, judge, pooled, read_heads
@@ -74,32 +75,31 @@ class EventsStage:
     ) -> None:
         self.world, self.config, self.optim, self.spec = world, config, optim, world.spec
         world.vae.to(resolve_device("auto"))
-        generator = torch.Generator().manual_seed(derive_seed(optim.seed, "decoded"))
-        noisy = partial(round_trip, world.vae, noise=config.latent_noise, generator=generator)
-        plain = partial(round_trip, world.vae)
-        read = partial(read_episodes, spec=world.spec)
-        episodes, decoded = (read(data, max_clips=max_clips, through=through) for through in (None, noisy))
-        kept = [heldout is not None or one.clip % 5 < 3 for one in episodes]
-        self.pairs = [pair for pair, keep in zip(zip(episodes, decoded, strict=True), kept, strict=True) if keep]
-        left = data if heldout is None else heldout
-        views = {"truth": read(left, max_clips=max_clips), "vae": read(left, max_clips=max_clips, through=plain)}
-        self.splits = {
-            (name, part): [
-                one for one in view if (one.clip % 5 == 3 + part if heldout is None else one.clip % 2 == part)
-            ]
-            for name, view in views.items()
+        every = read_episodes(data, world.spec, max_clips=max_clips)
+        self.episodes = [one for one in every if heldout is not None or one.clip % 5 < 3]
+        self.decoded = Decoded(world.vae, self.episodes, noise=config.latent_noise, seed=optim.seed)
+        left = every if heldout is None else read_episodes(heldout, world.spec, max_clips=max_clips)
+        self.held_out = [
+            [one for one in left if (one.clip % 5 == 3 + part if heldout is None else one.clip % 2 == part)]
             for part in (0, 1)
-        }
-        if not all((self.pairs, *self.splits.values())):
-            raise ValueError(f"{left} has too few clips to hold some out; record 10 or more, or pass --heldout")
+        ]
+        if not all((self.episodes, *self.held_out)):
+            raise ValueError(
+                f"{heldout or data} has too few clips to hold some out; record 10 or more, or pass --heldout"
+            )
         self.heads = self._make_heads()
         self.module = nn.ModuleDict(self.heads)
         self.rare = {name: self._places(name) for name in self.heads}
         self.weights = {name: self._weight(name) for name in self.heads}
 
+    @cached_property
+    def views(self) -> dict[str, list[list[Episode]]]:
+        """The held-out episodes as they are, and as the VAE makes them: even clips, and the others."""
+        return {"truth": self.held_out, "vae": [Decoded(self.world.vae, some).all() for some in self.held_out]}
+
     def _make_heads(self) -> dict[str, EventHead]:
         """Make fresh heads of the sizes that the recording asks for, and give them to the world."""
-        largest = max(float(one.reward.abs().max()) for one, _ in self.pairs)
+        largest = max(float(one.reward.abs().max()) for one in self.episodes)
         codes, every = num_codes(self.spec), self.spec.frames_per_latent
         asked = {"reward": self.config.reward, "terminated": self.config.terminated}
         configs = {name: replace(config, num_codes=codes, num_frames=every) for name, config in asked.items()}
@@ -122,14 +122,12 @@ class EventsStage:
     def _places(self, name: str) -> list[tuple[int, int]]:
         """Return (episode, latent) of every event."""
         return [
-            (i, int(at))
-            for i, (episode, _) in enumerate(self.pairs)
-            for at in _truth(episode, name).nonzero().flatten()
+            (i, int(at)) for i, episode in enumerate(self.episodes) for at in _truth(episode, name).nonzero().flatten()
         ]
 
     def _weight(self, name: str) -> float:
         """Return how much an event counts, where none counts 1."""
-        events, total = len(self.rare[name]), sum(len(episode) for episode, _ in self.pairs)
+        events, total = len(self.rare[name]), sum(len(episode) for episode in self.episodes)
         if not events or events == total:
             return 1.0
         return min(self.config.most_weight, max(1.0, math.sqrt((total - events) / events)))
@@ -137,8 +135,9 @@ class EventsStage:
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the heads' cross-entropies on a batch of windows."""
         places = [self._place(generator) for _ in range(self.optim.batch)]
-        decoded = torch.rand(self.optim.batch, generator=generator) < self.config.decoded
-        episodes = [self.pairs[i][int(d)] for (i, _), d in zip(places, decoded.tolist(), strict=True)]
+        decoded = (torch.rand(self.optim.batch, generator=generator) < self.config.decoded).tolist()
+        made = iter(self.decoded.of([i for (i, _), one in zip(places, decoded, strict=True) if one]))
+        episodes = [next(made) if one else self.episodes[i] for (i, _), one in zip(places, decoded, strict=True)]
         windows = windows_of(episodes, [at for _, at in places], self.config.num_latents)
         pixels = degrade(to_pixels(windows.frames), self.config.augment, generator)
         total, figures = torch.zeros(()), {}
@@ -159,33 +158,31 @@ class EventsStage:
             places = self.rare[names[_draw(len(names), generator)]]
             episode, at = places[_draw(len(places), generator)]
             return episode, max(0, at - _draw(self.config.num_latents, generator))
-        lengths = torch.tensor([float(len(episode)) for episode, _ in self.pairs])
+        lengths = torch.tensor([float(len(episode)) for episode in self.episodes])
         episode = int(torch.multinomial(lengths, 1, generator=generator))
-        return episode, _draw(max(1, len(self.pairs[episode][0]) - self.config.num_latents + 1), generator)
+        return episode, _draw(max(1, len(self.episodes[episode]) - self.config.num_latents + 1), generator)
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """Choose thresholds as at the end, and say how good they are on the other clips, true and decoded."""
         self.choose_thresholds()
         figures: dict[str, float] = {}
-        for view in ("truth", "vae"):
-            judged = judge(self.heads, self.splits[view, 1], self.world)
+        for view, (_, others) in self.views.items():
+            judged = judge(self.heads, others, self.world)
             figures |= {f"{key}_{view}": value for key, value in judged.items() if math.isfinite(value)}
         return figures
 
     @torch.no_grad()
     def choose_thresholds(self) -> None:
         """Calibrate every head and choose its threshold on the clips that are for that, true and decoded."""
-        some = [*self.splits["truth", 0], *self.splits["vae", 0]]
-        said = read_heads(self.heads, some, self.world)
+        said = read_heads(self.heads, [one for even, _ in self.views.values() for one in even], self.world)
         self._note_configs({name: chosen(head, *pooled(said[name])) for name, head in self.heads.items()})
 
     def finish(self) -> None:
         """Choose thresholds for the weights that are kept, and say what they are; keep moments to begin at."""
         self.choose_thresholds()
         generator = torch.Generator().manual_seed(derive_seed(self.optim.seed, "moments"))
-        episodes = [episode for episode, _ in self.pairs]
         count, history = self.config.num_moments, self.config.history
-        self.world.moments = draw_moments(self.world, episodes, count, history=history, generator=generator)
+        self.world.moments = draw_moments(self.world, self.episodes, count, history=history, generator=generator)
         for name, head in self.heads.items():
             console.print(f"{name}: an event from a probability of {head.config.threshold:.2f} on")
 

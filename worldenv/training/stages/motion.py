@@ -26,7 +26,7 @@ from ...models.codec import Codec, to_pixels
 from ...models.motion import CELL, Measurement, PoseConfig, PoseNet, save_pose
 from ...world.world import World
 from ..augment import AugmentConfig, degrade, round_trip
-from ..loop.parallel import process_state
+from ..loop.parallel import process_state, writing
 from ..loop.plots import plot_tracks
 from .run import RunConfig, run_stage
 
@@ -256,9 +256,10 @@ def train_pose(config: PoseTrainConfig, out: Path, *, resume: bool = False) -> P
     def make(shared: PoseTrainConfig) -> PoseStage:
         return PoseStage(world.vae, world.spec.steps, shared)
 
-    stage, done = run_stage("pose", config, make, out, resume=resume)
-    assert isinstance(stage.module, PoseNet)
-    if process_state().is_main_process:
-        save_pose(out / "motion.safetensors", stage.module, provenance=to_dict(done))
+    with writing(out):
+        stage, done = run_stage("pose", config, make, out, resume=resume)
+        assert isinstance(stage.module, PoseNet)
+        if process_state().is_main_process:
+            save_pose(out / "motion.safetensors", stage.module, provenance=to_dict(done))
     console.print(f"wrote {out / 'motion.safetensors'}")
     return stage.module

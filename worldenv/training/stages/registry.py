@@ -17,7 +17,7 @@ from ...models.heads import DepthConfig, DepthHead, DisplayConfig, DisplayHead
 from ...world.files import world_sha256
 from ...world.world import World
 from ..encode import encode_recording
-from ..loop.parallel import process_state
+from ..loop.parallel import process_state, writing
 from ..loop.protocols import Stage
 from ..material import Material
 from .config import TrainConfig
@@ -197,28 +197,29 @@ def train(
         raise ValueError(f"unknown stage {stage!r}; choose one of {', '.join(STAGES)}")
     if config.sampler.rolling and stage != "rolling":
         raise ValueError("[sampler] rolling = true belongs to stage 'rolling' and to no other")
-    world = start_world(stage, config)
-    if world.starts is None and config.num_starts:
-        world.starts = first_starts(config, world.spec)
-    task, done = run_stage(
-        stage,
-        config,
-        lambda shared: STAGES[stage](world, shared, out),
-        out,
-        resume=resume,
-        evaluate=None if evaluate is None else lambda: evaluate(world),
-    )
-    if isinstance(task, VAEStage):
-        task.measure_latents()
-    if isinstance(task, EventsStage):
-        task.finish()
-    if isinstance(task, ContextForcingStage) and config.teacher is not None:
-        done = replace(done, teacher=_account(config.teacher))
-    world.config = world.with_stage(done)
-    if process_state().is_main_process:
-        world.save_pretrained(out)
-    console.print(f"wrote {out}")
-    return world
+    with writing(out):
+        world = start_world(stage, config)
+        if world.starts is None and config.num_starts:
+            world.starts = first_starts(config, world.spec)
+        task, done = run_stage(
+            stage,
+            config,
+            lambda shared: STAGES[stage](world, shared, out),
+            out,
+            resume=resume,
+            evaluate=None if evaluate is None else lambda: evaluate(world),
+        )
+        if isinstance(task, VAEStage):
+            task.measure_latents()
+        if isinstance(task, EventsStage):
+            task.finish()
+        if isinstance(task, ContextForcingStage) and config.teacher is not None:
+            done = replace(done, teacher=_account(config.teacher))
+        world.config = world.with_stage(done)
+        if process_state().is_main_process:
+            world.save_pretrained(out)
+        console.print(f"wrote {out}")
+        return world
 
 
 def _account(folder: Path) -> str:

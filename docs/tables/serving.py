@@ -1,0 +1,33 @@
+"""What a crowd that misbehaves does to a session server."""
+
+from __future__ import annotations
+
+from cells import RESULTS, heading, load
+
+
+def soak_table() -> list[str]:
+    """Return what the server held meanwhile, and what became of the others."""
+    if not (RESULTS / "soak.json").is_file():
+        return ["Not measured yet: `worldenv bench soak --out docs/results/soak.json`."]
+    report = load("soak")
+    steps, deeds = report["steps"], report["misdeeds"]
+    tenths = [f"{10 * (i + 1)} %" for i in range(len(report["rss_mb"]["most_by_tenths"]))]
+    title = (
+        f"`worldenv bench soak --minutes {report['minutes']:g} --clients {report['clients']} --out FILE`, "
+        f"{report['hardware']}; the most that the server's process held, by tenths of the time:"
+    )
+    lines = heading(title, "", ("before", *tenths, "when all are gone"))
+    for name, label in (("rss_mb", "memory, MB"), ("descriptors", "descriptors")):
+        held = report[name]
+        cells = [held["begin"], *held["most_by_tenths"], held["end"]]
+        lines.append(f"| {label} | " + " | ".join(f"{value:.0f}" for value in cells) + " |")
+    done = ", ".join(f"{count} x {name}" for name, count in deeds.items())
+    same = "equal to the last bit to" if report["bit_equal"] else "NOT equal to"
+    return [
+        *lines,
+        "",
+        f"Misdeeds: {done}; {report['unanswered']} of them neither answered nor cut off. Beside them",
+        f"{steps['alone']} steps of a session, and {steps['after_waiting']} of one that had waited all the while,",
+        f"were {same} those of a local environment; one that shares model calls made {steps['shared']}.",
+        f"Sessions before and after: {report['sessions']['begin']} and {report['sessions']['end']}.",
+    ]

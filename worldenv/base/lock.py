@@ -1,0 +1,86 @@
+"""A folder that one run at a time writes to: a second one is refused, and what a killed one left is taken over."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .log import console
+
+NAME = "in-use.json"
+"""The file that says so, and which process it is; the system lets go of it when that ends, however it ends."""
+UNKNOWN = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What file systems say that know no locks."""
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made if it is not there, while a run writes to it.
+
+    Raises:
+        ValueError: if another run does, naming its process and since when.
+        OSError: if nothing can be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    held = _hold(path)
+    try:
+        before = _read(path)
+        if before:
+            console.print(f"{folder}: process {_who(before)} was killed here; taking over", markup=False)
+        os.truncate(held, 0)
+        os.write(held, json.dumps(_own()).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who opens it meanwhile sees that it is gone
+        os.close(held)
+
+
+def _hold(path: Path) -> int:
+    """Open and lock a file that is still there once it is locked."""
+    while True:
+        held = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(held).st_nlink:
+                return held
+            os.close(held)
+        except BlockingIOError:
+            os.close(held)
+            who = _who(_read(path))
+            raise ValueError(f"{path.parent} is in use by process {who}; wait for it, or use another --out") from None
+        except OSError as error:
+            if error.errno in UNKNOWN:
+                return held
+            os.close(held)
+            raise
+
+
+def _own() -> dict[str, Any]:
+    since, words = time.strftime("%Y-%m-%d %H:%M:%S"), [Path(sys.argv[0]).name, *sys.argv[1:3]]
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": " ".join(words)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a file says of its process, nothing if it is not whole."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _who(said: dict[str, Any]) -> str:
+    if not said:
+        return "(which has only begun)"
+    where = "" if said.get("host") == socket.gethostname() else f" on {said.get('host')}"
+    return f"{said.get('pid')}{where} ({said.get('command')}), since {said.get('since')}"
