@@ -20,16 +20,18 @@ import pytest
 import torch
 from torch import nn
 
+from worldenv.bodies.hand import joints_at
 from worldenv.bodies.vector import ACTION, action_signal, describe_actions
 from worldenv.dynamics.environment import Environment
 from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.dit import WorldDiT
-from worldenv.models.heads import DepthConfig, DepthHead, EventConfig, HeadConfigs
+from worldenv.models.heads import DepthConfig, DepthHead, EventConfig, HeadConfigs, ObjectConfig
 from worldenv.models.presets import PRESETS
 from worldenv.models.types import Conditioning, DiTConfig
 from worldenv.models.vae import VAEConfig
+from worldenv.sims.mujoco.sim import HAND_SPEC
 from worldenv.world.config import Trained, WorldConfig
 from worldenv.world.histories import Histories
 from worldenv.world.starts import Starts
@@ -51,12 +53,40 @@ def make_tiny_world() -> World:
     goals = c2w.clone()
     goals[:, 2, 3] = 3.0
     frames = torch.randint(0, 256, (64, 48, 64, 3), dtype=torch.uint8)
-    world = World(config, starts=Starts(frames, c2w, goals, torch.arange(900_000, 900_064)))
-    for module in (world.dit, world.vae):
+    return with_random_weights(World(config, starts=Starts(frames, c2w, goals, torch.arange(900_000, 900_064))))
+
+
+def with_random_weights(world: World) -> World:
+    """Draw every weight of a world, those that begin at 0 too."""
+    for module in (world.dit, world.vae, *world.heads.values()):
         for parameter in module.parameters():
             nn.init.normal_(parameter, std=0.1)
         module.eval().requires_grad_(False)
     return world
+
+
+def make_hand_world() -> World:
+    """Build a world of random weights with a pose video, a head that reads objects, six trays and two marks."""
+    torch.manual_seed(0)
+    tiny, spec = PRESETS["tiny"], replace(HAND_SPEC, chunk_latents=2)
+    head = ObjectConfig(widths=(8, 8), num_points=4, hidden=8)
+    config = WorldConfig(
+        name="hands",
+        spec=spec,
+        vae=tiny.vae,
+        dit=replace(tiny.dit, camera_branch=False, key_branch=False, codes={"joints": 26}, pose_video=True),
+        memory=MemoryConfig(policy="recent", temporal_latents=4, retrieved_chunks=0),
+        heads=HeadConfigs(object_read=head),
+    )
+    plans = torch.tensor([[-0.1, 0.0, 0.2, 0.0, 0.1, 0.0, -1.0]]).repeat(8, 1) + 0.01 * torch.randn(8, 7)
+    starts = Starts(
+        torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8),
+        joints=joints_at(plans.double()).float(),
+        target=torch.tensor([0.1, 0.05, 0.0]).repeat(8, 1),
+        marked=torch.arange(8) >= 6,
+        tables=torch.arange(8),
+    )
+    return with_random_weights(World(config, starts=starts))
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +98,18 @@ def tiny_world() -> World:
 def tiny_world_dir(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worlds") / "tiny"
     tiny_world.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hand_world() -> World:
+    return make_hand_world()
+
+
+@pytest.fixture(scope="session")
+def hand_world_dir(hand_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("worlds") / "hands"
+    hand_world.save_pretrained(folder)
     return folder
 
 

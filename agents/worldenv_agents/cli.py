@@ -5,7 +5,6 @@ Imports wait for the command that needs them.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -108,57 +107,11 @@ def evaluate(
         out: JSON file for the numbers.
         config: where to run.
     """
+    from .scores import run_table
+
     if not policies:
         raise ValueError("name at least one policy, such as: worldenv-agents eval random seek_goal")
     run_table(policies, config, episodes=episodes, num_envs=num_envs, first_seed=first_seed, twin=twin, out=out)
-
-
-def run_table(policies: tuple[str, ...], config: Any, *, twin: bool, out: Path | None, **how: int) -> None:
-    """Evaluate every policy on every dynamics; print a table, write JSON."""
-    from dataclasses import replace
-    from functools import partial
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from worldenv.base.files import save_text
-    from worldenv.base.log import git_revision, hardware, progress_bar
-
-    from .environments import check_env
-    from .evaluate import evaluate_named
-    from .registry import find_policy
-
-    check_env(config.env)
-    for name in policies:
-        find_policy(name)
-    places = [replace(config, dynamics=kind) for kind in ("world", "sim")] if twin else [config]
-    table = Table(
-        "policy", "dynamics", "return", "95 % interval", "success", "95 % interval", "steps", title=config.env
-    )
-    rows = []
-    with progress_bar() as bar:
-        for place in places:
-            for name in policies:
-                task = bar.add_task(name, total=how["episodes"])
-                scores = evaluate_named(name, place, **how, on_batch=partial(advance, bar, task))
-                rows.append({"policy": name, "dynamics": place.place, **scores.summary()})
-                table.add_row(name, place.place, *cells(rows[-1]))
-    Console(width=110 if not sys.stdout.isatty() else None).print(table)
-    if out is not None:
-        where = {"git": git_revision(), "hardware": hardware()}
-        save_text(out, json.dumps({"env": config.env, **how, **where, "rows": rows}, indent=1, allow_nan=False) + "\n")
-
-
-def advance(bar: Any, task: Any, count: int) -> None:
-    """Show how many episodes are done."""
-    bar.update(task, completed=count)
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """Format the numbers of one row of the table."""
-    (low, high), (worst, best) = row["returns"]["ci95"], row["success"]["ci95"]
-    returns = [f"{row['returns']['mean']:.3f}", f"{low:.3f} to {high:.3f}"]
-    return [*returns, f"{row['success']['mean']:.0%}", f"{worst:.0%} to {best:.0%}", f"{row['lengths']['mean']:.1f}"]
 
 
 def gain(*, out: Path, config: GainConfig) -> None:
@@ -209,14 +162,11 @@ def rank(
     from worldenv.base.log import progress_bar
 
     from .environments import check_env
-    from .rank import LOOKERS, WALKERS
+    from .rank import default_policies
     from .rank import rank as run_rank
-    from .registry import find_policy
 
     check_env(config.env)
-    chosen = policies or (LOOKERS if "ObjectNav" in config.env else WALKERS)
-    for name in chosen:
-        find_policy(name)
+    chosen = policies or default_policies(config.env)
     with progress_bar() as bar:
         task = bar.add_task("rank", total=episodes)
         how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "ray": ray, "horizons": horizons}
@@ -227,9 +177,9 @@ def rank(
 def plan(
     *,
     out: Path,
-    imagine: tuple[Where, ...] = ("world", "floor", "blank"),
+    imagine: tuple[Where, ...] | None = None,
     rollouts: tuple[int, ...] = (1, 8, 32),
-    policies: tuple[str, ...] = ("random", "straight", "seek_goal", "follow:w-192"),
+    policies: tuple[str, ...] | None = None,
     episodes: int = 16,
     num_envs: int = 8,
     first_seed: int = 0,
@@ -243,9 +193,10 @@ def plan(
         out: folder for report.json, report.md, planning.png and the episodes; what lies there is not run again, and
             what was said of it before it was run (registered.json) cannot be changed.
         imagine: what plans are tried in: world (generated), floor (what its memory knows of walls, no picture is made),
-            blank (the last frame and no walls).
+            blank (the last frame and no walls). All of them by default, of hands the world alone.
         rollouts: plans imagined for a decision, one arm for each number.
-        policies: who acts in the simulator without a plan; "" for nobody.
+        policies: who acts in the simulator without a plan; by default random, straight, seek_goal and follow:w-192, of
+            hands random and expert; "" for nobody.
         episodes: episodes of each arm; episode i has seed first_seed + i.
         num_envs: episodes that are planned for together; memory grows with num_envs * rollouts * lookahead.
         first_seed: seed of the first episode.
@@ -256,13 +207,11 @@ def plan(
     from worldenv.base.log import progress_bar
 
     from .environments import check_env
-    from .planners.compare import compare_planning
-    from .registry import find_policy
+    from .planners.compare import compare_planning, default_places, default_policies
 
     check_env(config.env)
-    chosen = [name for name in policies if name]
-    for name in chosen:
-        find_policy(name)
+    imagine = default_places(config.env) if imagine is None else imagine
+    chosen = [name for name in (default_policies(config.env) if policies is None else policies) if name]
     how = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "ray": ray}
     arms = {"imagine": imagine, "rollouts": rollouts, "policies": chosen}
     with progress_bar() as bar:

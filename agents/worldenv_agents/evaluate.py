@@ -82,8 +82,7 @@ def evaluate(
         first_seed: seed of the first; the others follow.
         on_batch: called with the number of episodes done, after each batch.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes} must be at least 1")
+    check_counts(episodes=episodes)
     batches = []
     for start in range(0, episodes, envs.num_envs):
         batches.append(run_episodes(policy, envs, range(first_seed + start, first_seed + start + envs.num_envs)))
@@ -92,6 +91,42 @@ def evaluate(
     padded = [np.pad(b.rewards, ((0, 0), (0, most - b.rewards.shape[1]))) for b in batches]
     joined = (np.concatenate([getattr(b, key) for b in batches]) for key in ("returns", "success", "lengths"))
     return Scores(*(values[:episodes] for values in (*joined, np.concatenate(padded))))
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts below 1, by a ValueError."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count} must be at least 1")
+
+
+def check_policies(names: Sequence[str], config: EnvConfig) -> None:
+    """Refuse, before anything is run, policies that do not exist, are named twice, or do not fit the environment."""
+    fitting: dict[str, VectorEnv[Any, Any, Any]] = {}
+    try:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"policy {name!r} is named {names.count(name)} times; name each once")
+            entry, argument = find_policy(name)
+            asked = entry.adapt(config, argument)
+            if repr(asked) not in fitting:
+                fitting[repr(asked)] = open_for(name, config, asked, 1)
+            entry.factory(fitting[repr(asked)], argument, 0)
+    finally:
+        for envs in fitting.values():
+            envs.close()
+
+
+def open_for(name: str, config: EnvConfig, asked: EnvConfig, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """Make the environment that a policy asks for; errors name it where it asks for another than was said."""
+    if config.max_episode_steps == -1:
+        raise ValueError("max_episode_steps=-1: an episode without a limit may never end; give it one to evaluate")
+    try:
+        return make_envs(asked, num_envs)
+    except ValueError as error:
+        if asked == config:
+            raise
+        raise ValueError(f"policy {name!r}: {error}") from None
 
 
 def evaluate_named(
@@ -105,9 +140,7 @@ def evaluate_named(
 ) -> Scores:
     """Build a policy of the registry with the environment it needs, evaluate it, and close the environment."""
     entry, argument = find_policy(name)
-    if config.max_episode_steps == -1:
-        raise ValueError("max_episode_steps=-1: an episode without a limit may never end; give it one to evaluate")
-    envs = make_envs(entry.adapt(config, argument), min(num_envs, max(episodes, 1)))
+    envs = open_for(name, config, entry.adapt(config, argument), min(num_envs, max(episodes, 1)))
     try:
         policy = entry.factory(envs, argument, first_seed)
         return evaluate(policy, envs, episodes=episodes, first_seed=first_seed, on_batch=on_batch)

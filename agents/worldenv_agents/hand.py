@@ -1,4 +1,7 @@
-"""The experts of the hand's table as policies: they see nothing but read where everything lies from ``info``."""
+"""The experts of the hand's table as policies: they do not look, but read where everything lies.
+
+In the simulator that is known, in a world it is what the head reads off pictures, both in ``info``; the goal is seen.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ class HandExpert:
 
     def act(self, obs: Any, info: Mapping[str, Any]) -> npt.NDArray[Any]:
         """Return the next actions, (B, D), or (B, latents, D) where a chunk has several."""
-        thing, target, joints = (torch.as_tensor(info[name]).double() for name in ("object", "target", "joints"))
+        thing = info["object"] if "object" in info else info["object_read"]
+        thing, target, joints = (torch.as_tensor(part).double() for part in (thing, obs["goal"], info["joints"]))
         plans = self.expert.plan(thing[:, :3], target, joints, self.num_latents)
         actions: list[Tensor] = []
         for plan in plans.unbind(1):

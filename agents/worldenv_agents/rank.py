@@ -19,7 +19,7 @@ from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import summarise
 
 from .environments import EnvConfig
-from .evaluate import evaluate_named
+from .evaluate import check_counts, check_policies, evaluate_named
 from .jobs import Job, OnBatch, run_jobs
 from .ledger import Ledger
 from .pictures import draw_foretold
@@ -50,6 +50,13 @@ LOOKERS = (
     *(f"epsilon:{level}:{name}" for level in (0.2, 0.4, 0.6) for name in ("chase", "wander")),
 )
 """And on those of ``ObjectNav``."""
+HANDS = ("random", "expert", *(f"noisy:{level}" for level in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)))
+"""And on those of hands."""
+
+
+def default_policies(env_id: str) -> tuple[str, ...]:
+    """Return the policies that are ranked on an environment unless others are named."""
+    return HANDS if "/Hand" in env_id else LOOKERS if "ObjectNav" in env_id else WALKERS
 
 
 def rank(
@@ -67,11 +74,17 @@ def rank(
     """Run what has not been run yet, and write ``report.json``, ``report.md`` and ``ranking.png``.
 
     Raises:
-        ValueError: for fewer than three policies, or if the folder holds another comparison.
+        ValueError: for fewer than three policies, or what cannot be run, before anything is written; or if the folder
+            holds another comparison.
     """
     if len(policies) < 3:
         raise ValueError(f"{len(policies)} policies cannot be ranked; name at least three")
+    if not horizons or min(horizons) < 1:
+        raise ValueError(f"horizons={tuple(horizons)}; pass one or more numbers of steps, each at least 1")
+    check_counts(episodes=episodes, num_envs=num_envs)
     limited = replace(config, max_episode_steps=max(horizons))
+    check_policies(policies, replace(limited, dynamics="world"))
+    check_policies(policies[:1], replace(limited, dynamics="sim"))
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": sorted(horizons)}
     registered = {"claim": CLAIM, "env": to_dict(limited), "policies": list(policies), **settings}
     with in_use(out):

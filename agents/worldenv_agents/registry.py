@@ -107,10 +107,11 @@ def _adapt_epsilon(config: EnvConfig, argument: str) -> EnvConfig:
 
 
 def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
-    """Leave the pictures out where nobody asked for them: experts do not look, and pictures cost most of the time."""
-    if "/Hand" in config.env and config.obs_mode is None and config.obs_keys is None:
-        return replace(config, obs_mode="dict", obs_keys=("goal",), pictures=False)
-    return config
+    """Show the goal alone: experts do not look, and where pictures can be left out they cost most of the time."""
+    if "/Hand" not in config.env:
+        return config
+    blind = False if config.place == "sim" else config.pictures
+    return replace(config, obs_mode="dict", obs_keys=("goal",), pictures=blind)
 
 
 def _cloned(envs: Envs, argument: str, seed: int) -> Policy:

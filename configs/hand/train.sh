@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours, and what gives way first).
+# A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours, and what gives way first);
+# `train.sh hand1`, in runs/hand1, from the same recordings: one whose steps are single latents.
 # What is done is left alone and what was interrupted goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-configs=configs/hand runs=runs/hand
+recipe=${1:-hand}
+configs=configs/$recipe runs=runs/$recipe
 export OMP_WAIT_POLICY=passive
 cores=$(python -c 'import os; print(os.cpu_count() or 1)')
 processes=$(python -c 'import os, torch; n = torch.cuda.device_count() or os.cpu_count() or 1; print(max(k for k in (1, 2, 4) if k <= n))')
@@ -17,8 +19,8 @@ stage() {  # STAGE NAME OPTIONS
 }
 
 for task in place lift push; do
-    worldenv record --workers "$cores" --config "$configs/heldout_$task.toml" --out "$runs/heldout/$task"
-    worldenv record --workers "$cores" --config "$configs/record_$task.toml" --out "$runs/train/$task"
+    worldenv record --workers "$cores" --config "configs/hand/heldout_$task.toml" --out "runs/hand/heldout/$task"
+    worldenv record --workers "$cores" --config "configs/hand/record_$task.toml" --out "runs/hand/train/$task"
 done
 stage vae vae
 stage causal causal --init "$runs/vae" --processes "$processes"
@@ -26,4 +28,4 @@ stage memory memory --init "$runs/causal" --processes "$processes"
 stage consistency_distill distil --init "$runs/memory" --processes "$processes"
 stage heads object --init "$runs/distil"
 stage heads depth --init "$runs/object"
-worldenv eval manipulation --world "$runs/depth" --recording "$runs/heldout/place" --out "$runs/eval/place"
+worldenv eval manipulation --world "$runs/depth" --recording "runs/hand/heldout/place" --out "$runs/eval/place"

@@ -8,7 +8,7 @@ from cells import RESULTS, cell, heading, load
 
 from worldenv.dynamics.signals import PICTURE, Signal
 from worldenv.dynamics.spec import WorldSpec
-from worldenv.sims.mujoco.sim import HAND_SPEC
+from worldenv.tasks.base import Defaults
 from worldenv.tasks.registry import SIMULATED, id_names, make_task
 
 
@@ -19,15 +19,23 @@ def environments_table() -> list[str]:
     for task, (name, version) in id_names().items():
         made = make_task(task)
         says = (sys.modules[type(made).__module__].__doc__ or "").partition("\n\n")[0].replace("\n", " ").strip()
-        own, steps = made.defaults, made.defaults.max_episode_steps
+        own = made.defaults
         shown = [f"`{key}` {_shape(made.shows[key])}" if key in made.shows else f"`{key}`" for key in own.obs_keys]
         seen = "dict: " + ", ".join(shown) if own.obs_mode == "dict" else f"`{own.obs_mode}`"
-        alone = task in SIMULATED
-        frames = steps * (HAND_SPEC if alone else WorldSpec()).chunk_frames
-        limit = "the environment's" if own.recorded else f"{steps} steps, {frames:,} frames" if steps > 0 else "none"
+        limit = "the environment's" if own.recorded else _limit(own)
         ids = f"`worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}`"
         lines.append(f"| {ids} | {seen} | `{own.action_mode}` | {says} | {limit} |")
     return lines
+
+
+def _limit(own: Defaults) -> str:
+    """Write after how many steps and frames an episode ends."""
+    each = WorldSpec().frames_per_latent
+    if own.max_episode_latents is not None:
+        return f"{own.max_episode_latents} latents, {own.max_episode_latents * each:,} frames"
+    if own.max_episode_steps < 0:
+        return "none"
+    return f"{own.max_episode_steps} steps, {own.max_episode_steps * WorldSpec().chunk_frames:,} frames"
 
 
 def scores_table() -> list[str]:

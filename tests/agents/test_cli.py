@@ -61,6 +61,29 @@ def test_plans_and_rankings_go_on_where_they_stopped(
         call(monkeypatch, "plan", "--imagine", "world", "--out", str(plan), *short, *where, *count)
 
 
+@pytest.mark.manip
+def test_hands_are_planned_for_and_ranked(
+    monkeypatch: pytest.MonkeyPatch, hand_world_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
+    where = ["--env", "worldenv/HandPlace-v0", "--world", str(hand_world_dir), "--episodes", "2", "--num-envs", "2"]
+    plan, rank, short = tmp_path / "plan", tmp_path / "rank", ["--lookahead", "1", "--rollouts", "2"]
+    call(monkeypatch, "plan", "--out", str(plan), "--max-episode-steps", "1", *short, *where)
+    assert list(json.loads((plan / "report.json").read_text())["arms"]) == ["random", "expert", "world, 2"]
+    call(monkeypatch, "rank", "random", "expert", "noisy:0.5", "--horizons", "1", "--out", str(rank), *where)
+    rows = json.loads((rank / "report.json").read_text())["rows"]
+    assert [row["policy"] for row in rows] == ["random", "expert", "noisy:0.5"]
+    for arguments, words in (
+        (["--imagine", "blank"], "imagine='blank' tells where a camera goes"),
+        (["--policies", "straight"], "policy 'straight': unknown action_mode 'basic'"),
+        (["--world", "maze"], "pass world=DIR of a world of hands"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            call(monkeypatch, "plan", "--out", str(tmp_path / "none"), *short, *where, *arguments)
+        assert words in str(caught.value.code)
+        assert not (tmp_path / "none").exists(), "what cannot be run is not registered"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -74,7 +97,14 @@ def test_plans_and_rankings_go_on_where_they_stopped(
         (["train", "dqn", "--out", "x"], "unknown algorithm 'dqn'"),
         (["train", "ppo", "--out", "x", "--env", "CartPole-v1"], "unknown env 'CartPole-v1'"),
         (["rank", "random", "straight", "--out", "x"], "2 policies cannot be ranked"),
-        (["rank", "random", "clever", "--out", "x"], "unknown policy 'clever'"),
+        (["rank", "random", "clever", "wander", "--out", "x"], "unknown policy 'clever'"),
+        (["rank", "random", "wander", "random", "--out", "x"], "policy 'random' is named 2 times"),
+        (["rank", "random", "wander", "ppo:/nowhere", "--out", "x"], "no such file"),
+        (["rank", "--horizons", "0", "--out", "x"], "horizons=(0,)"),
+        (["rank", "--num-envs", "0", "--out", "x"], "num_envs=0"),
+        (["plan", "--episodes", "0", "--out", "x"], "episodes=0"),
+        (["plan", "--rollouts", "0", "--out", "x"], "rollouts=0"),
+        (["plan", "--action-mode", "fly", "--out", "x"], "unknown action_mode 'fly'"),
         (["plan", "--env", "worldenv/Nowhere-v0", "--out", "x"], "unknown env 'worldenv/Nowhere-v0'"),
         (["dance"], "unknown command 'dance'"),
     ],

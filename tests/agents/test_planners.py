@@ -15,7 +15,7 @@ from worldenv.bodies.camera import Camera, press
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.envs.core import CoreConfig, EnvCore
-from worldenv.envs.episodes import Episodes
+from worldenv.envs.episodes import Beginning, Episodes
 from worldenv.geometry.occupancy import Occupancy, WallsConfig
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate
@@ -27,7 +27,7 @@ from worldenv_agents.planners.copied import Copied
 from worldenv_agents.planners.imagine import Tree
 from worldenv_agents.planners.mppi import MPPI
 from worldenv_agents.planners.planner import Planner, PlannerConfig
-from worldenv_agents.planners.sequences import sequences_of
+from worldenv_agents.planners.sequences import as_actions, sequences_of
 
 SEEDS = range(6)
 
@@ -91,7 +91,7 @@ def branching(tiny_world: World) -> tuple[EnvCore, Engine, Tree]:
     engine = Engine(tiny_world, 2 + 2 * 6)
     config = CoreConfig(action_mode="basic5", obs_mode="dict", obs_keys=("image", "goal"))
     core = EnvCore(engine, Camera(), Navigate(), Episodes(tiny_world.starts), config)
-    core.reset(seeds=range(14), starts=[None] * 14, mask=torch.ones(14, dtype=torch.bool))
+    core.reset(Beginning.drawn(range(14)), torch.ones(14, dtype=torch.bool))
     return core, engine, Tree(engine, core, episodes=2, discount=0.5)
 
 
@@ -128,13 +128,16 @@ def test_a_value_counts_behind_the_last_step(branching: tuple[EnvCore, Engine, T
 
 
 @pytest.mark.parametrize(
-    "space", [spaces.Discrete(5), spaces.MultiDiscrete([9, 9]), spaces.Box(-1.0, 1.0, (3,))], ids=["one", "some", "box"]
+    "space",
+    [spaces.Discrete(5), spaces.MultiDiscrete([9, 9]), spaces.Box(-1.0, 1.0, (3,)), spaces.Box(-1.0, 1.0, (4, 7))],
+    ids=["one", "some", "box", "chunk"],
 )
 def test_sequences_move_to_what_weighs(space: spaces.Space[object]) -> None:
     about = sequences_of(space, 4, persistence=0.5, rate=1.0)
     rng = np.random.default_rng(0)
     plans = about.draw(200, rng)
     assert plans.shape[:2] == (200, 4)
+    assert space.contains(as_actions(space, plans)[0, 0])
     same = (plans[:, 1:] == plans[:, :-1]).mean() if plans.dtype == np.int64 else 0.5
     assert same > 0.3, "first draws persist"
     weights = np.zeros(200)
@@ -155,6 +158,7 @@ def test_solvers_weigh_returns() -> None:
     ("make", "words"),
     [
         (lambda: PlannerConfig(execute=9, lookahead=4), "1 <= execute <= lookahead"),
+        (lambda: PlannerConfig(discount=1.5), "discount=1.5 must lie within"),
         (lambda: Planner(PlannerConfig(), spaces.Discrete(5), rollouts=0, seeds=[0]), "rollouts=0"),
         (lambda: sequences_of(spaces.Text(3), 2, persistence=0.5, rate=1.0), "action_mode"),
     ],

@@ -1,4 +1,4 @@
-"""Every task of mazes, as the registry lists them: checker, Stable-Baselines3, TorchRL, and forks with walls."""
+"""Every task, as the registry lists them: checker, Stable-Baselines3, TorchRL, and forks; mazes with walls, hands."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ IDS = [
 ]
 
 
+HANDS = [f"worldenv/{NAMES[task][0]}-v0" for task in NAMES if make_task(task).defaults.simulator]
+
+
 @pytest.fixture
-def world(rendered_world: World) -> World:
-    return with_clips(rendered_world, some_clips(rendered_world, count=4))
+def world(request: pytest.FixtureRequest, env_id: str) -> World:
+    if env_id in HANDS:
+        hands: World = request.getfixturevalue("hand_world")
+        return hands
+    rendered: World = request.getfixturevalue("rendered_world")
+    return with_clips(rendered, some_clips(rendered, count=4))
 
 
 def test_tasks_of_other_worlds_alone_are_left_out() -> None:
-    assert len(IDS) == len(TASKS) - 4  # three of hands, and that of a recorded environment
+    assert len(IDS + HANDS) == len(TASKS) - 1  # that of a recorded environment
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", IDS + HANDS)
 def test_gymnasiums_checker_passes(world: World, env_id: str) -> None:
     env = gym.make(env_id, world=world, render_mode="rgb_array")
     with warnings.catch_warnings(record=True) as said:
@@ -43,13 +50,13 @@ def test_gymnasiums_checker_passes(world: World, env_id: str) -> None:
     env.close()
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", IDS + HANDS)
 def test_stable_baselines_sees_an_environment(world: World, env_id: str) -> None:
     venv = SB3VecEnv(gym.make_vec(env_id, num_envs=2, world=world))
     venv.seed(0)
     obs: Any = venv.reset()
     for _ in range(2):
-        obs, reward, done, _ = venv.step(np.array([0, 1]))
+        obs, reward, done, _ = venv.step(np.stack([venv.action_space.sample() for _ in range(2)]))
         assert reward.shape == done.shape == (2,)
         for row in range(2):
             one = {key: part[row] for key, part in obs.items()} if isinstance(obs, dict) else obs[row]
@@ -57,7 +64,7 @@ def test_stable_baselines_sees_an_environment(world: World, env_id: str) -> None
     venv.close()
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", IDS + HANDS)
 def test_torchrl_sees_an_environment(world: World, env_id: str) -> None:
     envs = pytest.importorskip("torchrl.envs", reason="pip install torchrl")
     env = envs.GymWrapper(gym.make(env_id, world=world), device="cpu")

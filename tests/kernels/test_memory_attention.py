@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from worldenv.models.attention import attend
-from worldenv.models.dit import DualAttention
+from worldenv.models.block import DualAttention
 from worldenv.models.place import Place
 from worldenv.models.prope import head_matrices
 from worldenv.models.rope import rope_table

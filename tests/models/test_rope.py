@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from worldenv.geometry.pose import invert_se3, look
 from worldenv.models.attention import attend, latent_mask_bias
-from worldenv.models.dit import DualAttention, WorldDiT
+from worldenv.models.block import DualAttention
+from worldenv.models.dit import WorldDiT
 from worldenv.models.kv_cache import KVCache
 from worldenv.models.place import Place
 from worldenv.models.prope import apply_heads, camera_projection, head_matrices

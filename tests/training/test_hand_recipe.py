@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import worldenv  # noqa: F401
 from worldenv.base.config import load_toml, to_dict
 from worldenv.data.record import RecordConfig, make_source
 from worldenv.data.schema import read_shard, shard_paths, write_shard
+from worldenv.dynamics.signals import Track
+from worldenv.engine.engine import Engine
 from worldenv.eval.suites.evaluate import run_suite
 from worldenv.models.heads import DepthConfig, ObjectConfig
 from worldenv.models.types import DiTConfig
-from worldenv.models.vae import VAEConfig
+from worldenv.models.vae import VAE, VAEConfig
 from worldenv.sims.mujoco.sim import HAND_SPEC
 from worldenv.training.encode import encode_recording
+from worldenv.training.loop import trainer
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import STAGES, train
 from worldenv.training.weights import WeightsConfig, cell_weights
@@ -53,11 +57,27 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Draw no loss curves, and begin VAEs with the principal components of fewer frames: half of the time otherwise."""
+    whole = VAE.init_linear
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "plot_losses", lambda log, path: None)
+        patch.setattr(VAE, "init_linear", lambda vae, pixels: whole(vae, pixels[:8]))
+        yield
+
+
 @pytest.fixture(scope="module")
 def chain(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder, made, before = tmp_path_factory.mktemp("runs"), {}, None
-    for name, stage in CHAIN.items():
-        config = load_toml(TrainConfig, CONFIGS / f"{name}.toml")
+    return trained("hand", CHAIN, recording, tmp_path_factory.mktemp("runs"))
+
+
+def trained(recipe: str, chain: dict[str, str], recording: Path, folder: Path) -> dict[str, Path]:
+    """Train the stages of a recipe, a few steps of tiny networks each; return their worlds' folders."""
+    made: dict[str, Path] = {}
+    before = None
+    for name, stage in chain.items():
+        config = load_toml(TrainConfig, CONFIGS.with_name(recipe) / f"{name}.toml")
         optim = replace(config.optim, steps=2, batch=2, warmup=1, log_every=1, preview_every=0, optimizer="adamw")
         tiny = replace(config, data=recording, heldout=None, init=before, max_clips=4, optim=optim, num_starts=4)
         tiny = replace(tiny, denoise=replace(tiny.denoise, num_chunks=2))
@@ -75,16 +95,34 @@ def chain(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return made
 
 
-def test_files_say_what_the_script_does() -> None:
+def test_a_world_of_single_latents_trains_and_steps(recording: Path, tmp_path: Path) -> None:
+    few = {name: CHAIN[name] for name in ("vae", "causal")}
+    world = World.load(trained("hand1", few, recording, tmp_path)["causal"])
+    assert (world.spec.chunk_latents, world.config.name) == (1, "hand1")
+    engine = Engine(world, 2)
+    engine.reset(seeds=[0, 1], starts=[None, None])
+    joints = engine.present["joints"]
+    chunk = engine.step(Track(joints=joints[:, None]))
+    assert chunk.frames.shape == (2, 4, 64, 64, 3)
+    assert torch.equal(engine.present["joints"], joints)
+    assert world.starts is not None
+    assert world.starts.require_tables() == [0, 1, 0, 1], "of two recordings, by the seeds that laid them"
+
+
+@pytest.mark.parametrize("recipe", ["hand", "hand1"])
+def test_files_say_what_the_script_does(recipe: str) -> None:
     script = (CONFIGS / "train.sh").read_text()
     for name, stage in CHAIN.items():
         assert stage in STAGES
         found = re.search(rf'^stage {stage} {name}( --init "\$runs/(\w+)")?', script, re.MULTILINE)
         assert found is not None
-        init = f" --init runs/hand/{found[2]}" if found[2] else ""
-        first = (CONFIGS / f"{name}.toml").read_text().partition("\n")[0]
-        assert first == f"# worldenv train {stage} --config configs/hand/{name}.toml{init} --out runs/hand/{name}"
-        memory = load_toml(TrainConfig, CONFIGS / f"{name}.toml").memory
+        init = f" --init runs/{recipe}/{found[2]}" if found[2] else ""
+        path = CONFIGS.with_name(recipe) / f"{name}.toml"
+        first = path.read_text().partition("\n")[0]
+        assert (
+            first == f"# worldenv train {stage} --config configs/{recipe}/{name}.toml{init} --out runs/{recipe}/{name}"
+        )
+        memory = load_toml(TrainConfig, path).memory
         assert name in ("object", "depth") or memory == load_toml(TrainConfig, CONFIGS / "vae.toml").memory
 
 
@@ -143,8 +181,6 @@ def test_what_changes_and_objects_count_more(recording: Path) -> None:
 
 
 def test_pose_videos_need_a_robot(tiny_world: World) -> None:
-    from worldenv.engine.engine import Engine
-
     config = replace(tiny_world.config, dit=replace(tiny_world.config.dit, pose_video=True))
     with pytest.raises(ValueError, match="draws a robot, and this world takes keys, c2w"):
         Engine(World(config, vae=tiny_world.vae, starts=tiny_world.starts), 1)

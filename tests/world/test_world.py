@@ -259,7 +259,7 @@ def test_weights_that_are_whole_numbers_or_not_there_are_refused(folder: Path) -
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("spec.fps", 0, "fps=0 must be 1 or more"),
+        ("spec.fps", 0, "fps=0 must be from 1 to 65536"),
         ("spec.width", -64, "width=-64 must be 1 or more"),
         ("spec.fov_deg", 180.0, "fov_deg=180.0 must be an angle"),
         ("spec.unit", 0.0, "unit=0.0 must be positive"),

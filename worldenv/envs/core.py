@@ -33,7 +33,7 @@ from ..dynamics.signals import Signals, Track, check_signals, wide
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 from ..tasks.base import Commanding, Start, Task, TaskState
-from .episodes import Episodes
+from .episodes import Beginning, Episodes
 from .spaces import given, observation_space
 
 
@@ -98,14 +98,8 @@ class EnvCore:
 
     def reset(
         self,
-        *,
-        seeds: Sequence[int],
-        starts: Sequence[int | None],
+        begin: Beginning,
         mask: Tensor,  # (B,) bool
-        images: Tensor | None = None,  # (B, H, W, 3) uint8
-        prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Signals] | None = None,  # (B, T, H, W, 3) uint8 and signals, each (B, F, ...)
-        goals: Tensor | None = None,  # (B, D)
     ) -> tuple[Any, dict[str, Tensor]]:
         """Begin new episodes in the masked rows; return observation and info of all rows.
 
@@ -115,16 +109,17 @@ class EnvCore:
         if not mask.any():  # rows of a larger batch, none of which begins anew
             return self.observe(), self._begun()
         if self._has_text:
-            wanted = self._prompts(prompts)
+            wanted = self._prompts(begin.prompts)
             self.set_prompts({row: wanted[row] for row in mask.nonzero()[:, 0].tolist()})
-        if images is not None:
+        seeds, starts, clip = begin.seeds, begin.starts, begin.clip
+        if begin.images is not None:
             where = self.episodes.begin_at(seeds, starts) if self.spec.has_camera else {}
-            clip = images[:, None], {name: part[:, None] for name, part in where.items()}
+            clip = begin.images[:, None], {name: part[:, None] for name, part in where.items()}
         if clip is not None:
             chunk = require(self.dynamics, Resumable, "options['clip']").resume(*clip, seeds=seeds, mask=mask)
         else:
             if isinstance(self.dynamics, Aimed):
-                self.dynamics.set_goals(goals)
+                self.dynamics.set_goals(begin.goals)
             chunk = self.dynamics.reset(seeds=seeds, starts=starts, mask=mask)
         self.chunk, present = None, self.dynamics.present
         K = self.spec.K if self.spec.has_camera else None
@@ -162,43 +157,36 @@ class EnvCore:
         wanted = prompts or [None] * self.num_envs
         return [self.config.prompt if prompt is None else prompt for prompt in wanted]
 
-    def check_reset(
-        self,
-        starts: Sequence[int | None],
-        images: Tensor | None,
-        prompts: Sequence[str | None] = (),
-        clip: tuple[Tensor, Signals] | None = None,
-        goals: Tensor | None = None,  # (B, D)
-    ) -> None:
+    def check_reset(self, begin: Beginning) -> None:
         """Refuse start views and goals that cannot be, pictures and prompts where none can be used, before anything
         changes.
 
         Raises:
             ValueError: naming the value and what is possible.
         """
-        if images is not None:
+        if begin.images is not None:
             require(self.dynamics, Resumable, "options['image']")
             if "joints" in self.spec.takes:
                 raise ValueError(
                     "options['image'] does not say where the joints are; pass options['clip'], one frame of shape "
                     "(1, H, W, 3), with options['joints']"
                 )
-        if clip is not None:
-            require(self.dynamics, Resumable, "options['clip']").check_clip(*clip)
-            if isinstance(self.body, RobotBody) and "joints" in clip[1]:
-                self.body.robot.check(clip[1]["joints"], what="options['joints']")
+        if begin.clip is not None:
+            require(self.dynamics, Resumable, "options['clip']").check_clip(*begin.clip)
+            if isinstance(self.body, RobotBody) and "joints" in begin.clip[1]:
+                self.body.robot.check(begin.clip[1]["joints"], what="options['joints']")
             elif "joints" in self.spec.takes:
                 raise ValueError("options['clip'] needs options['joints']: where they were told to be, (T, J)")
-        if goals is not None:
+        if begin.goals is not None:
             if not isinstance(self.dynamics, Aimed):
                 raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")
-            self.dynamics.check_goals(goals)
-        if self._has_text or any(prompt is not None for prompt in prompts):
+            self.dynamics.check_goals(begin.goals)
+        if self._has_text or any(prompt is not None for prompt in begin.prompts):
             encode = require(self.dynamics, Prompted, "options['prompt']").encode_prompt
-            for prompt in set(self._prompts(prompts)):
+            for prompt in set(self._prompts(begin.prompts)):
                 encode(prompt)
         count = len(self.episodes.starts) if self.episodes.starts is not None else 0
-        for start in starts:
+        for start in begin.starts:
             if start is not None and not 0 <= start < count:
                 numbers = f"{count} start views, 0..{count - 1}" if count else "no start views"
                 raise ValueError(f"start={start}, but the world has {numbers}")

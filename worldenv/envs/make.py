@@ -18,7 +18,7 @@ from ..tasks.registry import make_task
 from .arguments import Arguments
 from .core import CoreConfig, EnvCore
 from .episodes import Episodes
-from .opening import find_opener, open_world, recorded_limit
+from .opening import find_opener, open_world, recorded_limit, table_starts
 from .spaces import OBS_MODES
 
 
@@ -35,7 +35,7 @@ def make_core(asked: Arguments) -> EnvCore:
         _check_action_mode(asked.action_mode, [mode for known in BODIES.values() for mode in known.modes])
     seen = config.obs_keys if config.obs_mode == "dict" else ()
     if asked.named == "sim" and task.defaults.simulator:
-        stepped, episodes = _simulator_alone(asked, task, seen), Episodes(None)
+        stepped, episodes = _open_table(asked, task, seen)
     elif not asked.pictures:
         raise ValueError("pictures=False is for the hand's table; leave it out")
     else:
@@ -53,6 +53,9 @@ def make_core(asked: Arguments) -> EnvCore:
         config = replace(config, max_episode_steps=asked.horizon)
     elif task.defaults.recorded and asked.max_episode_steps == 0:
         config = replace(config, max_episode_steps=recorded_limit(stepped.spec))
+    elif task.defaults.max_episode_latents and asked.max_episode_steps == 0:
+        chunks = -(-task.defaults.max_episode_latents // stepped.spec.chunk_latents)
+        config = replace(config, max_episode_steps=chunks)
     if asked.clip_actions and not isinstance(acting.space(config.action_mode, stepped.spec.chunk_latents), spaces.Box):
         raise ValueError(
             f"clip_actions=True is for continuous actions, and action_mode is {config.action_mode!r}; leave it out"
@@ -60,17 +63,20 @@ def make_core(asked: Arguments) -> EnvCore:
     return EnvCore(stepped, acting, task, episodes, config)
 
 
-def _simulator_alone(asked: Arguments, task: Task, seen: Sequence[str]) -> Dynamics:
-    """Open the simulator of a task that needs no world."""
-    asked.refuse_ungenerated("world", None if asked.world == "maze" else asked.world)
+def _open_table(asked: Arguments, task: Task, seen: Sequence[str]) -> tuple[Dynamics, Episodes]:
+    """Open the simulator of a task that needs no world, or the twin of a world: its steps, and its start views."""
     asked.refuse_ungenerated("sim_env", asked.sim_env)
-    return open_simulator(
+    starts, spec = (None, None) if asked.world == "maze" else table_starts(asked, task)
+    opened = open_simulator(
         task.defaults.simulator,
         asked.num_envs,
+        spec=spec,
         chunk_latents=asked.chunk_latents,
         palm="palm" in seen,
         pictures=asked.pictures,
+        start_seeds=None if starts is None else starts.require_tables(),
     )
+    return opened, Episodes(starts)
 
 
 def _check_fits(stepped: Dynamics, task: Task, asked: Arguments) -> None:

@@ -179,6 +179,12 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
     return stepped, None if twin and recorded else starts  # that twin begins as it always does
 
 
+def table_starts(asked: Arguments, task: Task) -> tuple[Starts, WorldSpec]:
+    """Return the start views of a world of tables, which its twin begins at too, and what the world looks like."""
+    world = load_world(asked.world, "cpu", asked.dtype, asked.backend)
+    return with_tables(world, marked=task.defaults.simulator == "hand/mark").require_starts(), world.spec
+
+
 def with_tables(world: World, *, marked: bool) -> World:
     """Return the same world with those start views alone in which a mark, or else a tray, is the goal.
 

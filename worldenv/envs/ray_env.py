@@ -16,7 +16,6 @@ from ..ids import environment_ids
 from .arguments import Arguments
 from .core import Transition
 from .make import make_core
-from .protocol import Core
 from .sharded import ShardedCore
 from .vector_env import WorldVectorEnv
 
@@ -63,7 +62,7 @@ class RayVectorEnv(WorldVectorEnv):
         self._options, self._threads = actor_options, threads or max(1, torch.get_num_threads() // num_actors)
         super().__init__(num_envs, **{**known[env_id], **kwargs})
 
-    def _open(self, asked: Arguments) -> Core:
+    def _open(self, asked: Arguments) -> ShardedCore:
         leave = connect(self._address)
         try:
             part = self.part(asked)

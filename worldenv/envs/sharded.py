@@ -15,6 +15,7 @@ from torch import Tensor
 from ..base.checkpoint import Expected
 from ..dynamics.protocol import check_fork, check_rows
 from .core import EnvCore, Transition
+from .episodes import Beginning
 from .shards import Description, Result, Shards, cut, join_results, join_states
 
 T = TypeVar("T")
@@ -99,24 +100,28 @@ class ShardedCore:
         """Return what a saved state has to be of."""
         return self._one(EnvCore.identity)
 
-    def check_reset(self, *begin: Any, **named: Any) -> None:
-        """Refuse what no episode can begin with, before anything changes; see ``Core.check_reset``."""
-        calls = {shard: cut((begin, named), self._rows(shard)) for shard in range(len(self.shards))}
-        _, dead = self._call(_check_reset, calls)
-        self._all(_check_reset, {shard: calls[shard] for shard in dead})
+    def check_reset(self, begin: Beginning) -> None:
+        """Refuse what no episode can begin with, before anything changes."""
+        calls = {shard: (begin.at(self._rows(shard)),) for shard in range(len(self.shards))}
+        _, dead = self._call(EnvCore.check_reset, calls)
+        self._all(EnvCore.check_reset, {shard: calls[shard] for shard in dead})
 
-    def reset(self, *, mask: Tensor, **begin: Any) -> Result:
-        """Begin new episodes in the masked rows; see ``Core.reset``. A shard that has died begins with all of its
-        rows; those that were not asked for are truncated in the next step.
+    def reset(
+        self,
+        begin: Beginning,
+        mask: Tensor,  # (B,) bool
+    ) -> Result:
+        """Begin new episodes in the masked rows. A shard that has died begins with all of its rows; those that were
+        not asked for are truncated in the next step.
         """
         waiting = set(range(len(self.shards)))
         for _ in range(2):
             calls = {}
             for shard in waiting:
-                asked, given = cut((mask, begin), self._rows(shard))
-                self._ended[shard] &= not asked.all()
-                calls[shard] = (asked | self._fresh[shard], given)
-            results, waiting = self._call(_reset, calls)
+                rows = self._rows(shard)
+                self._ended[shard] &= not mask[rows].all()
+                calls[shard] = begin.at(rows), mask[rows] | self._fresh[shard]
+            results, waiting = self._call(EnvCore.reset, calls)
             for shard, shown in results.items():
                 self._shown[shard], self._fresh[shard] = shown, False
             if not waiting:
@@ -126,7 +131,7 @@ class ShardedCore:
     def step(self, action: Any) -> Transition:
         """Advance every env by one chunk; rows of a shard that dies are truncated."""
         alive = [k for k in range(len(self.shards)) if not (self._fresh[k] or self._ended[k])]
-        calls = {shard: cut((action,), self._rows(shard)) for shard in alive}
+        calls = {shard: (cut(action, self._rows(shard)),) for shard in alive}
         results, _ = self._call(EnvCore.step, calls)
         steps = [results.get(shard) or self._truncated(shard) for shard in range(len(self.shards))]
         self.lost = torch.tensor(self._ended).repeat_interleave(self.num_rows)
@@ -208,14 +213,6 @@ class ShardedCore:
     def close(self) -> None:
         """End the shards."""
         self.shards.close()
-
-
-def _check_reset(core: EnvCore, begin: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-    core.check_reset(*begin, **named)
-
-
-def _reset(core: EnvCore, mask: Tensor, begin: Mapping[str, Any]) -> Result:
-    return core.reset(mask=mask, **begin)
 
 
 def _restore(core: EnvCore, state: Any, rows: Any, shell: Any) -> None:

@@ -55,13 +55,11 @@ class Shards(Protocol):
         ...
 
 
-def cut(whole: Any, rows: slice) -> Any:
-    """Return the rows of whatever has rows, inside tuples and dictionaries."""
-    if isinstance(whole, tuple):
-        return tuple(cut(part, rows) for part in whole)
-    if isinstance(whole, dict):
-        return {name: cut(part, rows) for name, part in whole.items()}
-    return None if whole is None else whole[rows]
+def cut(action: Any, rows: slice) -> Any:
+    """Return the rows of actions, which may be a dictionary."""
+    if isinstance(action, dict):
+        return {name: cut(part, rows) for name, part in action.items()}
+    return action[rows]
 
 
 def _join(parts: list[Any]) -> Any:

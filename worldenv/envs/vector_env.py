@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -22,12 +23,15 @@ from ..sims.reopened import Reopened
 from .alone import alone
 from .arguments import Arguments, check_keywords
 from .core import EnvCore
+from .episodes import Beginning
 from .make import make_core
 from .options import check_options, read_clip, read_goals, read_images, read_mask, read_prompts, read_seeds, read_starts
-from .protocol import Core
+from .sharded import ShardedCore
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
 
+Core: TypeAlias = EnvCore | ShardedCore
+"""What a shell steps: B episodes in this process, or in others."""
 RENDER_MODES = ("rgb_array", "depth_array")
 KEYWORDS = ("autoreset_mode", "render_mode", "output")
 """What the class takes beside ``Arguments``."""
@@ -128,18 +132,11 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         prompts = read_prompts(chosen.get("prompt"), self.num_envs)
         clip = read_clip(chosen, self.core.spec, self.num_envs)
         goals = read_goals(chosen.get("goal"), self.num_envs)
-        self.core.check_reset(starts, images, prompts, clip, goals)
+        asked = Beginning((), starts, images, prompts, clip, goals)
+        self.core.check_reset(asked)
         self._seed(seeds, mask)
         super().reset(seed=self._seeds[0] if seed is not None and self._seeds else None)
-        obs, info = self.core.reset(
-            seeds=self._episode_seeds(),
-            starts=starts,
-            mask=torch.from_numpy(mask),
-            images=images,
-            prompts=prompts,
-            clip=clip,
-            goals=goals,
-        )
+        obs, info = self.core.reset(replace(asked, seeds=self._episode_seeds()), torch.from_numpy(mask))
         self._done[mask] = False
         return self._give(obs), self._info(info, mask)
 
@@ -285,8 +282,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def _autoreset(self, mask: npt.NDArray[np.bool_]) -> tuple[Any, dict[str, Tensor]]:
         for row in np.flatnonzero(mask):
             self._episodes[row] += 1
-        starts: list[int | None] = [None] * self.num_envs
-        return self.core.reset(seeds=self._episode_seeds(), starts=starts, mask=torch.from_numpy(mask))
+        return self.core.reset(Beginning.drawn(self._episode_seeds()), torch.from_numpy(mask))
 
     def _seed(self, wanted: list[int | None], mask: npt.NDArray[np.bool_]) -> None:
         if self._seeds is None:

@@ -68,6 +68,8 @@ class Defaults:
     """How it is acted in, by a body that has this mode; others have a first one."""
     max_episode_steps: int = 64
     """Chunks after which an episode ends."""
+    max_episode_latents: int | None = None
+    """Latents after which it ends instead, so that it takes as long whatever a chunk is."""
     reads: tuple[str, ...] = ()
     """Signals of the present moment that it cannot do without."""
     learned: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ class Manipulate(abc.ABC):
         obs_mode="dict",
         obs_keys=("image", "palm", "proprio", "goal"),
         action_mode="ee_delta",
-        max_episode_steps=36,
+        max_episode_latents=36,
         reads=("object", "contact", "keypoints", "target"),
         learned=("object_read", "keypoints"),
         simulator="hand/tray",

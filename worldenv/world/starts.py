@@ -38,6 +38,7 @@ class Starts:
     joints: Tensor | None = None  # (N, J) float32, of worlds that joints command: where they were told to be
     target: Tensor | None = None  # (N, 3) float32: where tray or mark are on a hand's table, metres
     marked: Tensor | None = None  # (N,) bool: whether it is a mark
+    tables: Tensor | None = None  # (N,) int64: seeds of the simulator's tables that they show, where that is known
 
     def at(self, index: Tensor) -> Starts:
         """Return some start views, by their numbers or a mask."""
@@ -64,6 +65,15 @@ class Starts:
             raise ValueError("these start views are on no simulated maps; there is no simulator twin of this world")
         return self.map_seeds, self.c2w
 
+    def require_tables(self) -> list[int]:
+        """Return the seeds of the simulator's tables, or say that they are not known."""
+        if self.tables is None:
+            raise ValueError(
+                "nobody knows which of the simulator's tables these start views show; there is no simulator twin of "
+                "this world: give it start views anew, with num_starts of `worldenv train vae`"
+            )
+        return self.tables.tolist()
+
 
 def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
     """Read start views, or None if there is no such file.
@@ -83,6 +93,7 @@ def load_starts(path: Path, spec: WorldSpec) -> Starts | None:
     if "joints" in spec.takes:
         joints: Expected = (torch.float32, ("N", *spec.takes["joints"].shape))
         known |= {"joints": joints, "target": (torch.float32, ("N", 3)), "marked": (torch.bool, ("N",))}
+        known |= {"tables": (torch.int64, ("N",))}
     always = {"frames", *(name for name in ("c2w", "joints") if name in spec.takes)}
     needed = {*always, *(known.keys() & tensors.keys())}
     if needed & {"goals", "map_seeds"}:  # of simulated maps, both

@@ -15,6 +15,7 @@ from worldenv.base.rng import derive_seed
 from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.envs.core import EnvCore
+from worldenv.envs.episodes import Beginning
 from worldenv.tasks.base import Outcome
 
 from ..environments import EnvConfig, make_envs
@@ -48,6 +49,15 @@ def core_of(config: EnvConfig, num_envs: int) -> EnvCore:
     return core
 
 
+def check_planning(config: EnvConfig, planning: PlannerConfig, imagine: Sequence[Where]) -> None:
+    """Refuse what nobody can plan with, by a ValueError: a twin or a world that cannot be had, actions, places."""
+    twin = core_of(replace(config, dynamics="sim"), 1)
+    twin.close()
+    Planner(planning, twin.action_space, rollouts=1, seeds=[0]).about()
+    for where in imagine:
+        open_imagination(where, config, episodes=1, room=1)
+
+
 def open_imagination(where: Where, config: EnvConfig, *, episodes: int, room: int) -> Branching:
     """Return what plans are imagined in, ``episodes`` rows and ``room`` branches of each.
 
@@ -59,6 +69,10 @@ def open_imagination(where: Where, config: EnvConfig, *, episodes: int, room: in
     """
     rows = episodes * (1 + room)
     core = core_of(replace(config, dynamics="world"), {"world": rows, "floor": episodes, "blank": 1}[where])
+    if where != "world" and not core.spec.has_camera:
+        raise ValueError(
+            f"imagine={where!r} tells where a camera goes, and {config.env} has none; pass --imagine world"
+        )
     if not isinstance(core.dynamics, Engine) or core.episodes.starts is None:
         raise ValueError(f"{config.env} of world {config.world!r} has no start views to plan from in a generated world")
     if where == "world":
@@ -79,15 +93,13 @@ def run_planned(
     try:
         return run_closed_loop(twin, tree, planner, seeds)
     finally:
-        close = getattr(twin.dynamics, "close", None)
-        if close is not None:
-            close()
+        twin.close()
 
 
 def run_closed_loop(twin: EnvCore, tree: Tree, planner: Planner, seeds: Sequence[int]) -> list[Episode]:
     """Step all episodes until the last has ended."""
     count, execute, branches = len(seeds), planner.config.execute, tree.dynamics
-    twin.reset(seeds=seeds, starts=[None] * count, mask=torch.ones(count, dtype=torch.bool))
+    twin.reset(Beginning.drawn(seeds), torch.ones(count, dtype=torch.bool))
     others = branches.num_envs - count
     own = torch.arange(branches.num_envs) < count
     branches.reset(seeds=[*seeds, *[0] * others], starts=[None] * branches.num_envs, mask=own)

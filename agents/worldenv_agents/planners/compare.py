@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,27 @@ from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import DESCRIPTION, paired, summarise
 
 from ..environments import EnvConfig
+from ..evaluate import check_counts, check_policies
 from ..jobs import Job, OnBatch, run_jobs
 from ..ledger import Ledger
 from ..pictures import draw_planning
 from ..rank import cell, policy_jobs
-from .closed_loop import Where, run_planned
+from .closed_loop import PLACES, Where, check_planning, run_planned
 from .planner import PlannerConfig
 
 CLAIM = "at the most rollouts, planning in the world succeeds more often than in a blank one, the interval clear of 0"
 METRICS = ("success", "return", "length", "chunks", "seconds")
 """The last two of a decision."""
+
+
+def default_places(env_id: str) -> tuple[Where, ...]:
+    """Return what plans are imagined in unless it is said: what knows of a camera alone is nothing for hands."""
+    return ("world",) if "/Hand" in env_id else PLACES
+
+
+def default_policies(env_id: str) -> tuple[str, ...]:
+    """Return who acts beside plans unless others are named."""
+    return ("random", "expert") if "/Hand" in env_id else ("random", "straight", "seek_goal", "follow:w-192")
 
 
 def compare_planning(
@@ -46,8 +58,11 @@ def compare_planning(
     """Run what has not been run yet, and write ``report.json``, ``report.md`` and ``planning.png``.
 
     Raises:
-        ValueError: if the folder holds another comparison.
+        ValueError: for what cannot be run, before anything is written; or if the folder holds another comparison.
     """
+    check_counts(episodes=episodes, num_envs=num_envs, rollouts=min(rollouts, default=0))
+    check_policies(policies, replace(config, dynamics="sim"))
+    check_planning(config, planning, imagine)
     arms = {"imagine": list(imagine), "rollouts": sorted(rollouts), "policies": list(policies)}
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed}
     registered = {"claim": CLAIM, "env": to_dict(config), "planning": to_dict(planning), **arms, **settings}

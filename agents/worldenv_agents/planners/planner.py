@@ -60,6 +60,9 @@ class PlannerConfig:
                 f"execute={self.execute}, lookahead={self.lookahead}, iterations={self.iterations}; pass "
                 "1 <= execute <= lookahead, and one iteration or more"
             )
+        for name, least in (("persistence", 0.0), ("rate", 0.01), ("discount", 0.01)):
+            if not least <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name):g} must lie within {least:g}..1")
 
 
 class Planner:
@@ -75,8 +78,7 @@ class Planner:
 
     def decide(self, episodes: list[int], imagine: Imagine) -> dict[int, npt.NDArray[Any]]:
         """Return a plan (H, A) for each of these episodes."""
-        how = {"persistence": self.config.persistence, "rate": self.config.rate}
-        about = {e: sequences_of(self.space, self.config.lookahead, **how) for e in episodes}
+        about = {e: self.about() for e in episodes}
         tried: dict[int, list[Plans]] = {e: [] for e in episodes}
         brought: dict[int, list[Floats]] = {e: [] for e in episodes}
         for number, members in enumerate(self.rounds):
@@ -88,6 +90,11 @@ class Planner:
                 every = np.concatenate(brought[e])
                 about[e].fit(np.concatenate(tried[e]), self.solver.weigh(every))
         return {e: self._choose(e, tried[e], brought[e], about[e]) for e in episodes}
+
+    def about(self) -> Sequences:
+        """Return what first plans are drawn from."""
+        how = {"persistence": self.config.persistence, "rate": self.config.rate}
+        return sequences_of(self.space, self.config.lookahead, **how)
 
     def _draw(self, episode: int, about: Sequences, count: int, *, first: bool) -> Plans:
         """Draw plans; of the first ones, one goes on with the last decision's."""

@@ -105,18 +105,19 @@ def sequences_of(space: spaces.Space[Any], horizon: int, *, persistence: float, 
     """Return where to begin in an action space.
 
     Raises:
-        ValueError: for a space that is none of ``Discrete``, ``MultiDiscrete`` and a bounded, flat ``Box``.
+        ValueError: for a space that is none of ``Discrete``, ``MultiDiscrete`` and a bounded ``Box``.
     """
     how = {"persistence": persistence, "rate": rate}
     if isinstance(space, spaces.Discrete):
         return Categorical((int(space.n),), horizon, **how)
     if isinstance(space, spaces.MultiDiscrete):
         return Categorical(tuple(space.nvec.tolist()), horizon, **how)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
-        return Gaussian(space.low.astype(np.float64), space.high.astype(np.float64), horizon, **how)
+    if isinstance(space, spaces.Box) and space.is_bounded():
+        low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
+        return Gaussian(low, high, horizon, **how)
     raise ValueError(f"nothing plans in {space}; choose an action_mode with a Discrete, MultiDiscrete or bounded Box")
 
 
 def as_actions(space: spaces.Space[Any], steps: Plans) -> npt.NDArray[Any]:
     """Return steps of plans (..., A) as actions of the space, a batch of them: numbers where it is ``Discrete``."""
-    return steps[..., 0] if isinstance(space, spaces.Discrete) else steps
+    return steps.reshape(*steps.shape[:-1], *(space.shape or ()))

@@ -20,6 +20,7 @@ from ...dynamics.signals import C2W, Signal
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec, frames_of
 from ...sims.gym import GymRow, open_registered
 from ..schema import Array, Clip
+from .expert import Told
 
 CELL = 8
 """Pixels of a VAE's smallest cell, each way."""
@@ -138,6 +139,8 @@ class GymSource:
                 self._show(frames[-1], begins=True)
                 lived = 0
                 continue
+            if isinstance(self.policy, Told):
+                self.policy.inform(self.row.info, begins=lived == 0)
             action = self._act(frames[-1][-1], generator, action)
             shown, reward, terminated, truncated = self.row.hold(action)
             frames.append(shown)
@@ -220,6 +223,8 @@ def find_policy(name: str) -> Policy:
         ValueError: if there is nobody of that name.
     """
     kind, _, folder = name.partition(":")
+    if name == "expert" or kind == "noisy":
+        return Told.named(folder)
     if kind == "ppo":
         actor: Policy = import_object("worldenv_agents.acting:Actor", what="policy")(folder)
         return actor

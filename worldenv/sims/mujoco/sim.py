@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...base.checkpoint import check_tensors
+from ...base.rng import draw_start as draw_index
 from ...bodies.hand import JOINTS
 from ...bodies.hand_model import HAND, HEAD_FOV_DEG, NUM_JOINTS
 from ...dynamics.protocol import Chunk, check_rows, check_starts
@@ -40,8 +41,9 @@ HAND_SPEC = WorldSpec(
 class HandDynamics(Reopened):
     """B independent tables; a row does not depend on the others.
 
-    What lies where follows from an episode's seed; ``set_goals`` says where the goal is to be instead. ``goal`` is what
-    marks it: a ``tray`` with a rim, or a painted ``mark``. ``palm=True`` also takes pictures from the palm, at the end
+    What lies where follows from an episode's seed, or, as in worlds, from the start that the seed draws of
+    ``start_seeds``; ``set_goals`` says where the goal is to be instead. ``goal`` is what marks it: a ``tray`` with a
+    rim, or a painted ``mark``. ``palm=True`` also takes pictures from the palm, at the end
     of each latent; ``pictures=False`` takes none, and frames stay black: for those who do not look.
     """
 
@@ -53,6 +55,7 @@ class HandDynamics(Reopened):
         goal: Literal["tray", "mark"] = "tray",
         palm: bool = False,
         pictures: bool = True,
+        start_seeds: Sequence[int] | None = None,  # of the tables that a world's start views show
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
@@ -67,7 +70,7 @@ class HandDynamics(Reopened):
         seen = {"palm": replace(PICTURE, rate="chunk")} if palm else {}
         values = {name: getattr(base, name) for name in ("width", "height", "chunk_latents")}
         self.spec = WorldSpec(**values, fov_deg=HEAD_FOV_DEG, fps=FPS, takes=HAND_SPEC.takes, gives={**GIVES, **seen})
-        self.num_envs, self.goal = num_envs, goal
+        self.num_envs, self.goal, self.start_seeds = num_envs, goal, start_seeds
         self._rows = [HandRow(self.spec, goal, palm=palm, pictures=pictures) for _ in range(num_envs)]
         self._goals: Tensor | None = None
 
@@ -117,17 +120,21 @@ class HandDynamics(Reopened):
         starts: Sequence[int | None],
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
-        """Lay each table; ``starts`` must be None, for a start follows from its seed."""
+        """Lay each table; without ``start_seeds`` the ``starts`` must be None, for a start follows from its seed."""
         check_starts(seeds, starts, self.num_envs)
-        if any(start is not None for start in starts):
-            raise ValueError(f"starts={list(starts)}: the table has no start views; it is laid by the seed alone")
-        for row in range(self.num_envs) if mask is None else mask.nonzero()[:, 0].tolist():
-            self._rows[row].start(self.draw(row, seeds[row]))
+        rows = range(self.num_envs) if mask is None else mask.nonzero()[:, 0].tolist()
+        placed = [self.draw(row, seeds[row], starts[row]) for row in rows]  # all, before any row changes
+        for row, where in zip(rows, placed, strict=True):
+            self._rows[row].start(where)
         self._goals = None
         return self._chunk([row.view() for row in self._rows])
 
-    def draw(self, row: int, seed: int) -> Placed:
-        """Return how the table of a row would be laid with this seed."""
+    def draw(self, row: int, seed: int, start: int | None = None) -> Placed:
+        """Return how the table of a row would be laid with this seed, or as it is at this start."""
+        if self.start_seeds is not None:
+            seed = self.start_seeds[draw_index(len(self.start_seeds), seed, start)]
+        elif start is not None:
+            raise ValueError(f"start={start}: the table has no start views; it is laid by the seed alone")
         if self._goals is None:
             return draw_start(seed)
         x, y = self._goals[row].tolist()

@@ -20,7 +20,7 @@ from ...base.config import difference
 from ...base.interrupts import Interrupted, finishing
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
-from ...models.dit import Block
+from ...models.block import Block
 from .average import moving_average
 from .learner import Learner, LossFn
 from .optim import OptimConfig, learning_rate, make_optimizers, precision

@@ -122,7 +122,9 @@ def _table_starts(clips: list[Clip], frames: Tensor) -> Starts:
         return Starts(frames, joints=joints)
     targets = torch.stack([torch.from_numpy(clip.signals["target"][0]) for clip in clips]).float()
     marked = torch.tensor([clip.attributes.get("task") == "push" for clip in clips])
-    return Starts(frames, joints=joints, target=targets, marked=marked)
+    seeds = [clip.attributes.get("seed") for clip in clips]
+    tables = None if None in seeds else torch.tensor(seeds)
+    return Starts(frames, joints=joints, target=targets, marked=marked, tables=tables)
 
 
 def conditioned(dit: DiTConfig, spec: WorldSpec) -> DiTConfig:
