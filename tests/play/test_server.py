@@ -64,6 +64,8 @@ def test_limits_tokens_origins_and_versions(tiny_world_dir, tmp_path, health, un
 def test_settings_that_cannot_be_served_are_refused(tmp_path):
     with pytest.raises(ValueError, match="token_file"):
         ServeConfig(host="0.0.0.0")
+    with pytest.raises(ValueError, match="port=99999"):
+        ServeConfig(port=99999)
     (tmp_path / "token").write_text("short")
     with pytest.raises(ValueError, match="16 to 256"):
         ServeConfig(host="0.0.0.0", token_file=tmp_path / "token").read_token()

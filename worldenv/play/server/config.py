@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ...base.config import check_numbers
 
+MAX_PORT = 2**16 - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
@@ -59,6 +61,8 @@ class ServeConfig:
             positive=("idle_s", "max_message_mb", "max_pending_mb", "max_rate", "max_kept_mb"),
             natural=("port", "wait_ms", "linger_s"),
         )
+        if self.port > MAX_PORT:
+            raise ValueError(f"port={self.port}: ports go up to {MAX_PORT}")
         if not self.worlds:
             raise ValueError("worlds: name at least one world")
         if len(self.named) != len(self.worlds):
