@@ -27,9 +27,10 @@ def test_a_second_run_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -
         assert said["pid"] == os.getpid()
         with pytest.raises(ValueError, match=rf"out is in use by process {os.getpid()} \(.*\), since 20"), in_use(out):
             pass
-    assert not list(out.iterdir())
+    assert not out.exists(), "it was made for nothing"
     with in_use(out):
-        pass
+        (out / "kept").touch()
+    assert [path.name for path in out.iterdir()] == ["kept"]
 
 
 def test_what_a_killed_run_held_is_taken_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

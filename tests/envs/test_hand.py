@@ -93,7 +93,7 @@ def test_goals_are_checked_before_anything_changes(goal: Any, said: str) -> None
 
 
 def test_keywords_of_worlds_are_refused() -> None:
-    with pytest.raises(ValueError, match="world='other' is for generated worlds"):
+    with pytest.raises(ValueError, match="unknown world 'other'"):
         made(world="other")
     with pytest.raises(ValueError, match="reads object_read, keypoints"):
         made(dynamics="world")

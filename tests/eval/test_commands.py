@@ -247,7 +247,7 @@ def test_a_rollout_follows_a_camera_path_from_a_picture(
     frames = iio.imread(video)
     assert len(frames) == 1 + 2 * 16  # five poses after the first, padded to two chunks
     assert frames[0].mean() == pytest.approx(200, abs=4)
-    with pytest.raises(ValueError, match="no readable picture"):
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
         run_rollout(str(tiny_world_dir), "w-4", video, start=0, seed=0, memory="auto", image=camera_path)
 
 

@@ -81,7 +81,8 @@ def test_clips_that_are_missing_or_wrong_are_all_named(
     with pytest.raises(ValueError, match=r"no 900000-out_and_back.npz or .mp4; 900001-circle.npz: uint8 \(3,"):
         external.read_videos(tmp_path, read_manifest(cases / "manifest.json", "revisit")[0])
     (tmp_path / "m.json").write_text(
-        '{"suite": "revisit", "protocol": "revisit-v0", "chunks": 1, "cases": [{"seed": 1, "path": "turn"}]}'
+        '{"format": 1, "suite": "revisit", "protocol": "revisit-v0", "chunks": 1, '
+        '"cases": [{"seed": 1, "path": "turn"}]}'
     )
     with pytest.raises(ValueError, match="this version scores"):
         read_manifest(tmp_path / "m.json", "revisit")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.envs.test_hand_world import hand_world
+from tests.conftest import make_hand_world
 from tests.play.driving import PALE, picture, played, psnr, slide
 from worldenv.bench.browser import Browser
 from worldenv.bodies.hand import MOVE
@@ -284,7 +284,7 @@ def test_a_world_with_text_is_told_more_while_it_is_played(tmp_path: Path, monke
 
 
 def test_a_hand_is_moved_by_sliders_with_names(tmp_path: Path) -> None:
-    world = hand_world()
+    world = make_hand_world()
     world = World(
         replace(world.config, heads=HeadConfigs()), vae=world.vae, dit=world.dit, starts=world.starts
     )  # without what reads the object: nothing can be judged, and it is played all the same

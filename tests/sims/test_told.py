@@ -29,7 +29,7 @@ gym.register("test/Untold-v0", Push, disable_env_checker=True)
 
 
 def recorded(policy: str, env_id: str = "test/Told-v0") -> Any:
-    source = GymSource(env_id, 4, 0, simulators=(), policy=policy)
+    source = GymSource(env_id, 4, 0, known=(), policy=policy)
     return np.concatenate([source.clip(i).signals["action"][1:] for i in range(2)])
 
 

@@ -332,7 +332,8 @@ def test_a_run_goes_on_where_its_files_are_taken(chain: dict[str, Path], recordi
     there = tmp_path / "there"
     config = config_for(there / recording.name, there / "bidirectional", steps=2)
     train("causal", config, there / "causal", resume=True)
-    shutil.copy(chain["causal"] / "dit.safetensors", there / "bidirectional" / "dit.safetensors")
+    for name in ("dit.safetensors", "world.toml"):
+        shutil.copy(chain["causal"] / name, there / "bidirectional" / name)
     with pytest.raises(ValueError, match=r"another 'config\.init'"):
         train("causal", config, there / "causal", resume=True)
 

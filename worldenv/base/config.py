@@ -49,12 +49,13 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config")
         raise ValueError(f"{where}: key {missing[0]!r} is missing; known keys are {', '.join(sorted(fields))}")
     hints = typing.get_type_hints(cls)
     arguments = {k: _convert(hints[k], v, where=f"{where}.{k}") for k, v in values.items()}
-    if cls.__module__.startswith(OURS):
-        _refuse_negative(arguments, where)
     try:
-        return cls(**arguments)
+        made = cls(**arguments)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+    if cls.__module__.startswith(OURS):
+        _refuse_negative(arguments, where)
+    return made
 
 
 def _refuse_negative(arguments: Mapping[str, Any], where: str) -> None:

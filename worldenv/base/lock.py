@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ UNKNOWN = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if it is not there, while a run writes to it.
+    """Hold a folder, which is made if it is not there, while a run writes to it; one that was made for nothing goes.
 
     Raises:
         ValueError: if another run does, naming its process and since when.
         OSError: if nothing can be written there.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     held = _hold(path)
@@ -43,6 +44,9 @@ def in_use(folder: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # while it is held: who opens it meanwhile sees that it is gone
         os.close(held)
+        if made:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 def _hold(path: Path) -> int:
