@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 
@@ -23,15 +21,13 @@ from ...dynamics.messages import PROTOCOL
 from .config import ServeConfig
 from .connection import Connection
 from .guard import Guard
+from .heaps import share_heaps
 from .hub import Hub
 from .line import RequestLine, SocketLine
 
 PATH = "/session"
 PING_S, PONG_S = 5.0, 20.0
 """How often clients are asked whether they are there, and how long they may take."""
-
-M_ARENA_MAX = -8
-"""Of glibc's mallopt(3)."""
 
 
 def make_app(config: ServeConfig, routes: Sequence[BaseRoute] = ()) -> Starlette:
@@ -103,15 +99,8 @@ def make_server(app: Starlette, config: ServeConfig) -> uvicorn.Server:
 
 def run(app: Starlette, listening: socket.socket) -> None:
     """Serve until interrupted."""
-    _share_heaps()
+    share_heaps()
     make_server(app, app.state.config).run(sockets=[listening])
-
-
-def _share_heaps() -> None:
-    """Let all threads allocate from two heaps: glibc gives each its own, and keeps what a session's has held."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from ...dynamics.messages import Attach, Close, Create, Created, Done, Ended, Failed, Fork
 from ...dynamics.wire import Message, MessageError
 from .config import ServeConfig
+from .heaps import give_back
 from .live import Live, failure
 from .opening import Opener
 from .outbox import Outbox
@@ -97,9 +98,7 @@ class Hub:
         if live is None or not secrets.compare_digest(live.session.key.encode(), ask.key.encode()):
             raise MessageError("session", f"{ask.session!r} is no session, or has another key; it may have ended")
         live.ask(ask, outbox)
-        live.owner = (
-            outbox  # from now on, not when it is answered: it must not end meanwhile, and takes what comes next
-        )
+        live.owner = outbox  # from now on: it must not end before that is answered, and takes what comes next
 
     async def end(self, live: Live, why: str = "") -> None:
         """End a session, when what it is doing is done; tell its client, if that did not ask for it."""
@@ -116,6 +115,7 @@ class Hub:
     def _close(self, session: Session) -> None:
         with session.busy:
             session.close()
+        give_back()
 
     def lost(self, outbox: Outbox) -> None:
         """Take note that a connection is lost; sessions that do not outlive it end."""
