@@ -96,6 +96,8 @@ results: $(STAMP)
 	$(BIN)/worldenv bench engine --out docs/results/bench-engine.json
 	$(BIN)/worldenv bench backends --out docs/results/bench-backends.json
 	$(BIN)/worldenv bench serve --out docs/results/bench-serve.json
+	$(BIN)/worldenv bench play --out docs/results/bench-play.json
+	$(BIN)/worldenv bench soak --minutes 5 --out docs/results/soak.json
 	$(BIN)/worldenv bench soak --out docs/results/soak.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json
 	$(BIN)/worldenv demo --worlds 24 --out out/results/demo

@@ -20,7 +20,7 @@ from hands import experts_table
 from reliability import faults_table
 from rendering import input_table, rendering_table, summary_table
 from scale import scale_table
-from serving import soak_table
+from serving import play_line, soak_table
 from speed import backends_table, rolling_table, serve_table, speed_table
 from walls import walls_table
 from worlds import ablations_table, drift_table, figures_table, memory_table, revisit_table, short_term_table
@@ -31,7 +31,7 @@ from worldenv.world.files import STEPPED, world_sha256
 README, PAGE, IDS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "environments.md"
 COMMANDS, HANDS = ROOT / "docs" / "commands.md", ROOT / "docs" / "hands.md"
 RELIABILITY = ROOT / "docs" / "reliability.md"
-SCALE, SERVE = ROOT / "docs" / "scale.md", ROOT / "docs" / "serve.md"
+SCALE, SERVE, PLAY = (ROOT / "docs" / f"{name}.md" for name in ("scale", "serve", "play"))
 GPU = ROOT / "docs" / "gpu.md"
 LOOP = ROOT / "docs" / "closed-loop.md"
 WORLD = ROOT / "worldenv" / "worlds" / "maze"
@@ -119,6 +119,7 @@ def main() -> None:
         IDS: with_table(IDS.read_text(), "environments", "the tasks", environments_table() + scores_table()),
         HANDS: with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),
         SCALE: with_table(SCALE.read_text(), "scale", "docs/results/bench-scale.json", scale_table()),
+        PLAY: with_table(PLAY.read_text(), "speed", "docs/results/bench-play.json", play_line()),
         SERVE: with_table(SERVE.read_text(), "soak", "docs/results/soak.json", soak_table()),
         LOOP: with_table(
             with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),

@@ -1,4 +1,4 @@
-"""What a crowd that misbehaves does to a session server."""
+"""How fast the page answers, and what a crowd that misbehaves does to a session server."""
 
 from __future__ import annotations
 
@@ -30,4 +30,20 @@ def soak_table() -> list[str]:
         f"{steps['alone']} steps of a session, and {steps['after_waiting']} of one that had waited all the while,",
         f"were {same} those of a local environment; one that shares model calls made {steps['shared']}.",
         f"Sessions before and after: {report['sessions']['begin']} and {report['sessions']['end']}.",
+    ]
+
+
+def play_line() -> list[str]:
+    """Say how long a key takes to its picture, beside what the engine alone makes there."""
+    if not (RESULTS / "bench-play.json").is_file():
+        return ["Not measured yet: `worldenv bench play --out docs/results/bench-play.json`."]
+    report = load("bench-play")
+    timing = report["timing"]
+    rest, moving = timing["from_rest"], timing["while_moving"]
+    return [
+        f"Packaged world, {report['hardware']}, {report['dtype'].removeprefix('torch.')}, {report['presses']} keys, where a "
+        f"chunk of {report['chunk_latents']} latents takes {timing['chunk_ms']:.0f} ms: from rest "
+        f"{rest['latency_ms_p50']:.0f} ms (median) and {rest['latency_ms_p95']:.0f} (95th percentile), while moving "
+        f"{moving['latency_ms_p50']:.0f} and {moving['latency_ms_p95']:.0f}; {timing['frames_per_s']:.1f} pictures a second while "
+        "a key is held."
     ]
