@@ -38,12 +38,13 @@ def play_line() -> list[str]:
     if not (RESULTS / "bench-play.json").is_file():
         return ["Not measured yet: `worldenv bench play --out docs/results/bench-play.json`."]
     report = load("bench-play")
-    timing = report["timing"]
-    rest, moving = timing["from_rest"], timing["while_moving"]
+    timing, kind = report["timing"], report["dtype"].removeprefix("torch.")
+    rest, moving = (
+        f"{found['latency_ms_p50']:.0f} ms (median) and {found['latency_ms_p95']:.0f} (95th percentile)"
+        for found in (timing["from_rest"], timing["while_moving"])
+    )
     return [
-        f"Packaged world, {report['hardware']}, {report['dtype'].removeprefix('torch.')}, {report['presses']} keys, where a "
-        f"chunk of {report['chunk_latents']} latents takes {timing['chunk_ms']:.0f} ms: from rest "
-        f"{rest['latency_ms_p50']:.0f} ms (median) and {rest['latency_ms_p95']:.0f} (95th percentile), while moving "
-        f"{moving['latency_ms_p50']:.0f} and {moving['latency_ms_p95']:.0f}; {timing['frames_per_s']:.1f} pictures a second while "
-        "a key is held."
+        f"Packaged world, {report['hardware']}, {kind}, {report['presses']} keys, where a chunk of "
+        f"{report['chunk_latents']} latents takes {timing['chunk_ms']:.0f} ms: from rest {rest}, while moving {moving}; "
+        f"{timing['frames_per_s']:.1f} pictures a second while a key is held."
     ]
