@@ -45,6 +45,6 @@ def play_line() -> list[str]:
     )
     return [
         f"Packaged world, {report['hardware']}, {kind}, {report['presses']} keys, where a chunk of "
-        f"{report['chunk_latents']} latents takes {timing['chunk_ms']:.0f} ms: from rest {rest}, while moving {moving}; "
+        f"{report['chunk_latents']} latents takes {timing['chunk_ms']:.0f} ms: from rest {rest}, moving {moving}; "
         f"{timing['frames_per_s']:.1f} pictures a second while a key is held."
     ]
