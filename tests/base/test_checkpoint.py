@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from worldenv.base import checkpoint
 from worldenv.base.checkpoint import Expected, check_tensors, has_sums, load_module, load_tensors, save_tensors
 
 
@@ -91,3 +93,20 @@ def test_files_of_earlier_versions_open(tmp_path: Path) -> None:
     tensors, header = load_tensors(path)
     assert header == {"step": 1}
     assert torch.equal(tensors["a"], torch.ones(2))
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library opens it a second time for the tensors, which then would not be those that the header tells of."""
+    path, opened = tmp_path / "state.safetensors", checkpoint.parse_json
+    save_tensors(path, {"a": torch.zeros(3)}, header={"step": 1})
+
+    def replaced(text: str) -> Any:
+        if json.loads(text)["step"] == 1:
+            save_tensors(path, {"a": torch.ones(3)}, header={"step": 2})
+        return opened(text)
+
+    monkeypatch.setattr(checkpoint, "parse_json", replaced)
+    tensors, header = load_tensors(path)
+    assert (header["step"], tensors["a"].tolist()) == (2, [1, 1, 1])

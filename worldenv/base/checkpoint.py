@@ -44,21 +44,35 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: if the file is missing, truncated or not safetensors, or its tensors are not those that were
             written; files of earlier versions do not tell.
     """
+    tensors: dict[str, Tensor] = {}
+    header: dict[str, Any] = {}
+    read = None
+    while read != (now := _version(path)):  # the library opens it anew for the tensors: it may be another one by then
+        (tensors, header), read = _read(path), now
+    sums = header.pop(SUMS, None)
+    if sums is not None:
+        _check_sums(path, tensors, sums if isinstance(sums, dict) else {})
+    return tensors, header
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one that takes its place."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             header = parse_json((file.metadata() or {}).get("header", "{}"))
             if not isinstance(header, dict):
                 raise ValueError(f"its header is {str(header)[:80]!r}, not a table")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"{path}: not a readable safetensors file ({said}); copy it again") from None
-    sums = header.pop(SUMS, None)
-    if sums is not None:
-        _check_sums(path, tensors, sums if isinstance(sums, dict) else {})
-    return tensors, header
 
 
 def tensor_sha256(tensor: Tensor) -> str:
