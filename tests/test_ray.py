@@ -22,7 +22,7 @@ from tests.eval.test_run import Arm, scorer
 from worldenv.base.workers import worker_pool
 from worldenv.data.record import record
 from worldenv.data.schema import shard_paths
-from worldenv.envs.ray_env import RayVectorEnv
+from worldenv.envs.ray_env import RayVectorEnv, share_of
 from worldenv.eval.suites import run
 from worldenv.eval.suites.arms import Progress
 from worldenv.eval.suites.cases import Cases
@@ -101,6 +101,13 @@ def test_two_hundred_steps_go_on_when_actors_are_killed(tiny_world_dir: Path) ->
         assert info.get("actor_lost", np.zeros(4, bool)).tolist() == lost, step
         assert truncated[lost].all()
     envs.close()
+
+
+@pytest.mark.parametrize(("nodes", "count"), [((2, 2), 5), ((2,), 3), ((1,), 7), ((8,), 3), ((1, 3), 5)])
+def test_as_many_actors_fit_as_are_asked_for(nodes: tuple[int, ...], count: int) -> None:
+    """On every node whole actors do, and on every GPU."""
+    share = share_of(sum(nodes), count)
+    assert sum(int(1 / share) * cores for cores in nodes) >= count
 
 
 def test_wrong_arguments_are_told_in_a_line(tiny_world_dir: Path) -> None:

@@ -19,7 +19,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, VecTransposeImage
 
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
-from worldenv.base.config import from_dict, to_dict
+from worldenv.base.config import check_numbers, from_dict, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog
@@ -73,6 +73,8 @@ class PPOConfig:
     """Where the policy learns."""
 
     def __post_init__(self) -> None:
+        counts = ("num_envs", "steps", "rollout", "minibatch", "epochs", "features", "hidden")
+        check_numbers(self, counts=counts, positive=("lr",))
         if self.rollout * self.num_envs < 2 or self.minibatch < 2:
             raise ValueError(f"a rollout of {self.rollout} x {self.num_envs} steps is too short; use 2 or more")
 

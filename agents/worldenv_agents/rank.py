@@ -83,8 +83,8 @@ def rank(
         raise ValueError(f"horizons={tuple(horizons)}; pass one or more numbers of steps, each at least 1")
     check_counts(episodes=episodes, num_envs=num_envs)
     limited = replace(config, max_episode_steps=max(horizons))
-    check_policies(policies, replace(limited, dynamics="world"))
-    check_policies(policies[:1], replace(limited, dynamics="sim"))
+    for place in PLACES:
+        check_policies(policies, replace(limited, dynamics=place))
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": sorted(horizons)}
     registered = {"claim": CLAIM, "env": to_dict(limited), "policies": list(policies), **settings}
     with in_use(out):
@@ -105,12 +105,18 @@ def policy_jobs(ledger: Ledger, name: str, where: EnvConfig, place: str, setting
     count, size, first = settings["episodes"], settings["num_envs"], settings["first_seed"]
     for start in range(first, first + count, size):
         seeds = range(start, min(start + size, first + count))
-        if ledger.missing(seeds, policy=name, place=place):
-            yield Job(f"{name} ({place})", len(seeds), partial(run_policy, name, where, place, seeds, size))
+        missing = ledger.missing(seeds, policy=name, place=place)
+        if missing:
+            run = partial(run_policy, name, where, place, seeds, size, missing)
+            yield Job(f"{name} ({place})", len(missing), run)
 
 
-def run_policy(name: str, where: EnvConfig, place: str, seeds: range, num_envs: int) -> list[dict[str, Any]]:
-    """Run episodes of a policy in one place; return what each brought."""
+def run_policy(
+    name: str, where: EnvConfig, place: str, seeds: range, num_envs: int, missing: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Run a batch of a policy's episodes in one place, whole, for its random numbers are the batch's; return what
+    each of the missing ones brought.
+    """
     scores = evaluate_named(
         name, replace(where, dynamics=place), episodes=len(seeds), num_envs=num_envs, first_seed=seeds.start
     )
@@ -124,6 +130,7 @@ def run_policy(name: str, where: EnvConfig, place: str, seeds: range, num_envs: 
             "rewards": [round(float(reward), 6) for reward in rewards[: int(length)]],
         }
         for seed, success, length, rewards in zip(seeds, scores.success, scores.lengths, scores.rewards, strict=True)
+        if seed in missing
     ]
 
 

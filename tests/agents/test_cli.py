@@ -55,6 +55,9 @@ def test_plans_and_rankings_go_on_where_they_stopped(
     assert [text.count("\n") for text in lines] == [6, 12]
     call(monkeypatch, "plan", "--imagine", "world", "blank", "--out", str(plan), *short, *where, *count)
     assert (plan / "episodes.jsonl").read_text() == lines[0]
+    (rank / "episodes.jsonl").write_text(lines[1].rpartition('{"policy"')[0])  # killed in the midst of a batch
+    call(monkeypatch, "rank", "random", "straight", "wander", "--horizons", "1", "--out", str(rank), *where, *count)
+    assert (rank / "episodes.jsonl").read_text() == lines[1]
     assert {"planning.png", "report.md"} < {path.name for path in plan.iterdir()}
     assert "imagined in, rollouts, or policy" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="registered with another"):
@@ -100,10 +103,12 @@ def test_hands_are_planned_for_and_ranked(
         (["rank", "random", "clever", "wander", "--out", "x"], "unknown policy 'clever'"),
         (["rank", "random", "wander", "random", "--out", "x"], "policy 'random' is named 2 times"),
         (["rank", "random", "wander", "ppo:/nowhere", "--out", "x"], "no such file"),
+        (["rank", "straight", "random", "wander", "--obs-mode", "latent", "--out", "x"], "needs a generated world"),
         (["rank", "--horizons", "0", "--out", "x"], "horizons=(0,)"),
         (["rank", "--num-envs", "0", "--out", "x"], "num_envs=0"),
         (["plan", "--episodes", "0", "--out", "x"], "episodes=0"),
         (["plan", "--rollouts", "0", "--out", "x"], "rollouts=0"),
+        (["plan", "--policies", "", "--max-episode-steps", "-1", "--out", "x"], "max_episode_steps=-1"),
         (["plan", "--action-mode", "fly", "--out", "x"], "unknown action_mode 'fly'"),
         (["plan", "--env", "worldenv/Nowhere-v0", "--out", "x"], "unknown env 'worldenv/Nowhere-v0'"),
         (["dance"], "unknown command 'dance'"),

@@ -29,6 +29,8 @@ class HereShards:
     def __init__(self, asked: list[Arguments]) -> None:
         self.asked, self.cores = asked, [make_core(part) for part in asked]
         self.dying: set[int] = set()
+        self.spared = 0
+        """Calls that those who are to die live through."""
 
     def __len__(self) -> int:
         return len(self.cores)
@@ -37,6 +39,8 @@ class HereShards:
         self, function: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]]
     ) -> tuple[dict[int, Any], set[int]]:
         dead = self.dying & set(arguments)
+        if dead and self.spared:
+            dead, self.spared = set(), self.spared - 1
         self.dying -= dead
         results = {k: function(self.cores[k], *given) for k, given in arguments.items() if k not in dead}
         for k in dead:

@@ -99,6 +99,21 @@ def test_keywords_of_worlds_are_refused() -> None:
         made(dynamics="world")
 
 
+@pytest.mark.parametrize("chunk_latents", [1, 2])
+def test_sampled_keypoints_are_within_reach(chunk_latents: int) -> None:
+    envs = made(2, action_mode="keypoints", chunk_latents=chunk_latents, obs_keys=["proprio"], pictures=False)
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    envs.single_action_space.seed(0)
+    action = envs.action_space.sample()
+    assert envs.action_space.contains(action)
+    assert (action[0] != action[1]).any()
+    _, _, _, _, info = envs.step(action)
+    wrist = action.reshape(2, chunk_latents, 24)[:, -1, :3]
+    np.testing.assert_allclose(info["joints"][:, :3], wrist, atol=1e-5)
+    assert envs.single_action_space.contains(envs.single_action_space.sample())
+
+
 def test_clones_go_on_alike(tmp_path: Any) -> None:
     envs = made(2)
     envs.reset(seed=0)

@@ -163,7 +163,7 @@ def test_beginnings_that_cannot_be_are_refused(hand_world: World, options: dict[
 
 
 @pytest.mark.manip
-def test_the_twin_lays_the_tables_that_the_start_views_show(hand_world: World) -> None:
+def test_the_twin_lays_the_tables_that_the_start_views_show(hand_world: World, tmp_path: Path) -> None:
     pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
     from worldenv.sims.mujoco.row import draw_start
 
@@ -179,6 +179,11 @@ def test_the_twin_lays_the_tables_that_the_start_views_show(hand_world: World) -
             assert torch.equal(state["commanded"][row], placed[start].joints)
     with pytest.raises(ValueError, match="2 start views"):
         twin.reset(options={"start": 2})
+    twin.unwrapped.save_state(tmp_path / "state.safetensors")
+    with pytest.raises(ValueError, match=r"saved with tables \[6, 7\], this environment has None"):
+        gym.make_vec(PUSH, num_envs=3, dynamics="sim", chunk_latents=2).unwrapped.load_state(
+            tmp_path / "state.safetensors"
+        )
     other = copy(hand_world)
     other.starts = replace(hand_world.starts, tables=None)  # type: ignore[type-var]
     with pytest.raises(ValueError, match="num_starts of `worldenv train vae`"):
@@ -188,6 +193,8 @@ def test_the_twin_lays_the_tables_that_the_start_views_show(hand_world: World) -
 def test_worlds_without_hands_are_refused(tiny_world: World, hand_world: World) -> None:
     with pytest.raises(ValueError, match="reads object_read, keypoints, and this world gives c2w; pass world=DIR"):
         made(tiny_world)
+    with pytest.raises(ValueError, match=r"^world 'tiny' shows no hand, .*leave it out$"):
+        made(tiny_world, dynamics="sim")
     with pytest.raises(ValueError, match="worldscape"):
         made(hand_world, memory="worldscape")
     with pytest.raises(ValueError, match="this environment offers"):

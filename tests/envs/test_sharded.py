@@ -80,6 +80,19 @@ def test_a_refused_state_changes_no_shard(tiny_world: World) -> None:
     assert same(walk(envs, 1), walk(plain, 1))
 
 
+def test_a_shard_that_dies_while_states_are_restored_leaves_the_others_as_they_were(tiny_world: World) -> None:
+    envs, plain = make(tiny_world), make(tiny_world)
+    for one in (envs, plain):
+        one.reset(seed=0)
+        walk(one, 2)
+    state = envs.clone_state([3, 2, 1, 0])
+    envs.shards.dying = {1}
+    envs.shards.spared = 1  # the call that copies what there is
+    with pytest.raises(ChildProcessError, match="rows 2 to 3 died"):
+        envs.restore_state(state, [0, 1, 2, 3])
+    assert same(walk(envs, 1)[0][:2], walk(plain, 1)[0][:2], slice(0, 2))
+
+
 def test_forks_stay_within_a_shard(tiny_world: World) -> None:
     envs = make(tiny_world)
     envs.reset(seed=0)

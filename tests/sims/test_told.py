@@ -25,7 +25,24 @@ class Push(gym.Env[Any, Any]):
 
 
 gym.register("test/Told-v0", lambda: WithExpert(Push(), lambda obs: np.array([0.5, 2.0])), disable_env_checker=True)
+
+
+class Wide(Push):
+    action_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+
+gym.register("test/Wide-v0", lambda: WithExpert(Wide(), lambda obs: np.array([0.5, 2.0])), disable_env_checker=True)
 gym.register("test/Untold-v0", Push, disable_env_checker=True)
+
+
+class Choosing(Push):
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset()[0], {"expert": 1}
+
+
+gym.register("test/Choosing-v0", Choosing, disable_env_checker=True)
 
 
 def recorded(policy: str, env_id: str = "test/Told-v0") -> Any:
@@ -35,6 +52,7 @@ def recorded(policy: str, env_id: str = "test/Told-v0") -> Any:
 
 def test_what_an_expert_would_do_is_done() -> None:
     np.testing.assert_array_equal(recorded("expert"), [[0.5, 1.0]] * 8)
+    np.testing.assert_array_equal(recorded("expert", "test/Wide-v0"), [[0.5, 2.0]] * 8)
     noisy = recorded("noisy:0.2")
     np.testing.assert_array_equal(noisy, recorded("noisy:0.2"))
     assert 0 < np.abs(noisy[:, 0] - 0.5).mean() < 0.4
@@ -47,6 +65,8 @@ def test_what_an_expert_would_do_is_done() -> None:
         ("expert", "test/Untold-v0", "info has no 'expert'"),
         ("noisy:much", "test/Told-v0", "noisy:much: pass a number"),
         ("noisy:-1", "test/Told-v0", "within 0..10"),
+        ("noisy:0.5", "test/Wide-v0", "in one with bounds"),
+        ("expert", "test/Choosing-v0", "acts in Discrete"),
     ],
 )
 def test_what_cannot_be_is_said(policy: str, env_id: str, said: str) -> None:

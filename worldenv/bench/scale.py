@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from ..base.log import console, track
 from ..base.workers import worker_pool
 from ..envs.core import EnvCore
-from ..envs.ray_env import RayVectorEnv
+from ..envs.ray_env import RayVectorEnv, share_of
 from ..envs.vector_env import WorldVectorEnv
 from .engine import write_bench
 
@@ -33,7 +32,7 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
     The local steps predict what two actors do: one machine's figures are enough for a plan of many.
     """
     local = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
-    share = {"num_cpus": 0.25, "num_gpus": torch.cuda.device_count() / 3}  # three actors, on as little as one core
+    share = {"num_cpus": 0.25, "num_gpus": share_of(torch.cuda.device_count(), 3)}  # three actors, if on one core
     one, two = (
         RayVectorEnv(
             ENV, num_envs * count, num_actors=count, threads=1, actor_options=share, world=name, max_episode_steps=-1
@@ -103,7 +102,8 @@ def _step_alone(name: str, num_envs: int) -> int:
     envs.step(envs.action_space.sample())
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])  # getrusage's begins with that of the process that started this one
 
 
 def _call_seconds(envs: RayVectorEnv) -> float:

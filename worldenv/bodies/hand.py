@@ -13,7 +13,7 @@ from torch import Tensor
 from ..dynamics.signals import Signal, Signals, Track
 from ..dynamics.spec import WorldSpec
 from ..geometry.camera import Pinhole, intrinsics
-from .hand_keypoints import NAMES, joints_of
+from .hand_keypoints import NAMES, DescribedHands, joints_of
 from .hand_model import FINGERS, HAND, HEAD, HEAD_FOV_DEG, NUM_JOINTS, NUM_WRIST, grasp
 from .robot import RobotBody, per_latent
 
@@ -52,7 +52,7 @@ class Hand(RobotBody):
             turns, tips = np.ones(6, np.float32), len(FINGERS)
             least = np.concatenate([low, -turns, np.tile(low - FINGER_REACH, tips)])
             most = np.concatenate([high, turns, np.tile(high + FINGER_REACH, tips)])
-            return per_latent(spaces.Box(least, most, dtype=np.float32), num_latents)
+            return per_latent(DescribedHands(least, most, dtype=np.float32), num_latents)
         return per_latent(spaces.Box(-1.0, 1.0, (NUM_WRIST + 1,), np.float32), num_latents)
 
     def names(self, mode: str) -> tuple[str, ...]:

@@ -7,7 +7,14 @@ within their ranges.
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,6 +41,21 @@ def describe_joints(
     wrist = forward_kinematics(HAND, joints)[..., 0, :, :]
     tips = keypoints(HAND, joints)[..., TIPS, :]
     return torch.cat([wrist[..., :3, 3], wrist[..., :3, :2].mT.flatten(-2), tips.flatten(-2)], -1)
+
+
+class DescribedHands(spaces.Box):
+    """Descriptions, (..., 24); those that are drawn are of hands that there are: most in the box are out of reach."""
+
+    def sample(self, mask: None = None, probability: None = None) -> npt.NDArray[Any]:
+        """Draw joints within their ranges, and describe them."""
+        joints = self.np_random.uniform(*HAND.limits.numpy(), (*self.shape[:-1], len(HAND.joints)))
+        return describe_joints(torch.from_numpy(joints)).numpy().clip(self.low, self.high).astype(np.float32)
+
+
+@batch_space.register(DescribedHands)
+def _batch(space: DescribedHands, n: int = 1) -> DescribedHands:
+    low, high = (np.repeat(bound[None], n, 0) for bound in (space.low, space.high))
+    return DescribedHands(low, high, dtype=np.float32, seed=deepcopy(space.np_random))
 
 
 def joints_of(

@@ -93,4 +93,4 @@ def per_latent(box: spaces.Box, num_latents: int) -> spaces.Box:
     if num_latents == 1:
         return box
     low, high = (np.repeat(bound[None], num_latents, 0) for bound in (box.low, box.high))
-    return spaces.Box(low, high, dtype=np.float32)
+    return type(box)(low, high, dtype=np.float32)

@@ -180,8 +180,17 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
 
 
 def table_starts(asked: Arguments, task: Task) -> tuple[Starts, WorldSpec]:
-    """Return the start views of a world of tables, which its twin begins at too, and what the world looks like."""
+    """Return the start views of a world of tables, which its twin begins at too, and what the world looks like.
+
+    Raises:
+        ValueError: if it is a world of something else, or has no such start views.
+    """
     world = load_world(asked.world, "cpu", asked.dtype, asked.backend)
+    if "joints" not in world.spec.takes:
+        raise ValueError(
+            f"world {world.config.name!r} shows no hand, and this simulator lays the tables of one that does; pass "
+            "world=DIR of a world of hands (configs/hand), or leave it out"
+        )
     return with_tables(world, marked=task.defaults.simulator == "hand/mark").require_starts(), world.spec
 
 

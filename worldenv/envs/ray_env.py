@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -172,10 +173,17 @@ class RayShards:
             self._leave()
 
 
+def share_of(there: float, count: int) -> float:
+    """Return how much of so many cores or GPUs each of ``count`` actors gets: one, or an equal part of one, so that
+    nothing is left over in pieces that no actor fits into.
+    """
+    return int(1000 / math.ceil(count / there)) / 1000 if there else 0.0
+
+
 def _share(count: int, device: str) -> dict[str, Any]:
     """Return what an actor asks of the cluster."""
     there = load_ray().cluster_resources()
-    cores, gpus = (min(1.0, int(1000 * there.get(name, 0.0) / count) / 1000) for name in ("CPU", "GPU"))
+    cores, gpus = (share_of(there.get(name, 0.0), count) for name in ("CPU", "GPU"))
     return {"num_cpus": cores, "num_gpus": 0.0 if device == "cpu" else gpus, "scheduling_strategy": "SPREAD"}
 
 

@@ -174,7 +174,7 @@ class ShardedCore:
     def restore_state(
         self, state: Mapping[str, Tensor], rows: Sequence[int], *, shell: Mapping[str, Expected] | None = None
     ) -> None:
-        """Continue cloned episodes in these rows; what a shard refuses changes no other."""
+        """Continue cloned episodes in these rows; what a shard refuses, or one that dies, changes no other."""
         places = self._of_rows(rows)
         held = state["core.elapsed"] if "core.elapsed" in state else torch.zeros(0)
         if len(places) > 1 and (not held.ndim or len(held) != len(rows)):
@@ -186,8 +186,9 @@ class ShardedCore:
         before = self._all(EnvCore.clone_state, {k: (call[1],) for k, call in calls.items()} if len(calls) > 1 else {})
         try:
             self._all(_restore, calls)
-        except ValueError:
-            self._all(_restore, {k: (part, calls[k][1], None) for k, part in before.items()})
+        except (ValueError, ChildProcessError):
+            alive = {k: part for k, part in before.items() if not self._fresh[k]}
+            self._all(_restore, {k: (part, calls[k][1], None) for k, part in alive.items()})
             raise
 
     def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None = None) -> None:

@@ -53,7 +53,8 @@ TASKS: dict[str, Script] = {"Reach-v4": reach, "PickAndPlace-v4": pick_and_place
 
 def make(task: str, **options: Any) -> gym.Env[Any, Any]:
     """Make a task of Fetch."""
-    return WithExpert(gym.make(f"Fetch{task}", width=SIDE, height=SIDE, **options), TASKS[task])
+    sized: dict[str, Any] = {"width": SIDE, "height": SIDE} | options
+    return WithExpert(gym.make(f"Fetch{task}", **sized), TASKS[task])
 
 
 for _task in TASKS:

@@ -16,11 +16,17 @@ Script = Callable[[Any], npt.NDArray[Any]]
 
 
 class WithExpert(gym.Wrapper[Any, Any, Any, Any]):
-    """Says in ``info`` what a script would do now: an action of the space."""
+    """Says in ``info`` what a script would do now: an action of the space.
+
+    Raises:
+        ValueError: if that is no ``Box``.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], script: Script) -> None:
         super().__init__(env)
-        self.script = script
+        if not isinstance(env.action_space, gym.spaces.Box):
+            raise ValueError(f"{env} acts in {env.action_space}; experts are told of where that is a Box")
+        self.script, self.space = script, env.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -33,6 +39,4 @@ class WithExpert(gym.Wrapper[Any, Any, Any, Any]):
         return obs, reward, terminated, truncated, self._told(obs, info)
 
     def _told(self, obs: Any, info: dict[str, Any]) -> dict[str, Any]:
-        space = self.action_space
-        assert isinstance(space, gym.spaces.Box)
-        return info | {EXPERT: np.clip(self.script(obs), space.low, space.high).astype(space.dtype)}
+        return info | {EXPERT: np.clip(self.script(obs), self.space.low, self.space.high).astype(self.space.dtype)}

@@ -53,6 +53,8 @@ def check_planning(config: EnvConfig, planning: PlannerConfig, imagine: Sequence
     """Refuse what nobody can plan with, by a ValueError: a twin or a world that cannot be had, actions, places."""
     twin = core_of(replace(config, dynamics="sim"), 1)
     twin.close()
+    if twin.config.max_episode_steps is None:
+        raise ValueError("max_episode_steps=-1: an episode without a limit may never end; give it one to plan for")
     Planner(planning, twin.action_space, rollouts=1, seeds=[0]).about()
     for where in imagine:
         open_imagination(where, config, episodes=1, room=1)

@@ -22,7 +22,7 @@ class Told:
         if not 0 <= noise <= 10:
             raise ValueError(f"policy noisy:{noise:g}: a level lies within 0..10; 0 is the expert")
         self.noise, self.level, self._info = noise, 0.0, dict[str, Any]()
-        self._begins = True
+        self._begins = False
 
     @classmethod
     def named(cls, argument: str) -> Told:
@@ -44,12 +44,19 @@ class Told:
                 f"this environment's info has no {EXPERT!r}; wrap it in worldenv.sims.told.WithExpert, or choose "
                 "another policy"
             )
-        self._info, self._begins = dict(info), self._begins or begins
+        self._info, self._begins = info, begins
 
     def __call__(self, frame: Array, space: gym.Space[Any], generator: np.random.Generator) -> Any:
-        """Return an action of the space."""
-        assert isinstance(space, gym.spaces.Box)
+        """Return an action of the space.
+
+        Raises:
+            ValueError: if that is no ``Box``, or noise has no range there.
+        """
+        if not isinstance(space, gym.spaces.Box) or (self.noise and not space.is_bounded()):
+            raise ValueError(f"experts act in a Box, noisy ones in one with bounds; this environment acts in {space}")
         if self._begins:
-            self.level, self._begins = float(generator.uniform(0, self.noise)), False
-        wrong = self.level * (space.high - space.low) / 2 * generator.standard_normal(space.shape)
-        return np.clip(self._info[EXPERT] + wrong, space.low, space.high).astype(space.dtype)
+            self.level = float(generator.uniform(0, self.noise))
+        told = np.asarray(self._info[EXPERT], np.float64)
+        if self.noise:
+            told = told + self.level * (space.high - space.low) / 2 * generator.standard_normal(space.shape)
+        return np.clip(told, space.low, space.high).astype(space.dtype)

@@ -195,7 +195,8 @@ class HandDynamics(Reopened):
 
     def identity(self) -> dict[str, object]:
         """Return what must agree where a state is to be restored."""
-        return {"simulator": "hand", "goal": self.goal, "mujoco": load_mujoco().__version__}
+        tables = None if self.start_seeds is None else list(self.start_seeds)  # which episodes to come begin at
+        return {"simulator": "hand", "goal": self.goal, "mujoco": load_mujoco().__version__, "tables": tables}
 
     def _chunk(self, shown: list[Shown]) -> Chunk:
         signals = {name: torch.stack([one.measured[name] for one in shown]) for name in shown[0].measured}
