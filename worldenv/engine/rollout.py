@@ -273,11 +273,10 @@ def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torc
     """Allocate keys and values for [context | chunk] of this shape, (B, S + F, C, h, w)."""
     config = dit.config
     batch, num_latents, _, height, width = shape
-    heads = dit.heads.stop - dit.heads.start
     return KVCache(
         num_layers=config.num_layers,
         batch=batch,
-        num_heads=heads * (2 if config.camera_branch else 1),
+        num_heads=dit.num_heads * (2 if config.camera_branch else 1),
         num_tokens=num_latents * height * width // config.patch**2,
         head_dim=config.head_dim,
         dtype=dit.dtype,
@@ -287,8 +286,7 @@ def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torc
 
 def new_pool(dit: WorldDiT, latent_shape: tuple[int, int, int], device: torch.device) -> PagePool:
     """Make an empty pool of pages for latents of this shape."""
-    heads = dit.heads.stop - dit.heads.start
-    page = (dit.tokens(torch.empty(0, 0, *latent_shape)), heads, dit.config.head_dim)
+    page = (dit.tokens(torch.empty(0, 0, *latent_shape)), dit.num_heads, dit.config.head_dim)
     return PagePool(dit.config.num_layers, page, dtype=dit.dtype, device=device)
 
 
