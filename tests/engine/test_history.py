@@ -14,6 +14,7 @@ from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
 from worldenv.geometry.action import camera_to_c2w, keys_to_camera, keys_to_label
 from worldenv.memory.config import MemoryConfig
+from worldenv.memory.recent import RecentMemory
 from worldenv.memory.worldscape import WorldScapeMemory
 from worldenv.models.dit import WorldDiT
 from worldenv.world.world import World
@@ -31,11 +32,11 @@ def begun(world: World, seeds: list[int], *, memory: MemoryConfig = SMALL, **kwa
 
 def walk(engine: Engine, num_chunks: int, *, seed: int = 0, same: bool = True) -> torch.Tensor:
     """Step random keys, the same in every row; return the latents made, (B, F, C, h, w)."""
-    made = [torch.zeros(engine.num_envs, 0, *engine.world.latent_shape)]
+    made, chunk = [torch.zeros(engine.num_envs, 0, *engine.world.latent_shape)], engine.spec.chunk_latents
     for i in range(num_chunks):
         rng = np.random.default_rng([seed, i])
-        keys = torch.from_numpy(rng.integers(0, 5, (1 if same else engine.num_envs, 4, 2))).expand(
-            engine.num_envs, 4, 2
+        keys = torch.from_numpy(rng.integers(0, 5, (1 if same else engine.num_envs, chunk, 2))).expand(
+            engine.num_envs, chunk, 2
         )
         made.append(engine.generate(press(keys, engine.c2w, engine.spec.steps)))
     return torch.cat(made, 1)
@@ -135,6 +136,46 @@ def test_a_clone_continues_in_another_engine(tiny_world: World, memory: MemoryCo
     plain = begun(tiny_world, [1, 2], memory=replace(SMALL, policy="worldplay"))
     with pytest.raises(ValueError, match="another memory policy"):
         plain.restore_state(saved, [0, 1])
+
+
+def test_single_latents_are_kept_as_chunks_are(tiny_world: World) -> None:
+    one, other, again = (begun(tiny_world, [1, 2, 3], memory=RECENT, chunk_latents=1, decode=False) for _ in range(3))
+    walk(one, 9, same=False)
+    one.fork([0], [1])
+    other.restore_state(one.clone_state([0, 1, 2]), [0, 1, 2])
+    for engine in (one, other):
+        engine.reset(seeds=[7] * 3, starts=[1] * 3, mask=torch.tensor([False, False, True]))
+    made = walk(one, 4, seed=3)
+    assert torch.equal(made, walk(other, 4, seed=3))
+    assert torch.equal(made[0], made[1])
+    bank = one.history.bank
+    for row, length in enumerate(bank.length.tolist()):
+        where = torch.tensor([row])
+        again.history.begin(where, bank.latents[where, :length], bank.track.at((where, slice(length))), K=again.K)
+        assert_same_pages(pages(one, row), pages(again, row))
+
+
+def test_a_state_of_a_longer_window_goes_on_in_a_shorter_one(tiny_world: World) -> None:
+    short, long = (begun(tiny_world, [1], memory=replace(RECENT, retrieved_chunks=k), decode=False) for k in (0, 2))
+    walk(long, 4)
+    short.restore_state(long.clone_state([0]), [0])
+    store = short.history.store
+    assert isinstance(store, RecentMemory)
+    assert store.read(torch.zeros(1).long(), Track()).index.tolist() == [[13, 14, 15, 16]]
+    walk(short, 1)
+    assert store.entry[0, : int(store.count[0])].tolist() == [5]
+
+
+def test_states_hold_for_settings_that_came_later_as_they_usually_are(tiny_world: World) -> None:
+    """A setting of memory that this does not know has to be among ``LATER``, or files of states are lost."""
+    first = """bank_bytes combine direction_weight distance_weight floor fov_deg gain num_points policy pool_bytes
+        pool_entries radius reframe rendering retrieved_chunks scale scale_deg seed suppress temporal_latents
+        walls"""
+    usual, changed = (Engine(tiny_world, 1, memory=memory).identity()["memory"] for memory in (SMALL, RECENT))
+    assert isinstance(usual, dict)
+    assert isinstance(changed, dict)
+    assert set(usual) == set(first.split())
+    assert set(changed) - set(usual) == {"kept"}
 
 
 @both

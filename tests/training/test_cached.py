@@ -10,8 +10,10 @@ from tests.training.test_segments import walks
 from worldenv.data.dataset import LatentDataset
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import MemoryConfig
+from worldenv.training.chunks import Chunks
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.recorded import RecordedPast
+from worldenv.training.segments import Segments
 from worldenv.training.stages.memory import MemoryStage
 from worldenv.training.windows import window_loss
 from worldenv.world.world import World
@@ -84,6 +86,38 @@ def test_the_stage_trains_and_previews_with_recorded_memory(world: World, tmp_pa
     stage = make_stage(world, walks(world, length=LENGTH, memory_from=17))
     figures = stage.preview(tmp_path, 0)
     assert {"psnr_worldscape", "psnr_worldplay"} <= set(figures)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [4, 1])
+def test_chunks_see_of_recorded_clips_what_is_kept_of_them(tiny_world: World, chunk: int) -> None:
+    """A context that is encoded anew gives what the engine has kept, which knows of more than the window holds."""
+    memory = MemoryConfig(policy="recent", kept=True, temporal_latents=4, retrieved_chunks=0)
+    config = replace(tiny_world.config, memory=memory, spec=replace(tiny_world.spec, chunk_latents=chunk))
+    world = World(config, vae=tiny_world.vae, dit=tiny_world.dit, starts=tiny_world.starts)
+    denoise = DenoiseConfig(policies=(("recent", 1.0),), draws=1)
+    data = walks(world, length=1 + 2 * 4)
+    chunks = Chunks(Material(world, denoise, 6, data=data))
+    bank, target, _ = chunks.targets(torch.Generator().manual_seed(0))
+    context = chunks.context(bank, target, torch.Generator().manual_seed(0))
+    assert int(bank.length.max()) > 4, "something is out of sight"
+    engine = Engine(world, 6, decode=False)
+    assert bank.order is not None
+    for row, (clip, length) in enumerate(zip(bank.order.tolist(), bank.length.tolist(), strict=True)):
+        past = data.track.at((torch.tensor([clip]), slice(length)))
+        engine.history.begin(torch.tensor([row]), data.latents[clip, None, :length].float(), past, K=engine.K)
+    kept = engine.history.encode(engine.history.stage(torch.arange(6), target.track, K=engine.K))
+    x, timesteps = torch.randn(target.latents.shape), torch.full(target.entry.shape, 500.0)
+    made = chunks.encode(world.dit, context, target).velocity(x, timesteps)
+    torch.testing.assert_close(made, kept.velocity(x, timesteps), atol=1e-4, rtol=1e-4)
+
+
+def test_segments_are_for_worlds_that_keep_nothing(tiny_world: World) -> None:
+    config = replace(tiny_world.config, memory=MemoryConfig(policy="recent", kept=True))
+    world = World(config, vae=tiny_world.vae, dit=tiny_world.dit)
+    material = Material(world, DenoiseConfig(policies=(("recent", 1.0),)), 4, data=walks(world, length=LENGTH))
+    with pytest.raises(ValueError, match=r"kept=true: segments are .* set kept=false"):
+        Segments(material)
 
 
 def test_windows_see_no_further_back_than_what_is_kept(tiny_world: World) -> None:

@@ -83,7 +83,7 @@ def _attention(prepared: Prepared, *, tokens: int) -> Callable[[], object]:
     assert place is not None
     config, dtype = dit.config, dit.dtype
     backend = dit.backend_for(prepared.mask, tokens=tokens, dtype=dtype)
-    shape = (*prepared.now.positions.shape, tokens, len(range(config.num_heads)[dit.heads]), config.head_dim)
+    shape = (*prepared.now.positions.shape, tokens, dit.num_heads, config.head_dim)
     q, k, v = (torch.randn(shape, device=prepared.mask.device, dtype=dtype) for _ in range(3))
     return lambda: [prepared.cache.attend(layer, q, k, v, place, backend) for layer in range(config.num_layers)]
 

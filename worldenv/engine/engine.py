@@ -34,6 +34,8 @@ from .window import RollingWindow
 
 Decoded = tuple[Tensor, dict[str, Tensor]]
 """Frames of a latent, (R, 4, H, W, 3) uint8, and what heads say of it, each (R,)."""
+LATER = ("kept",)
+"""Settings of memory that came after states were first saved: those hold where they are as usual."""
 Watch = Callable[[list[int], int, Tensor], None]
 """Is shown each latent of a step as it is decoded: rows, the latent's number in its chunk, frames (R, 4, H, W, 3)."""
 
@@ -147,9 +149,11 @@ class Engine:
 
     def identity(self) -> dict[str, object]:
         """Return weights, memory, sampler and precision, which states hold for."""
+        usual = to_dict(MemoryConfig())
+        memory = {k: v for k, v in to_dict(self.memory).items() if k not in LATER or v != usual[k]}
         return {
             "world": self.world.fingerprint(),
-            "memory": to_dict(self.memory) | self._choice | {"walls": self.history.walls is not None},
+            "memory": memory | self._choice | {"walls": self.history.walls is not None},
             "sampler": to_dict(self.sampler),
             "computation": self.world.identity()["computation"],
             **({"moments": True} if self.begins is not None and self.begins is self.world.moments else {}),
@@ -192,7 +196,7 @@ class Engine:
 
     @property
     def memory_chunks(self) -> Tensor:
-        """Entries each env remembers, (B,) int64: all of them, or those that ``worldscape`` keeps."""
+        """Entries each env remembers, (B,) int64: all of them, or those whose keys and values are kept."""
         if self.history.store is not None:
             return self.history.store.count.clone()
         return (self._state.bank.length + self.spec.chunk_latents - 1) // self.spec.chunk_latents

@@ -1,7 +1,8 @@
 """What B episodes remember, behind one interface for every memory policy: ``stage``, ``encode``, ``record``.
 
-``worldplay`` and its comparisons encode the selected latents anew for each chunk. ``worldscape`` records the keys and
-values of each clean chunk once, against the context it was made in, and only places them afterwards.
+``worldplay`` and its comparisons encode the selected latents anew for each chunk. ``worldscape``, and ``recent`` where
+it is ``kept``, record the keys and values of each clean chunk once, against the context it was made in, and only place
+them afterwards.
 """
 
 from __future__ import annotations

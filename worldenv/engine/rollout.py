@@ -119,7 +119,7 @@ class Staged:
     now: Conditioning  # (B, F), the timesteps those of clean context
     latents: Tensor | None  # (B, S, C, h, w), to be encoded, or
     recorded: KeysValues | PageTable | None  # what was recorded of them
-    valid: Tensor  # (B, S) bool: filled slots
+    valid: Tensor  # (B, S) bool: filled slots, which the latents to come see
     full: bool  # whether all of them are known to be, for kernels that read pages
     sees: Tensor | None  # (B, S, S) bool: which latents of the context see which while they are encoded
     mask: Tensor  # (B, F, S + F) bool
@@ -140,7 +140,8 @@ def stage(
     device, num_slots, num_latents = dit.patch_embedding.weight.device, context.entry.shape[1], track.num_latents
     exact = dit.config.numerics == "reference"
     whole = condition(context, track, K=K, unit=unit, cameras=dit.dtype if exact else torch.float64)
-    recorded, anew = context.recorded, context.recorded is None
+    recorded, anew, causal = context.recorded, context.recorded is None, dit.config.causal_context
+    seen = context.seen
     if isinstance(recorded, PageTable):
         recorded = replace(recorded, pages=recorded.pages.to(device))
     staged = Staged(
@@ -148,10 +149,10 @@ def stage(
         now=to_device(whole.select(num_slots, num_slots + num_latents), device),
         latents=context.latents.to(device) if anew else None,
         recorded=recorded,
-        valid=context.valid.to(device),
-        full=dit.reads_pages and bool(context.valid.all()),
-        sees=context_mask(context.entry, causal=dit.config.causal_context).to(device) if anew else None,
-        mask=chunk_mask(context.valid, num_latents).to(device),
+        valid=seen.to(device),
+        full=dit.reads_pages and bool(seen.all()),
+        sees=context_mask(context.entry, causal=causal, reach=context.reach).to(device) if anew else None,
+        mask=chunk_mask(seen, num_latents).to(device),
         text=text,
     )
     return with_pose_video(staged, track[POSE_VIDEO]) if dit.config.pose_video else staged
@@ -272,11 +273,10 @@ def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torc
     """Allocate keys and values for [context | chunk] of this shape, (B, S + F, C, h, w)."""
     config = dit.config
     batch, num_latents, _, height, width = shape
-    heads = dit.heads.stop - dit.heads.start
     return KVCache(
         num_layers=config.num_layers,
         batch=batch,
-        num_heads=heads * (2 if config.camera_branch else 1),
+        num_heads=dit.num_heads * (2 if config.camera_branch else 1),
         num_tokens=num_latents * height * width // config.patch**2,
         head_dim=config.head_dim,
         dtype=dit.dtype,
@@ -286,8 +286,7 @@ def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torc
 
 def new_pool(dit: WorldDiT, latent_shape: tuple[int, int, int], device: torch.device) -> PagePool:
     """Make an empty pool of pages for latents of this shape."""
-    heads = dit.heads.stop - dit.heads.start
-    page = (dit.tokens(torch.empty(0, 0, *latent_shape)), heads, dit.config.head_dim)
+    page = (dit.tokens(torch.empty(0, 0, *latent_shape)), dit.num_heads, dit.config.head_dim)
     return PagePool(dit.config.num_layers, page, dtype=dit.dtype, device=device)
 
 

@@ -188,6 +188,11 @@ def kept_entries(config: MemoryConfig, chunk_latents: int) -> int:
     return max(1, num_slots(config, chunk_latents) // chunk_latents)
 
 
+def reach_of(config: MemoryConfig, chunk_latents: int) -> int | None:
+    """Return how many entries before its own a latent sees, where ``recent`` keeps them; None is all in context."""
+    return kept_entries(config, chunk_latents) if config.policy == "recent" and config.kept else None
+
+
 def with_policy(config: MemoryConfig, policy: str) -> MemoryConfig:
     """Return the same budgets under another policy."""
     return replace(config, policy=policy)

@@ -34,11 +34,18 @@ class Context:
     recorded: KeysValues | PageTable | None = None  # each (L, B, S, tokens, N, head_dim), or where they lie
     weight: Tensor | None = None  # (B, S, 1, h, w): how much an error of each cell counts (training); None is 1
     index: Tensor | None = None  # (B, S + 1) int64: every latent's own index and the chunk's first; None is reframed
+    reach: int | None = None  # entries that a latent sees before its own, the chunk's included; None is all
 
     @property
     def valid(self) -> Tensor:
         """Which slots are filled, (B, S) bool."""
         return self.entry >= 0
+
+    @property
+    def seen(self) -> Tensor:
+        """Which slots the chunk sees, (B, S) bool: filled ones within its reach."""
+        newest = self.entry.amax(1, keepdim=True)
+        return self.valid if self.reach is None else self.valid & (self.entry > newest - self.reach)
 
 
 def gather(
@@ -90,11 +97,11 @@ def context_mask(
 
 
 def chunk_mask(
-    valid: Tensor,  # (B, S) bool
+    seen: Tensor,  # (B, S) bool
     num_latents: int,
 ) -> Tensor:
-    """Let every latent of the new chunk see the filled slots and the whole chunk; (B, F, S + F) bool."""
-    return torch.cat([valid, valid.new_ones(len(valid), num_latents)], 1)[:, None].expand(-1, num_latents, -1)
+    """Let every latent of the new chunk see these slots and the whole chunk; (B, F, S + F) bool."""
+    return torch.cat([seen, seen.new_ones(len(seen), num_latents)], 1)[:, None].expand(-1, num_latents, -1)
 
 
 def condition(

@@ -38,11 +38,12 @@ class RecentMemory(EntryTable):
         self._append(rows, pages)
         full = rows[self.count[rows] > self.window]
         if len(full):
-            self._keep(full, (torch.arange(self.entry.shape[1]) > 0).expand(len(full), -1))
+            self._keep(full, torch.arange(self.entry.shape[1]) >= (self.count[full] - self.window)[:, None])
 
     def read(self, rows: Tensor, track: Track) -> Reading:
-        """Read all that there is."""
-        used = torch.arange(self.entry.shape[1]) < self.count[rows][:, None]
+        """Read the window; a state of a longer one may have put more into the table."""
+        columns, count = torch.arange(self.entry.shape[1]), self.count[rows][:, None]
+        used = (columns < count) & (columns >= count - self.window)
         pages, index = self._laid_out(rows, used, lacking=0)
         none = torch.full((len(rows), 0), -1)
         return Reading(pages, index, none, none.double())

@@ -71,6 +71,11 @@ class WorldDiT(nn.Module):
         return slice(0, self.config.num_heads) if self.ranks is None else self.ranks.heads(self.config.num_heads)
 
     @property
+    def num_heads(self) -> int:
+        """How many that is."""
+        return self.heads.stop - self.heads.start
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return self.proj_out.weight.dtype

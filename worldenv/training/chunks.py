@@ -71,12 +71,15 @@ class Chunks:
         return self.material.history(clips, first), target, self.material.renders(clips, index)
 
     def context(self, bank: MemoryBank, target: Context, generator: torch.Generator) -> Context:
-        """Reconstitute each row's context under a policy drawn for it (context dropout)."""
+        """Reconstitute each row's context under a policy drawn for it (context dropout).
+
+        Where keys and values are kept it goes back twice as far as the chunk sees: what it sees has seen that.
+        """
         pick, seeds = self.draw_policies(len(bank.length), generator)
         assert bank.order is not None
         index = self.choose(bank, target.track, pick, seeds, places=(bank.order, target.entry[:, 0]))
         found = gather(bank, index, self.material.layout, first=self.material.kept(bank.length))
-        return replace(found, latents=found.latents.to(self.material.device).float())
+        return replace(found, latents=found.latents.to(self.material.device).float(), reach=self.material.reach)
 
     def draw_policies(self, batch: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
         """Draw the number of a policy and a seed of its choices for each row."""
@@ -94,7 +97,9 @@ class Chunks:
         places: tuple[Tensor, Tensor] | None = None,  # each (B,): clips and entries of them, if they are recorded
     ) -> Tensor:
         """Index the context of a coming chunk under each row's policy, (B, S)."""
-        memory, layout = self.material.world.config.memory, self.material.layout
+        memory, layout, reach = self.material.world.config.memory, self.material.layout, self.material.reach
+        if reach is not None:
+            memory = replace(memory, temporal_latents=2 * reach * layout.chunk_latents, retrieved_chunks=0)
         index = torch.empty(len(pick), num_slots(memory, layout.chunk_latents), dtype=torch.long)
         for i, (name, _) in enumerate(self.material.config.policies):
             rows = (pick == i).nonzero()[:, 0]

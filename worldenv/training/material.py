@@ -13,7 +13,7 @@ from ..dynamics.signals import Track, wide
 from ..engine.rollout import Rendered
 from ..geometry.camera import normalise_intrinsics
 from ..memory.bank import MemoryBank
-from ..memory.config import Layout
+from ..memory.config import Layout, reach_of
 from ..memory.select import BY_POSE
 from ..models.dit import WorldDiT
 from ..world.world import World
@@ -83,6 +83,7 @@ class Material:
         spec = world.spec
         self.chunk = spec.chunk_latents
         self.layout = Layout(self.chunk)
+        self.reach = reach_of(world.config.memory, self.chunk)
         self.K = normalise_intrinsics(spec.K, width=spec.width, height=spec.height)
 
     @property

@@ -84,6 +84,10 @@ class Segments:
     """Draws segments of ``num_chunks`` chunks, with the contexts of a student and of its joint teacher."""
 
     def __init__(self, material: Material) -> None:
+        if material.reach is not None:
+            raise ValueError(
+                "[memory] kept=true: segments are made and judged against contexts encoded anew; set kept=false"
+            )
         self.material, self.chunks, self.chunk = material, Chunks(material), material.chunk
         self.num_latents = material.config.num_chunks * material.chunk
         rendered = material.module.config.render_input

@@ -15,7 +15,6 @@ from ..diffusion.schedule import CONTEXT_TIMESTEP, add_noise, sample_sigmas
 from ..dynamics.signals import POSE_VIDEO
 from ..engine.rollout import Rendered, beside, to_device
 from ..memory.bank import MemoryBank
-from ..memory.config import kept_entries
 from ..memory.context import Context, condition, context_mask
 from ..models.types import Conditioning
 from .material import Material
@@ -35,9 +34,7 @@ def window_loss(m: Material, generator: torch.Generator, *, causal: bool) -> Ten
     start = Context(bank.latents[:, :1], track.part(slice(1)), entry[:, :1])
     cond = condition(start, track.part(slice(1, None)), K=m.K, unit=m.world.spec.unit)
     cond = replace(cond, timesteps=torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP))
-    memory = m.world.config.memory
-    reach = kept_entries(memory, m.chunk) if memory.policy == "recent" and memory.keeps else None
-    mask = context_mask(entry, reach=reach) if causal else None
+    mask = context_mask(entry, reach=m.reach) if causal else None
     velocity = partial(_velocity, m, cond=cond, mask=mask, entry=entry, drawn=track.get(POSE_VIDEO))
     return _flow_matching(m, drawn, sigmas, velocity, generator)
 
