@@ -54,26 +54,16 @@ def main() -> None:
 def picture(browser: Browser, path: Path) -> None:
     """Walk, branch, and show where that led."""
     browser.press(" ")
-    walk(browser, WALK)
+    for key, chunks in WALK:
+        browser.hold(key, chunks)
     browser.driver.find_elements("css selector", ".thumb")[BRANCH].click()
-    walk(browser, ELSEWHERE)
+    for key, chunks in ELSEWHERE:
+        browser.hold(key, chunks)
     browser.press(" ")
     browser.until("document.getElementById('state-text').textContent === 'ready'")
     view(browser).save(path, quality=82)
     browser.press("r")
     browser.until("!game.busy && game.head.index === 0")
-
-
-def walk(browser: Browser, keys: tuple[tuple[str, int], ...]) -> None:
-    """Hold keys for so many chunks each."""
-    for key, count in keys:
-        for _ in range(count):
-            wanted = browser("game.here.index") + 1
-            browser.down(key)
-            browser.press(".")
-            browser.until(f"!game.busy && !game.cursor && game.head.index === {wanted}")
-            browser.up(key)
-    browser.settle()
 
 
 def animate(browser: Browser, path: Path) -> None:

@@ -89,6 +89,29 @@ def make_hand_world() -> World:
     return with_random_weights(World(config, starts=starts))
 
 
+def vector_dit(numbers: int, **changed: Any) -> DiTConfig:
+    """The smallest network of a world whose actions are so many numbers."""
+    return DiTConfig(
+        latent_channels=4,
+        width=16,
+        num_layers=1,
+        num_heads=2,
+        ffn_dim=32,
+        freq_dim=16,
+        codes={ACTION: numbers},
+        camera_branch=False,
+        key_branch=False,
+        **changed,
+    )
+
+
+def saved(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a world; return its folder, which has its name."""
+    folder = tmp_path_factory.mktemp("worlds") / world.config.name
+    world.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_world() -> World:
     return make_tiny_world()
@@ -96,9 +119,7 @@ def tiny_world() -> World:
 
 @pytest.fixture(scope="session")
 def tiny_world_dir(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("worlds") / "tiny"
-    tiny_world.save_pretrained(folder)
-    return folder
+    return saved(tiny_world, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -108,9 +129,7 @@ def hand_world() -> World:
 
 @pytest.fixture(scope="session")
 def hand_world_dir(hand_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("worlds") / "hands"
-    hand_world.save_pretrained(folder)
-    return folder
+    return saved(hand_world, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -297,18 +316,7 @@ def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="bright",
         spec=spec,
         vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8), frames_per_latent=1),
-        dit=DiTConfig(
-            latent_channels=4,
-            width=16,
-            num_layers=1,
-            num_heads=2,
-            ffn_dim=32,
-            freq_dim=16,
-            patch=1,
-            codes={ACTION: 2},
-            camera_branch=False,
-            key_branch=False,
-        ),
+        dit=vector_dit(2, patch=1),
         memory=MemoryConfig(policy="recent", temporal_latents=2, retrieved_chunks=1),
         heads=HeadConfigs(reward=head, terminated=replace(head, output="logit", threshold=1.0)),
     )

@@ -90,6 +90,7 @@ def test_the_tree_has_every_stage_and_suite() -> None:
         (["train", "vae", "--data", "gone", "--out", "x"], "no shards"),
         (["record", "--env", "no/Such-v0", "--out", "x"], "unknown environment"),
         (["rollout", "--pose", "fly-3", "--out", "x.mp4"], "pose segment 'fly-3'"),
+        (["rollout", "--pose", "w-3", "--out", "x.txt"], r"x\.txt: a video's name ends in one of \.mp4"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -11,6 +11,13 @@ from worldenv.base.media import VideoWriter, save_figure, save_picture, save_vid
 FRAMES = np.random.default_rng(0).integers(0, 256, (17, 96, 128, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("name", ["x.txt", "x", "x.png"])
+def test_a_video_has_a_videos_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"name ends in one of \.mp4, "):
+        save_video(tmp_path / "deep" / name, FRAMES, fps=24)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pictures_and_videos_are_read_back(tmp_path: Path) -> None:
     save_picture(tmp_path / "deep" / "x.png", FRAMES[0])
     save_video(tmp_path / "deep" / "x.mp4", FRAMES, fps=24)

@@ -54,17 +54,6 @@ def picture(browser: Browser, pane: int = 0) -> np.ndarray[Any, Any]:
     return np.array(browser(f"Array.from(game.head.views[{pane}].frames.at(-1))"), np.float64)
 
 
-def steps(browser: Browser, key: str, count: int) -> None:
-    """Hold a key for so many chunks."""
-    for _ in range(count):
-        wanted = browser("game.here.index") + 1
-        browser.down(key)
-        browser.press(".")
-        browser.until(f"!game.busy && !game.cursor && game.head.index === {wanted}")
-        browser.up(key)
-    browser.settle()
-
-
 def slide(browser: Browser, name: str, value: float) -> None:
     """Move a slider, and wait for what comes of it."""
     wanted = browser("game.head.index") + 1

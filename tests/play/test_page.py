@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from tests.play.driving import picture, psnr, steps
+from tests.play.driving import picture, psnr
 from worldenv.base.device import default_dtype, resolve_device
 from worldenv.bench.browser import Browser, missing, open_page
 from worldenv.data.dataset import clip_track
@@ -72,6 +72,10 @@ def test_it_says_what_can_be_played_and_shows_where_to_begin(served: str, maze: 
 def test_what_cannot_be_played_is_refused_before_a_browser_opens(maze: World) -> None:
     with pytest.raises(ValueError, match="did you mean 'worldenv/Revisit-v0'"):
         Page(PlayConfig(env="worldenv/Revisitt-v0"), maze)
+    with pytest.raises(ValueError, match="did you mean 'worldenv/Navigate-v1'"):  # the simulator stands beside a world
+        Page(PlayConfig(env="worldenv/NavigateSim-v1"), maze)
+    with pytest.raises(ValueError, match="task HandLift reads object_read"):
+        Page(PlayConfig(env="worldenv/HandLift-v0"), maze)
     with pytest.raises(ValueError, match="memory='rescent'"):
         Page(PlayConfig(memory="rescent"), maze)
     with pytest.raises(ValueError, match="was trained for 4"):
@@ -100,6 +104,8 @@ def test_votes_are_counted_and_pages_of_others_may_not_vote(served: str, out: Pa
         ([vote(preferred="=cmd()")], {}, 400),
         ([vote(question="taste")], {}, 400),
         ({"a": 1}, {}, 400),
+        (5, {}, 400),
+        ([], {}, 400),
         ([vote()], {"Origin": "http://elsewhere.example"}, 403),
     ):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -189,10 +195,10 @@ def test_one_walks_turns_back_branches_compares_and_records(browser: Browser, ou
     browser.press(" ")  # paused: a chunk for each full stop
     assert browser("document.getElementById('state-text').textContent") != "connecting"
     browser.press("o")
-    steps(browser, "→", 3)
+    browser.hold("→", 3)
     away, painted = picture(browser), shown(browser)
     assert psnr(away, start) < APART
-    steps(browser, "←", 3)
+    browser.hold("←", 3)
     assert psnr(picture(browser), start) > ALIKE  # there and back, the place is what it was
     assert "dB" in browser("document.querySelector('.alike').textContent")
     assert psnr(shown(browser), painted) < APART  # and what is painted has changed
@@ -203,11 +209,11 @@ def test_one_walks_turns_back_branches_compares_and_records(browser: Browser, ou
     browser.press("z")
     browser.until("game.head.index === 5")
     browser.settle()
-    steps(browser, "←", 1)
+    browser.hold("←", 1)
     assert np.array_equal(picture(browser), back)  # undone and done again, to the last bit
 
     browser.driver.find_elements("css selector", ".thumb")[2].click()
-    steps(browser, "w", 1)
+    browser.hold("w", 1)
     assert browser("[game.branches.length, game.head.index, game.branch.number]") == [2, 3, 2]
     there = np.array(browser("Array.from(game.branches[0].head.path[3].views[0].frames.at(-1))"), np.float64)
     assert psnr(picture(browser), there) < APART
@@ -218,7 +224,7 @@ def test_one_walks_turns_back_branches_compares_and_records(browser: Browser, ou
     browser.until("!game.busy && game.arms[0].id === 'learned'")
     browser.press("c")
     browser.until("!game.busy && page.panes.length === 2")
-    steps(browser, "→", 1)
+    browser.hold("→", 1)
     assert not np.array_equal(picture(browser), picture(browser, 1))
     assert shown(browser, 1).std() > 1
     assert not browser.errors()

@@ -11,9 +11,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from tests.conftest import make_hand_world
+from tests.conftest import make_hand_world, vector_dit, with_random_weights
 from tests.play.driving import PALE, picture, played, psnr, slide
 from worldenv.bench.browser import Browser
 from worldenv.bodies.hand import MOVE
@@ -24,7 +23,6 @@ from worldenv.dynamics.spec import WorldSpec
 from worldenv.memory.config import MemoryConfig
 from worldenv.models.heads import HeadConfigs
 from worldenv.models.heads.display import DisplayConfig, DisplayHead
-from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAEConfig
 from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.material import DenoiseConfig
@@ -53,27 +51,12 @@ def box_world() -> World:
             environment=Environment(id="Some-v0", actions=parts, max_episode_steps=0),
         ),
         vae=VAEConfig(latent_channels=4, encoder_widths=(4, 4, 8), decoder_widths=(4, 4, 8)),
-        dit=DiTConfig(
-            latent_channels=4,
-            width=16,
-            num_layers=1,
-            num_heads=2,
-            ffn_dim=32,
-            freq_dim=16,
-            codes={ACTION: 3},
-            camera_branch=False,
-            key_branch=False,
-        ),
+        dit=vector_dit(3),
         memory=MemoryConfig(policy="recent", temporal_latents=4, retrieved_chunks=1),
         heads=HeadConfigs(display=display.config),
     )
     views = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
-    world = World(config, starts=Starts(views), heads={"display": display})
-    for module in world.parts().values():
-        for parameter in module.parameters():
-            nn.init.normal_(parameter, std=0.1)
-        module.eval().requires_grad_(False)
-    return world
+    return with_random_weights(World(config, starts=Starts(views), heads={"display": display}))
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +197,57 @@ def test_a_second_picture_has_been_everywhere_that_the_first_has(box: tuple[Brow
     assert not browser.errors()
 
 
+def test_two_pictures_are_never_of_one_memory(box: tuple[Browser, World, Path]) -> None:
+    browser, _, _ = box
+    browser.press("c")
+    browser.until("!game.busy && page.panes.length === 2")
+    listed = "[...document.querySelectorAll('#memory option')].map(one => one.value)"
+    assert browser(listed) == ["memory", "recent"]  # none is beside it
+    browser.press("m")
+    browser.until("!game.busy && game.arms[0].id === 'recent'")
+    browser.press("m")
+    browser.until("!game.busy && game.arms[0].id === 'memory'")
+    browser.press("c")
+    browser.until("!game.busy && page.panes.length === 1")
+    assert browser(listed) == ["memory", "none", "recent"]
+
+
+def test_one_goes_on_from_before_the_end_of_an_episode(box: tuple[Browser, World, Path]) -> None:
+    browser, _, _ = box
+    browser.press("r")
+    browser.until("!game.busy && game.head.index === 0")
+    slide(browser, "1", 1)
+    slide(browser, "1", 0)
+    browser("game.head.views[0].outcome.terminated = true")
+    browser.press(".")
+    browser.until("!game.asked.length")
+    assert browser("[game.over, game.head.index]") == [True, 2]
+    browser.driver.find_elements("css selector", ".thumb")[1].click()
+    assert "new branch begins here" in browser("document.getElementById('hint').textContent")
+    browser.press(".")
+    browser.until("!game.busy && game.branches.length === 2 && game.head.index === 2", seconds=20)
+    assert not browser("game.over")
+
+
+def test_a_recording_begins_where_its_branch_left_what_was_shown(box: tuple[Browser, World, Path]) -> None:
+    browser, _, folder = box
+    browser.press("r")
+    browser.until("!game.busy && game.head.index === 0")
+    for value in (1, 0.5, -1):
+        slide(browser, "1", value)
+    browser.press("o")
+    browser.driver.find_elements("css selector", ".thumb")[2].click()
+    browser.press(".")
+    browser.until("!game.busy && game.branches.length === 2 && game.head.index === 3")
+    before = set((folder / "out").iterdir()) if (folder / "out").exists() else set()
+    browser.press("o")
+    browser.until("!page.recorder.on && document.querySelector('#toast a')")
+    (recording,) = set((folder / "out").iterdir()) - before
+    (clip,) = read_shard(shard_paths(recording / "memory")[0])
+    assert clip.signals[ACTION].shape == (3, 3)  # the moment of leaving, and one chunk of two latents
+    assert not browser.errors()
+
+
 def test_everything_is_reached_by_keyboard_named_and_legible(box: tuple[Browser, World, Path]) -> None:
     browser, _, _ = box
     browser("document.activeElement.blur()")
@@ -256,9 +290,7 @@ def test_a_world_with_text_is_told_more_while_it_is_played(tmp_path: Path, monke
     world = box_world()
     dit = replace(world.config.dit, text_dim=6)
     world = World(replace(world.config, dit=dit), vae=world.vae, heads=world.heads, starts=world.starts)
-    for parameter in world.dit.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    world.dit.eval().requires_grad_(False)
+    world = with_random_weights(world)
     world.prompts = lambda text: torch.randn(1, 5, 6, generator=torch.Generator().manual_seed(len(text)))
     monkeypatch.setattr("worldenv.envs.opening.shared_world", lambda *_, **__: world)
     (tmp_path / "told").mkdir()

@@ -24,6 +24,8 @@ MOST_SIDE = 8192
 """Pixels of the longest side that is decoded."""
 MOST_PIXELS = 2**25
 """Of a picture that is decoded."""
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi")
+"""How the names of videos end."""
 _BROKEN = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, SyntaxError, OverflowError, RuntimeError),
     *(AttributeError, MemoryError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError),
@@ -72,6 +74,16 @@ def save_figure(path: Path, figure: Any, *, dpi: int = 100) -> None:
         figure.savefig(partial, dpi=dpi)
 
 
+def check_video(path: Path) -> None:
+    """Refuse a name that no video is written under, for those who make frames at length first.
+
+    Raises:
+        ValueError: saying what it may end in.
+    """
+    if path.suffix.lower() not in VIDEOS:
+        raise ValueError(f"{path}: a video's name ends in one of {', '.join(VIDEOS)}")
+
+
 def save_video(
     path: Path,
     frames: Iterable[Picture],  # (H, W, 3) each
@@ -85,9 +97,14 @@ def save_video(
 
 
 class VideoWriter:
-    """A video that frames are appended to. The file is there when the writer is closed, or forgotten."""
+    """A video that frames are appended to. The file is there when the writer is closed, or forgotten.
+
+    Raises:
+        ValueError: if the file's name is no video's.
+    """
 
     def __init__(self, path: Path, *, fps: int, quality: int = 8) -> None:
+        check_video(path)
         self.path, self.fps, self.quality = path, fps, quality
         self._video: _Video | None = None
         self._files = ExitStack()

@@ -73,6 +73,16 @@ class Browser:
         self.down(key)
         self.up(key)
 
+    def hold(self, key: str, chunks: int) -> None:
+        """Hold a key for so many chunks, each whole before the next, and wait until all are shown."""
+        for _ in range(chunks):
+            wanted = self("game.here.index") + 1
+            self.down(key)
+            self.press(".")
+            self.until(f"!game.busy && !game.cursor && game.head.index === {wanted}")
+            self.up(key)
+        self.settle()
+
     def _key(self, kind: str, key: str) -> None:
         code = NAMED.get(key, f"Digit{key}" if key.isdigit() else f"Key{key.upper()}")
         text = code if code.startswith("Arrow") else key

@@ -21,6 +21,8 @@ from starlette.staticfiles import StaticFiles
 from ..base.objects import nearest
 from ..bodies.registry import make_body
 from ..dynamics.wire import Bounds, Message, pack, unpack
+from ..envs.arguments import Arguments
+from ..envs.make import make_core
 from ..ids import environment_ids
 from ..models.codec import to_pixels
 from ..world.starts import Starts
@@ -78,6 +80,8 @@ class Page:
         check_memory(config.memory)
         self.config, self.world = config, world
         self.env, self.options = _environment(config, world)
+        played = environment_ids()[self.env] | self.options | {"world": world, "memory": config.memory}
+        make_core(Arguments(num_envs=1, **played))  # what a session would be refused for is said before a browser opens
         self.mode = str(self.options["action_mode"])
         self.start = None if world.starts is None else open_view(world, world.starts)
 
@@ -203,12 +207,11 @@ def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]
         "action_mode": "camera" if world.spec.has_camera else make_body("auto", world.spec).modes[0],
     }
     if config.chunk_latents is not None:
-        world.config.check_trained(chunk_latents=config.chunk_latents, num_steps=None)
         options["chunk_latents"] = config.chunk_latents
     if world.heads.keys() & JUDGES and not world.config.sampler.rolling:
         options["uncertainty"] = True
     if config.env != "auto":
-        known = environment_ids()
+        known = [name for name, of in environment_ids().items() if of["dynamics"] == "world"]
         if config.env not in known:
             raise ValueError(f"env={config.env!r}; choose one of {', '.join(known)}{nearest(config.env, known)}")
         return config.env, options

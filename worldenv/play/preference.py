@@ -19,6 +19,7 @@ QUESTIONS = ("picture", "control", "consistency")
 """What is asked of each pair."""
 FIELDS = ("rater", "trial", "one", "other", "left", "question", "preferred", "seed", "start")
 """A vote: the arms, which of them stood left, and the one that was preferred, or ``same``."""
+WANTED = f"votes: a list is sent, of votes with the fields {', '.join(FIELDS)}"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Z95 = 1.959964
 """Of a two-sided 95 % interval."""
@@ -30,6 +31,8 @@ def add_votes(folder: Path, votes: Sequence[Mapping[str, Any]]) -> list[dict[str
     Raises:
         ValueError: naming the field of a vote that is none; nothing is written then.
     """
+    if not isinstance(votes, list) or not votes:
+        raise ValueError(WANTED)
     for vote in votes:
         _check(vote)
     path = folder / "votes.csv"
@@ -38,7 +41,7 @@ def add_votes(folder: Path, votes: Sequence[Mapping[str, Any]]) -> list[dict[str
         every = [*before, *({name: str(vote[name]) for name in FIELDS} for vote in votes)]
         save_text(path, _table(every, FIELDS))
         rows = summarise(every)
-        save_text(folder / "preference.csv", _table(rows, list(rows[0]) if rows else ()))
+        save_text(folder / "preference.csv", _table(rows, list(rows[0])))
     return rows
 
 
@@ -91,7 +94,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 def _check(vote: Mapping[str, Any]) -> None:
     if not isinstance(vote, Mapping) or set(vote) != set(FIELDS):
-        raise ValueError(f"votes: a list is sent, of votes with the fields {', '.join(FIELDS)}")
+        raise ValueError(WANTED)
     for name in FIELDS:
         if not NAME.fullmatch(str(vote[name])):
             raise ValueError(f"{name}={vote[name]!r}: letters, digits, _ and - alone")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..base.device import default_dtype, resolve_device
 from ..base.documents import read_bytes
 from ..base.log import Stopwatch, console, track
-from ..base.media import read_picture, save_video
+from ..base.media import check_video, read_picture, save_video
 from ..dynamics.signals import Track
 from ..dynamics.spec import WorldSpec
 from ..engine.engine import Engine
@@ -47,8 +47,10 @@ def run_rollout(
     With ``explain`` a picture beside the video shows from above what each chunk retrieved.
 
     Raises:
-        ValueError: on a bad pose string or file, world, start, picture, prompt or policy; nothing is written then.
+        ValueError: on a bad pose string or file, world, start, picture, prompt, policy or name of the video; nothing is
+            written then.
     """
+    check_video(out)
     path = None if not pose.endswith((".json", ".txt")) else read_trajectory(Path(pose))
     keys = parse_pose_string(pose) if path is None else None
     device = resolve_device("auto")

@@ -47,7 +47,8 @@ export class BlindTest {
     this.#trial++;
     this.#removeBallot();
     this.left = Math.random() < 0.5 ? 0 : 1;
-    this.begun = { seed: Math.floor(Math.random() * 1e6), start: Math.floor(Math.random() * Math.max(1, this.config.starts)) };
+    const { starts } = this.config;
+    this.begun = { seed: Math.floor(Math.random() * 1e6), start: starts ? Math.floor(Math.random() * starts) : null };
     const order = [this.pair[this.left], this.pair[1 - this.left]];
     const begun = await this.host.begin(order.map((arm, i) => ({ ...arm, name: ANSWERS[2 * i][1] })), this.begun);
     if (!begun && this.on) await this.#finish();

@@ -33,8 +33,10 @@ export class Game extends EventTarget {
     return this.cursor ?? this.head;
   }
 
+  /** Whether the episode ended with the chunk that is looked at: nothing follows on it. */
   get over() {
-    return Boolean(this.head?.views[0].outcome?.terminated || this.head?.views[0].outcome?.truncated);
+    const outcome = this.here?.views[0].outcome;
+    return Boolean(outcome?.terminated || outcome?.truncated);
   }
 
   get about() {

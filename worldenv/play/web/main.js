@@ -126,7 +126,7 @@ class Page {
     get("rival-field").hidden = !other;
     get("tour").hidden = !config.camera;
     choose(get("rival"), config.arms.filter((arm) => arm.id !== first.id), other?.id);
-    choose(get("memory"), config.arms.filter((arm) => arm.memory), first.id);
+    choose(get("memory"), config.arms.filter((arm) => arm.memory && arm.id !== other?.id), first.id);
     get("panes").classList.toggle("several", Boolean(other));
     this.showMap(!other);
     this.#resize();

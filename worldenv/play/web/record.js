@@ -20,11 +20,11 @@ export class Recorder {
     this.#after = null;
   }
 
-  /** Send what led from there to ``head`` and return what was written: {video (an address), folder, frames}. */
+  /** Send what led from there to the game's newest chunk, or from where its branch left what led there; return what was
+   * written: {video (an address), folder, frames}. */
   async end(game) {
-    const path = game.head.path;
-    const first = path.includes(this.#after) ? path.indexOf(this.#after) : 0;
-    const chunks = path.slice(first);
+    const [path, before] = [game.head.path, this.#after.path];
+    const chunks = path.slice(path.findLastIndex((chunk) => before.includes(chunk)));
     this.#after = null;
     if (chunks.length < 2) throw new Error("nothing has happened since Record was pressed; walk a little first");
     const { video, ...written } = await send("play/recordings", "application/msgpack", encode(message(chunks, game)));

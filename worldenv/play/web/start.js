@@ -1,4 +1,4 @@
-// Where to begin: the gallery of start views, a picture of one's own, a prompt.
+// Where to begin: the gallery of start views, or a picture of one's own.
 
 import { arrays } from "./client.js";
 import { ask } from "./http.js";

@@ -60,7 +60,6 @@ export class Branch {
     this.number = number;
     this.sessions = sessions;
     this.head = head;
-    this.from = head;
   }
 
   /** Chunks that were made on this branch. */
