@@ -86,25 +86,20 @@ def test_rows_in_actors_are_local_rows_and_outlive_an_actor(tiny_world_dir: Path
     local.close()
 
 
-def walk_and_kill(envs: RayVectorEnv, steps: int, kills: dict[int, int]) -> None:
-    """Step, killing the actors of some blocks before some steps; the loop goes on and says which rows were lost."""
-    envs.reset(seed=0)
-    rng = np.random.default_rng(0)
-    for step in range(steps):
-        lost = np.zeros(envs.num_envs, bool)
-        if step in kills:
-            os.kill(processes_of(envs)[kills[step]], signal.SIGKILL)
-            lost[envs.num_envs // 2 * kills[step] :][: envs.num_envs // 2] = True
-        *_, truncated, info = envs.step(rng.integers(0, 4, envs.num_envs))
-        assert info.get("actor_lost", np.zeros(envs.num_envs, bool)).tolist() == lost.tolist(), step
-        assert truncated[lost].all()
-
-
 @pytest.mark.slow
 def test_two_hundred_steps_go_on_when_actors_are_killed(tiny_world_dir: Path) -> None:
     """On two nodes, which is where the two blocks lie."""
     envs = RayVectorEnv("worldenv/Navigate-v0", 4, num_actors=2, world=str(tiny_world_dir), device="cpu")
-    walk_and_kill(envs, 200, {20: 0, 21: 1, 90: 0, 150: 1, 199: 0})
+    kills, rng = {20: 0, 21: 1, 90: 0, 150: 1, 199: 0}, np.random.default_rng(0)
+    envs.reset(seed=0)
+    for step in range(200):
+        lost = [False] * 4
+        if step in kills:
+            os.kill(processes_of(envs)[kills[step]], signal.SIGKILL)
+            lost = [row // 2 == kills[step] for row in range(4)]
+        *_, truncated, info = envs.step(rng.integers(0, 4, 4))
+        assert info.get("actor_lost", np.zeros(4, bool)).tolist() == lost, step
+        assert truncated[lost].all()
     envs.close()
 
 

@@ -85,28 +85,31 @@ def in_parts(config: TrainConfig) -> TrainConfig:
     return replace(config, optim=replace(config.optim, accumulate=2))
 
 
-def compare(stages: Sequence[str], steps: int, recording: Path, chain: dict[str, Path], folder: Path) -> None:
+def apart(stages: Sequence[str], steps: int, recording: Path, chain: dict[str, Path], folder: Path) -> dict[str, float]:
+    """Train stages in two processes and in one; return how far apart their losses are, relative to those above 1."""
     runs = [
         (stage, config_of(stage, recording, chain, steps=steps, preview_every=0), folder / stage) for stage in stages
     ]
     assert in_two(runs) == [0, 0]
-    apart = {}
+    far = {}
     for stage, config, out in runs:
         train(stage, in_parts(config), folder / "alone" / stage)
         found, wanted = losses(out), losses(folder / "alone" / stage)
         assert len(found) == len(wanted) == steps
-        apart[stage] = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(found, wanted, strict=True))
-    print({stage: f"{value:.1e}" for stage, value in apart.items()})
-    assert max(apart.values()) < 1e-4, apart
+        far[stage] = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(found, wanted, strict=True))
+    print({stage: f"{value:.1e}" for stage, value in far.items()})
+    return far
 
 
 def test_two_processes_train_as_one_does(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
-    compare(["memory", "context_forcing"], 3, recording, chain, tmp_path)
+    far = apart(["memory", "context_forcing"], 3, recording, chain, tmp_path)
+    assert max(far.values()) < 1e-4, far
 
 
 @pytest.mark.slow
 def test_two_processes_train_every_stage_as_one_does(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
-    compare(list(STAGES), 20, recording, chain, tmp_path)
+    far = apart(list(STAGES), 20, recording, chain, tmp_path)
+    assert max(far.values()) < 1e-4, far
 
 
 DEATHS: list[Death] = [
@@ -123,32 +126,32 @@ DEATHS: list[Death] = [
 ]
 
 
-def survive(deaths: Sequence[Death], recording: Path, folder: Path) -> None:
-    """Kill one of two processes, and let both take copies go on: in two processes, and in one."""
+@pytest.fixture(scope="module")
+def whole(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainConfig, list[float]]:
+    """A run that nobody interrupts, and its losses."""
     config = config_of("vae", recording, {}, steps=12, save_every=4, preview_every=0)
-    train("vae", in_parts(config), folder / "whole")
-    for number, death in enumerate(deaths):
-        out = folder / f"{number}"
-        ended = in_two([("vae", config, out)], death)
-        assert ended[death[0]] == -signal.SIGKILL
-        assert ended[1 - death[0]] not in (0, None), "the other one ends, and waits for nobody"
-        kept = saved_step(out)
-        done = len(losses(out)) if (out / "log.jsonl").exists() else 0
-        assert kept in (0, 4, 8)
-        assert done - kept <= 4, "steps since the last checkpoint"
-        if out.exists():
-            shutil.copytree(out, folder / f"{number}-one")
-        assert in_two([("vae", config, out)]) == [0, 0]
-        train("vae", in_parts(config), folder / f"{number}-one", resume=True)
-        for resumed in (out, folder / f"{number}-one"):
-            assert losses(resumed) == pytest.approx(losses(folder / "whole"), rel=1e-4)
-        print(death, f"step {done} reached, step {kept} kept, resumed on 2 and on 1")
+    out = tmp_path_factory.mktemp("processes") / "whole"
+    train("vae", in_parts(config), out)
+    return config, losses(out)
 
 
-def test_a_run_goes_on_when_one_of_two_processes_is_killed(recording: Path, tmp_path: Path) -> None:
-    survive(DEATHS[:1], recording, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_wherever_one_of_two_processes_is_killed(recording: Path, tmp_path: Path) -> None:
-    survive(DEATHS, recording, tmp_path)
+@pytest.mark.parametrize(
+    "death", [DEATHS[0], *(pytest.param(death, marks=pytest.mark.slow) for death in DEATHS[1:])], ids=str
+)
+def test_a_run_goes_on_when_one_of_two_processes_is_killed(
+    death: Death, whole: tuple[TrainConfig, list[float]], tmp_path: Path
+) -> None:
+    (config, wanted), two, one = whole, tmp_path / "two", tmp_path / "one"
+    ended = in_two([("vae", config, two)], death)
+    assert ended[death[0]] == -signal.SIGKILL
+    assert ended[1 - death[0]] not in (0, None), "the other one ends, and waits for nobody"
+    kept = saved_step(two)
+    done = len(losses(two)) if (two / "log.jsonl").exists() else 0
+    assert kept in (0, 4, 8)
+    assert done - kept <= 4, "steps since the last checkpoint"
+    if two.exists():
+        shutil.copytree(two, one)
+    assert in_two([("vae", config, two)]) == [0, 0]
+    train("vae", in_parts(config), one, resume=True)
+    for resumed in (two, one):
+        assert losses(resumed) == pytest.approx(wanted, rel=1e-4)

@@ -6,6 +6,7 @@ of them the coming chunk attends to, is for a kind of memory to say.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Reading:
     score: Tensor  # (B, k) float64: how well they fit
 
 
-class EntryTable:
+class EntryTable(ABC):
     """Tables of B envs. Pages are numbers to it; those that are let go are released to the pool, if there is one."""
 
     columns: tuple[str, ...] = ("entry",)
@@ -50,10 +51,11 @@ class EntryTable:
         self.made = torch.zeros(num_envs, dtype=torch.long)  # entries ever added
 
     @property
+    @abstractmethod
     def slots(self) -> int:
         """S, the slots of a context."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(
         self,
         rows: Tensor,  # (R,) int64
@@ -61,16 +63,16 @@ class EntryTable:
         pages: Tensor,  # (R, F) int32, held by the caller until now
     ) -> None:
         """Append an entry to each row and decide what becomes of older ones."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(
         self,
         rows: Tensor,  # (R,) int64
         track: Track,  # each (R, F, ...): of the coming chunk
     ) -> Reading:
         """Choose what the coming chunk of these rows attends to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reserve(self) -> None:
         """Make room for all pages that there can be, once, so that the pool's storage never moves."""
 
