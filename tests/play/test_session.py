@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import torch
 from PIL import Image
 
 from worldenv.dynamics.messages import Act, Back, Create, Fork, Load, Pause, Remember, Reset, Save, Step, Stream
+from worldenv.engine.engine import Engine
 from worldenv.play.server.config import ServeConfig
 from worldenv.play.server.opening import Opener
 from worldenv.play.server.session import Session
@@ -188,8 +193,42 @@ def test_nobody_waits_for_a_model_call_to_look_at_the_present(tiny_world_dir):
     for action in (None, [[1, 0], [1, 1]]):
         if action is not None:
             env.step(np.array(action))
-        with opener.compute, ThreadPoolExecutor(1) as others:  # as while somebody else's step is computed
-            shown = others.submit(lambda: share.present).result(timeout=10)
+        done = threading.Event()
+        with ThreadPoolExecutor(2) as others:
+            others.submit(opener.compute, done.wait)  # as while somebody else's step is computed
+            try:
+                shown = others.submit(lambda: share.present).result(timeout=10)
+            finally:
+                done.set()
         for name, part in share.engine.present.items():
             torch.testing.assert_close(shown[name], part[share.rows])
     env.close()
+
+
+def test_one_thread_computes_whoever_asks(tiny_world_dir, monkeypatch):
+    threads: set[int] = set()
+
+    def noted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            threads.add(threading.get_ident())
+            return method(*args, **kwargs)
+
+        return call
+
+    for name in ("__init__", "reset", "step", "clone_state", "restore_state"):
+        monkeypatch.setattr(Engine, name, noted(getattr(Engine, name)))
+    opener = Opener(ServeConfig(worlds=(str(tiny_world_dir),), batch=2))
+    make = partial(Create, env="worldenv/Revisit-v0", keep=2)
+    for batch in (True, False):
+        with ThreadPoolExecutor(1) as client:  # each asks from a thread of its own
+            session = client.submit(Session, "s1", "key", make(id=0, batch=batch), opener, max_kept=2**20).result()
+            for ask in (
+                Reset(id=1, session="s1", seed=0),
+                Step(id=2, session="s1", action=0),
+                Back(id=3, session="s1", chunk=0),
+            ):
+                client.submit(session.answer, ask, lambda frames: None, 0.0).result()
+            other = client.submit(session.fork, Fork(id=4, session="s1"), "s2", "key").result()
+            client.submit(other.close).result()
+            client.submit(session.close).result()
+    assert len(threads) == 1

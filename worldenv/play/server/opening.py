@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ...base.config import from_dict, to_dict
@@ -20,6 +21,7 @@ from ...envs.vector_env import WorldVectorEnv
 from ...ids import environment_ids
 from ...memory.config import POLICIES, MemoryConfig
 from ...tasks.registry import SIMULATED
+from .computing import Computing
 from .config import ServeConfig
 from .pool import Pool
 from .share import Share
@@ -57,8 +59,7 @@ class Opener:
 
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
-        self.compute = threading.Lock()
-        """Held by whoever computes a world: one at a time is fastest, and shared weights are never in two calls."""
+        self.compute = Computing()
         self.pools: dict[str, list[Pool]] = {}
         self._opening = threading.Lock()
 
@@ -81,8 +82,8 @@ class Opener:
                     share.close()  # else its rows would be nobody's, for ever
                     self.tidy()
                     raise
-        with self.compute:
-            return WorldVectorEnv(num_envs, autoreset_mode=asked.autoreset, **arguments)
+        make = partial(WorldVectorEnv, num_envs, autoreset_mode=asked.autoreset, **arguments)
+        return self.compute(make) if arguments["dynamics"] == "world" else make()
 
     def arguments(self, asked: Create) -> dict[str, Any]:
         """Return the arguments of the environment that is asked for; a ValueError where it may not be."""
@@ -121,8 +122,7 @@ class Opener:
                 if seat is not None:
                     return Share(pool, seat)
             wanted = {name: arguments[name] for name in (*OF_ENGINES, "task", "device", "dtype") if name in arguments}
-            with self.compute:
-                engine = make_core(Arguments(num_envs=self.config.batch, **wanted)).dynamics
+            engine = self.compute(make_core, Arguments(num_envs=self.config.batch, **wanted)).dynamics
             if not isinstance(engine, Engine) or engine.sampler.rolling:
                 return None
             pool = Pool(engine, self.compute, wait_s=self.config.wait_ms / 1000)

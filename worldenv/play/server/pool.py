@@ -1,6 +1,6 @@
 """An engine whose rows several sessions share: steps that are asked for at about the same time are one model call.
 
-Sessions ask from threads of their own, each for its ``Seat``; the pool's thread steps the engine.
+Sessions ask from threads of their own, each for its ``Seat``; the pool's thread waits until it is worth a model call.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from ...dynamics.protocol import Chunk
 from ...dynamics.signals import Track
 from ...engine.engine import Engine
+from .computing import Computing
 
 LIVELY_S = 1.0
 """How long after its last step a seat is worth waiting for."""
@@ -52,7 +53,7 @@ class Asked:
 class Pool:
     """Steps the rows of one engine for all who have a seat."""
 
-    def __init__(self, engine: Engine, compute: threading.Lock, *, wait_s: float) -> None:
+    def __init__(self, engine: Engine, compute: Computing, *, wait_s: float) -> None:
         self.engine, self.compute, self.wait_s = engine, compute, wait_s
         self.free = list(range(engine.num_envs))
         self.seats: set[Seat] = set()
@@ -98,7 +99,7 @@ class Pool:
         return asked.chunk.result()
 
     def look(self, seat: Seat) -> None:
-        """Take note of what the world gives of a seat's rows; for who holds ``compute``."""
+        """Take note of what the world gives of a seat's rows; to be called where it is computed."""
         seat.present = {name: part[seat.rows] for name, part in self.engine.present.items()}
 
     def _run(self) -> None:
@@ -108,17 +109,20 @@ class Pool:
                 if self._closed:
                     return
                 self._changed.wait_for(self._complete, max(self.wait_s, WORTH * self._took))
-            with self.compute:
-                with self._changed:
-                    self._running, self._asked = self._asked, []
-                began = time.monotonic()
-                self._step(self._running)
-                self._running, self._took = [], time.monotonic() - began
+            self.compute(self._step_all)
 
     def _complete(self) -> bool:
         """Tell whether everybody who may be expected to ask has asked."""
         waiting, now = {asked.seat for asked in self._asked}, time.monotonic()
         return all(seat in waiting or now - seat.stepped > LIVELY_S for seat in self.seats)
+
+    def _step_all(self) -> None:
+        """Step whoever has asked by now."""
+        with self._changed:
+            self._running, self._asked = self._asked, []
+        began = time.monotonic()
+        self._step(self._running)
+        self._running, self._took = [], time.monotonic() - began
 
     def _step(self, batch: list[Asked]) -> None:
         """Step a batch; where it fails, one by one, so that only who is to blame is told."""

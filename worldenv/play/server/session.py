@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -36,6 +35,8 @@ from .opening import Opener, about, check_memory, check_prompt, core_of
 from .shown import Screening, reset_options
 from .telling import observed, tell, with_rows
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Send = Callable[[Message], None]
 
 
@@ -99,8 +100,7 @@ class Session:
         """Begin new episodes."""
         options = reset_options(ask, core_of(self.env).spec)
         seed = ask.seed if ask.seeds is None else ask.seeds
-        with self.computing:
-            obs, info = self.env.reset(seed=seed, options=options or None)
+        obs, info = self._compute(self.env.reset, seed=seed, options=options or None)
         self._begin(ask, send)
         return self._outcome(ask, obs, info)
 
@@ -110,8 +110,8 @@ class Session:
         if self.single:
             self.env.go_on()
         screening = self._screening(ask, send)
-        with screening, self.computing:
-            obs, reward, terminated, truncated, info = self.env.step(action)
+        with screening:
+            obs, reward, terminated, truncated, info = self._compute(self.env.step, action)
         screening.finish()
         self._keep()
         came = (reward, terminated, truncated)
@@ -123,8 +123,7 @@ class Session:
         """Go back to right after a chunk."""
         self._check_begun("back", single=True)
         state = self.kept.state(ask.chunk)
-        with self.computing:
-            move(state, self.env)
+        self._compute(move, state, self.env)
         self.kept.go_back(ask.chunk)
         self._screening(ask, send).view()
         return self._present(ask)
@@ -133,8 +132,8 @@ class Session:
         """Return a session that goes on from here, or from an earlier chunk, maybe with another memory."""
         self._check_begun("fork", single=True)
         chunk = self.chunk if ask.chunk is None else ask.chunk
-        with self.busy, self.computing:
-            state = self.env.clone_state([0]) if ask.chunk is None else self.kept.state(chunk)
+        with self.busy:
+            state = self.kept.state(chunk) if ask.chunk is not None else self._compute(self.env.clone_state, [0])
         asked = self.asked if ask.memory is None else self._with_memory(ask.memory)
         other = Session(name, key, asked, self.opener, max_kept=self.kept.max_bytes)
         other._take(state, reseed=ask.reseed)
@@ -145,8 +144,7 @@ class Session:
         """Go on with another memory."""
         self._check_begun("remember", single=True)
         asked = self._with_memory(ask.memory)
-        with self.computing:
-            state = self.env.clone_state([0])
+        state = self._compute(self.env.clone_state, [0])
         other = Session(self.name, self.key, asked, self.opener, max_kept=0)
         other._take(state)
         self.env, other.env, self.asked = other.env, self.env, asked
@@ -157,21 +155,17 @@ class Session:
         """Describe the world anew."""
         check_prompt(ask.prompt)
         self._check_begun("prompt")
-        with self.computing:
-            self.env.set_prompt(ask.prompt, ask.rows)
+        self._compute(self.env.set_prompt, ask.prompt, ask.rows)
         return Done(id=ask.id)
 
     def save(self, ask: Save, send: Send) -> Saved:
         """Return the state as a file."""
         self._check_begun("save")
-        with self.computing:
-            data = write_state(self.env, ask.rows)
-        return Saved(id=ask.id, session=self.name, data=data)
+        return Saved(id=ask.id, session=self.name, data=self._compute(write_state, self.env, ask.rows))
 
     def load(self, ask: Load, send: Send) -> Outcome:
         """Go on from a saved state."""
-        with self.computing:
-            read_state(self.env, ask.data, ask.rows)
+        self._compute(read_state, self.env, ask.data, ask.rows)
         self._begin(ask, send)
         return self._present(ask)
 
@@ -190,23 +184,23 @@ class Session:
             self.opener.tidy()
 
     @property
-    def computing(self) -> AbstractContextManager[Any]:
-        """What is held while the environment computes: engines of one's own take turns, pools do so themselves."""
-        compute: threading.Lock = self.opener.compute
-        return compute if isinstance(core_of(self.env).dynamics, Engine) else nullcontext()
-
-    @property
     def chunk(self) -> int:
         """Chunks since the episode (of the first row) began."""
         return int(core_of(self.env).elapsed[0])
 
+    def _compute(self, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do something with the environment: where worlds are computed, if its engine is its own; pools go there
+        themselves, and simulators wait for nobody.
+        """
+        own = isinstance(core_of(self.env).dynamics, Engine)
+        return self.opener.compute(do, *args, **kwargs) if own else do(*args, **kwargs)
+
     def _take(self, state: dict[str, torch.Tensor], *, reseed: int | None = None) -> None:
         """Go on from a state; where that cannot be, this session ends."""
         try:
-            with self.computing:
-                move(state, self.env)
-                if reseed is not None:
-                    reseed_row(self.env, reseed)
+            self._compute(move, state, self.env)
+            if reseed is not None:
+                self._compute(reseed_row, self.env, reseed)
         except BaseException:
             self.close()
             raise
@@ -231,8 +225,7 @@ class Session:
 
     def _keep(self) -> None:
         if self.asked.keep and self.single and isinstance(core_of(self.env).dynamics, Branchable):
-            with self.computing:
-                self.kept.keep(self.chunk, self.env.clone_state([0]))
+            self.kept.keep(self.chunk, self._compute(self.env.clone_state, [0]))
 
     def _screening(self, ask: Message, send: Send) -> Screening:
         asked = self.asked
@@ -240,9 +233,7 @@ class Session:
 
     def _present(self, ask: Any) -> Outcome:
         """Return the present moment, where nothing happened."""
-        with self.computing:
-            obs = observed(self.env)
-        return self._outcome(ask, obs, {})
+        return self._outcome(ask, self._compute(observed, self.env), {})
 
     def _outcome(self, ask: Any, obs: Any, info: dict[str, Any]) -> Outcome:
         told = tell(self.env, obs, info, single=self.single, explain=getattr(ask, "explain", False))

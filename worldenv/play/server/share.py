@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -43,8 +42,7 @@ class Share:
     def present(self) -> dict[str, Tensor]:
         """What the world gives of each env's newest latent, each (B, ...)."""
         if self.seat.present is None:
-            with self.pool.compute:
-                self.pool.look(self.seat)
+            self.pool.compute(self.pool.look, self.seat)
         assert self.seat.present is not None
         return self.seat.present
 
@@ -61,9 +59,8 @@ class Share:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Begin episodes from start views."""
-        with self._changing():
-            spread = self._spread(starts, None)
-            return self._own(self.engine.reset(seeds=self._spread(seeds, 0), starts=spread, mask=self._wide(mask)))
+        every, spread, wide = self._spread(seeds, 0), self._spread(starts, None), self._wide(mask)
+        return self._change(lambda: self._own(self.engine.reset(seeds=every, starts=spread, mask=wide)))
 
     def check_clip(
         self,
@@ -82,12 +79,9 @@ class Share:
         mask: Tensor | None = None,  # (B,) bool
     ) -> Chunk:
         """Begin episodes from clips."""
-        with self._changing():
-            every = {name: self._fill(part) for name, part in track.items()}
-            whole = self._fill(frames)
-            return self._own(
-                self.engine.resume(whole, every, seeds=self._spread(seeds, 0), mask=self._wide(mask)),
-            )
+        clips, spread, wide = self._fill(frames), self._spread(seeds, 0), self._wide(mask)
+        every = {name: self._fill(part) for name, part in track.items()}
+        return self._change(lambda: self._own(self.engine.resume(clips, every, seeds=spread, mask=wide)))
 
     def observe(
         self,
@@ -96,8 +90,8 @@ class Share:
         rows: Sequence[int] | None = None,
     ) -> None:
         """Advance some rows by what really happened."""
-        with self._changing():
-            self.engine.observe(frames, commands, self.rows if rows is None else self._mapped(rows))
+        chosen = self.rows if rows is None else self._mapped(rows)
+        self._change(lambda: self.engine.observe(frames, commands, chosen))
 
     def begin(
         self,
@@ -107,8 +101,7 @@ class Share:
         seeds: list[int],
     ) -> None:
         """Begin episodes from encoded clips."""
-        with self._changing():
-            self.engine.begin(self.index[rows], latents, track, seeds)
+        self._change(lambda: self.engine.begin(self.index[rows], latents, track, seeds))
 
     def check_rows(self, rows: Sequence[int]) -> None:
         """Refuse rows that do not exist or are named twice."""
@@ -117,22 +110,19 @@ class Share:
     def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Copy the episodes of some rows."""
         self.check_rows(rows)
-        with self.pool.compute:
-            return self.engine.clone_state(self._mapped(rows))
+        return self.pool.compute(self.engine.clone_state, self._mapped(rows))
 
     def restore_state(self, tensors: dict[str, Tensor], rows: Sequence[int]) -> None:
         """Continue cloned episodes in these rows."""
         self.check_rows(rows)
-        with self._changing():
-            self.engine.restore_state(tensors, self._mapped(rows))
+        self._change(lambda: self.engine.restore_state(tensors, self._mapped(rows)))
 
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows."""
         for row in source:
             self.check_rows([row])
         self.check_rows(rows)
-        with self._changing():
-            self.engine.fork(self._mapped(source), self._mapped(rows), reseed=reseed)
+        self._change(lambda: self.engine.fork(self._mapped(source), self._mapped(rows), reseed=reseed))
 
     def identity(self) -> dict[str, object]:
         """Return what must agree where a state is to be restored."""
@@ -145,13 +135,11 @@ class Share:
 
     def encode_prompt(self, prompt: str) -> Tensor:
         """Return a prompt's embedding, (1, L, text_dim)."""
-        with self.pool.compute:
-            return self.engine.encode_prompt(prompt)
+        return self.pool.compute(self.engine.encode_prompt, prompt)
 
     def set_prompt(self, prompt: str | Tensor, rows: Sequence[int] | None = None) -> None:
         """Describe the world of some rows (all by default) from the next chunk on."""
-        with self.pool.compute:
-            self.engine.set_prompt(prompt, self.rows if rows is None else self._mapped(rows))
+        self.pool.compute(self.engine.set_prompt, prompt, self.rows if rows is None else self._mapped(rows))
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -160,13 +148,11 @@ class Share:
 
     def newest_latents(self) -> Tensor:
         """Return the latents of the newest chunk, (B, F, C, h, w) float32."""
-        with self.pool.compute:
-            return self.engine.newest_latents()[self.index]
+        return self.pool.compute(lambda: self.engine.newest_latents()[self.index])
 
     def explain(self) -> dict[str, Tensor]:
         """Return what the newest chunk of each row attended to."""
-        with self.pool.compute:
-            return {name: part[self.index] for name, part in self.engine.explain().items()}
+        return self.pool.compute(lambda: {name: part[self.index] for name, part in self.engine.explain().items()})
 
     def enlarge(self, frames: Tensor) -> Tensor:
         """Return frames as people are shown them."""
@@ -176,13 +162,16 @@ class Share:
         """Give the rows back."""
         self.pool.release(self.seat)
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the engine while something happens to these rows, and take note of what it gives of them then."""
-        with self.pool.compute:
+    def _change(self, do: Callable[[], T]) -> T:
+        """Let something happen to these rows, and take note of what the engine gives of them then."""
+
+        def changed() -> T:
             self.seat.present = None
-            yield
+            result = do()
             self.pool.look(self.seat)
+            return result
+
+        return self.pool.compute(changed)
 
     def _mapped(self, rows: Sequence[int]) -> list[int]:
         return [self.rows[row] for row in rows]
