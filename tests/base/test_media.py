@@ -64,3 +64,15 @@ def test_a_video_that_fails_half_way_is_none(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no more"):
         save_video(tmp_path / "x.mp4", frames(), fps=24)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_video_without_anything_to_write_it_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise RuntimeError("No ffmpeg exe could be found. Install ffmpeg on your system")
+
+    monkeypatch.setattr("imageio_ffmpeg._io.get_ffmpeg_exe", none)
+    with pytest.raises(OSError, match="No ffmpeg exe"):
+        save_video(tmp_path / "walk.mp4", np.zeros((2, 16, 16, 3), np.uint8), fps=4)
+    assert not [*tmp_path.iterdir()]

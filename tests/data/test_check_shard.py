@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.fuzz.borders.recordings import _clip as clip
+from tests.fuzz.borders.shards import make_clip as clip
 from worldenv.data.schema import read_shard, write_shard
 
 

@@ -111,3 +111,22 @@ def test_capabilities_are_asked_for_by_name(tiny_world: World) -> None:
     assert require(engine, Branchable, "a fork") is engine
     with pytest.raises(ValueError, match="a fork needs a generated world"):
         require(Painted(1, spec=tiny_world.spec), Branchable, "a fork")
+
+
+def test_what_cannot_be_called_as_it_has_to_be_is_refused(tiny_world: World) -> None:
+    for keyword, value in (
+        ("dynamics", object),
+        ("dynamics", "os:getcwd"),
+        ("body", "os:DirEntry"),
+        ("memory", Painted),
+    ):
+        with pytest.raises(ValueError, match=f"{keyword}.* is called with .*, and cannot"):
+            gym.make_vec("worldenv/Navigate-v0", num_envs=1, world=tiny_world, **{keyword: value})
+
+
+def test_an_error_of_somebody_elses_class_stays_as_it_is(tiny_world: World) -> None:
+    def broken(num_envs: int, *, spec: WorldSpec) -> None:
+        raise TypeError(f"no {spec.width}")
+
+    with pytest.raises(TypeError, match="no 64"):
+        gym.make_vec("worldenv/Navigate-v0", num_envs=1, world=tiny_world, dynamics=broken)

@@ -7,9 +7,8 @@ import random
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium as gym
@@ -20,21 +19,11 @@ from worldenv.base.lock import NAME
 from worldenv.play.server.app import running
 from worldenv.play.server.config import ServeConfig
 
-from .jobs import JOBS
+from .jobs import JOBS, Command
 from .processes import WORLDENV, finish, start
 
 SIZE = 12 * 2**20
 """Bytes of the disk."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """A command that writes."""
-
-    name: str
-    entry: str
-    words: Callable[[Path, Path], list[str]]
-    result: Callable[[Path], object]
 
 
 def _rollout(material: Path, out: Path) -> list[str]:
@@ -55,10 +44,10 @@ def _listed(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
 
 
-WRITTEN = (
-    *(Written(job.name, job.entry, job.words, job.result) for job in JOBS.values()),
-    Written("rollout", WORLDENV, _rollout, _listed),
-    Written("export", WORLDENV, _lerobot, _listed),
+WRITTEN: tuple[Command, ...] = (
+    *JOBS.values(),
+    Command("rollout", WORLDENV, _rollout, _listed),
+    Command("export", WORLDENV, _lerobot, _listed),
 )
 
 
@@ -110,7 +99,7 @@ def serve_full(material: Path, folder: Path) -> list[str]:
     return wrong
 
 
-def run_full(what: Written, material: Path, folder: Path, disk: Path | None, *, times: int, seed: int) -> list[str]:
+def run_full(what: Command, material: Path, folder: Path, disk: Path | None, *, times: int, seed: int) -> list[str]:
     """Let a command meet the end of a disk at so many places of what it writes; return what went wrong."""
     draw, wrong, temporary = random.Random(f"{what.name} {seed}"), list[str](), folder / "temporary"
     how = {"log": folder / "full.log", "temporary": temporary}

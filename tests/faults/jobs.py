@@ -28,17 +28,23 @@ SEEDS = (995_000, 995_001)
 
 
 @dataclass(frozen=True)
-class Job:
-    """A command that goes on where it was interrupted."""
+class Command:
+    """A command that writes."""
 
     name: str
     entry: str
     words: Callable[[Path, Path], list[str]]
     """Its words, given the material and where it writes."""
+    result: Callable[[Path], object]
+    """All that came out but clocks, as something to compare."""
+
+
+@dataclass(frozen=True)
+class Job(Command):
+    """A command that goes on where it was interrupted."""
+
     done: Callable[[Path], int]
     """How much of it is finished: shards, steps, batches, episodes."""
-    result: Callable[[Path], str]
-    """A hash of all that came out but clocks."""
 
 
 def make_material(folder: Path) -> Path:
@@ -134,9 +140,9 @@ def _plan_words(material: Path, out: Path) -> list[str]:
 JOBS = {
     job.name: job
     for job in (
-        Job("record", WORLDENV, _record_words, _recorded, _clips),
-        Job("train", WORLDENV, _train_words, _step, _trained),
-        Job("eval", WORLDENV, _eval_words, lambda out: len([*(out / "parts").glob("*.npz")]), _scored),
-        Job("closed loop", AGENTS, _plan_words, lambda out: len(JsonlLog.read(out / "episodes.jsonl")), _played),
+        Job("record", WORLDENV, _record_words, _clips, _recorded),
+        Job("train", WORLDENV, _train_words, _trained, _step),
+        Job("eval", WORLDENV, _eval_words, _scored, lambda out: len([*(out / "parts").glob("*.npz")])),
+        Job("closed loop", AGENTS, _plan_words, _played, lambda out: len(JsonlLog.read(out / "episodes.jsonl"))),
     )
 }

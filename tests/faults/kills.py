@@ -34,7 +34,7 @@ class Counts:
         return {"kills": dict(sorted(self.kills.items())), "runs": self.runs, "wrong": self.wrong}
 
 
-def whole(job: Job, material: Path, folder: Path) -> tuple[str, float]:
+def whole(job: Job, material: Path, folder: Path) -> tuple[object, float]:
     """Run a job without interruption; return what came out, and the seconds it took."""
     how = {"log": folder / "whole.log", "temporary": folder / "temporary"}
     seconds = finish(job.entry, job.words(material, folder / "whole"), **how)
@@ -85,7 +85,7 @@ def _check_end(counts: Counts, kind: str, said: str, status: int | None) -> None
         counts.wrong.append(f"{kind}: a traceback, {said[-300:]!r}")
 
 
-def _check_result(counts: Counts, job: Job, out: Path, wanted: str) -> None:
+def _check_result(counts: Counts, job: Job, out: Path, wanted: object) -> None:
     """What came out of a run in pieces is what comes out of a whole one, and nothing lies beside it."""
     counts.runs += 1
     if job.result(out) != wanted:
@@ -96,7 +96,7 @@ def _check_result(counts: Counts, job: Job, out: Path, wanted: str) -> None:
     shutil.rmtree(out)
 
 
-def two_at_once(job: Job, material: Path, folder: Path, wanted: str) -> list[str]:
+def two_at_once(job: Job, material: Path, folder: Path, wanted: object) -> list[str]:
     """Start a job twice in one folder: the second is told by whom it is in use, and the first comes to its end."""
     out, wrong = folder / "two", list[str]()
     first = start(job.entry, job.words(material, out), log=folder / "first.log", temporary=folder / "temporary")

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.case import anywhere
 from tests.fuzz.registry import BORDERS
 from tests.fuzz.run import fuzz
 from worldenv.base.files import save_text
@@ -81,7 +82,13 @@ def _apart(border: str, seconds: float, seed: int) -> dict[str, Any]:
     ended = subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     lines = ended.stderr.strip().splitlines()
     if ended.returncode or not lines:
-        return {"judged": {}, "unjudged": 0, "wrong": {"crash": 1}, "examples": {"crash": lines[-20:]}, "slowest": 0.0}
+        return {
+            "judged": {},
+            "unjudged": 0,
+            "wrong": {"crash": 1},
+            "examples": {"crash": [anywhere(line) for line in lines[-20:]]},
+            "slowest": 0.0,
+        }
     found: dict[str, Any] = json.loads(lines[-1])
     return found
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dis
 import resource
 import signal
+import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-PACKAGES = ("/worldenv/", "/worldenv_agents/")
+PACKAGES = ("worldenv", "worldenv_agents")
+"""Whose errors are ours."""
 MOST_SECONDS = 5.0
 """That a case may compute."""
 MOST_WAITING = 30.0
@@ -64,39 +66,54 @@ def judge(case: Case, folder: Path) -> Outcome:
     except (Exception, Hang, SystemExit) as raised:
         error = raised
     seconds = time.process_time() - began
-    return Outcome(*_verdict(case, error, seconds), seconds)
+    verdict, said = _verdict(case, error, seconds)
+    return Outcome(verdict, anywhere(said, folder, folder.parent)[:SAID], seconds)
 
 
 def _verdict(case: Case, error: BaseException | None, seconds: float) -> tuple[str, str]:
     said = "" if error is None else f"{type(error).__name__}: {error}"
     if isinstance(error, Hang) or seconds > MOST_SECONDS:
-        return "hang", said[:SAID]
+        return "hang", said
     if error is None:
         return ("silent", "") if case.accept is False else ("right", "")
     if not _is_ours(error):
         if isinstance(error, MemoryError) or "allocate" in said:
-            return "memory", said[:SAID]
-        return "raw", f"{said[:SAID]} ({_where(error)})"
+            return "memory", said
+        return "raw", f"({_where(error)}) {said}"
     if case.accept:
-        return "refused", said[:SAID]
-    return ("unnamed" if case.names not in str(error) else "right"), said[:SAID]
+        return "refused", said
+    return ("unnamed" if case.names not in str(error) else "right"), said
 
 
 def _is_ours(error: BaseException) -> bool:
     """Tell whether an error is one that somebody wrote: of one line, by a ``raise`` in the package."""
     if isinstance(error, SystemExit):
         return isinstance(error.code, str) and "\n" not in error.code
+    at = _last(error)
+    if at is None or str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] not in PACKAGES:
+        return False
+    raised = at.tb_frame.f_code.co_code[at.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and isinstance(error, ValueError | TypeError | OSError | ImportError) and "\n" not in str(error)
+
+
+def _last(error: BaseException) -> TracebackType | None:
+    """Return where an error was raised."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
-    raised = at is not None and at.tb_frame.f_code.co_code[at.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    fits = isinstance(error, ValueError | TypeError | OSError | ImportError) and "\n" not in str(error)
-    return fits and raised and any(package in _where(error) for package in PACKAGES)
+    return at
 
 
 def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    at = _last(error)
+    return anywhere(f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}") if at else ""
+
+
+def anywhere(text: str, *folders: Path) -> str:
+    """Name files from the package on: reports say nothing of the machine that they were made on."""
+    for folder in sorted({*map(str, folders), *sys.path, sys.base_prefix}, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "") if folder else text
+    return text
 
 
 @contextmanager

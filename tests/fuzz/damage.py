@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -107,6 +107,41 @@ def no_file_of_its_kind() -> st.SearchStrategy[tuple[str, bytes]]:
     return st.one_of(st.just(b""), st.binary(min_size=1, max_size=200).map(lambda b: b"\x00\xff" + b)).map(
         lambda data: (f"the bytes {data[:20]!r}", data)
     )
+
+
+def damaged(
+    data: bytes, case: Callable[[str, bool | None, bytes], Any], *, least: int = 0, longer: bool | None = False
+) -> list[st.SearchStrategy[Any]]:
+    """Draw damaged files: cut, changed, none at all, and longer ones.
+
+    Args:
+        data: of a valid file.
+        case: makes a case: what was done, whether it must be accepted, and the file.
+        least: bytes that are cut at least.
+        longer: whether those must be accepted; None for files that may end with anything.
+    """
+    return [
+        cuts(data, least=least).map(lambda made: case(made[0], False, made[1])),
+        flips(data).map(lambda made: case(made[0], None, made[1])),
+        appended(data).map(lambda made: case(made[0], longer, made[1])),
+        no_file_of_its_kind().map(lambda made: case(made[0], False, made[1])),
+    ]
+
+
+def _with_last_row(pose: Tensor) -> Tensor:
+    made = pose.clone()
+    made[3, 0] = 0.5
+    return made
+
+
+NO_POSES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "twice as large": lambda pose: 2 * pose,
+    "mirrored": lambda pose: pose @ torch.diag(pose.new_tensor([-1, 1, 1, 1])),
+    "of zeros": torch.zeros_like,
+    "with another last row": _with_last_row,
+    "sheared": lambda pose: pose + 0.1 * torch.ones_like(pose),
+}
+"""Changes of a pose (4, 4) into a matrix that is none."""
 
 
 def broken_tensor(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:

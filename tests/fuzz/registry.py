@@ -7,7 +7,20 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.fuzz.borders import commands, documents, messages, paths, pictures, recordings, states, worlds
+from tests.fuzz.borders import (
+    commands,
+    documents,
+    episodes,
+    keywords,
+    lerobot,
+    messages,
+    paths,
+    pictures,
+    shards,
+    states,
+    videos,
+    worlds,
+)
 from tests.fuzz.case import Case
 
 Border = Callable[[Path], st.SearchStrategy[Case]]
@@ -16,9 +29,9 @@ BORDERS: Mapping[str, Border] = {
     "world": worlds.world,
     "settings": worlds.settings,
     "state": states.state,
-    "shard": recordings.shard,
-    "video": recordings.video,
-    "parquet": recordings.parquet,
+    "shard": shards.shard,
+    "video": videos.video,
+    "parquet": lerobot.parquet,
     "trajectory": paths.trajectory,
     "pose string": paths.pose_string,
     "clip": paths.clip,
@@ -26,6 +39,7 @@ BORDERS: Mapping[str, Border] = {
     "manifest": documents.manifest,
     "report": documents.report,
     "command": commands.command,
-    "keyword": commands.keyword,
+    "keyword": keywords.keyword,
+    "episode": episodes.episode,
     "message": messages.message,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,17 @@ def _version(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with _readable(path), safe_open(str(path), framework="pt") as file:
+        header = parse_json((file.metadata() or {}).get("header", "{}"))
+        if not isinstance(header, dict):
+            raise ValueError(f"its header is {str(header)[:80]!r}, not a table")
+        return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = parse_json((file.metadata() or {}).get("header", "{}"))
-            if not isinstance(header, dict):
-                raise ValueError(f"its header is {str(header)[:80]!r}, not a table")
-            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+        yield
     except (SafetensorError, ValueError, OSError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"{path}: not a readable safetensors file ({said}); copy it again") from None
@@ -121,11 +127,8 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ValueError: if the file is missing, truncated or not safetensors.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
+    with _readable(path), safe_open(str(path), framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def stream_tensors(path: Path, device: torch.device | str) -> Iterator[tuple[str, Tensor]]:

@@ -151,7 +151,7 @@ class _Video:
     def append(self, frame: Picture) -> None:
         try:
             self.writer.append_data(np.ascontiguousarray(frame))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter if none could be started
             raise OSError(f"{self.path.name}: {str(error).partition(chr(10))[0]}") from None
         self.count += 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -59,3 +59,18 @@ def import_object(name: str, *, what: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{what} {name!r}: {error}; pass package.module:Class") from None
+
+
+def call_own(called: Callable[..., Any], *arguments: Any, what: str, **named: Any) -> Any:
+    """Call a class or a function of someone else's. What it raises itself stays as it is.
+
+    Raises:
+        ValueError: if it cannot be called with these arguments.
+    """
+    try:
+        return called(*arguments, **named)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:  # it was called
+            raise
+        name, given = getattr(called, "__name__", type(called).__name__), [*map(repr, arguments), *named]
+        raise ValueError(f"{what} {name} is called with {', '.join(given) or 'nothing'}, and cannot: {error}") from None

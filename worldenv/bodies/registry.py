@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..base.objects import find_object
+from ..base.objects import call_own, find_object
 from ..dynamics.spec import WorldSpec
 from .base import Body
 from .camera import Camera
@@ -31,7 +31,7 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
         return fitting[0]
     found = find_object(body, BODIES, what="body")
     if isinstance(found, type):
-        found = found.for_spec(spec) if issubclass(found, Vector) else found()
+        found = found.for_spec(spec) if issubclass(found, Vector) else call_own(found, what="body")
     made = found
     if not isinstance(made, Body):
         raise ValueError(f"body {type(made).__name__} has not what a body has: takes, modes, space, command, keyboard")

@@ -77,12 +77,34 @@ def shard_settings(file: h5py.File) -> dict[str, Any]:
     return settings
 
 
+def check_own(path: Path, file: h5py.File) -> None:
+    """Refuse a shard that shows what lies elsewhere: reading it would read other files of this machine.
+
+    Raises:
+        ValueError: naming the first link, or data set whose values are in other files.
+    """
+    for group in (file, *(file[name] for name in file if _is_hard(file, name) and isinstance(file[name], h5py.Group))):
+        for name in group:
+            where = f"{path}: {group.name.rstrip('/')}/{name}"
+            if not _is_hard(group, name):
+                raise ValueError(f"{where} is a link to something else; shards hold what they show, record it again")
+            part = group[name]
+            if isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
+                raise ValueError(f"{where} is stored in other files; shards hold what they show, record it again")
+
+
+def _is_hard(group: h5py.Group, name: str) -> bool:
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
+
+
 def check_group(
     path: Path,
     group: Any,  # of a clip
     every: int,
 ) -> None:
     """Refuse a clip whose data sets are of another type, shape or size than they may be; nothing is read.
+
+    ``check_own`` comes first.
 
     Raises:
         ValueError: naming the data set.
@@ -91,7 +113,7 @@ def check_group(
         raise ValueError(f"{path}: {group.name} is no clip, it has no frames")
     sizes: dict[str, int] = {}
     for name in ("frames", *(name for name in group if name != "frames")):
-        data = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+        data = group[name]
         where = f"{path}: {group.name}/{name}"
         if not isinstance(data, h5py.Dataset) or data.shape is None or data.dtype.kind not in "biuf":
             raise ValueError(f"{where} holds no numbers of its own")

@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from ..base.files import replacing
 from ..dynamics.spec import FRAMES_PER_LATENT
-from .check_shard import check_group, check_values, frames_per_latent, shard_settings
+from .check_shard import check_group, check_own, check_values, frames_per_latent, shard_settings
 
 FORMAT = 1
 CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
@@ -179,26 +179,6 @@ def describe_shards(path: Path) -> str:
     )
 
 
-def _check_own(path: Path, file: h5py.File) -> None:
-    """Refuse a shard that shows what lies elsewhere: reading it would read other files of this machine.
-
-    Raises:
-        ValueError: naming the first link, or data set whose values are in other files.
-    """
-    for group in (file, *(file[name] for name in file if _is_hard(file, name) and isinstance(file[name], h5py.Group))):
-        for name in group:
-            where = f"{path}: {group.name.rstrip('/')}/{name}"
-            if not _is_hard(group, name):
-                raise ValueError(f"{where} is a link to something else; shards hold what they show, record it again")
-            part = group[name]
-            if isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
-                raise ValueError(f"{where} is stored in other files; shards hold what they show, record it again")
-
-
-def _is_hard(group: h5py.Group, name: str) -> bool:
-    return isinstance(group.get(name, getlink=True), h5py.HardLink)
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
@@ -206,7 +186,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             found = file.attrs.get("format", 0)
             if np.ndim(found) or found != FORMAT:
                 raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
-            _check_own(path, file)
+            check_own(path, file)
             yield file
     except BROKEN as error:
         if isinstance(error, ValueError) and str(path) in str(error):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
-from ..base.objects import find_object
+from ..base.objects import call_own, find_object
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Dynamics
 from ..dynamics.spec import WorldSpec
@@ -112,7 +112,9 @@ def find_opener(dynamics: str | Dynamics) -> Opens:
     found = find_object(dynamics, DYNAMICS, what="dynamics")
     if isinstance(dynamics, str) and dynamics in DYNAMICS:
         return DYNAMICS[dynamics]
-    return lambda _, num_envs, wanted: found(num_envs, spec=wanted.spec) if callable(found) else found
+    if not callable(found):
+        return lambda *_: found
+    return lambda _, num_envs, wanted: call_own(found, num_envs, what="dynamics", spec=wanted.spec)
 
 
 def sampler_config(own: SamplerConfig, num_steps: int | None, lookahead_policy: str | None) -> SamplerConfig:
@@ -131,7 +133,7 @@ def memory_config(memory: str | Mapping[str, Any] | Policy, own: MemoryConfig) -
     if isinstance(memory, str) and ":" not in memory:
         return own if memory == "auto" else replace(own, policy=memory), None
     found = find_object(memory, {}, what="memory policy")
-    policy: Policy = found() if isinstance(found, type) else found
+    policy: Policy = call_own(found, what="memory policy") if isinstance(found, type) else found
     if not callable(policy):
         raise ValueError(f"memory policy {type(policy).__name__} cannot be called; see memory.select.Policy")
     return own, policy

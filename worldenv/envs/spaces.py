@@ -67,8 +67,9 @@ def _check_array(
                 f"action {values[place]:g}{called} is outside [{low:g}, {high:g}]; scale it, or pass clip_actions=True"
             )
         return torch.from_numpy(np.clip(values, space.low, space.high))
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"action has dtype {array.dtype}; {space} takes integers")
+    mixed = isinstance(action, list | tuple) and any(isinstance(one, bool) for one in np.asarray(action, object).flat)
+    if mixed or not np.issubdtype(array.dtype, np.integer):  # a flag among whole numbers becomes one in an array
+        raise ValueError(f"action has dtype {'bool' if mixed else array.dtype}; {space} takes integers")
     values = array.astype(np.int64)
     kind = space.dtype if space.dtype is not None else np.dtype(np.int64)
     if not all(space.contains(one.astype(kind) if space.shape else int(one)) for one in values):

@@ -8,6 +8,7 @@ training stage writes one: a run of stages is a chain of worlds.
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base.checkpoint import load_module, load_tensors, save_tensors
+from ..base.budget import Budget
+from ..base.checkpoint import load_module, load_tensors, save_tensors, tensor_shapes
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.files import save_text
@@ -27,7 +29,7 @@ from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
 from ..models.codec import Codec
 from ..models.dit import WorldDiT
-from ..models.heads import DepthHead, DisplayHead, make_heads
+from ..models.heads import HEADS, DepthHead, DisplayHead, HeadConfigs, make_heads
 from ..models.pretrained.release import is_release
 from ..models.vae import VAE
 from .clips import Clips, load_clips, make_clips
@@ -312,7 +314,8 @@ class World:
         if "depth" in values:  # where the only head there was stood
             values["heads"] = {"depth": values.pop("depth")}
         config = from_dict(WorldConfig, values, where=str(path / "world.toml"))
-        world = cls(config)
+        with Budget(_count_weights(path, config.heads), where=str(path / "world.toml")):
+            world = cls(config)
         for name, module in world.parts().items():
             file = path / f"{name}.safetensors"
             tensors, _ = load_tensors(file)
@@ -322,6 +325,13 @@ class World:
         world.clips = load_clips(path / "clips.safetensors", world.spec, world.latent_shape)
         world.moments = load_histories(path / "moments.safetensors", world.spec, world.latent_shape)
         return world, sums
+
+
+def _count_weights(path: Path, heads: HeadConfigs) -> int:
+    """Return how many numbers there are in the files of everything with weights."""
+    names = ("vae", "dit", *(f"heads.{name}" for name in HEADS if getattr(heads, name) is not None))
+    shapes = [tensor_shapes(path / f"{name}.safetensors") for name in names]
+    return sum(math.prod(shape) for part in shapes for shape in part.values())
 
 
 def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.fuzz.case import Case
-from tests.fuzz.damage import cuts, flips, leaves, no_file_of_its_kind, of_another_type, put, shown, without
+from tests.fuzz.damage import damaged, leaves, of_another_type, put, shown, without
 from worldenv.base.config import to_dict
 from worldenv.data.record import RecordConfig, _check_manifest
 from worldenv.dynamics.spec import WorldSpec
@@ -69,12 +69,8 @@ def manifest(folder: Path) -> st.SearchStrategy[Case]:
     return st.one_of(
         st.sampled_from(menu),
         st.sampled_from(menu),
-        cuts(data).map(lambda made: case(made[0], False, made[1])),
-        flips(data).map(lambda made: case(made[0], None, made[1])),
-        no_file_of_its_kind().map(lambda made: case(made[0], False, made[1])),
-        cuts(other).map(lambda made: recording(made[0], False, made[1])),
-        flips(other).map(lambda made: recording(made[0], None, made[1])),
-        no_file_of_its_kind().map(lambda made: recording(made[0], False, made[1])),
+        *damaged(data, case, longer=None),
+        *damaged(other, recording, longer=None),
     )
 
 
@@ -132,9 +128,7 @@ def report(folder: Path) -> st.SearchStrategy[Case]:
     data = json.dumps(ours).encode()
     return st.one_of(
         st.sampled_from(menu),
-        cuts(data).map(lambda made: case(made[0], False, made[1])),
-        flips(data).map(lambda made: case(made[0], None, made[1])),
-        no_file_of_its_kind().map(lambda made: case(made[0], False, made[1])),
+        *damaged(data, case, longer=None),
     )
 
 

@@ -13,7 +13,7 @@ import msgpack
 from hypothesis import strategies as st
 
 from tests.fuzz.case import Case
-from tests.fuzz.damage import appended, cuts, flips, no_file_of_its_kind
+from tests.fuzz.damage import damaged
 from worldenv.dynamics.messages import ASKS, PROTOCOL
 from worldenv.dynamics.wire import Bounds, pack, unpack
 
@@ -119,10 +119,7 @@ def message(folder: Path) -> st.SearchStrategy[Case]:
     return st.one_of(
         st.sampled_from(menu),
         st.sampled_from(menu),
-        cuts(whole).map(lambda made: case(made[0], False, made[1])),
-        appended(whole).map(lambda made: case(made[0], False, made[1])),
-        flips(whole).map(lambda made: case(made[0], None, made[1])),
-        no_file_of_its_kind().map(lambda made: case(made[0], False, made[1])),
+        *damaged(whole, case),
         st.binary(max_size=60).map(lambda data: case(f"{data!r}", None, data)),
     )
 

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from tests.fuzz.borders.worlds import NO_POSES
 from tests.fuzz.case import Case
-from tests.fuzz.damage import appended, cuts, flips, no_file_of_its_kind, put, without
+from tests.fuzz.damage import NO_POSES, cuts, damaged, flips, no_file_of_its_kind, put, without
 from worldenv.eval.suites.cases import Cases
 from worldenv.eval.suites.external import read_videos
 from worldenv.geometry.pose import look
@@ -246,12 +245,8 @@ def clip(folder: Path) -> st.SearchStrategy[Case]:
     menu += [case(what, False, data) for what, data in _bombs(frames)]
     options = [st.sampled_from(menu), st.sampled_from(menu)]
     for what, data in (("plain", plain), ("packed", packed)):
-        options += [
-            cuts(data).map(lambda made, what=what: case(f"{what} {made[0]}", False, made[1])),
-            flips(data).map(lambda made, what=what: case(f"{what} {made[0]}", None, made[1])),
-            appended(data).map(lambda made, what=what: case(f"{what} {made[0]}", None, made[1])),
-        ]
-    return st.one_of(*options, no_file_of_its_kind().map(lambda made: case(made[0], False, made[1])))
+        options += damaged(data, lambda how, accept, made, what=what: case(f"{what} {how}", accept, made), longer=None)
+    return st.one_of(*options)
 
 
 def _npz(*, compressed: bool = False, **arrays: Any) -> bytes:

@@ -15,9 +15,8 @@ from torch import Tensor
 
 import worldenv  # noqa: F401
 from tests.conftest import make_tiny_world
-from tests.fuzz.borders.worlds import NO_POSES
 from tests.fuzz.case import Case
-from tests.fuzz.damage import appended, broken_tensor, cuts, flips, no_file_of_its_kind
+from tests.fuzz.damage import NO_POSES, broken_tensor, damaged
 from worldenv.base.checkpoint import load_tensors, save_tensors
 
 NUMBERS = (-(2**62), -2, 10_000, 2**62)
@@ -73,10 +72,7 @@ def _of(world: Any, policy: str, path: Path) -> st.SearchStrategy[Case]:
     return st.one_of(
         st.sampled_from(menu),
         st.sampled_from(menu),
-        cuts(data).map(lambda made: case(made[0], False, made[1])),
-        appended(data).map(lambda made: case(made[0], False, made[1])),
-        flips(data).map(lambda made: case(made[0], None, made[1])),
-        no_file_of_its_kind().map(lambda made: case(made[0], False, made[1])),
+        *damaged(data, case),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from tests.fuzz.case import Case
 from tests.fuzz.damage import (
     HUGE,
     NEGATIVE,
+    NO_POSES,
     NOT_FINITE,
-    appended,
     broken_tensor,
-    cuts,
+    damaged,
     flips,
     leaves,
     no_file_of_its_kind,
@@ -34,7 +34,7 @@ from tests.fuzz.damage import (
     without,
 )
 from worldenv.base.checkpoint import load_tensors
-from worldenv.base.config import dump_toml, load_toml, read_toml, to_dict
+from worldenv.base.config import MOST_LAYERS, MOST_SIZE, dump_toml, load_toml, read_toml, to_dict
 from worldenv.data.record import RecordConfig
 from worldenv.making.config import MakeConfig
 from worldenv.models.heads import DepthConfig, DepthHead, HeadConfigs
@@ -76,7 +76,8 @@ def world(folder: Path) -> st.SearchStrategy[Case]:
 
         return Case(f"{file}: {what}", accept, act, names="" if accept is not False else file)
 
-    trees = [case("world.toml", (what, dump_toml(tree).encode()), accept) for what, tree, accept in _settings(settings)]
+    changes = [*_settings(settings), *_large(settings)]
+    trees = [case("world.toml", (what, dump_toml(tree).encode()), accept) for what, tree, accept in changes]
     files: list[st.SearchStrategy[Case]] = []
     for name in parts:
         data = (folder / name).read_bytes()
@@ -86,10 +87,7 @@ def world(folder: Path) -> st.SearchStrategy[Case]:
         absent = case(name, ("absent", None), None if name == "starts.safetensors" else False)
         files += [
             st.sampled_from(changed),
-            cuts(data).map(lambda made, name=name: case(name, made, False)),
-            appended(data).map(lambda made, name=name: case(name, made, False)),
-            flips(data).map(lambda made, name=name: case(name, made, None)),
-            no_file_of_its_kind().map(lambda made, name=name: case(name, made, False)),
+            *damaged(data, lambda what, accept, made, name=name: case(name, (what, made), accept)),
             st.just(absent),
         ]
     text = (folder / "world.toml").read_bytes()
@@ -129,6 +127,25 @@ def _settings(settings: dict[str, Any]) -> Iterator[tuple[str, Any, bool | None]
         yield f"{shown((*path, 'surprise'))} is there", put(settings, (*path, "surprise"), 1), False
 
 
+def _large(settings: dict[str, Any]) -> Iterator[tuple[str, Any, bool | None]]:
+    """Ask for networks that no machine holds, in sizes each of which some network may have."""
+    wide = {"width": MOST_SIZE, "ffn_dim": MOST_SIZE}
+    for part, sizes in (
+        ("dit", {"num_layers": MOST_LAYERS}),
+        ("dit", wide),
+        ("dit", {**wide, "num_layers": MOST_LAYERS}),
+        ("dit", {"freq_dim": MOST_SIZE, "width": MOST_SIZE}),
+        ("vae", {"num_blocks": MOST_LAYERS}),
+        ("vae", {"encoder_widths": [MOST_SIZE] * 3, "decoder_widths": [MOST_SIZE] * 3}),
+        ("heads.depth", {"num_blocks": MOST_LAYERS}),
+        ("heads.depth", {"widths": [MOST_SIZE] * 3, "num_blocks": MOST_LAYERS}),
+    ):
+        large = settings
+        for name, size in sizes.items():
+            large = put(large, (*part.split("."), name), size)
+        yield f"{part} of {sizes}", large, False
+
+
 def _tensors(tensors: dict[str, Tensor], file: str) -> Iterator[tuple[str, dict[str, Tensor], bool | None]]:
     """Change one tensor after the other."""
     yield "as it is", tensors, True
@@ -153,26 +170,6 @@ def _no_poses(c2w: Tensor) -> Iterator[tuple[str, Tensor]]:
         made = c2w.clone()
         made[-1] = change(made[-1])
         yield what, made
-
-
-def _reflected(pose: Tensor) -> Tensor:
-    return pose @ torch.diag(pose.new_tensor([-1, 1, 1, 1]))
-
-
-def _row(pose: Tensor) -> Tensor:
-    made = pose.clone()
-    made[3, 0] = 0.5
-    return made
-
-
-NO_POSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "twice as large": lambda pose: 2 * pose,
-    "mirrored": _reflected,
-    "of zeros": torch.zeros_like,
-    "with another last row": _row,
-    "sheared": lambda pose: pose + 0.1 * torch.ones_like(pose),
-}
-"""Changes of a pose (4, 4) into a matrix that is none."""
 
 
 def _packed(tensors: dict[str, Tensor]) -> bytes:

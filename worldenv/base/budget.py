@@ -1,0 +1,50 @@
+"""How much a network may hold: less than its sizes say is made, if it has to hold what a file does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+MAKES = frozenset((torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand))
+"""What layers make their weights with; the size comes first."""
+SPARE = 2**16
+"""Numbers that networks may need beside their weights."""
+
+
+class Budget(TorchFunctionMode):
+    """Refuse, in this thread, to make tensors of more numbers than ``most`` in all, before the first that is too much.
+
+    A network that has the weights of a file makes as many numbers as that has; so sizes that somebody wrote beside the
+    file never take the memory that they ask for.
+
+    Args:
+        most: numbers in the file.
+        where: what asks for them, for the error.
+    """
+
+    def __init__(self, most: int, *, where: str) -> None:
+        super().__init__()
+        self.most, self.where, self.made = most, where, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Count what is made.
+
+        Raises:
+            ValueError: if it is too much.
+        """
+        named = kwargs or {}
+        if func in MAKES:
+            size = args if args and isinstance(args[0], int) else args[0] if args else named["size"]
+            self.made += math.prod(size)
+            if self.made > self.most + SPARE:
+                raise ValueError(
+                    f"{self.where}: its sizes ask for more than {self.made} weights, and its files have {self.most}; "
+                    "one of them was edited, copy it again"
+                )
+        return func(*args, **named)
