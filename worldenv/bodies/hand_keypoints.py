@@ -48,7 +48,8 @@ class DescribedHands(spaces.Box):
 
     def sample(self, mask: None = None, probability: None = None) -> npt.NDArray[Any]:
         """Draw joints within their ranges, and describe them."""
-        joints = self.np_random.uniform(*HAND.limits.numpy(), (*self.shape[:-1], len(HAND.joints)))
+        least, most = HAND.limits.numpy()
+        joints = self.np_random.uniform(least, most, (*self.shape[:-1], len(HAND.joints)))
         return describe_joints(torch.from_numpy(joints)).numpy().clip(self.low, self.high).astype(np.float32)
 
 

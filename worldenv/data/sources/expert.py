@@ -21,8 +21,8 @@ class Told:
     def __init__(self, noise: float = 0.0) -> None:
         if not 0 <= noise <= 10:
             raise ValueError(f"policy noisy:{noise:g}: a level lies within 0..10; 0 is the expert")
-        self.noise, self.level, self._info = noise, 0.0, dict[str, Any]()
-        self._begins = False
+        self.noise, self.level, self._begins = noise, 0.0, False
+        self._info: Mapping[str, Any] = {}
 
     @classmethod
     def named(cls, argument: str) -> Told:
