@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 MAKES = frozenset((torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand))
 """What layers make their weights with; the size comes first."""
-SPARE = 2**16
-"""Numbers that networks may need beside their weights."""
+SPARE = 2**24
+"""Numbers that are made whatever a file holds: they harm nobody, and the tensors that a small file lacks are named."""
 
 
 class Budget(TorchFunctionMode):
