@@ -61,7 +61,7 @@ bench-gpu:
 	    --size $$size --out docs/results/gpu-worldplay-$${size%% *}-$$count.json || exit 1; \
 	done; done
 	$(GPU_PYTHON) -m worldenv.cli bench scale --out docs/results/gpu-scale.json
-	$(GPU_PYTHON) -m worldenv.cli bench training --out docs/results/gpu-training.json
+	$(GPU_PYTHON) -m worldenv.cli bench training --envs 4 --steps 8 --out docs/results/gpu-training.json
 	$(GPU_PYTHON) docs/tables
 
 # What is known of the kernels without a GPU: what they compile to, and the least that they can take.
@@ -102,6 +102,9 @@ results: $(STAMP)
 	$(BIN)/worldenv bench serve --out docs/results/bench-serve.json
 	$(BIN)/worldenv bench play --out docs/results/bench-play.json
 	$(BIN)/worldenv bench soak --out docs/results/soak.json
+	$(BIN)/worldenv bench scale --steps 10 --out docs/results/bench-scale.json
+	$(BIN)/worldenv bench collectors --envs 4 --steps 8 --out docs/results/bench-collectors.json
+	$(BIN)/worldenv bench training --envs 4 --steps 8 --out docs/results/bench-training.json
 	$(BIN)/worldenv bench memory --chunks 10000 --steps 300 --out docs/results/bench-memory.json
 	$(BIN)/worldenv demo --worlds 24 --out out/results/demo
 	cp out/results/demo/report.json docs/results/demo.json

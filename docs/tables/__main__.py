@@ -19,7 +19,7 @@ from gpu import NOTHING, gpu_line, gpu_table
 from hands import experts_table
 from reliability import faults_table
 from rendering import input_table, rendering_table, summary_table
-from scale import scale_table
+from scale import collectors_table, scale_table
 from serving import play_line, soak_table
 from speed import backends_table, rolling_table, serve_table, speed_table
 from walls import walls_table
@@ -118,7 +118,12 @@ def main() -> None:
         COMMANDS: with_table(COMMANDS.read_text(), "commands", "what --help says", commands_table()),
         IDS: with_table(IDS.read_text(), "environments", "the tasks", environments_table() + scores_table()),
         HANDS: with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),
-        SCALE: with_table(SCALE.read_text(), "scale", "docs/results/bench-scale.json", scale_table()),
+        SCALE: with_table(
+            with_table(SCALE.read_text(), "scale", "docs/results/bench-scale.json", scale_table()),
+            "collectors",
+            "docs/results/bench-collectors.json",
+            collectors_table(),
+        ),
         PLAY: with_table(PLAY.read_text(), "speed", "docs/results/bench-play.json", play_line()),
         SERVE: with_table(SERVE.read_text(), "soak", "docs/results/soak.json", soak_table()),
         LOOP: with_table(

@@ -59,3 +59,22 @@ def scale_table() -> list[str]:
     ]
     held = slope + CHUNKS * kept
     return lines + [f"| {envs:,} | {(peaks[fewest] + (envs - fewest) * held) / 1e9:.3g} GB |" for envs in ENVS]
+
+
+def collectors_table() -> list[str]:
+    """Return what TorchRL's collectors make of the same environment."""
+    if not (RESULTS / "bench-collectors.json").is_file():
+        return ["Not measured yet: `worldenv bench collectors --out docs/results/bench-collectors.json`."]
+    bench = load("bench-collectors")
+    alone = bench["timing"][0]["env_steps_per_s"]
+    return [
+        f"`worldenv bench collectors --envs {bench['num_envs']} --steps {bench['steps']} --out FILE`, "
+        f"{bench['hardware']}, {bench['num_envs']} envs and one thread a process:",
+        "",
+        "| | env steps/s | beside the environment alone |",
+        "|---|---|---|",
+        *(
+            f"| {row['way']} | {row['env_steps_per_s']} | {row['env_steps_per_s'] / alone:.2f} |"
+            for row in bench["timing"]
+        ),
+    ]

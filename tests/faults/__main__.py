@@ -15,9 +15,53 @@ from worldenv.base.interrupts import ending
 from worldenv.base.log import console, git_revision, hardware
 
 from .disks import WRITTEN, run_full, serve_full, small_disk
-from .jobs import JOBS, make_material
+from .jobs import JOBS, Job, make_material
 from .kills import Counts, run_kills, two_at_once
 from .processes import end_all
+
+
+class Report:
+    """What came of everything so far, in a file that is written after each part."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.out, self.ends, self.began = given.out, 60 * given.minutes, time.monotonic()
+        self.told: dict[str, Any] = {"hardware": hardware(), "git": git_revision(), "seed": given.seed}
+        self.told |= {"kills": {}, "two_at_once": {}, "full_disks": {}}
+        if given.only and given.out.exists():
+            self.told = json.loads(given.out.read_text()) | {key: self.told[key] for key in ("hardware", "git")}
+
+    @property
+    def late(self) -> bool:
+        """Whether nothing more may be begun."""
+        return time.monotonic() - self.began > self.ends
+
+    def note(self, part: str, name: str, result: dict[str, Any]) -> None:
+        """Keep what came of one thing."""
+        self.told[part][name] = result
+        console.print(f"{part}, {name}: {result}", markup=False)
+        self.save()
+
+    def save(self) -> None:
+        """Write the file."""
+        minutes = round((time.monotonic() - self.began) / 60, 1)
+        save_text(self.out, json.dumps(self.told | {"minutes": minutes}, indent=1) + "\n")
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything went wrong."""
+        parts = (self.told[part].values() for part in ("kills", "two_at_once", "full_disks"))
+        return any(one["wrong"] for some in parts for one in some)
+
+
+def run_job(job: Job, material: Path, folder: Path, report: Report, *, kills: int, seed: int) -> None:
+    """Kill a job so often, then start it twice in one folder."""
+    counts = Counts()
+    try:
+        run_kills(job, material, folder, counts, kills=kills, seed=seed)
+    finally:
+        report.note("kills", job.name, counts.summary())
+    wrong = two_at_once(job, material, folder, job.result(folder / "whole"))
+    report.note("two_at_once", job.name, {"runs": 2, "wrong": wrong})
 
 
 def main() -> int:
@@ -31,52 +75,27 @@ def main() -> int:
     names = [*JOBS, *(f"disk: {what.name}" for what in WRITTEN), "disk: serve"]
     asked.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="some, beside what is there")
     given = asked.parse_args()
-    chosen = given.only or names
-    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="worldenv-faults-"))
-    report: dict[str, Any] = {"hardware": hardware(), "git": git_revision(), "seed": given.seed}
-    report |= {"kills": {}, "two_at_once": {}, "full_disks": {}}
-    if given.only and given.out.exists():
-        report = json.loads(given.out.read_text()) | {"hardware": report["hardware"], "git": report["git"]}
+    chosen, report, folder = given.only or names, Report(given), Path(tempfile.mkdtemp(prefix="worldenv-faults-"))
     try:
         material = make_material(folder / "material")
-        for name, job in ((name, job) for name, job in JOBS.items() if name in chosen):
-            if time.monotonic() - began > 60 * given.minutes:
-                break
-            place = folder / name.replace(" ", "-")
-            counts = Counts()
-            try:
-                run_kills(job, material, place, counts, kills=given.kills, seed=given.seed)
-            finally:
-                report["kills"][name] = counts.summary()
-                save_text(given.out, json.dumps(report, indent=1) + "\n")
-            wanted = job.result(place / "whole")
-            report["two_at_once"][name] = {"runs": 2, "wrong": two_at_once(job, material, place, wanted)}
-            console.print(f"{name}: {report['kills'][name]} {report['two_at_once'][name]}", markup=False)
-            save_text(given.out, json.dumps(report, indent=1) + "\n")
+        for name, job in JOBS.items():
+            if name in chosen and not report.late:
+                place = folder / name.replace(" ", "-")
+                run_job(job, material, place, report, kills=given.kills, seed=given.seed)
         with small_disk(folder / "disk") as disk:
-            report["disk"] = (
-                "a small tmpfs, of serve a limit on the size of files"
-                if disk is not None
-                else "a limit on the size of files"
-            )
-            for what in (what for what in WRITTEN if f"disk: {what.name}" in chosen):
-                if time.monotonic() - began > 60 * given.minutes:
-                    break
-                place = folder / f"full-{what.name.replace(' ', '-')}"
-                wrong = run_full(what, material, place, disk, times=given.disks, seed=given.seed)
-                report["full_disks"][what.name] = {"times": given.disks, "wrong": wrong}
-                console.print(f"full disk, {what.name}: {report['full_disks'][what.name]}", markup=False)
-                save_text(given.out, json.dumps(report, indent=1) + "\n")
-        if "disk: serve" in chosen:
-            report["full_disks"]["serve"] = {"times": 1, "wrong": serve_full(material, folder / "full-serve")}
-            console.print(f"full disk, serve: {report['full_disks']['serve']}", markup=False)
+            limit = "a limit on the size of files"
+            report.told["disk"] = limit if disk is None else f"a small tmpfs, of serve {limit}"
+            for what in WRITTEN:
+                if f"disk: {what.name}" in chosen and not report.late:
+                    place = folder / f"full-{what.name.replace(' ', '-')}"
+                    wrong = run_full(what, material, place, disk, times=given.disks, seed=given.seed)
+                    report.note("full_disks", what.name, {"times": given.disks, "wrong": wrong})
+        if "disk: serve" in chosen and not report.late:
+            report.note("full_disks", "serve", {"times": 1, "wrong": serve_full(material, folder / "full-serve")})
     finally:
         end_all()
         shutil.rmtree(folder, ignore_errors=True)
-    report["minutes"] = round((time.monotonic() - began) / 60, 1)
-    save_text(given.out, json.dumps(report, indent=1) + "\n")
-    parts = [*report["kills"].values(), *report["two_at_once"].values(), *report["full_disks"].values()]
-    return int(any(part["wrong"] for part in parts))
+    return int(report.wrong)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..base.cluster import LOCAL, connect
 from ..base.log import console, track
@@ -19,6 +20,8 @@ from ..envs.vector_env import WorldVectorEnv
 from .engine import write_bench
 from .scale import ENV, TASK, WARM_UP
 
+ENDLESS = 10**9
+"""Frames after which a collector would stop; not -1, which ends RayCollector at once."""
 Batch = Callable[[], int]
 """Takes steps and returns how many env steps they were."""
 
@@ -28,6 +31,7 @@ def bench_collectors(out: Path, *, name: str, num_envs: int, num_steps: int) -> 
 
     Processes step ``num_envs`` envs each, in one model call on one thread.
     """
+    torch.set_num_threads(1)
     make = partial(_wrapped, name, num_envs)
     ways: dict[str, Callable[[], Any]] = {
         "vector env": partial(_stepping, lambda: WorldVectorEnv(num_envs, **_arguments(name))),
@@ -86,7 +90,7 @@ def _wrapped(name: str, num_envs: int) -> Any:
 def _collecting(kind: str, make: Any, frames: int, **options: Any) -> Iterator[Batch]:
     """Collect with one of TorchRL's collectors; a batch is one step of every env."""
     collectors = import_extra("torchrl.collectors", extra="dev", needs="this measures TorchRL's collectors")
-    collector = getattr(collectors, kind)(make, frames_per_batch=frames, total_frames=-1, **options)
+    collector = getattr(collectors, kind)(make, frames_per_batch=frames, total_frames=ENDLESS, **options)
     batches = iter(collector)
     yield lambda: int(next(batches).numel())
     collector.shutdown()
@@ -101,7 +105,7 @@ def _collecting_over_ray(make: list[Any], frames: int) -> Iterator[Batch]:
     collector = distributed.RayCollector(
         make,
         frames_per_batch=frames,
-        total_frames=-1,
+        total_frames=ENDLESS,
         sync=True,
         remote_configs={"num_cpus": 0.25, "num_gpus": 0, "memory": 2**28},
     )

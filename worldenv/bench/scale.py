@@ -29,8 +29,10 @@ SIZES = (1, 16)
 def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
     """Step a local environment, one actor of as many envs, and two of as many each, in turn; write medians as JSON.
 
-    The local steps predict what two actors do: one machine's figures are enough for a plan of many.
+    Each computes on one thread, so that local steps predict what two actors do: one machine's figures are enough for a
+    plan of many.
     """
+    torch.set_num_threads(1)
     local = WorldVectorEnv(num_envs, task=TASK, world=name, max_episode_steps=-1)
     share = {"num_cpus": 0.25, "num_gpus": share_of(torch.cuda.device_count(), 3)}  # three actors, if on one core
     one, two = (

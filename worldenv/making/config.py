@@ -21,6 +21,7 @@ from ..training.material import DenoiseConfig
 from ..training.stages.config import TrainConfig
 from ..training.stages.events import EventsConfig
 from ..training.stages.vae import VAELossConfig
+from ..training.weights import WeightsConfig
 
 SEEDS = 1000
 """Seeds that each ``seed`` has for its clips, at least."""
@@ -152,6 +153,7 @@ def stage_config(stage: str, config: MakeConfig, out: Path, name: str, *, number
         dit=replace(config.dit, patch=patch),
         memory=MemoryConfig(policy="recent", kept=True, temporal_latents=chunk * window, retrieved_chunks=1),
         vae_loss=VAELossConfig(num_frames=9, hardest=0.1),
+        weights=WeightsConfig(moved=1.0),
         denoise=DenoiseConfig(num_chunks=max(1, min(2 * window, longest)), policies=(("recent", 1.0),)),
         sampler=SamplerConfig(num_steps=config.few_steps, stochastic=True) if few else SamplerConfig(),
         head="events",

@@ -12,7 +12,11 @@ from ..base.config import check_numbers
 from ..data.schema import Clip
 
 CHANGED = 0.06
-"""Difference of a pixel from the episode's first frame, as a share of full scale, from which it has changed."""
+"""Difference of a pixel from the episode's first frame, or the one before, as a share of full scale, from which it has
+changed."""
+
+LEAST_MOVED = 0.01
+"""Share of a clip's pixels that is taken to move where less does: no cell counts above all measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,20 +25,23 @@ class WeightsConfig:
 
     changed: float = 0.0
     """More for a cell whose pixels all differ from the clip's first frame."""
+    moved: float = 0.0
+    """More for a cell by how much of it differs from the frame before: all that moves in a clip weighs so many times what
+    everything does together, and the less moves the more each cell of it counts."""
     objects: float = 0.0
     """More for a cell whose pixels all belong to one of ``segments``."""
     segments: tuple[int, ...] = ()
     """Values of the recorded segmentation that are objects."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, natural=("changed", "objects", "segments"))
+        check_numbers(self, natural=("changed", "moved", "objects", "segments"))
         if bool(self.objects) != bool(self.segments):
             raise ValueError(f"objects={self.objects:g} with segments={self.segments}: give both, or neither")
 
     @property
     def active(self) -> bool:
         """Whether they differ from cell to cell."""
-        return bool(self.changed or self.objects)
+        return bool(self.changed or self.moved or self.objects)
 
 
 PLAIN = WeightsConfig()
@@ -48,8 +55,10 @@ def cell_weights(clip: Clip, config: WeightsConfig, *, cell: int) -> Tensor:
         ValueError: if objects count more and the recording has no segmentation.
     """
     frames = torch.from_numpy(clip.frames).short()
-    changed = ((frames - frames[:1]).abs().amax(-1) > 255 * CHANGED).float()
-    extra = config.changed * _shares(changed, cell, clip.frames_per_latent)
+    extra = config.changed * _shares(_differ(frames, frames[:1]), cell, clip.frames_per_latent)
+    if config.moved:
+        moved = _shares(_differ(frames, torch.cat([frames[:1], frames[:-1]])), cell, clip.frames_per_latent)
+        extra = extra + config.moved * moved / moved.mean().clamp_min(LEAST_MOVED)
     if config.objects:
         if "segmentation" not in clip.signals:
             raise ValueError("[weights] objects: this recording has no segmentation; record one that has, with --depth")
@@ -57,6 +66,11 @@ def cell_weights(clip: Clip, config: WeightsConfig, *, cell: int) -> Tensor:
         extra = extra + config.objects * _shares(found.float(), cell, clip.frames_per_latent)
     weight = 1 + extra
     return weight / weight.mean()
+
+
+def _differ(frames: Tensor, others: Tensor) -> Tensor:
+    """Tell which pixels differ, (T, H, W) float32."""
+    return ((frames - others).abs().amax(-1) > 255 * CHANGED).float()
 
 
 def _shares(
