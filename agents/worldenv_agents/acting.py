@@ -18,7 +18,7 @@ from worldenv.models.codec import to_pixels
 from worldenv.sims.gym import LOOKS_BACK
 from worldenv.world.world import World
 
-from .ppo import PPOPolicy, read_policy
+from .policy import TrainedPolicy, read_policy
 
 Frames = npt.NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ class Actor:
         shown = observation_space(self.mode, self.spec, obs_keys=(), stack=self.stack, latent_shape=world.latent_shape)
         acts = make_space(self.spec.environment.actions)
         self.flat = FlatActions(acts) if isinstance(acts, spaces.Dict) else None
-        self.policy = PPOPolicy.load(folder, shown, self.flat.space if self.flat else acts, deterministic=False)
+        self.policy = TrainedPolicy.load(folder, shown, self.flat.space if self.flat else acts, deterministic=False)
         self.length = max(self.stack, 1 + self.spec.frames_per_latent * (self.spec.chunk_latents + LOOKS_BACK))
         self.newest: Frames = np.zeros((0, self.spec.height, self.spec.width, 3), np.uint8)
         self.age = 0  # latents since the episode began
@@ -55,6 +55,7 @@ class Actor:
         """Look at what came of the last action, or at the start view of an episode."""
         if begins:
             self.newest, self.age = np.repeat(frames[-1:], self.length, 0), 0
+            self.policy.reset(1)
             return
         self.newest, self.age = np.concatenate([self.newest, frames])[-self.length :], self.age + 1
 

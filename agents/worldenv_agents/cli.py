@@ -6,7 +6,7 @@ Imports wait for the command that needs them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +15,8 @@ import tyro
 
 from worldenv.base.interrupts import ending, status
 from worldenv.base.objects import import_object, nearest
+
+from .learners import LEARNERS, config_class, find_learner
 
 
 def settings(name: str) -> Any:
@@ -28,14 +30,19 @@ if TYPE_CHECKING:
     from .gain import GainConfig
     from .planners.closed_loop import Where
     from .planners.planner import PlannerConfig
-    from .ppo import PPOConfig
+    from .policy import LearnerConfig
 else:
     CloningConfig = settings("worldenv_agents.cloning:CloningConfig")
     Where = Literal["world", "floor", "blank"]
     PlannerConfig = settings("worldenv_agents.planners.planner:PlannerConfig")
     GainConfig = settings("worldenv_agents.gain:GainConfig")
     EnvConfig = settings("worldenv_agents.environments:EnvConfig")
-    PPOConfig = settings("worldenv_agents.ppo:PPOConfig")
+    LearnerConfig = Annotated[Any, tyro.conf.arg(constructor_factory=lambda: learner_named(sys.argv[2:3]))]
+
+
+def learner_named(words: Sequence[str]) -> type[Any]:
+    """Return the settings of the algorithm that words begin with, those of PPO where they name none."""
+    return config_class(words[0] if words and words[0] in LEARNERS else "ppo")
 
 
 def train(
@@ -45,24 +52,27 @@ def train(
     out: Path,
     resume: bool = False,
     tensorboard: bool = False,
-    config: PPOConfig,
+    config: LearnerConfig,
 ) -> None:
     """Train a policy: worldenv-agents train ppo --env worldenv/Navigate-v0 --out runs/navigate --steps 20000
 
     Args:
-        algorithm: ppo (Stable-Baselines3) on a vector env; every step of it is one batched call of the world's model.
+        algorithm: ppo (Stable-Baselines3), or imagination, an actor-critic on short episodes that begin at a generated
+            world's recorded moments; each has settings of its own (worldenv-agents train imagination --help). Every
+            step is one batched call of the world's model.
         out: folder for policy.safetensors, policy.json, log.jsonl (return and success rate per rollout), and after
             each update a checkpoint. Afterwards: worldenv-agents eval ppo:OUT random --env ID
-        resume: go on from the checkpoint in the folder, also with more --steps; the episodes under way are lost.
+        resume: go on from the checkpoint in the folder, also with more --steps; ppo loses the episodes under way.
         tensorboard: log to the folder for TensorBoard too (extra: tensorboard).
         config: what to learn on, and how.
     """
-    from .ppo import train as train_ppo
+    from .learners import train as learn
 
-    if algorithm != "ppo":
-        raise ValueError(f"unknown algorithm {algorithm!r}; choose one of ppo")
-    train_ppo(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
-    print(f"wrote {out}; evaluate it: worldenv-agents eval ppo:{out} random --env {config.environment.env}")
+    find_learner(algorithm)
+    if config.kind != algorithm:
+        raise ValueError(f"name the algorithm first: worldenv-agents train {algorithm} --out {out}")
+    learn(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
+    print(f"wrote {out}; evaluate it: worldenv-agents eval {algorithm}:{out} random --env {config.environment.env}")
 
 
 def clone(recording: tyro.conf.Positional[Path], /, *, out: Path, config: CloningConfig) -> None:
@@ -97,8 +107,9 @@ def evaluate(
         policies: one or more of random, wander, chase (ObjectNav), seek_goal and straight (Navigate), out_and_back
             (Revisit-v0), retrace (Revisit-v1), "follow:w-8, right-8", epsilon:SHARE:POLICY (a share of its steps are
             random), expert and noisy:LEVEL (hands; 0 is the expert, 1 hardly succeeds), cloned:DIR (hands), ppo:DIR
-            (its most likely actions), ppo_sampled:DIR (as it explored; better where training was short). Each sets the
-            action and observation modes that it needs; random takes what --action-mode says.
+            (its most likely actions), ppo_sampled:DIR (as it explored; better where training was short), and so
+            imagination:DIR and imagination_sampled:DIR. Each sets the action and observation modes that it needs;
+            random takes what --action-mode says.
         episodes: episodes of each; episode i has seed first_seed + i. Intervals are 95 % bootstrap intervals of the
             mean over episodes.
         num_envs: envs stepped together.
@@ -119,7 +130,8 @@ def gain(*, out: Path, config: GainConfig) -> None:
     MinAtar/Breakout-v1 --steps 100000 --out runs/breakout/gain
 
     PPO is trained inside alone and scored in the environment that the world was made of, beside PPO on as many real
-    frames as the world was made of, PPO that sees nothing, and chance; several policies each. Writes report.json,
+    frames as the world was made of, PPO that sees nothing, and chance; with --arms world imagination ... also beside
+    the actor-critic of short imagined episodes after as many decisions; several policies each. Writes report.json,
     report.md and curves.png (imagined against real return over training). The same command goes on where it stopped,
     also with more --seeds or --arms.
 

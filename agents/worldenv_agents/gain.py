@@ -26,16 +26,20 @@ from .base import Policy
 from .environments import Blank, EnvConfig, make_envs
 from .evaluate import Scores, evaluate
 from .gain_report import CURVE, write_gain
-from .ppo import PPOConfig, PPOPolicy, train
+from .learners import config_class, train
+from .policy import LearnerConfig, TrainedPolicy
+from .ppo import PPOConfig
 from .random_agent import RandomPolicy
 
 Envs = VectorEnv[Any, Any, Any]
-Arm = Literal["world", "real", "blank", "simulator"]
+Arm = Literal["world", "imagination", "real", "blank", "simulator"]
 TEST_SEED = 700_000
 """Of the first episode that policies are scored on; recordings begin at others."""
 FEWER_ENVS = 4
 """Envs of the arm ``real``: its frames are few, and in few envs they are enough for some updates."""
 PLAN = "gain.json"
+SHARED = ("environment", "num_envs", "steps", "gamma", "features", "hidden", "seed", "device")
+"""Settings of PPO's that another learner takes over."""
 
 
 def default_learner() -> PPOConfig:
@@ -61,9 +65,10 @@ class GainConfig:
     seeds: int = 3
     """Policies of each arm."""
     arms: tuple[Arm, ...] = ("world", "real", "blank")
-    """Beside chance: ``world`` (trained inside alone), ``real`` (in the environment, on as many frames as the world
-    was made of), ``blank`` (as ``world``, seeing nothing), ``simulator`` (in the environment, as many steps as
-    ``world``)."""
+    """Beside chance: ``world`` (trained inside alone), ``imagination`` (as many decisions there, by the actor-critic of
+    short imagined episodes, whose own settings are its defaults), ``real`` (in the environment, on as many frames as
+    the world was made of), ``blank`` (as ``world``, seeing nothing), ``simulator`` (in the environment, as many steps
+    as ``world``)."""
     real_frames: int | None = None
     """Frames that the world was made of; by default what `worldenv make` noted beside it."""
     legs: int = 5
@@ -112,11 +117,14 @@ def frames_of(world: str) -> int:
     return int(json.loads(path.read_text())["asked"]["frames"])
 
 
-def learner_of(config: GainConfig, arm: str, seed: int, *, frames: int) -> PPOConfig:
+def learner_of(config: GainConfig, arm: str, seed: int, *, frames: int) -> LearnerConfig:
     """Return how a policy of an arm is trained, where a step is so many frames."""
     learner = replace(config.learner, seed=seed)
     if arm == "world":
         return learner
+    if arm == "imagination":
+        shared = {name: getattr(learner, name) for name in SHARED}
+        return config_class(arm)(**shared)
     if arm == "blank":
         return replace(learner, environment=replace(learner.environment, blank=True))
     learner = replace(learner, environment=replace(learner.environment, dynamics="sim"))
@@ -196,7 +204,7 @@ def _chance(folder: Path, seed: int, scorer: _Scorer) -> None:
     _append(folder / CURVE, {"step": 0, "trained_s": 0.0, **scorer.score(policy, blank=False, last=True)})
 
 
-def _run(learner: PPOConfig, legs: int, folder: Path, scorer: _Scorer) -> None:
+def _run(learner: LearnerConfig, legs: int, folder: Path, scorer: _Scorer) -> None:
     """Train a policy leg by leg; score it after each that was not scored yet."""
     done = {line["leg"] for line in JsonlLog.read(folder / CURVE)}
     for leg in range(1, legs + 1):
@@ -205,7 +213,7 @@ def _run(learner: PPOConfig, legs: int, folder: Path, scorer: _Scorer) -> None:
         steps, watch = -(-learner.steps * leg // legs), Stopwatch()
         policy = train(replace(learner, steps=steps), out=folder, progress=True, resume=True)
         trained = watch.seconds()
-        sampled = PPOPolicy(policy.network, learner, deterministic=False, seed=learner.seed)
+        sampled = TrainedPolicy(policy.network, learner, deterministic=False, seed=learner.seed)
         blank = learner.environment.blank
         line = {"leg": leg, "step": steps, "trained_s": trained, **scorer.score(sampled, blank=blank, last=leg == legs)}
         _append(folder / CURVE, line)

@@ -21,6 +21,7 @@ SCORES = ("real", "length", "early", "imagined")
 MEANS = {
     "random": "random actions",
     "world": "PPO trained inside the world alone",
+    "imagination": "actor-critic of short imagined episodes, inside alone",
     "real": "PPO on as many real frames as the world was made of",
     "blank": "PPO trained inside, seeing nothing",
     "simulator": "PPO in the environment, as many steps as inside the world",

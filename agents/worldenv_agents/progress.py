@@ -11,6 +11,8 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger, make_output_format
+from torch import nn
+from torch.optim import Optimizer
 
 from worldenv.base.checkpoint import (
     load_module,
@@ -65,71 +67,90 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Checkpoint:
-    """Weights, optimizer and scale of rewards of a run in one file. The episodes under way are not in it: others
-    begin.
-    """
+    """Weights, optimizer and a few figures of a run in one file. The episodes under way are not in it: others begin."""
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path, self.config = path, config
 
-    def save(self, model: PPO) -> None:
-        """Write the model as it is."""
-        tensors = {f"network.{k}": v for k, v in model.policy.state_dict().items()}
-        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(model.policy.optimizer).items()}
-        header: dict[str, Any] = {"steps": model.num_timesteps, "config": dict(self.config)}
-        scaled = model.get_vec_normalize_env()
-        if scaled is not None:
-            header["returns"] = {name: float(getattr(scaled.ret_rms, name)) for name in RUNNING}
-        save_tensors(self.path, tensors, header=header)
+    def save(self, steps: int, network: nn.Module, optimizer: Optimizer, **figures: Any) -> None:
+        """Write how far a run is; ``figures`` are what JSON can hold."""
+        tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(optimizer).items()}
+        save_tensors(self.path, tensors, header={"steps": steps, "config": dict(self.config), **figures})
 
-    def load(self, model: PPO) -> None:
-        """Take over weights, optimizer and the number of steps."""
+    def load(self, network: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+        """Take over weights and optimizer; return the header, with ``steps`` and the figures."""
         tensors, header = load_tensors(self.path)
-        load_module(model.policy, under(tensors, "network."), where=str(self.path))
-        load_optimizer(model.policy.optimizer, under(tensors, "optimizer."))
-        model.num_timesteps = int(header["steps"])
-        scaled = model.get_vec_normalize_env()
-        if scaled is not None:
-            for name in RUNNING:
-                setattr(scaled.ret_rms, name, header["returns"][name])
+        load_module(network, under(tensors, "network."), where=str(self.path))
+        load_optimizer(optimizer, under(tensors, "optimizer."))
+        return header
 
 
-class Progress(BaseCallback):
-    """Moves a progress bar, writes one log line per rollout and a checkpoint after each update."""
+class Report:
+    """A progress bar, and one log line per rollout."""
 
-    def __init__(self, total: int, log: JsonlLog | None, checkpoint: Checkpoint | None, *, show: bool) -> None:
-        super().__init__()
-        self.bar, self.log, self.checkpoint, self.total = progress_bar(), log, checkpoint, total
-        self.task = self.bar.add_task("ppo", total=total)
+    def __init__(self, name: str, total: int, log: JsonlLog | None, *, show: bool) -> None:
+        self.name, self.bar, self.log, self.total = name, progress_bar(), log, total
+        self.task = self.bar.add_task(name, total=total)
         if show:
             self.bar.start()
 
-    def _on_rollout_start(self) -> None:
-        if self.model.num_timesteps:  # after an update; before the first one there is nothing to keep
-            self.save()
+    def advance(self, steps: int) -> None:
+        """Show how many steps are taken."""
+        self.bar.update(self.task, completed=min(steps, self.total))
 
-    def _on_step(self) -> bool:
-        self.bar.update(self.task, completed=min(self.num_timesteps, self.total))
-        return True
-
-    def _on_rollout_end(self) -> None:
-        episodes, successes = self.model.ep_info_buffer, self.model.ep_success_buffer
-        if not episodes or successes is None:
-            return
-        mean_return = float(np.mean([e["r"] for e in episodes]))
-        success = float(np.mean(successes)) if successes else 0.0
-        self.bar.update(self.task, description=f"ppo  return {mean_return:6.2f}  success {success:4.0%}")
+    def write(self, steps: int, mean_return: float, success: float, **figures: float) -> None:
+        """Show and log what was earned lately."""
+        said = f"{self.name}  return {mean_return:6.2f}  success {success:4.0%}"
+        self.bar.update(self.task, completed=min(steps, self.total), description=said)
         if self.log is not None:
-            self.log.write({"step": self.num_timesteps, "return": mean_return, "success": success})
-
-    def save(self) -> None:
-        """Write a checkpoint, if there is a folder for it."""
-        if self.checkpoint is not None:
-            assert isinstance(self.model, PPO)
-            self.checkpoint.save(self.model)
+            self.log.write({"step": steps, "return": mean_return, "success": success, **figures})
 
     def close(self) -> None:
         """Leave the terminal and the log in order."""
         self.bar.stop()
         if self.log is not None:
             self.log.file.close()
+
+
+class Progress(BaseCallback):
+    """Reports on PPO, and writes a checkpoint after each update."""
+
+    def __init__(self, report: Report, checkpoint: Checkpoint | None) -> None:
+        super().__init__()
+        self.report, self.checkpoint = report, checkpoint
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps:  # after an update; before the first one there is nothing to keep
+            self.save()
+
+    def _on_step(self) -> bool:
+        self.report.advance(self.num_timesteps)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        episodes, successes = self.model.ep_info_buffer, self.model.ep_success_buffer
+        if not episodes or successes is None:
+            return
+        success = float(np.mean(successes)) if successes else 0.0
+        self.report.write(self.num_timesteps, float(np.mean([e["r"] for e in episodes])), success)
+
+    def save(self) -> None:
+        """Write a checkpoint, if there is a folder for it."""
+        if self.checkpoint is None:
+            return
+        assert isinstance(self.model, PPO)
+        scaled, figures = self.model.get_vec_normalize_env(), {}
+        if scaled is not None:
+            figures["returns"] = {name: float(getattr(scaled.ret_rms, name)) for name in RUNNING}
+        self.checkpoint.save(self.model.num_timesteps, self.model.policy, self.model.policy.optimizer, **figures)
+
+
+def restore(model: PPO, checkpoint: Checkpoint) -> None:
+    """Let PPO go on from a checkpoint: weights, optimizer, the number of steps and the scale of rewards."""
+    header = checkpoint.load(model.policy, model.policy.optimizer)
+    model.num_timesteps = int(header["steps"])
+    scaled = model.get_vec_normalize_env()
+    if scaled is not None:
+        for name in RUNNING:
+            setattr(scaled.ret_rms, name, header["returns"][name])

@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from .base import Policy
 from .chase import Chase
 from .environments import EnvConfig
+from .learners import LEARNERS
 from .random_agent import EpsilonGreedy, RandomPolicy
 from .scripted import FollowKeys, OutAndBack, Retrace, SeekGoal, Wander
 
@@ -125,23 +126,20 @@ def _adapt_cloned(config: EnvConfig, argument: str) -> EnvConfig:
     return replace(config, action_mode="joints", obs_mode="dict", obs_keys=("image", "joints", "goal"))
 
 
-def _ppo(envs: Envs, argument: str, seed: int) -> Policy:
-    from .ppo import PPOPolicy
-
-    return PPOPolicy.load(argument, envs.single_observation_space, envs.single_action_space)
-
-
-def _ppo_sampled(envs: Envs, argument: str, seed: int) -> Policy:
-    from .ppo import PPOPolicy
+def _trained(envs: Envs, argument: str, seed: int, *, deterministic: bool) -> Policy:
+    from .policy import TrainedPolicy
 
     spaces = envs.single_observation_space, envs.single_action_space
-    return PPOPolicy.load(argument, *spaces, deterministic=False, seed=seed)
+    return TrainedPolicy.load(argument, *spaces, deterministic=deterministic, seed=seed)
 
 
-def _adapt_ppo(config: EnvConfig, argument: str) -> EnvConfig:
-    from .ppo import read_policy
+def _adapt_trained(config: EnvConfig, argument: str, *, kind: str) -> EnvConfig:
+    from .policy import read_policy
 
-    trained = read_policy(argument)[0].environment
+    learner = read_policy(argument)[0]
+    if learner.kind != kind:
+        raise ValueError(f"{argument} was trained by {learner.kind}; write {learner.kind}:{argument}")
+    trained = learner.environment
     return replace(config, action_mode=trained.action_mode, obs_mode=trained.obs_mode, obs_keys=trained.obs_keys)
 
 
@@ -168,9 +166,12 @@ POLICIES: dict[str, PolicyEntry] = {
     "expert": PolicyEntry(_expert, _adapt_expert),
     "noisy": PolicyEntry(_expert, _adapt_expert, example="noisy:0.5"),
     "cloned": PolicyEntry(_cloned, _adapt_cloned, example="cloned:DIR"),
-    "ppo": PolicyEntry(_ppo, _adapt_ppo, example="ppo:DIR"),
-    "ppo_sampled": PolicyEntry(_ppo_sampled, _adapt_ppo, example="ppo_sampled:DIR"),
 }
+for _kind in LEARNERS:
+    for _name, _likeliest in ((_kind, True), (f"{_kind}_sampled", False)):
+        POLICIES[_name] = PolicyEntry(
+            partial(_trained, deterministic=_likeliest), partial(_adapt_trained, kind=_kind), example=f"{_name}:DIR"
+        )
 
 
 def find_policy(name: str) -> tuple[PolicyEntry, str]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worldenv.models.heads import DepthConfig, DepthHead, EventConfig, EventHead, HeadConfigs
-from worldenv.models.heads.event import symlog
+from worldenv.models.heads.event import symlog, two_hot
 from worldenv.training.verdicts import chosen
 from worldenv.world.files import world_sha256
 from worldenv.world.info import describe_world
@@ -102,9 +102,9 @@ def test_a_world_whose_head_stands_alone_in_its_file_still_opens(with_head: Worl
 def test_rewards_are_shared_out_to_bins_and_read_back() -> None:
     head = EventHead(EventConfig(reach=symlog(40.0), threshold=0.0))
     truth = torch.tensor([-40.0, -3.3, 0.0, 0.01, 1.0, 17.0, 99.0])
-    shares = head._two_hot(truth)
-    assert ((shares > 0).sum(1) <= 2).all()
     values = head.values(torch.device("cpu"))
+    shares = two_hot(truth, values)
+    assert ((shares > 0).sum(1) <= 2).all()
     assert values[20] == 0
     torch.testing.assert_close(shares @ values, truth.clamp(-40, 40), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(head.decide(shares.log()), truth.clamp(-40, 40), rtol=1e-4, atol=1e-5)

@@ -53,9 +53,9 @@ class RecordConfig:
     """Which pictures of a recording from elsewhere; by default the only ones that it has."""
     policy: str = "random"
     """Who acts in a Gymnasium environment: ``random``, ``sticky`` (random, three times in four as before), ``expert``
-    (what ``info["expert"]`` says), ``noisy:LEVEL`` (the same with noise of levels up to that), ``ppo:DIR`` (what
-    `worldenv-agents train` made in the world of that environment), or ``package.module:function``, called with the
-    picture, the action space and a generator."""
+    (what ``info["expert"]`` says), ``noisy:LEVEL`` (the same with noise of levels up to that), ``ppo:DIR`` or
+    ``imagination:DIR`` (what `worldenv-agents train` made in the world of that environment), or
+    ``package.module:function``, called with the picture, the action space and a generator."""
     clips_per_shard: int = 16
     """Clips in one file."""
     poses: bool = True

@@ -54,6 +54,8 @@ class Watching(Protocol):
 
 POLICIES: dict[str, Policy] = {"random": anything, "sticky": anything}
 """What ``policy`` may name."""
+LEARNED = ("ppo", "imagination")
+"""What ``policy`` may begin with, before the folder of what `worldenv-agents train` made."""
 
 
 class GymSource:
@@ -225,7 +227,7 @@ def find_policy(name: str) -> Policy:
     kind, _, folder = name.partition(":")
     if name == "expert" or kind == "noisy":
         return Told.named(folder)
-    if kind == "ppo":
+    if kind in LEARNED:
         actor: Policy = import_object("worldenv_agents.acting:Actor", what="policy")(folder)
         return actor
     found: Policy = find_object(name, POLICIES, what="policy")

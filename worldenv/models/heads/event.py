@@ -210,21 +210,21 @@ class EventHead(nn.Module):
         if self.config.output == "logit":
             losses = F.binary_cross_entropy_with_logits(logits[:, 0], truth.float(), reduction="none")
         else:
-            losses = -(self._two_hot(truth) * logits.log_softmax(-1)).sum(-1)
+            wanted = truth.sign() if self.config.output == "signs" else truth
+            losses = -(two_hot(wanted, self.values(truth.device)) * logits.log_softmax(-1)).sum(-1)
         return (weight * losses).sum() / weight.sum()
 
-    def _two_hot(
-        self,
-        truth: Tensor,  # (N,)
-    ) -> Tensor:
-        """Share each reward out to the two bins around it, (N, K), so that their mean is the reward."""
-        values = self.values(truth.device)
-        wanted = truth.sign() if self.config.output == "signs" else truth
-        wanted = wanted.clamp(float(values[0]), float(values[-1]))
-        above = torch.searchsorted(values, wanted.contiguous()).clamp(1, len(values) - 1)
-        low, high = values[above - 1], values[above]
-        share = ((wanted - low) / (high - low))[:, None]
-        return F.one_hot(above, len(values)) * share + F.one_hot(above - 1, len(values)) * (1 - share)
+
+def two_hot(
+    wanted: Tensor,  # (N,)
+    values: Tensor,  # (K,) rising
+) -> Tensor:
+    """Share each number out to the two values around it, (N, K), so that their mean is the number."""
+    wanted = wanted.clamp(float(values[0]), float(values[-1]))
+    above = torch.searchsorted(values, wanted.contiguous()).clamp(1, len(values) - 1)
+    low, high = values[above - 1], values[above]
+    share = ((wanted - low) / (high - low))[:, None]
+    return F.one_hot(above, len(values)) * share + F.one_hot(above - 1, len(values)) * (1 - share)
 
 
 def _output(config: EventConfig) -> nn.Sequential:
