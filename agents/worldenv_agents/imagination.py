@@ -60,7 +60,7 @@ class ImaginationConfig(LearnerConfig):
     """The environment, a generated one."""
     rollout: int = 15
     """Steps that are imagined from each start."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Learning rate of Adam."""
     gamma: float = 0.99
     """Discount per step."""
@@ -70,19 +70,19 @@ class ImaginationConfig(LearnerConfig):
     """Lambda of the returns: 0 trusts the critic after one step, 1 only where imagination stops."""
     slow: float = 0.98
     """Share of the slow critic that an update keeps."""
-    epochs: int = 8
+    epochs: int = 4
     """Passes over what was imagined; the ratio of probabilities is clipped as in PPO."""
-    batches: int = 4
+    batches: int = 2
     """Gradient steps of a pass, each on whole episodes of a share of the envs; 1, with 1 pass, is plain REINFORCE."""
     clip_range: float = 0.2
     """Clip of the probability ratio."""
-    memory: int = 0
+    recall: int = 0
     """Numbers that a GRU remembers of what was seen; 0 acts on the observation alone, which ``obs_mode stack``
     widens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers(self, counts=("epochs", "batches"), natural=("entropy", "memory"), positive=("clip_range",))
+        check_numbers(self, counts=("epochs", "batches"), natural=("entropy", "recall"), positive=("clip_range",))
         if self.batches > self.num_envs:
             raise ValueError(f"batches={self.batches} of {self.num_envs} envs; use as many or fewer")
         for name in ("gamma", "trace", "slow"):
@@ -93,7 +93,7 @@ class ImaginationConfig(LearnerConfig):
 
     def network_options(self) -> dict[str, Any]:
         """Return the arguments that shape the network."""
-        return {**super().network_options(), "memory": self.memory}
+        return {**super().network_options(), "memory": self.recall}
 
 
 class Learner:

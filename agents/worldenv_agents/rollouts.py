@@ -56,7 +56,8 @@ def imagine(envs: VectorEnv[Any, Any, Any], network: Recurrent, *, seeds: list[i
         after = network.obs_to_tensor(with_last(obs, info))[0]
         lived.append((seen, after, drawn, distribution.log_prob(drawn), *signals))
         memory = memory * ~lived[-1][-1][:, None]
-    return Imagined(*(stacked(parts) for parts in zip(*lived, strict=True)), float(np.mean(succeeded or 0)))
+    seen, after, drawn, log_prob, reward, terminated, ended = (stacked(parts) for parts in zip(*lived, strict=True))
+    return Imagined(seen, after, drawn, log_prob, reward, terminated, ended, float(np.mean(succeeded or 0)))
 
 
 def with_last(obs: Any, info: dict[str, Any]) -> Any:

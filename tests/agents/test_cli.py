@@ -99,6 +99,9 @@ def test_hands_are_planned_for_and_ranked(
         (["eval"], "name at least one policy"),
         (["train", "dqn", "--out", "x"], "unknown algorithm 'dqn'"),
         (["train", "ppo", "--out", "x", "--env", "CartPole-v1"], "unknown env 'CartPole-v1'"),
+        (["train", "imagination", "--out", "x"], "horizon"),
+        (["train", "--out", "x", "imagination"], "name the algorithm first: worldenv-agents train imagination"),
+        (["eval", "imagination:/nowhere"], "no such file"),
         (["rank", "random", "straight", "--out", "x"], "2 policies cannot be ranked"),
         (["rank", "random", "clever", "wander", "--out", "x"], "unknown policy 'clever'"),
         (["rank", "random", "wander", "random", "--out", "x"], "policy 'random' is named 2 times"),
@@ -133,6 +136,18 @@ def test_an_error_sets_the_exit_status() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_each_algorithm_has_flags_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bright: Path, tmp_path: Path
+) -> None:
+    where = ["--world", str(bright), "--num-envs", "2", "--rollout", "2", "--steps", "4", "--recall", "2"]
+    call(monkeypatch, "train", "imagination", "--out", str(tmp_path / "run"), *where)
+    assert f"worldenv-agents eval imagination:{tmp_path / 'run'} random" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "policy.json").read_text())["config"]["recall"] == 2
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "train", "ppo", "--recall", "2", "--out", str(tmp_path / "other"))
+    assert "--recall" in capsys.readouterr().err
 
 
 def test_the_command_knows_all_places_to_plan_in() -> None:
