@@ -66,7 +66,7 @@ def train(
         tensorboard: log to the folder for TensorBoard too (extra: tensorboard).
         config: what to learn on, and how.
     """
-    from .learners import train as learn
+    from .policy import train as learn
 
     find_learner(algorithm)
     if config.kind != algorithm:

@@ -26,8 +26,8 @@ from .base import Policy
 from .environments import Blank, EnvConfig, make_envs
 from .evaluate import Scores, evaluate
 from .gain_report import CURVE, write_gain
-from .learners import config_class, train
-from .policy import LearnerConfig, TrainedPolicy
+from .learners import config_class
+from .policy import LearnerConfig, TrainedPolicy, train
 from .ppo import PPOConfig
 from .random_agent import RandomPolicy
 
@@ -124,7 +124,8 @@ def learner_of(config: GainConfig, arm: str, seed: int, *, frames: int) -> Learn
         return learner
     if arm == "imagination":
         shared = {name: getattr(learner, name) for name in SHARED}
-        return config_class(arm)(**shared)
+        inside: LearnerConfig = config_class(arm)(**shared)
+        return inside
     if arm == "blank":
         return replace(learner, environment=replace(learner.environment, blank=True))
     learner = replace(learner, environment=replace(learner.environment, dynamics="sim"))

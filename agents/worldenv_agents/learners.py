@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worldenv.base.objects import import_object, nearest
-
-if TYPE_CHECKING:
-    from .policy import LearnerConfig, TrainedPolicy
 
 
 @dataclass(frozen=True)
@@ -19,7 +15,7 @@ class Learner:
     config: str
     """Its settings, ``package.module:Class``, a ``LearnerConfig``."""
     train: str
-    """What trains with them; see ``train``."""
+    """What trains with them; see ``policy.train``."""
 
 
 LEARNERS = {
@@ -39,13 +35,7 @@ def find_learner(name: str) -> Learner:
     return LEARNERS[name]
 
 
-def config_class(name: str) -> type[LearnerConfig]:
-    """Import the settings of an algorithm."""
-    found: type[LearnerConfig] = import_object(find_learner(name).config, what="settings")
+def config_class(name: str) -> type[Any]:
+    """Import the settings of an algorithm, a ``LearnerConfig``."""
+    found: type[Any] = import_object(find_learner(name).config, what="settings")
     return found
-
-
-def train(config: LearnerConfig, *, out: Path, **options: Any) -> TrainedPolicy:
-    """Train by the algorithm that the settings are of; see ``ppo.train`` for the options."""
-    policy: TrainedPolicy = import_object(find_learner(config.kind).train, what="algorithm")(config, out=out, **options)
-    return policy

@@ -19,10 +19,11 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
 from worldenv.base.files import save_text
+from worldenv.base.objects import import_object
 
 from .environments import EnvConfig
 from .features import WorldFeatures
-from .learners import LEARNERS, config_class
+from .learners import LEARNERS, config_class, find_learner
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE, LOG_FILE = "policy.json", "policy.safetensors", "log.jsonl"
@@ -153,7 +154,14 @@ def read_policy(folder: str | Path) -> tuple[LearnerConfig, str]:
         raise ValueError(f"{path}: not a policy of format {FORMAT}; train it again")
     if values.get("policy") not in LEARNERS:
         raise ValueError(f"{path}: a policy of {values.get('policy')!r}, known are {', '.join(LEARNERS)}")
-    return from_dict(config_class(values["policy"]), values["config"], where=str(path)), values["action"]
+    config: LearnerConfig = from_dict(config_class(values["policy"]), values["config"], where=str(path))
+    return config, values["action"]
+
+
+def train(config: LearnerConfig, *, out: Path, **options: Any) -> TrainedPolicy:
+    """Train by the algorithm that the settings are of; see ``ppo.train`` for the options."""
+    policy: TrainedPolicy = import_object(find_learner(config.kind).train, what="algorithm")(config, out=out, **options)
+    return policy
 
 
 def build_network(
