@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from tests.fuzz.borders import (
+    agents,
     commands,
     documents,
     episodes,
@@ -16,6 +17,7 @@ from tests.fuzz.borders import (
     messages,
     paths,
     pictures,
+    runs,
     shards,
     states,
     videos,
@@ -42,4 +44,7 @@ BORDERS: Mapping[str, Border] = {
     "keyword": keywords.keyword,
     "episode": episodes.episode,
     "message": messages.message,
+    "checkpoint": runs.checkpoint,
+    "policy": agents.policy,
+    "comparison": agents.comparison,
 }
