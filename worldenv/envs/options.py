@@ -33,6 +33,16 @@ def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[A
     return array
 
 
+def read_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return reset options; a ValueError if they are no dictionary of names."""
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"options={str(options)[:80]!r}; pass a dictionary")
+    wrong = [key for key in options or {} if not isinstance(key, str)]
+    if wrong:
+        raise ValueError(f"options has the key {str(wrong[0])[:80]!r}; names are texts")
+    return dict(options or {})
+
+
 def check_options(options: Mapping[str, Any], spec: WorldSpec) -> None:
     """Refuse unknown reset options."""
     known = list(dict.fromkeys([*OPTIONS, *spec.takes]))
