@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ KINDS = "biuf"
 """Kinds of numbers that are read: flags, whole ones, floating-point ones."""
 _BROKEN = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, OverflowError, RecursionError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
 )
 """What readers raise of files that are damaged, encrypted or none at all."""
 

@@ -30,6 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.lstat()  # raises of a name that is none
         special = path.exists() and not path.is_file() and not path.is_dir()
         partial = path if special else _partial(path)
     except (OSError, ValueError) as error:  # a name that is none, or leads through what is no folder

@@ -124,7 +124,7 @@ def read_prompts(prompt: Any, num_envs: int) -> list[str | None]:
     """Spread ``options['prompt']``: a text for all rows, or one per row, None to leave it to the world."""
     rows = [prompt] * num_envs if prompt is None or isinstance(prompt, str) else prompt
     if not isinstance(rows, Sequence) or any(p is not None and not isinstance(p, str) for p in rows):
-        raise ValueError(f"options['prompt'] must be a text or one per env, got {prompt!r}")
+        raise ValueError(f"options['prompt'] must be a text or one per env, got {type(prompt).__name__}")
     if len(rows) != num_envs:
         raise ValueError(f"options['prompt'] has {len(rows)} entries for num_envs={num_envs}")
     return list(rows)

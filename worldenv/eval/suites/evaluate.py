@@ -42,7 +42,7 @@ from .heads import run_heads
 from .manipulation import run_manipulation
 from .open_loop import run_open_loop
 from .reconstruction import run_reconstruction
-from .registry import HELD_OUT, RUNS, Suite, suite_cases
+from .registry import HELD_OUT, RUNS, Suite, check_asked, suite_cases
 from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
 from .score import Judge
 from .walls import run_walls
@@ -80,6 +80,7 @@ def run_suite(
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
+    check_asked(num_worlds, first_seed)
     other = OTHERS.get(name)
     recorded = other is not None and other.recorded
     if recording is not None and not recorded:
