@@ -185,8 +185,8 @@ def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int,
         }
     shape = told.get("shape") or ()
     fits = told["type"] == "Box" and told.get("dtype") == "uint8" and len(shape) == 3 and shape[2] == 3
-    sides = tuple(map(operator.index, shape[:2])) if fits else (0, 0)
-    return {at: sides} if LEAST_SIDE <= min(sides) <= max(sides) <= MAX_SIDE else {}
+    height, width = (operator.index(shape[0]), operator.index(shape[1])) if fits else (0, 0)
+    return {at: (height, width)} if LEAST_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE else {}
 
 
 def _choose(folder: Path, cameras: Mapping[str, Any], asked: str) -> str:
@@ -210,7 +210,7 @@ def _opened(path: Path) -> h5py.File:
 
 def _numbers(stored: h5py.Dataset, what: str, shape: tuple[int, ...]) -> Array:
     """Return numbers of a row each, (rows, *shape), before which it is known how many they are."""
-    if stored.dtype.kind not in "biuf" or stored.shape is None or stored.shape[1:] != shape or stored.ndim < 1:
+    if stored.dtype.kind not in "biuf" or not stored.shape or stored.shape[1:] != shape:
         raise ValueError(
             f"{what}: {stored.name} is {stored.dtype} {stored.shape}; numbers of shape {shape} a row are read"
         )
