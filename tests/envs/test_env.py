@@ -255,6 +255,6 @@ def test_one_environment_refuses_what_several_do_and_stays_as_it_is(tiny_world: 
         with pytest.raises(ValueError, match="options"):
             env.reset(seed=7, options=options)
     assert env.np_random.bit_generator.state == drawn
-    with pytest.raises(ValueError, match="action is .* no array"):
+    with pytest.raises(ValueError, match=r"action is .* no array"):
         env.step([[1], [2, 3]])
     env.step(0)

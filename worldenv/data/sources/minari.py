@@ -23,7 +23,7 @@ from ...base.media import read_picture
 from ...bodies.vector import ACTION, describe_actions
 from ...dynamics.environment import MOST_NUMBERS, ActionPart
 from ..columns import check_finite, embedded
-from ..schema import Array
+from ..schema import BROKEN, Array
 from ..spans import Span
 from ..video import MAX_SIDE, Frame
 
@@ -183,7 +183,7 @@ def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int,
             for key, one in told["subspaces"].items()
             for name, size in find_pictures(one, f"{at}/{key}" if at else key).items()
         }
-    shape = told.get("shape") or ()
+    shape: Any = told.get("shape") or ()
     fits = told["type"] == "Box" and told.get("dtype") == "uint8" and len(shape) == 3 and shape[2] == 3
     height, width = (operator.index(shape[0]), operator.index(shape[1])) if fits else (0, 0)
     return {at: (height, width)} if LEAST_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE else {}
@@ -201,11 +201,17 @@ def _choose(folder: Path, cameras: Mapping[str, Any], asked: str) -> str:
     return asked or next(iter(cameras))
 
 
-def _opened(path: Path) -> h5py.File:
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file; whatever is found to be broken in it names it."""
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())}); is the file whole?") from None
+        with h5py.File(path, "r") as file:
+            yield file
+    except BROKEN as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: cannot be read ({said}); is the file whole?") from None
 
 
 def _numbers(stored: h5py.Dataset, what: str, shape: tuple[int, ...]) -> Array:
