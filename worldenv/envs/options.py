@@ -96,7 +96,7 @@ def read_starts(start: Any, num_envs: int) -> list[int | None]:
         return [_start(start)] * num_envs
     listed = isinstance(start, np.ndarray) and start.ndim == 1
     if isinstance(start, str) or not (listed or isinstance(start, Sequence)):
-        raise ValueError(f"options['start'] must be an index or one per env, got {_said(start)}")
+        raise ValueError(f"options['start'] must be an index or one per env, got {_said(repr(start))}")
     if len(start) != num_envs:
         raise ValueError(f"options['start'] has {len(start)} entries for num_envs={num_envs}")
     return [_start(s) for s in start]
