@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from worldenv.base.interrupts import ending, status
-from worldenv.base.objects import import_object, nearest
+from worldenv.base.objects import import_object, look_here, nearest
 
 
 def settings(name: str) -> Any:
@@ -244,6 +244,7 @@ def main() -> None:
         sys.exit(f"worldenv-agents: unknown command {name!r}; {known}")
     chosen = {name: COMMANDS[name]} if name in COMMANDS else COMMANDS
     flags = (tyro.conf.OmitArgPrefixes,)
+    look_here()
     try:
         with ending():
             tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
