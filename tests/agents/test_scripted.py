@@ -214,3 +214,15 @@ def test_the_chaser_turns_to_the_colour_of_its_class_and_walks() -> None:
     assert not coloured(pictures[0], "yellow").any()
     with pytest.raises(ValueError, match="'pink' is none of red"):
         coloured(pictures[0], "pink")
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "message"),
+    [
+        ("chase", "Navigate-v1", "reads a class in obs.'goal'., as in ObjectNav; here that has shape 4"),
+        ("epsilon:0.5:straight", "ObjectNav-v0", "reads a pose in obs.'goal'., as in Navigate; here that has shape 12"),
+    ],
+)
+def test_goals_of_another_kind_are_refused(name: str, env: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate_named(name, EnvConfig(env=f"worldenv/{env}"), episodes=1, num_envs=1)

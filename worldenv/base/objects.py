@@ -39,7 +39,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def look_here() -> None:
-    """Let a command import what lies in the folder that it is run in, as ``python -m`` does; what is installed precedes.
+    """Let a command import what lies in the folder that it is run in, as ``python -m`` does, behind what is installed.
 
     Processes that it spawns inherit it.
     """
