@@ -1,4 +1,5 @@
 import pytest
+import torch
 from torch import nn
 
 from worldenv.base.budget import Budget
@@ -18,3 +19,10 @@ def test_a_network_of_so_many_weights_is_made_and_a_larger_one_is_not() -> None:
 def test_nothing_of_a_size_that_no_machine_holds_is_made() -> None:
     with pytest.raises(ValueError, match="its files have 7"), Budget(7, where="a world"):
         nn.Linear(2**16, 2**40)
+
+
+def test_nothing_is_drawn_for_it() -> None:
+    before = torch.get_rng_state()
+    with Budget(2**20, where="a world"):
+        nn.Sequential(nn.Linear(4, 4), nn.Conv3d(2, 2, 3), nn.LayerNorm(4))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -168,7 +168,13 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Expected
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Name the tensors that hold NaN or infinities."""
-    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _finite(tensor)]
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Tell it by the least and the greatest, which takes a tenth of looking at each."""
+    whole = tensor.float() if tensor.element_size() == 1 else tensor  # the least of 8 bits is not known
+    return not whole.numel() or all(bool(end.isfinite()) for end in whole.aminmax())
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -26,8 +26,8 @@ class WeightsConfig:
     changed: float = 0.0
     """More for a cell whose pixels all differ from the clip's first frame."""
     moved: float = 0.0
-    """More for a cell by how much of it differs from the frame before: all that moves in a clip weighs so many times what
-    everything does together, and the less moves the more each cell of it counts."""
+    """More for a cell by how much of it differs from the frame before: all that moves in a clip weighs so many times
+    what everything does together, and the less moves the more each cell of it counts."""
     objects: float = 0.0
     """More for a cell whose pixels all belong to one of ``segments``."""
     segments: tuple[int, ...] = ()
