@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,16 @@ def figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
     plt.close(figure)
 
 
+def _colours(arms: Iterable[str]) -> dict[str, Any]:
+    """Return the colour of each arm: those of ``COLOURS``, and for arms that it does not name ones that it lacks."""
+    from matplotlib import color_sequences
+    from matplotlib.colors import to_hex
+
+    taken = {to_hex(colour) for colour in COLOURS.values()}
+    spare = cycle(colour for colour in color_sequences["tab20"] if to_hex(colour) not in taken)
+    return {arm: COLOURS.get(arm) or next(spare) for arm in arms}
+
+
 def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
     """Plot quality over time: the mean over cases of each curve (N, chunks) against the chunk, a line per arm.
 
@@ -129,7 +140,7 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
     """
     names = list(dict.fromkeys(name for arm in curves.values() for name in arm))
     first = {arm.partition("@")[0]: arm for arm in reversed(list(curves))}
-    colours = {kind: COLOURS.get(kind, f"C{i}") for i, kind in enumerate(reversed(list(first)))}
+    colours = _colours(reversed(list(first)))
     with figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
         for axis, name in zip(axes[0], names, strict=True):
             for arm, values in curves.items():

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ...base.device import default_dtype, resolve_device
-from ...base.lock import NAME, in_use
-from ...base.log import console, git_revision
+from ...base.lock import in_use
+from ...base.log import git_revision
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
 from ...models.heads import DepthHead
@@ -19,7 +19,7 @@ from ...world.world import World, shared_world
 from ..learned import UsableMetric, available
 from ..learned import score as learned_scores
 from ..motion import PoseEstimator, measure_floor
-from ..report.document import print_arms, write_report
+from ..report.document import print_arms, print_written, write_report
 from ..report.latency import latency
 from ..report.pictures import (
     Show,
@@ -217,8 +217,7 @@ def conclude(report: Mapping[str, Any], out: Path) -> None:
     """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
-    written = sorted(path.name for path in out.iterdir() if path.is_file() and path.name != NAME)
-    console.print(f"wrote {', '.join(written)} to {out}")
+    print_written(out)
 
 
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:
