@@ -61,7 +61,7 @@ def minari(folder: Path) -> st.SearchStrategy[Case]:
         menu.append(case(what, accept, "metadata.json", said.encode()))
     menu += [case(what, False, FILE, change) for what, change in _changes(own / FILE)]
     return st.one_of(
-        *[st.sampled_from([one for one in menu if one.accept is not None])] * 3,
+        st.sampled_from([one for one in menu if one.accept is not None]),
         st.sampled_from(menu),
         flips(whole).map(lambda made: case(made[0], None, FILE, made[1])),
     )
