@@ -90,6 +90,15 @@ def test_the_tree_has_every_stage_and_suite() -> None:
         (["train", "vae", "--data", "gone", "--out", "x"], "no shards"),
         (["record", "--env", "no/Such-v0", "--out", "x"], "unknown environment"),
         (["rollout", "--pose", "fly-3", "--out", "x.mp4"], "pose segment 'fly-3'"),
+        (["record", "--env", "os:sep", "--out", "x"], "source str is called with RecordConfig, and cannot"),
+        (["bench-data", "revisit", "--maze", "x", "--out", "x"], "choose one of classic, classic-objects, plain-"),
+        (["bench", "engine", "--envs", "--out", "x"], r"envs=\(\) must be 1 or more"),
+        (["bench", "hand", "--repeats", "0", "--out", "x"], "repeats=0 must be 1 or more"),
+        (
+            ["bench", "worldplay", "--size", "7", "7", "--out", "x"],
+            r"size=\(7, 7\): height and width must be multiples",
+        ),
+        (["bench", "soak", "--minutes", "nan", "--out", "x"], "minutes=nan must be positive"),
         (["rollout", "--pose", "w-3", "--out", "x.txt"], r"x\.txt: a video's name ends in one of \.mp4"),
     ],
 )
@@ -101,6 +110,14 @@ def test_mistakes_are_one_line(
     with pytest.raises(SystemExit, match=message) as stop:
         run(monkeypatch, *arguments)
     assert "\n" not in str(stop.value.code)
+
+
+def test_what_lies_where_a_command_is_run_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # an installed command has its own folder there, and not this one
+    (tmp_path / "lies_here.py").write_text("")
+    with pytest.raises(SystemExit, match="module 'lies_here' has no attribute 'Mine'"):
+        run(monkeypatch, "record", "--env", "lies_here:Mine", "--out", "x")
 
 
 def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

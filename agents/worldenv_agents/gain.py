@@ -18,14 +18,15 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from worldenv.base.config import check_numbers, difference, to_dict
+from worldenv.base.documents import read_table
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
-from worldenv.base.log import JsonlLog, Stopwatch, console
+from worldenv.base.log import Stopwatch, console
 
 from .base import Policy
 from .environments import Blank, EnvConfig, make_envs
 from .evaluate import Scores, evaluate
-from .gain_report import CURVE, write_gain
+from .gain_report import CURVE, read_curve, write_gain
 from .learners import config_class
 from .policy import LearnerConfig, TrainedPolicy, train
 from .ppo import PPOConfig
@@ -114,7 +115,11 @@ def frames_of(world: str) -> int:
     path = Path(world).parent / "make.json"
     if not path.is_file():
         raise ValueError(f"{path} does not say how many frames {world} was made of; pass --real-frames")
-    return int(json.loads(path.read_text())["asked"]["frames"])
+    asked = read_table(path).get("asked")
+    frames = asked.get("frames") if isinstance(asked, dict) else None
+    if type(frames) is not int or frames < 1:
+        raise ValueError(f"{path}: asked.frames is {str(frames)[:40]}, no number of frames; pass --real-frames")
+    return frames
 
 
 def learner_of(config: GainConfig, arm: str, seed: int, *, frames: int) -> LearnerConfig:
@@ -144,7 +149,7 @@ def _claim(out: Path, config: GainConfig) -> None:
     path, wanted = out / PLAN, json.loads(json.dumps(to_dict(config)))
     if path.is_file():
         free = ("seeds", "arms")
-        written = json.loads(path.read_text())
+        written = read_table(path)
         changed = difference(*({k: v for k, v in one.items() if k not in free} for one in (written, wanted)))
         if changed is not None:
             raise ValueError(f"{out} was begun with another {changed}; use the same, or another --out")
@@ -198,7 +203,7 @@ def _scorer(config: GainConfig) -> Iterator[_Scorer]:
 
 def _chance(folder: Path, seed: int, scorer: _Scorer) -> None:
     """Score random actions, unless that was done."""
-    if JsonlLog.read(folder / CURVE):
+    if read_curve(folder / CURVE):
         return
     folder.mkdir(parents=True, exist_ok=True)
     policy = RandomPolicy(scorer.real.single_action_space, seed=seed)
@@ -207,7 +212,7 @@ def _chance(folder: Path, seed: int, scorer: _Scorer) -> None:
 
 def _run(learner: LearnerConfig, legs: int, folder: Path, scorer: _Scorer) -> None:
     """Train a policy leg by leg; score it after each that was not scored yet."""
-    done = {line["leg"] for line in JsonlLog.read(folder / CURVE)}
+    done = {line.get("leg") for line in read_curve(folder / CURVE)}
     for leg in range(1, legs + 1):
         if leg in done:
             continue
@@ -223,4 +228,4 @@ def _run(learner: LearnerConfig, legs: int, folder: Path, scorer: _Scorer) -> No
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    save_text(path, "".join(json.dumps(one) + "\n" for one in [*JsonlLog.read(path), line]))
+    save_text(path, "".join(json.dumps(one) + "\n" for one in [*read_curve(path), line]))

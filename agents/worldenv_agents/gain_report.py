@@ -31,7 +31,7 @@ MEANS = {
 
 def write_gain(out: Path, config: Mapping[str, Any], *, arms: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
     """Write ``report.json``, ``report.md`` and ``curves.png``; return the report."""
-    curves = {arm: [JsonlLog.read(out / f"{arm}-{seed}" / CURVE) for seed in seeds] for arm in arms}
+    curves = {arm: [read_curve(out / f"{arm}-{seed}" / CURVE) for seed in seeds] for arm in arms}
     scores = {arm: _last(lines) for arm, lines in curves.items()}
     groups = [np.repeat(np.asarray(seeds), len(scores["random"]["real"]) // len(seeds))]
     others = [arm for arm in arms if arm != "world"] if "world" in arms else []
@@ -57,6 +57,20 @@ def write_gain(out: Path, config: Mapping[str, Any], *, arms: Sequence[str], see
     save_text(out / "report.md", as_page(report))
     draw_returns(out / "curves.png", report["curves"])
     return report
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """Read what a policy was scored after each of its legs; nothing if it was not yet.
+
+    Raises:
+        ValueError: naming the line that is no score.
+    """
+    lines = JsonlLog.read(path)
+    for number, line in enumerate(lines, 1):
+        told = [[line.get("step")], [line.get("trained_s")], *(line.get(name) or [None] for name in SCORES)]
+        if not all(isinstance(some, list) and all(isinstance(x, int | float) for x in some) for some in told):
+            raise ValueError(f"{path}: line {number} is no score of a policy; the file was damaged or edited")
+    return lines
 
 
 def _last(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Floats]:

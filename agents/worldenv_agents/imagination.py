@@ -209,8 +209,8 @@ def train(
             learner = Learner(config, made)
             checkpoint = None if out is None else Checkpoint(out / CHECKPOINT_FILE, to_dict(config))
             if done and checkpoint is not None:
-                header = checkpoint.load(learner.both, learner.network.optimizer)
-                learner.steps, learner.spread = header["steps"], header["spread"]
+                run = checkpoint.load(learner.both, learner.network.optimizer)
+                learner.steps, learner.spread = run.steps, run.spread or 0.0
             report = Report(
                 config.kind,
                 config.steps,

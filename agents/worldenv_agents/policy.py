@@ -16,8 +16,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import VecTransposeImage
 
+from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
+from worldenv.base.documents import read_table
 from worldenv.base.files import save_text
 from worldenv.base.objects import import_object
 
@@ -62,7 +64,7 @@ class LearnerConfig:
     """Where the policy learns."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("num_envs", "steps", "rollout", "features", "hidden"), positive=("lr",))
+        check_numbers(self, counts=("num_envs", "steps", "rollout"), sizes=("features", "hidden"), positive=("lr",))
 
     def network_options(self) -> dict[str, Any]:
         """Return the arguments that shape the network."""
@@ -128,11 +130,13 @@ class TrainedPolicy:
             ValueError: if the folder holds no policy of this version, or one for other spaces.
         """
         path, (config, trained_on) = Path(folder), read_policy(folder)
-        network = build_network(config, observation_space, action_space)
+        weights, _ = load_tensors(path / WEIGHTS_FILE)
+        with Budget(sum(part.numel() for part in weights.values()), where=str(path / CONFIG_FILE)):
+            network = build_network(config, observation_space, action_space)
         policy = cls(network, config, deterministic=deterministic, seed=seed)
         if trained_on != policy.action_text:
             raise ValueError(f"{path}: the policy acts in {trained_on}, the env takes {policy.action_text}")
-        load_module(policy.network, load_tensors(path / WEIGHTS_FILE)[0], where=str(path / WEIGHTS_FILE))
+        load_module(policy.network, weights, where=str(path / WEIGHTS_FILE))
         policy.network.set_training_mode(False)
         return policy
 
@@ -146,15 +150,14 @@ def read_policy(folder: str | Path) -> tuple[LearnerConfig, str]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a folder that `worldenv-agents train ... --out` wrote")
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT or not {"config", "action"} <= set(values):
+    values = read_table(path)
+    told = values.get("format"), type(values.get("action"))
+    if told != (FORMAT, str) or "config" not in values:
         raise ValueError(f"{path}: not a policy of format {FORMAT}; train it again")
-    if values.get("policy") not in LEARNERS:
-        raise ValueError(f"{path}: a policy of {values.get('policy')!r}, known are {', '.join(LEARNERS)}")
-    config: LearnerConfig = from_dict(config_class(values["policy"]), values["config"], where=str(path))
+    kind = values.get("policy", "ppo")
+    if not isinstance(kind, str) or kind not in LEARNERS:
+        raise ValueError(f"{path}: a policy of {str(kind)[:40]!r}, known are {', '.join(LEARNERS)}; train it again")
+    config: LearnerConfig = from_dict(config_class(kind), values["config"], where=str(path))
     return config, values["action"]
 
 

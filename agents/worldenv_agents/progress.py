@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,33 @@ from worldenv.base.checkpoint import (
     save_tensors,
     under,
 )
-from worldenv.base.config import difference
+from worldenv.base.config import check_numbers, difference, from_dict
 from worldenv.base.log import JsonlLog, progress_bar
 
 FREE = ("steps", "device")
 """Settings that may be others when a run goes on."""
 RUNNING = ("mean", "var", "count")
 """What is kept of returns so far, for rewards to be scaled by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a checkpoint says of its run."""
+
+    steps: int
+    """Steps that were taken."""
+    config: dict[str, Any]
+    """The configuration."""
+    returns: dict[str, float] | None = None
+    """Returns so far, by ``RUNNING``, where rewards are scaled by them."""
+    spread: float | None = None
+    """Of the returns so far, where advantages are divided by it."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, natural=("steps",) if self.spread is None else ("steps", "spread"))
+        told = self.returns
+        if told is not None and (set(told) != set(RUNNING) or min(told["var"], told["count"]) < 0):
+            raise ValueError(f"returns={told} must be {', '.join(RUNNING)}, the last two of which are 0 or more")
 
 
 def sb3_logger(tensorboard: Path | None) -> Logger:
@@ -55,11 +76,11 @@ def steps_done(path: Path, config: Mapping[str, Any], *, resume: bool) -> int:
         return 0
     if not resume:
         raise ValueError(f"{path.parent}: holds a run already; pass --resume to go on, or another --out")
-    header = load_tensors(path)[1]
-    changed = difference(_fixed(header["config"]), _fixed(config))
+    run = from_dict(Run, load_tensors(path)[1], where=str(path))
+    changed = difference(_fixed(run.config), _fixed(config))
     if changed is not None:
         raise ValueError(f"{path}: the run had another {changed!r}; resume with its own configuration")
-    return int(header["steps"])
+    return run.steps
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,12 +99,13 @@ class Checkpoint:
         tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(optimizer).items()}
         save_tensors(self.path, tensors, header={"steps": steps, "config": dict(self.config), **figures})
 
-    def load(self, network: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-        """Take over weights and optimizer; return the header, with ``steps`` and the figures."""
+    def load(self, network: nn.Module, optimizer: Optimizer) -> Run:
+        """Take over weights and optimizer; return what else is known of the run."""
         tensors, header = load_tensors(self.path)
+        run = from_dict(Run, header, where=str(self.path))
         load_module(network, under(tensors, "network."), where=str(self.path))
-        load_optimizer(optimizer, under(tensors, "optimizer."))
-        return header
+        load_optimizer(optimizer, under(tensors, "optimizer."), where=str(self.path))
+        return run
 
 
 class Report:
@@ -148,9 +170,10 @@ class Progress(BaseCallback):
 
 def restore(model: PPO, checkpoint: Checkpoint) -> None:
     """Let PPO go on from a checkpoint: weights, optimizer, the number of steps and the scale of rewards."""
-    header = checkpoint.load(model.policy, model.policy.optimizer)
-    model.num_timesteps = int(header["steps"])
-    scaled = model.get_vec_normalize_env()
-    if scaled is not None:
-        for name in RUNNING:
-            setattr(scaled.ret_rms, name, header["returns"][name])
+    scaled, run = model.get_vec_normalize_env(), checkpoint.load(model.policy, model.policy.optimizer)
+    if scaled is not None and run.returns is None:
+        raise ValueError(f"{checkpoint.path}: says nothing of the returns that rewards are scaled by; copy it again")
+    model.num_timesteps = run.steps
+    if scaled is not None and run.returns is not None:
+        for name, value in run.returns.items():
+            setattr(scaled.ret_rms, name, value)

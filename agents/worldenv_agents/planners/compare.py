@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from worldenv.base.config import to_dict
+from worldenv.base.config import check_counts, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import DESCRIPTION, paired, summarise
 
 from ..environments import EnvConfig
-from ..evaluate import check_counts, check_policies
+from ..evaluate import check_policies
 from ..jobs import Job, OnBatch, run_jobs
 from ..ledger import Ledger
 from ..pictures import draw_planning
@@ -38,7 +38,10 @@ def default_places(env_id: str) -> tuple[Where, ...]:
 
 def default_policies(env_id: str) -> tuple[str, ...]:
     """Return who acts beside plans unless others are named."""
-    return ("random", "expert") if "/Hand" in env_id else ("random", "straight", "seek_goal", "follow:w-192")
+    if "/Hand" in env_id:
+        return "random", "expert"
+    seeking = ("wander", "chase") if "ObjectNav" in env_id else ("straight", "seek_goal")
+    return "random", *seeking, "follow:w-192"
 
 
 def compare_planning(
