@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,32 @@ from worldenv.base.log import JsonlLog
 REGISTERED, EPISODES = "registered.json", "episodes.jsonl"
 
 
+def register(path: Path, registered: Mapping[str, Any], *, free: Sequence[str] = ()) -> dict[str, Any]:
+    """Write what is said of a comparison before it is run, and return it; numbers and lists that are ``free`` may grow.
+
+    Raises:
+        ValueError: if something else was registered there.
+    """
+    said: dict[str, Any] = json.loads(json.dumps(registered))
+    if path.exists():
+        before: dict[str, Any] = json.loads(path.read_text())
+        changed = difference(*({key: one[key] for key in one if key not in free} for one in (before, said)))
+        fewer = (key for key in free if key in before and not _covers(said[key], before[key]))
+        changed = changed or next(fewer, None)
+        if changed is not None:
+            raise ValueError(
+                f"{path.parent} was begun with another {changed}; go on as {path.name} says, or pass another --out"
+            )
+        if not free:
+            return before
+    save_text(path, json.dumps(said, indent=1) + "\n")
+    return said
+
+
+def _covers(more: Any, less: Any) -> bool:
+    return set(less) <= set(more) if isinstance(less, list) else bool(less <= more)
+
+
 class Ledger:
     """The episodes of a comparison, and what was said of it before the first of them was run.
 
@@ -22,16 +48,8 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, registered: Mapping[str, Any]) -> None:
-        path, said = folder / REGISTERED, json.loads(json.dumps(registered))
-        if not path.exists():
-            save_text(path, json.dumps(said, indent=1) + "\n")
-        before = json.loads(path.read_text())
-        changed = difference(before, said)
-        if changed is not None:
-            raise ValueError(
-                f"{path}: was registered with another {changed!r}; go on as it says, or pass another --out"
-            )
-        self.registered, self.log = before, JsonlLog(folder / EPISODES, resume_step=1)
+        self.registered = register(folder / REGISTERED, registered)
+        self.log = JsonlLog(folder / EPISODES, resume_step=1)
         self.rows = JsonlLog.read(folder / EPISODES)
 
     def of(self, **which: Any) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -164,6 +164,10 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
         begins = world.require_moments("horizon")
     elif task.defaults.from_clip:
         begins = world.require_clips(f"task {type(task).__name__}")
+    if asked.starts is not None:
+        if twin and recorded:
+            raise ValueError(f"starts={list(asked.starts)}: the twin of a recorded environment begins as that does")
+        world, begins = with_starts(world, begins, asked.starts)
     starts = starts_of(world, task, begins, needed=twin and not recorded)
     settings, choose = memory_config(asked.memory, world.config.memory)
     wanted = Wanted(
@@ -193,7 +197,10 @@ def table_starts(asked: Arguments, task: Task) -> tuple[Starts, WorldSpec]:
             f"world {world.config.name!r} shows no hand, and this simulator lays the tables of one that does; pass "
             "world=DIR of a world of hands (configs/hand), or leave it out"
         )
-    return with_tables(world, marked=task.defaults.simulator == "hand/mark").require_starts(), world.spec
+    world = with_tables(world, marked=task.defaults.simulator == "hand/mark")
+    if asked.starts is not None:
+        world, _ = with_starts(world, None, asked.starts)
+    return world.require_starts(), world.spec
 
 
 def with_tables(world: World, *, marked: bool) -> World:
@@ -212,6 +219,28 @@ def with_tables(world: World, *, marked: bool) -> World:
     other = copy(world)
     other.starts = starts.at(kept)
     return other
+
+
+def with_starts(
+    world: World,
+    begins: Histories | None,  # what episodes begin after; None: start views
+    part: Sequence[int],  # the first, and the one behind the last
+) -> tuple[World, Histories | None]:
+    """Return the same world with some of what episodes can begin at.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    known = world.require_starts() if begins is None else begins
+    if part[1] > len(known):
+        kind = "start views" if begins is None else "recorded histories"
+        raise ValueError(f"starts={list(part)}, but world {world.config.name!r} has {len(known)} {kind}")
+    index = torch.arange(*part)
+    if begins is not None:
+        return world, begins.at(index)
+    other = copy(world)
+    other.starts = world.require_starts().at(index)
+    return other, None
 
 
 def starts_of(world: World, task: Task, begins: Histories | None, *, needed: bool) -> Starts | None:
