@@ -20,7 +20,6 @@ from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog, Stopwatch, console
 
-from .environments import EnvConfig
 from .evaluate import check_counts
 from .ledger import register
 from .ppo import CHECKPOINT_FILE, PPOConfig, PPOPolicy, train
@@ -65,6 +64,8 @@ class Comparison:
     """Where policies are scored that are not trained."""
     baselines: Mapping[str, str] = field(default_factory=lambda: {"random": "random actions"})
     """Policies of the registry that need no training, ``random`` among them, and what they are."""
+    margin: float = 0.0
+    """Difference in ``metric`` within which two arms count as equal; 0 does not ask."""
     seeds: Sequence[int]
     """Of the policies of every arm."""
     legs: int

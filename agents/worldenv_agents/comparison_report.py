@@ -120,6 +120,7 @@ def _differences(asked: Comparison, runs: Mapping[str, Sequence[Sequence[Mapping
         claims=tuple((first, name) for name in runs if name != first),
         primary=primary,
         secondary=tuple(key for key in KEY.values() if key != primary),
+        margin=asked.margin,
     )
     names = {key: metric for metric, key in KEY.items()}
     judged = question.judge(results, range(asked.first_seed, asked.first_seed + asked.episodes))
@@ -146,9 +147,10 @@ def as_page(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {report['title']}",
         "",
-        f"Claim, before anything was run: {report['claim']}. What decides is {metric} in the simulator; actions are drawn "
-        f"as in training. {report['ci']}. *Early* is what the first steps of real episodes return, as many as were "
-        "*imagined*; the *gap* is what is imagined more than is real. A state is what an env remembers at its end.",
+        f"Claim, before anything was run: {report['claim']}. What decides is {metric} in the simulator; actions are "
+        f"drawn as in training. {report['ci']}. *Early* is what the first steps of real episodes return, as many as "
+        "were *imagined*; the *gap* is what is imagined more than is real. A state is what an env remembers when its "
+        "episode has ended; hours are of training alone.",
         "",
         *comparison_table(report),
     ]
@@ -163,7 +165,9 @@ def as_page(report: Mapping[str, Any]) -> str:
     for pair, judged in report["differences"].items():
         if metric in judged:
             said = judged[metric]
-            lines.append(f"| {pair} | {cell(said)} | {said['verdict']} | {said['why']} |")
+            same = said.get("equivalent")
+            equal = f"; equal within {same['margin']:g}: {'shown' if same['shown'] else 'not shown'}" if same else ""
+            lines.append(f"| {pair} | {cell(said)} | {said['verdict']} | {said['why']}{equal} |")
     lines += ["", "![imagined and real over training](curves.png)"]
     lines += ["", "![fidelity](fidelity.png)"] if "fidelity" in report else []
     return "\n".join([*lines, "", f"{report['hardware']}, {report['git']}"]) + "\n"

@@ -48,6 +48,8 @@ class LoopTable:
     """What is expected, fixed before anything is trained."""
     metric: Metric = "success"
     """What decides, in the simulator: ``success`` or ``return``."""
+    margin: float = 0.0
+    """Difference in ``metric`` within which two arms count as equal, where that is claimed; 0 does not ask."""
     environment: Settings
     """The task, as settings of ``EnvConfig``; ``starts`` are those that policies are trained at."""
     test_starts: tuple[int, int] | None = None
@@ -117,9 +119,10 @@ def comparison_of(table: LoopTable) -> Comparison:
         title=table.title,
         claim=table.claim,
         metric=table.metric,
+        margin=table.margin,
         arms={name: _arm(table, name, common) for name in table.arms},
         places=_places(table, common, table.environment, common.dynamics),
-        baselines={"random": "random actions", **{name: "not trained" for name in table.baselines}},
+        baselines={"random": "random actions", **dict.fromkeys(table.baselines, "not trained")},
         seeds=table.seeds,
         legs=table.legs,
         leg_episodes=table.leg_episodes,

@@ -61,9 +61,10 @@ def draw_learning(
     real: str,
     pair: tuple[str, str],
 ) -> None:
-    """Plot what policies earn over their training: ``real`` of whole episodes, a line for each policy of each arm, and
-    dotted ones for those that are not trained; beside it, of the arms trained ``inside``, a ``pair``: what is real, and,
-    dashed, what was imagined of it.
+    """Plot what policies earn over their training.
+
+    Left ``real`` of whole episodes, a line for each policy of each arm, and dotted ones for those that are not trained;
+    right, of the arms trained ``inside``, a ``pair``: what is real and, dashed, what was imagined of it.
     """
     colours = {arm: f"C{i}" for i, arm in enumerate(arm for arm, runs in curves.items() if "leg" in runs[0][-1])}
     with figure(path, 1, 2, figsize=(11, 3.8)) as (whole, early):

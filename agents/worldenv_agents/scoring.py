@@ -53,7 +53,7 @@ def places_of(
     starts: tuple[int, int] | None = None,
     also: Mapping[str, EnvConfig] | None = None,
 ) -> Places:
-    """Return where policies of an environment are scored; imagined episodes are whole, or as long as its ``horizon``."""
+    """Return where policies of an environment are scored; imagined episodes are whole, or as long as ``horizon``."""
 
     def inside(place: EnvConfig, dynamics: str | None) -> EnvConfig:
         limit = place.max_episode_steps if place.horizon is None else place.horizon
@@ -88,7 +88,7 @@ class Scorer:
 
         ``real`` returns, ``success`` and ``length`` are of whole episodes in the simulator, ``early`` the returns of
         their first steps, ``imagined`` and ``imagined_success`` what is imagined of these; the ``last`` time also
-        returns and success in the other places, and ``state_bytes``, what an env remembers when its episodes have ended.
+        returns and success in the other places, and ``state_bytes``, what an env remembers when its episode has ended.
         """
         watch, count = Stopwatch(), min(self.num_envs, episodes)
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from tests.world.test_clips import some_clips, with_clips
-from worldenv.base.config import dump_toml, merge
+from worldenv.base.config import dump_toml, load_toml, merge
 from worldenv.world.world import World
 from worldenv_agents import comparison
 from worldenv_agents.cli import main
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.loop import LoopTable, comparison_of, run_loop
 
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "loops"
 ARMS = {
     "world": {"says": "inside, as the world remembers"},
-    "none": {"says": "inside, the chunk before alone", "memory": "none"},
-    "simulator": {"says": "in the simulator", "dynamics": "sim", "ppo": {"steps": 64}},
+    "none": {"says": "inside, the chunk before alone", "memory": "none", "ppo": {"steps": 64}},
     "blank": {"says": "inside, seeing nothing", "blank": True},
 }
 
@@ -64,10 +64,10 @@ def test_one_command_trains_scores_reports_and_goes_on(
         assert row["gap"]["mean"] == pytest.approx(row["imagined"]["mean"] - row["early"]["mean"], abs=1e-3)
         assert row["state_bytes"] > 0
         assert (row.get("steps_per_s", 0) > 0) == (name != "random")
-    assert report["arms"]["simulator"]["steps"] == 64
-    assert set(report["differences"]) == {f"world - {name}" for name in ("random", "none", "simulator", "blank")}
+    assert [report["arms"][name]["steps"] for name in ARMS] == [32, 64, 32]
+    assert set(report["differences"]) == {f"world - {name}" for name in ("random", "none", "blank")}
     assert report["differences"]["world - none"]["return"]["verdict"] == "inconclusive"  # of one seed
-    assert [point["step"] for point in report["curves"]["none"][0]] == [16, 32]
+    assert [point["step"] for point in report["curves"]["none"][0]] == [32, 64]
     assert report["fidelity"]["arms"]["none"]["mean"] == 15
     videos = ("world-0/real.mp4", "blank-0/imagined.mp4")
     assert all((out / name).stat().st_size for name in ("curves.png", "fidelity.png", "registered.json", *videos))
@@ -114,6 +114,18 @@ def test_what_is_not_known_is_refused_before_anything_is_written(
         run_loop(table(tmp_path / "table.toml", bright, **changes), tmp_path / "loop")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "loop").exists()
+
+
+@pytest.mark.parametrize("name", ["revisit_transfer", "revisit_control"])
+def test_the_tables_of_this_folder_are_whole(name: str) -> None:
+    table = load_toml(LoopTable, FOLDER / f"{name}.toml")
+    asked, environment = comparison_of(table), table.environment
+    assert list(asked.arms)[:3] == ["worldplay", "recent", "none"]
+    assert {"simulator", "real", "blank"} < set(asked.arms)
+    assert asked.arms["blank"].learner.environment.blank
+    assert environment["task_options"] == {"variant": "out_of_view" if name == "revisit_transfer" else "in_view"}
+    assert environment["starts"][1] <= asked.places.real.starts[0]  # type: ignore[index]
+    assert f"worldenv-agents loop configs/loops/{name}.toml " in (FOLDER / f"{name}.toml").read_text()
 
 
 def test_policies_are_scored_at_starts_that_they_were_not_trained_at(tiny_world_dir: Path) -> None:

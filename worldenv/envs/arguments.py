@@ -129,8 +129,8 @@ class Arguments:
     (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's file names is
     imported."""
     starts: Sequence[int] | None = None
-    """Of the world's start views, or of the clips or moments that episodes begin with, those alone from the first number
-    to before the second, so that policies are trained at some and tested at others; None is all of them."""
+    """Of the world's start views, or of the clips or moments that episodes begin with, those alone from the first
+    number to before the second, so that policies are trained at some and tested at others; None is all of them."""
     pictures: bool = True
     """False leaves frames black, for policies that do not look: the hand's table is a few times faster then."""
 
