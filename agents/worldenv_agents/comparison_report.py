@@ -75,7 +75,8 @@ def write_comparison(
 def _described(runs: Sequence[Sequence[Mapping[str, Any]]], asked: Comparison) -> dict[str, Any]:
     """Return an arm's means, what of each policy is real, and what its training took."""
     last, count = [lines[-1] for lines in runs], len(runs)
-    found = {name: np.array([line[name] for line in last], np.float64) for name in SCORES if name in last[0]}
+    there = [name for name in SCORES if all(name in line for line in last)]  # not all in files of earlier versions
+    found = {name: np.array([line[name] for line in last], np.float64) for name in there}
     row: dict[str, Any] = {name: _summary(values) for name, values in found.items()}
     real, imagined = PAIR[asked.metric]
     if imagined in found and real in found:

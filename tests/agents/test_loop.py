@@ -13,7 +13,7 @@ import pytest
 from tests.world.test_clips import some_clips, with_clips
 from worldenv.base.config import dump_toml, load_toml, merge
 from worldenv.world.world import World
-from worldenv_agents import comparison
+from worldenv_agents import comparison, comparison_report
 from worldenv_agents.cli import main
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.loop import LoopTable, comparison_of, run_loop
@@ -78,6 +78,7 @@ def test_one_command_trains_scores_reports_and_goes_on(
     curve.write_text(lines[0])
     trained: list[str] = []
     monkeypatch.setattr(comparison, "train", lambda *a, out, **k: trained.append(out.name) or real(*a, out=out, **k))
+    monkeypatch.setattr(comparison_report, "draw_learning", lambda *a, **k: None)  # which takes a second
     again = run_loop(file, out)
     assert trained == ["none-0"]
     assert json.loads(lines[1])["real"] == json.loads(curve.read_text().splitlines()[1])["real"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +28,7 @@ from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World, shared_world
 from .arguments import Arguments
+from .episodes import with_starts
 
 
 def load_world(world: str | World, device: str, dtype: str, backend: str) -> World:
@@ -219,28 +220,6 @@ def with_tables(world: World, *, marked: bool) -> World:
     other = copy(world)
     other.starts = starts.at(kept)
     return other
-
-
-def with_starts(
-    world: World,
-    begins: Histories | None,  # what episodes begin after; None: start views
-    part: Sequence[int],  # the first, and the one behind the last
-) -> tuple[World, Histories | None]:
-    """Return the same world with some of what episodes can begin at.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
-    known = world.require_starts() if begins is None else begins
-    if part[1] > len(known):
-        kind = "start views" if begins is None else "recorded histories"
-        raise ValueError(f"starts={list(part)}, but world {world.config.name!r} has {len(known)} {kind}")
-    index = torch.arange(*part)
-    if begins is not None:
-        return world, begins.at(index)
-    other = copy(world)
-    other.starts = world.require_starts().at(index)
-    return other, None
 
 
 def starts_of(world: World, task: Task, begins: Histories | None, *, needed: bool) -> Starts | None:
