@@ -3,7 +3,7 @@
     python examples/07_own_environment.py --out out/catch
 
 ``catch.py`` beside this file is the environment: thirty lines, no poses, actions in a dictionary. On the command line
-the first half is ``worldenv make catch:Catch-v0 --out out/catch --size 48 48 --frames-per-latent 1``.
+the first half is, in this folder, ``worldenv make catch:Catch-v0 --out out --size 48 48 --frames-per-latent 1``.
 """
 
 from pathlib import Path

@@ -103,6 +103,14 @@ def test_mistakes_are_one_line(
     assert "\n" not in str(stop.value.code)
 
 
+def test_what_lies_where_a_command_is_run_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # an installed command has its own folder there, and not this one
+    (tmp_path / "lies_here.py").write_text("")
+    with pytest.raises(SystemExit, match="module 'lies_here' has no attribute 'Mine'"):
+        run(monkeypatch, "record", "--env", "lies_here:Mine", "--out", "x")
+
+
 def test_flags_override_the_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('name = "fromfile"\nmax_clips = 7\n[optim]\nsteps = 5\nbatch = 3\n')
     import worldenv.training.stages.registry as stages

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from worldenv.base.interrupts import ending, status
-from worldenv.base.objects import import_object, nearest
+from worldenv.base.objects import import_object, look_here, nearest
 
 
 def settings(name: str) -> Any:
@@ -214,8 +214,8 @@ def plan(
         imagine: what plans are tried in: world (generated), floor (what its memory knows of walls, no picture is made),
             blank (the last frame and no walls). All of them by default, of hands the world alone.
         rollouts: plans imagined for a decision, one arm for each number.
-        policies: who acts in the simulator without a plan; by default random, straight, seek_goal and follow:w-192, of
-            hands random and expert; "" for nobody.
+        policies: who acts in the simulator without a plan; by default random, straight, seek_goal and follow:w-192, in
+            ObjectNav wander and chase instead of the two in the middle, of hands random and expert; "" for nobody.
         episodes: episodes of each arm; episode i has seed first_seed + i.
         num_envs: episodes that are planned for together; memory grows with num_envs * rollouts * lookahead.
         first_seed: seed of the first episode.
@@ -264,6 +264,7 @@ def main() -> None:
         sys.exit(f"worldenv-agents: unknown command {name!r}; {known}")
     chosen = {name: COMMANDS[name]} if name in COMMANDS else COMMANDS
     flags = (tyro.conf.OmitArgPrefixes,)
+    look_here()
     try:
         with ending():
             tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
 from worldenv.base.lock import in_use
@@ -56,7 +57,8 @@ class CloningConfig:
     """Seed of network and batches."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("episodes", "ahead", "width", "num_layers", "steps", "batch"), positive=("lr",))
+        counts, sizes = ("episodes", "num_layers", "steps", "batch"), ("ahead", "width")
+        check_numbers(self, counts=counts, sizes=sizes, layers=("num_layers",), positive=("lr",))
         if self.width % 4:
             raise ValueError(f"width={self.width} must be a multiple of 4, the number of heads")
 
@@ -188,7 +190,8 @@ class ClonedPolicy:
         if header.get("format") != FORMAT or "config" not in header:
             raise ValueError(f"{folder / FILE} is no cloned policy of this version; clone it again")
         config = from_dict(CloningConfig, header["config"], where=str(folder / FILE))
-        module = ActionChunks(config)
+        with Budget(sum(part.numel() for part in tensors.values()), where=str(folder / FILE)):
+            module = ActionChunks(config)
         load_module(module, tensors, where=str(folder / FILE))
         return cls(module, config, num_latents=num_latents)
 

@@ -29,6 +29,9 @@ from .scoring import Acting, Places, Scorer
 
 CURVE = "curve.jsonl"
 Metric = Literal["success", "return"]
+ALWAYS = ("real", "length", "early", "imagined")
+SCORES = (*ALWAYS, "success", "imagined_success")
+"""What is kept of every episode; files of earlier versions lack what is not ``ALWAYS`` there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +145,7 @@ def _baseline(name: str, seed: int) -> Acting:
 
 def _score_baseline(asked: Comparison, name: str, seed: int, folder: Path, scorer: Scorer) -> None:
     """Score a policy that needs no training, unless that was done."""
-    if JsonlLog.read(folder / CURVE):
+    if read_curve(folder / CURVE):
         return
     with closing(Scorer(asked.num_envs, asked.first_seed, asked.horizon)) as own:  # it may act in other modes
         used = scorer if name == "random" else own
@@ -154,7 +157,7 @@ def _score_baseline(asked: Comparison, name: str, seed: int, folder: Path, score
 def _train_policy(asked: Comparison, arm: Arm, seed: int, folder: Path, scorer: Scorer) -> None:
     """Train a policy leg by leg; score it after each that was not scored yet."""
     learner = replace(arm.learner, seed=seed)
-    done = {line["leg"] for line in JsonlLog.read(folder / CURVE)}
+    done = {line.get("leg") for line in read_curve(folder / CURVE)}
     for leg in (leg for leg in range(1, asked.legs + 1) if leg not in done):
         steps, last, watch = -(-learner.steps * leg // asked.legs), leg == asked.legs, Stopwatch()
         before = _steps_of(folder, learner)
@@ -177,10 +180,25 @@ def _steps_of(folder: Path, learner: PPOConfig) -> int:
     return steps_done(folder / CHECKPOINT_FILE, to_dict(learner), resume=True)
 
 
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """Read what a policy was scored after each of its legs; nothing if it was not yet.
+
+    Raises:
+        ValueError: naming the line that is no score.
+    """
+    lines = JsonlLog.read(path)
+    for number, line in enumerate(lines, 1):
+        told = [[line.get("step")], [line.get("trained_s")], *(line.get(name) or [None] for name in ALWAYS)]
+        told += [line[name] for name in SCORES if name in line]
+        if not all(isinstance(some, list) and all(isinstance(x, int | float) for x in some) for some in told):
+            raise ValueError(f"{path}: line {number} is no score of a policy; the file was damaged or edited")
+    return lines
+
+
 def append(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line to a file of them, all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_text(path, "".join(json.dumps(one) + "\n" for one in [*JsonlLog.read(path), line]))
+    save_text(path, "".join(json.dumps(one) + "\n" for one in [*read_curve(path), line]))
 
 
 def _tell(what: str, scores: Mapping[str, Any]) -> None:

@@ -11,17 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from worldenv.base.files import save_text
-from worldenv.base.log import JsonlLog, git_revision, hardware
+from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.claims import Question
 from worldenv.eval.report.statistics import crossed_means
 from worldenv.eval.suites.run import ArmResult
 
-from .comparison import CURVE, Comparison, folder_of
+from .comparison import CURVE, SCORES, Comparison, folder_of, read_curve
 from .pictures import draw_fidelity, draw_learning
 from .rank import cell
 
 Floats = npt.NDArray[np.float64]
-SCORES = ("real", "success", "length", "early", "imagined", "imagined_success")
 KEY = {"return": "real", "success": "success"}
 """What a metric is called among the scores."""
 PAIR = {"return": ("early", "imagined"), "success": ("success", "imagined_success")}
@@ -42,7 +41,7 @@ def write_comparison(
     It says all that is ``about`` it too.
     """
     runs = {
-        name: [JsonlLog.read(folder_of(out, name, seed) / CURVE) for seed in asked.seeds]
+        name: [read_curve(folder_of(out, name, seed) / CURVE) for seed in asked.seeds]
         for name in (*asked.baselines, *asked.arms)
     }
     says = {**asked.baselines, **{name: arm.says for name, arm in asked.arms.items()}}

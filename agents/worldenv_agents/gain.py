@@ -5,7 +5,6 @@ Beside it the same PPO on as many real frames as the world was made of, PPO that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from worldenv.base.config import check_numbers, to_dict
+from worldenv.base.documents import read_table
 
 from .comparison import Arm, Comparison, run_comparison
 from .comparison_report import write_comparison
@@ -106,7 +106,11 @@ def frames_of(world: str) -> int:
     path = Path(world).parent / "make.json"
     if not path.is_file():
         raise ValueError(f"{path} does not say how many frames {world} was made of; pass --real-frames")
-    return int(json.loads(path.read_text())["asked"]["frames"])
+    asked = read_table(path).get("asked")
+    frames = asked.get("frames") if isinstance(asked, dict) else None
+    if type(frames) is not int or frames < 1:
+        raise ValueError(f"{path}: asked.frames is {str(frames)[:40]}, no number of frames; pass --real-frames")
+    return frames
 
 
 def comparison_of(config: GainConfig) -> Comparison:

@@ -18,8 +18,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, VecTransposeImage
 
+from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
+from worldenv.base.documents import read_table
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog
@@ -73,8 +75,8 @@ class PPOConfig:
     """Where the policy learns."""
 
     def __post_init__(self) -> None:
-        counts = ("num_envs", "steps", "rollout", "minibatch", "epochs", "features", "hidden")
-        check_numbers(self, counts=counts, positive=("lr",))
+        counts = ("num_envs", "steps", "rollout", "minibatch", "epochs")
+        check_numbers(self, counts=counts, sizes=("features", "hidden"), positive=("lr",))
         if self.rollout * self.num_envs < 2 or self.minibatch < 2:
             raise ValueError(f"a rollout of {self.rollout} x {self.num_envs} steps is too short; use 2 or more")
 
@@ -131,11 +133,13 @@ class PPOPolicy:
             ValueError: if the folder holds no policy of this version, or one for other spaces.
         """
         path, (config, trained_on) = Path(folder), read_policy(folder)
-        network = build_network(config, observation_space, action_space)
+        weights, _ = load_tensors(path / WEIGHTS_FILE)
+        with Budget(sum(part.numel() for part in weights.values()), where=str(path / CONFIG_FILE)):
+            network = build_network(config, observation_space, action_space)
         policy = cls(network, config, deterministic=deterministic, seed=seed)
         if trained_on != policy.action_text:
             raise ValueError(f"{path}: the policy acts in {trained_on}, the env takes {policy.action_text}")
-        load_module(policy.network, load_tensors(path / WEIGHTS_FILE)[0], where=str(path / WEIGHTS_FILE))
+        load_module(policy.network, weights, where=str(path / WEIGHTS_FILE))
         policy.network.set_training_mode(False)
         return policy
 
@@ -149,11 +153,9 @@ def read_policy(folder: str | Path) -> tuple[PPOConfig, str]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a folder that `worldenv-agents train ppo --out` wrote")
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT or not {"config", "action"} <= set(values):
+    values = read_table(path)
+    told = values.get("format"), values.get("policy", "ppo"), type(values.get("action"))
+    if told != (FORMAT, "ppo", str) or "config" not in values:
         raise ValueError(f"{path}: not a policy of format {FORMAT}; train it again")
     return from_dict(PPOConfig, values["config"], where=str(path)), values["action"]
 

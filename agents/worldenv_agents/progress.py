@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,31 @@ from worldenv.base.checkpoint import (
     save_tensors,
     under,
 )
-from worldenv.base.config import difference
+from worldenv.base.config import check_numbers, difference, from_dict
 from worldenv.base.log import JsonlLog, progress_bar
 
 FREE = ("steps", "device")
 """Settings that may be others when a run goes on."""
 RUNNING = ("mean", "var", "count")
 """What is kept of returns so far, for rewards to be scaled by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a checkpoint says of its run."""
+
+    steps: int
+    """Steps that were taken."""
+    config: dict[str, Any]
+    """The configuration."""
+    returns: dict[str, float] | None = None
+    """Returns so far, by ``RUNNING``, where rewards are scaled by them."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, natural=("steps",))
+        told = self.returns
+        if told is not None and (set(told) != set(RUNNING) or min(told["var"], told["count"]) < 0):
+            raise ValueError(f"returns={told} must be {', '.join(RUNNING)}, the last two of which are 0 or more")
 
 
 def sb3_logger(tensorboard: Path | None) -> Logger:
@@ -53,11 +72,11 @@ def steps_done(path: Path, config: Mapping[str, Any], *, resume: bool) -> int:
         return 0
     if not resume:
         raise ValueError(f"{path.parent}: holds a run already; pass --resume to go on, or another --out")
-    header = load_tensors(path)[1]
-    changed = difference(_fixed(header["config"]), _fixed(config))
+    run = from_dict(Run, load_tensors(path)[1], where=str(path))
+    changed = difference(_fixed(run.config), _fixed(config))
     if changed is not None:
         raise ValueError(f"{path}: the run had another {changed!r}; resume with its own configuration")
-    return int(header["steps"])
+    return run.steps
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,13 +104,16 @@ class Checkpoint:
     def load(self, model: PPO) -> None:
         """Take over weights, optimizer and the number of steps."""
         tensors, header = load_tensors(self.path)
-        load_module(model.policy, under(tensors, "network."), where=str(self.path))
-        load_optimizer(model.policy.optimizer, under(tensors, "optimizer."))
-        model.num_timesteps = int(header["steps"])
+        run = from_dict(Run, header, where=str(self.path))
         scaled = model.get_vec_normalize_env()
-        if scaled is not None:
-            for name in RUNNING:
-                setattr(scaled.ret_rms, name, header["returns"][name])
+        if scaled is not None and run.returns is None:
+            raise ValueError(f"{self.path}: says nothing of the returns that rewards are scaled by; copy it again")
+        load_module(model.policy, under(tensors, "network."), where=str(self.path))
+        load_optimizer(model.policy.optimizer, under(tensors, "optimizer."), where=str(self.path))
+        model.num_timesteps = run.steps
+        if scaled is not None and run.returns is not None:
+            for name, value in run.returns.items():
+                setattr(scaled.ret_rms, name, value)
 
 
 class Progress(BaseCallback):

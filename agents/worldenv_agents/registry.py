@@ -11,6 +11,8 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
+from worldenv.dynamics.labels import CLASSES
+
 from .base import Policy
 from .chase import Chase
 from .environments import EnvConfig
@@ -37,6 +39,7 @@ def _random(envs: Envs, argument: str, seed: int) -> Policy:
 
 
 def _seek_goal(envs: Envs, argument: str, seed: int, *, detour: int = 2) -> Policy:
+    _check_goal(envs, 4, "reads a pose in obs['goal'], as in Navigate")
     return SeekGoal(**_step(envs), seed=seed, detour=detour)
 
 
@@ -51,7 +54,15 @@ def _step(envs: Envs) -> dict[str, float]:
     return {"turn": turn, "move": spec.steps.move * spec.chunk_latents}
 
 
+def _check_goal(envs: Envs, size: int, reads: str) -> None:
+    """Refuse goals of another kind, which a policy would take for its own."""
+    shape = envs.single_observation_space["goal"].shape  # type: ignore[index]
+    if shape != (size,):
+        raise ValueError(f"it {reads}; here that has shape {', '.join(map(str, shape))}")
+
+
 def _chase(envs: Envs, argument: str, seed: int) -> Policy:
+    _check_goal(envs, len(CLASSES), "reads a class in obs['goal'], as in ObjectNav")
     return Chase(**_step(envs), seed=seed)
 
 

@@ -37,6 +37,16 @@ def test_train_and_eval_work_together(
     assert "seek_goal" in capsys.readouterr().out
 
 
+def test_what_lies_where_a_command_is_run_can_be_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "lies_here_too.py").write_text("")
+    with pytest.raises(SystemExit, match="module 'lies_here_too' has no attribute 'Mine'"):
+        call(monkeypatch, "eval", "random", "--task", "lies_here_too:Mine")
+
+
 def test_plans_and_rankings_go_on_where_they_stopped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_world_dir: Path, tmp_path: Path
 ) -> None:

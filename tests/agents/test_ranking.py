@@ -46,11 +46,12 @@ def test_intervals_hold_the_figure_and_nothing_is_made_up() -> None:
 
 def test_a_ledger_goes_on_and_cannot_be_another(tmp_path: Path) -> None:
     said = {"claim": "it is so", "episodes": 3}
-    Ledger(tmp_path, said).add([{"seed": 4, "policy": "a", "success": 1.0}])
+    brought = {"policy": "a", "success": 1.0, "length": 2, "rewards": [0.0, 1.0]}
+    Ledger(tmp_path, said).add([{"seed": 4, **brought}])
     again = Ledger(tmp_path, said)
     assert again.missing(range(3, 6), policy="a") == [3, 5]
     assert again.missing(range(3, 6), policy="b") == [3, 4, 5]
-    again.add([{"seed": 3, "policy": "a", "success": 0.0}])
+    again.add([{"seed": 3, **brought}])
     assert [row["seed"] for row in Ledger(tmp_path, said).of(policy="a")] == [3, 4]
     with pytest.raises(ValueError, match=r"was begun with another claim; go on as registered\.json says"):
         Ledger(tmp_path, {**said, "claim": "it is otherwise"})

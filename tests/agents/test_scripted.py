@@ -19,9 +19,11 @@ from worldenv.geometry.pose import look
 from worldenv.geometry.pose_string import parse_pose_string
 from worldenv.world.starts import Starts
 from worldenv.world.world import World
+from worldenv_agents import rank
 from worldenv_agents.chase import Chase, coloured
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate, evaluate_named
+from worldenv_agents.planners import compare
 from worldenv_agents.random_agent import RandomPolicy
 from worldenv_agents.scripted import (
     BACK,
@@ -214,3 +216,17 @@ def test_the_chaser_turns_to_the_colour_of_its_class_and_walks() -> None:
     assert not coloured(pictures[0], "yellow").any()
     with pytest.raises(ValueError, match="'pink' is none of red"):
         coloured(pictures[0], "pink")
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "message"),
+    [
+        ("chase", "Navigate-v1", "reads a class in obs.'goal'., as in ObjectNav; here that has shape 4"),
+        ("straight", "ObjectNav-v0", "reads a pose in obs.'goal'., as in Navigate; here that has shape 12"),
+    ],
+)
+def test_goals_of_another_kind_are_refused(name: str, env: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate_named(name, EnvConfig(env=f"worldenv/{env}"), episodes=1, num_envs=1)
+    for by_default in (compare.default_policies, rank.default_policies):
+        assert not any(each.endswith(name) for each in by_default(f"worldenv/{env}")), "nobody who would be refused"

@@ -40,6 +40,16 @@ def test_a_still_camera_is_labelled_and_noise_dropped(
     for clip in clips:
         assert np.allclose(clip.signals["c2w"], np.eye(4), atol=0.02)
         assert clip.signals["K"][0, 0] == pytest.approx(16)  # 90 degrees wide
+    kept = tmp_path / "walks" / "a.motion.npz"
+    labels = dict(np.load(kept))
+    np.savez(kept, **labels | {"doubt": labels["doubt"] + 9})
+    with pytest.raises(ValueError, match="dropped of 14 latents: 14 doubtful"):
+        make_source(asked(tmp_path / "walks"))
+    for wrong in ({"motion": labels["motion"][:-1]}, {"motion": 2 * labels["motion"]}, {"doubt": np.array("x")}):
+        np.savez(kept, **labels | wrong)
+        with pytest.raises(ValueError, match=r"a\.motion\.npz: .*; delete it, and motion is measured again"):
+            make_source(asked(tmp_path / "walks"))
+    np.savez(kept, **labels)
     spec = make_source(asked(tmp_path / "walks")).shown_as  # type: ignore[attr-defined]
     assert [*spec.takes] == ["keys", "c2w"]
     assert spec.environment is None

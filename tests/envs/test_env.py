@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
@@ -240,3 +241,20 @@ def test_the_contracts_snippet_finds_its_names(before: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert result.returncode == 0, result.stderr
+
+
+def test_one_environment_refuses_what_several_do_and_stays_as_it_is(tiny_world: World) -> None:
+    env: Any = gym.make("worldenv/Navigate-v0", world=tiny_world, device="cpu").unwrapped
+    env.reset(seed=np.int64(1))
+    drawn = env.np_random.bit_generator.state
+    for seed in ("x", 1.5, -1, [1], {}, 2**70):
+        with pytest.raises(ValueError, match="seeds"):
+            env.reset(seed=seed)
+    grown = torch.zeros(4, requires_grad=True)
+    for options in (3, [], {3: 1}, {"start": np.array(5)}, {"goal": [b"x"]}, {"goal": grown, "start": "x"}):
+        with pytest.raises(ValueError, match="options"):
+            env.reset(seed=7, options=options)
+    assert env.np_random.bit_generator.state == drawn
+    with pytest.raises(ValueError, match=r"action is .* no array"):
+        env.step([[1], [2, 3]])
+    env.step(0)

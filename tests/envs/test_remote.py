@@ -201,3 +201,50 @@ def test_a_full_server_says_so(tiny_world_dir):
         with pytest.raises(ConnectionError, match="its most"):
             gym.make(REMOTE, url=f"ws://{where}", env="worldenv/Revisit-v0")
         one.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x",
+        "ws://",
+        "ws://[",
+        "ws://a:99999999",
+        "ws://a:b",
+        "ws:///",
+        "ws://a?b",
+        "ws://a#b",
+        3,
+        None,
+        "ws://" + "x" * 99,
+    ],
+)
+def test_what_is_no_address_is_refused_before_anything_is_connected(url):
+    with pytest.raises(ValueError, match=r"url=.*; pass ws://host:port"):
+        gym.make_vec(REMOTE, num_envs=1, url=url, env="worldenv/Navigate-v0")
+
+
+def test_what_cannot_be_said_is_refused_as_a_local_environment_does(url, tmp_path):
+    """A message that the server cannot read is answered too: nobody waits for an answer to it for ever."""
+    with pytest.raises(ValueError, match="not allowed for map key"):
+        gym.make_vec(REMOTE, num_envs=2, url=url, env="worldenv/Navigate-v0", task_options={1: 2})
+    envs = gym.make_vec(REMOTE, num_envs=2, url=url, env="worldenv/Navigate-v0")
+    envs.reset(seed=0)
+    for seed in ("x", 1.5, {}, [1, "x"], [None, 1.5], [1], -1):
+        with pytest.raises(ValueError, match=r"seeds?"):
+            envs.reset(seed=seed)
+    for options in ([], "x", 3, {3: 1}):
+        with pytest.raises(ValueError, match="options"):
+            envs.reset(options=options)
+    for action in (None, [[1], [2, 3]], object, np.array([1, 2], object), "x"):
+        with pytest.raises(ValueError, match=r"action is .*; pass numbers|no array"):
+            envs.step(action)
+    for file in ("nothing", "/dev/zero", ".", "a\x00b"):
+        with pytest.raises(ValueError, match=r"cannot be read|which are read"):
+            envs.unwrapped.load_state(file)
+    for file in ("", "/", "/dev/null/x", "a\x00b"):
+        with pytest.raises(OSError, match="cannot be written"):
+            envs.unwrapped.save_state(file)
+    envs.step([0, 1])
+    envs.close()

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
 from worldenv.eval.report.pictures import draw_curves
 
@@ -25,10 +26,14 @@ def test_given_chunks_are_left_out_and_seeds_share_a_colour(tmp_path: Path, monk
             "short@1": {"psnr": made},
             "long@2": {"psnr": given},
             "simulator": {"psnr": 3 * made},
+            "worldplay": {"psnr": made},
+            "worldplay_rendered": {"psnr": made},
         },
     )
     assert (tmp_path / "a.png").stat().st_size > 0
-    assert set(drawn) == {"long", "short", "simulator", None}, "one label per arm"
+    labels = {"long", "short", "simulator", "worldplay", "worldplay_rendered"}
+    assert set(drawn) == labels | {None}, "one label per arm"
+    assert len({to_hex(drawn[label][0][1]) for label in labels}) == len(labels), "and one colour"
     np.testing.assert_array_equal(drawn["long"][0][0], [np.nan, 20, 18])
     assert np.isnan(drawn["simulator"][0][0]).all()
     assert drawn["long"][0][1] == drawn[None][0][1] != drawn["short"][0][1]

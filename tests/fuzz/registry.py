@@ -8,14 +8,17 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from tests.fuzz.borders import (
+    agents,
     commands,
     documents,
     episodes,
     keywords,
     lerobot,
     messages,
+    minari,
     paths,
     pictures,
+    runs,
     shards,
     states,
     videos,
@@ -32,6 +35,7 @@ BORDERS: Mapping[str, Border] = {
     "shard": shards.shard,
     "video": videos.video,
     "parquet": lerobot.parquet,
+    "minari": minari.minari,
     "trajectory": paths.trajectory,
     "pose string": paths.pose_string,
     "clip": paths.clip,
@@ -42,4 +46,7 @@ BORDERS: Mapping[str, Border] = {
     "keyword": keywords.keyword,
     "episode": episodes.episode,
     "message": messages.message,
+    "checkpoint": runs.checkpoint,
+    "policy": agents.policy,
+    "comparison": agents.comparison,
 }

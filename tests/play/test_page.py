@@ -22,7 +22,7 @@ from worldenv.data.dataset import clip_track
 from worldenv.data.schema import read_shard, shard_config
 from worldenv.dynamics.wire import pack, read_table
 from worldenv.play.page import Page, PlayConfig, Recording
-from worldenv.play.preference import add_votes
+from worldenv.play.preference import FIELDS, add_votes
 from worldenv.play.server.app import running
 from worldenv.play.server.config import ServeConfig
 from worldenv.world.world import World, shared_world
@@ -164,6 +164,13 @@ def test_what_cannot_be_written_is_said(maze: World, tmp_path: Path) -> None:
             with pytest.raises(urllib.error.HTTPError) as refused:
                 get(f"http://{where}/play/{path}", body)
             assert (refused.value.code, refused.value.read()[:12]) == (507, b"not written:")
+
+
+@pytest.mark.parametrize("damaged", ["rater\n1\n", ",".join(FIELDS) + "\n1\n", "\udcff"])
+def test_votes_are_not_added_to_what_holds_none(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "votes.csv").write_bytes(damaged.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=r"votes\.csv"):
+        add_votes(tmp_path, [vote()])
 
 
 def test_votes_of_several_at_once_are_all_counted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from worldenv.dynamics.messages import ANSWERS, Create, Hello
 from worldenv.dynamics.wire import pack, unpack
-from worldenv.play.server.app import running
+from worldenv.play.server.app import make_app, running
 from worldenv.play.server.config import ServeConfig
 
 
@@ -69,6 +69,8 @@ def test_settings_that_cannot_be_served_are_refused(tmp_path):
     (tmp_path / "token").write_text("short")
     with pytest.raises(ValueError, match="16 to 256"):
         ServeConfig(host="0.0.0.0", token_file=tmp_path / "token").read_token()
+    with pytest.raises(ValueError, match="unknown world 'atlantis'"):
+        make_app(ServeConfig(worlds=("maze", "atlantis")))
 
 
 def test_requests_say_the_token_too_but_for_health_and_files(tmp_path):

@@ -182,13 +182,16 @@ def test_policies_are_held_to_what_there_is(trained: Path) -> None:
         envs.step(envs.action_space.sample())
 
 
-def test_it_is_evaluated_and_shown(trained: Path, recording: Path, tmp_path: Path) -> None:
+def test_it_is_evaluated_and_shown(
+    trained: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_suite("open_loop", str(trained), tmp_path, recording=recording, num_worlds=4)
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["arms"]) == {"recent", "frozen", "vae", "shuffled_actions"}
     assert report["arms"]["recent"]["psnr_16"]["n"] == 4
     assert report["recording"]["env"] == "slide_sim:Recorder"
     assert {"open_loop.png", "open_loop.mp4", "over_time.png", "report.md"} <= {p.name for p in tmp_path.iterdir()}
+    assert "in-use.json" not in "".join(capsys.readouterr()), "it holds the folder while it says what it wrote there"
 
 
 def test_no_file_of_worldenv_knows_it() -> None:

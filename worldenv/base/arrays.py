@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -17,23 +18,23 @@ KINDS = "biuf"
 """Kinds of numbers that are read: flags, whole ones, floating-point ones."""
 _BROKEN = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, OverflowError, RecursionError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
 )
 """What readers raise of files that are damaged, encrypted or none at all."""
 
 
-def read_npz(path: Path, name: str, *, most: int) -> Array:
-    """Read an array of an .npz file.
+def read_npz(path: Path, name: str, *, most: int, kinds: str = KINDS) -> Array:
+    """Read an array of an .npz file, of numbers, or of other ``kinds``.
 
     Raises:
-        ValueError: if there is none, it holds no numbers, or more than ``most`` bytes of them.
+        ValueError: if there is none, it holds something else, or more than ``most`` bytes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.namelist().count(f"{name}.npy") != 1:
                 raise ValueError(f"holds {', '.join(archive.namelist())[:80] or 'nothing'}, not one {name!r}")
             with archive.open(f"{name}.npy") as file:
-                return _read(file, most)
+                return _read(file, most, kinds)
     except _BROKEN as error:
         raise ValueError(f"{path}: cannot be read as arrays ({_line(error)})") from None
 
@@ -51,10 +52,10 @@ def read_npy(path: Path, *, most: int) -> Array:
         raise ValueError(f"{path}: no plain array of numbers ({_line(error)})") from None
 
 
-def _read(file: IO[bytes], most: int) -> Array:
+def _read(file: IO[bytes], most: int, kinds: str = KINDS) -> Array:
     shape, in_columns, dtype = _read_header(file)
     size = math.prod(shape) * dtype.itemsize
-    if dtype.kind not in KINDS or size > most or min(shape, default=0) < 0:
+    if dtype.kind not in kinds or size > most or min(shape, default=0) < 0:
         raise ValueError(f"{dtype} {shape}; numbers of up to {most} bytes are read")
     data = file.read(size + 1)
     if len(data) != size:

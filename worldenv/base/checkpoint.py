@@ -211,12 +211,30 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{k}": torch.as_tensor(v) for i, kept in state.items() for k, v in kept.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Take over what ``optimizer_tensors`` returned."""
-    state: dict[int, dict[str, Any]] = {}
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Take over what ``optimizer_tensors`` returned: of each parameter the same, numbers or tensors of its shape.
+
+    Raises:
+        ValueError: naming what is of no parameter, missing, of another shape, no floating-point number, or not finite.
+    """
+    parameters = [part for group in optimizer.param_groups for part in group["params"]]
+    shapes = {str(index): tuple(part.shape) for index, part in enumerate(parameters)}
+    state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
+        index, _, name = key.partition(".")
+        if not name or index not in shapes:
+            raise ValueError(f"{where}: the optimizer's {key} is of none of its {len(shapes)} parameters")
+        shape = shapes[index]
+        if tuple(value.shape) not in ((), shape) or not value.is_floating_point():
+            raise ValueError(f"{where}: the optimizer's {key} is {value.dtype} {tuple(value.shape)}, expected {shape}")
         state.setdefault(int(index), {})[name] = value
+    names = {name for kept in state.values() for name in kept}
+    missing = [f"{index}.{name}" for index, kept in sorted(state.items()) for name in sorted(names - set(kept))]
+    if missing:
+        raise ValueError(f"{where}: the optimizer's {_some(missing)} missing; the file was damaged or edited")
+    broken = not_finite(tensors)
+    if broken:
+        raise ValueError(f"{where}: the optimizer's {_some(broken)} not finite; the file was damaged or edited")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

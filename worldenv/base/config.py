@@ -23,8 +23,9 @@ MOST_SIZE = 2**16
 """Of a side of a picture, or a width of a network; checked before anything so large is made."""
 MOST_LAYERS = 2**10
 """Of a network."""
-SIGNED = frozenset(("low", "high", "least", "mean", "shift", "shape", "height", "threshold"))
-"""Names of settings that may lie below 0: bounds and means of signals and actions, logits, heights."""
+SIGNED = frozenset(("low", "high", "least", "mean", "shift", "shape", "height", "threshold", "best_score"))
+"""Names of settings that may lie below 0: bounds and means of signals and actions, logits, heights,
+scores."""
 OURS = "worldenv."
 """What names of modules begin with whose settings are known; somebody else's task may have any."""
 MOST_BYTES = 2**24
@@ -37,8 +38,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config")
     Numbers of fields that are not in ``SIGNED`` are 0 or more.
 
     Raises:
-        ValueError: on an unknown key or a value of the wrong type; the message names the key and what is known.
+        ValueError: on what is no table, an unknown key or a value of the wrong type; the message names the key and what
+            is known.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected a table, got {str(values)[:80]!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:
@@ -98,8 +102,6 @@ def check_numbers(
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: expected a table, got {value!r}")
         return from_dict(typing.cast(type, hint), value, where=where)
     if origin in (typing.Union, types.UnionType):
         options = [a for a in arguments if a is not type(None)]

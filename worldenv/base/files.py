@@ -28,9 +28,14 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if it cannot be written; what was there before stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    special = path.exists() and not path.is_file() and not path.is_dir()
-    partial = path if special else _partial(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.lstat()  # raises of a name that is none
+        special = path.exists() and not path.is_file() and not path.is_dir()
+        partial = path if special else _partial(path)
+    except (OSError, ValueError) as error:  # a name that is none, or leads through what is no folder
+        raise OSError(f"{str(path)[:200]}: cannot be written ({str(error)[:200]})") from error
     try:
         yield partial
         if not special:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .documents import read_text
 from .files import save_text
 
 T = TypeVar("T")
@@ -65,13 +66,16 @@ class JsonlLog:
         Raises:
             ValueError: naming the line that is none.
         """
-        *lines, _ = path.read_text().split("\n") if path.is_file() else [""]
+        *lines, _ = read_text(path).split("\n") if path.is_file() else [""]
         records = []
         for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                raise ValueError(f"{path}: line {number} is no record; the file was damaged or edited") from None
+                record = json.loads(line)  # with NaN, which figures may be
+            except (ValueError, RecursionError):
+                record = None
+            if not isinstance(record, dict) or not isinstance(record.get("step", 0), int | float):
+                raise ValueError(f"{path}: line {number} is no record; the file was damaged or edited")
+            records.append(record)
         return records
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,6 +36,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return what an error says of the known name that is nearest to a wrong one; nothing if none is near."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def look_here() -> None:
+    """Let a command import what lies in the folder that it is run in, as ``python -m`` does, behind what is installed.
+
+    Processes that it spawns inherit it.
+    """
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
 
 
 def import_extra(module: str, *, extra: str, needs: str) -> Any:

@@ -8,6 +8,7 @@ from functools import partial
 import tyro
 
 from ..base.interrupts import ending, status
+from ..base.objects import look_here
 from . import making, scoring, serving, stepping, timing
 from .settings import REGISTRY
 from .tree import Command, Group
@@ -51,6 +52,7 @@ def main() -> None:
 
         print(__version__)
         return
+    look_here()
     try:
         with ending():
             tyro.cli(

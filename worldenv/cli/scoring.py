@@ -60,6 +60,8 @@ def score(
             files. Without them those metrics are named as skipped.
         ray: HOST:PORT of a Ray cluster that steps the batches of cases, or local; the numbers are the same.
     """
+    if manifest is not None and videos is None:
+        raise ValueError("--manifest says what the clips of --videos were made for; pass both, or neither")
     if ray and (videos is not None or dynamics):
         raise ValueError("--ray steps worlds; leave it out with --videos and --dynamics")
     if videos is not None:

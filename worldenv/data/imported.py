@@ -40,6 +40,10 @@ class ImportedSource:
         spec: WorldSpec,
         size: tuple[int, int] | None = None,
     ) -> None:
+        try:
+            path.is_dir()
+        except OSError as error:  # a name that is none
+            raise ValueError(f"{str(path)[:200]}: no such folder ({error.strerror})") from None
         self.reader, self.num_latents, self.clock = open_reader(path, camera), num_latents, spec
         self.every, self.where = spec.frames_per_latent, path
         self.width, self.height = size or (self.reader.width, self.reader.height)

@@ -11,6 +11,8 @@ from typing import Literal
 
 UNBOUNDED = 3.4028234663852886e38
 """What stands for infinity in bounds: files hold finite numbers."""
+MOST_NUMBERS = 2**14
+"""That an action is embedded in, choices one by one; checked before anything so large is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,32 @@ class ActionPart:
     scale: tuple[float, ...] = ()
     """Standard deviation of each, over the recording; empty is 1."""
 
+    def __post_init__(self) -> None:
+        numbers, of = math.prod(self.shape), f"action {self.name!r}" if self.name else "the action"
+        if min((*self.shape, *self.counts), default=1) < 1 or self.size > MOST_NUMBERS:
+            sizes = f"shape {self.shape[:9]}, {str(self.counts)[:80]} choices"
+            raise ValueError(f"{of} of {sizes}: from 1 to {MOST_NUMBERS} numbers embed one")
+        given = {
+            "counts": (self.counts, numbers if self.chosen else 0),
+            "least": (self.least, numbers if self.chosen else 0),
+            "low": (self.low, numbers if self.kind == "box" else 0),
+            "high": (self.high, numbers if self.kind == "box" else 0),
+            "mean": (self.mean, numbers if self.mean else 0),
+            "scale": (self.scale, numbers if self.scale else 0),
+        }
+        for name, (values, wanted) in given.items():
+            if len(values) != wanted:
+                raise ValueError(f"{of}, {self.kind} of shape {self.shape}, has {len(values)} of {name}, not {wanted}")
+
+    @property
+    def chosen(self) -> bool:
+        """Whether its numbers are choices."""
+        return self.kind in ("discrete", "multi_discrete")
+
     @property
     def size(self) -> int:
         """Numbers that it is embedded in."""
-        return sum(self.counts) if self.kind in ("discrete", "multi_discrete") else math.prod(self.shape)
+        return sum(self.counts) if self.chosen else math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

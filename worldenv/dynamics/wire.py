@@ -227,8 +227,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, np.ndarray):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} does not go over the wire; send plain values and arrays")
+        return value.tolist()
+    raise ValueError(f"{type(value).__name__} does not go over the wire; send plain values and arrays")
 
 
 def _called(hint: Any) -> str:

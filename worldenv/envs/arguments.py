@@ -52,7 +52,7 @@ MOST = {"num_envs": 2**16, "chunk_latents": 2**10, "num_steps": 2**10, "stack": 
 
 
 def _said(value: object) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 

@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from .arguments import check_keywords
 from .core import EnvCore
+from .options import read_array, read_options, read_seeds
 from .vector_env import KEYWORDS, WorldVectorEnv
 
 VECTOR = "of gym.make_vec; gym.make makes one environment, which is reset by hand"
@@ -43,10 +44,11 @@ class WorldEnv(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a new episode; options as for the vector environment, without ``reset_mask``."""
         self.row.check_open("reset")
-        if "reset_mask" in (options or {}):
+        chosen, (own,) = read_options(options), read_seeds(None if seed is None else [seed], 1)
+        if "reset_mask" in chosen:
             raise ValueError("options['reset_mask'] is for vector environments")
-        super().reset(seed=seed)
-        obs, info = self.row.reset(seed=seed, options=options)
+        obs, info = self.row.reset(seed=own, options=chosen)
+        super().reset(seed=own)
         return first_row(obs), plain_info(info)
 
     def set_prompt(self, prompt: str) -> None:
@@ -86,7 +88,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
 def _row(action: Any) -> Any:
     """Return an action as a batch of one."""
-    return (action if isinstance(action, torch.Tensor) else np.asarray(action))[None]
+    return (action if isinstance(action, torch.Tensor) else read_array(action, "action"))[None]
 
 
 def first_row(obs: Any) -> Any:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ..base.objects import import_extra
 from ..dynamics.messages import ANSWERS, PROTOCOL, Attach, Created, Ended, Failed, Frames, Hello
@@ -36,8 +37,8 @@ class Link:
     """
 
     def __init__(self, url: str, *, token: str = "", linger: float = 10.0) -> None:
-        if not url.startswith(("ws://", "wss://")):
-            raise ValueError(f"url={url!r}; pass ws://host:port, as `worldenv serve` prints it")
+        if not _is_url(url):
+            raise ValueError(f"url={str(url)[:80]!r}; pass ws://host:port, as `worldenv serve` prints it")
         self.url, self.token, self.linger = url, token, linger
         self.session, self._key, self._number = "", "", 0
         self._socket: Any = None
@@ -126,7 +127,8 @@ class Link:
     def _answer(self, number: int, see: Callable[[Frames], None] | None) -> Message:
         while True:
             answer = unpack(self._socket.recv(), ANSWERS)
-            if isinstance(answer, Ended) or (answer.id == number and not isinstance(answer, Frames)):
+            unread = isinstance(answer, Failed) and answer.id == 0  # what could not be read is what was just asked
+            if isinstance(answer, Ended) or unread or (answer.id == number and not isinstance(answer, Frames)):
                 return answer
             if isinstance(answer, Frames) and answer.id == number and see is not None:
                 see(answer)
@@ -155,6 +157,16 @@ class Link:
             f"the server at {self.url} is gone ({why}); start it with `worldenv serve`, make the environment anew and "
             "load_state what was saved"
         )
+
+
+def _is_url(url: Any) -> bool:
+    """Tell whether something is the address of a server."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+        named = bool(parts.hostname) and (parts.hostname or "").encode("idna") and parts.port != 0
+    except ValueError:  # of ports and names that are none
+        return False
+    return bool(named) and parts.scheme in ("ws", "wss") and not parts.query and not parts.fragment
 
 
 def _cut() -> tuple[type[Exception], ...]:

@@ -18,6 +18,10 @@ OPTIONS = ("start", "goal", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 """Reset options of every world; a clip's other signals are named as the world takes them."""
 
 
+def _said(value: Any) -> str:
+    return " ".join(str(value).split())[:80]
+
+
 def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[Any]:
     """Turn nested lists, an array or a tensor into an array, of ``numbers`` alone if that is asked for.
 
@@ -27,10 +31,20 @@ def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[A
     try:
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{what} is {str(value)[:80]}, which is no array") from None
+        raise ValueError(f"{what} is {_said(value)}, which is no array") from None
     if numbers and array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} is {str(value)[:80]}; pass numbers")
+        raise ValueError(f"{what} is {_said(value)}; pass numbers")
     return array
+
+
+def read_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return reset options; a ValueError if they are no dictionary of names."""
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"options={str(options)[:80]!r}; pass a dictionary")
+    wrong = [key for key in options or {} if not isinstance(key, str)]
+    if wrong:
+        raise ValueError(f"options has the key {str(wrong[0])[:80]!r}; names are texts")
+    return dict(options or {})
 
 
 def check_options(options: Mapping[str, Any], spec: WorldSpec) -> None:
@@ -80,8 +94,9 @@ def read_starts(start: Any, num_envs: int) -> list[int | None]:
     """Spread ``options['start']``: an index for all rows, or one per row, None to draw it."""
     if start is None or isinstance(start, int | np.integer):
         return [_start(start)] * num_envs
-    if isinstance(start, str) or not isinstance(start, Sequence | np.ndarray):
-        raise ValueError(f"options['start'] must be an index or one per env, got {start!r}")
+    listed = isinstance(start, np.ndarray) and start.ndim == 1
+    if isinstance(start, str) or not (listed or isinstance(start, Sequence)):
+        raise ValueError(f"options['start'] must be an index or one per env, got {_said(repr(start))}")
     if len(start) != num_envs:
         raise ValueError(f"options['start'] has {len(start)} entries for num_envs={num_envs}")
     return [_start(s) for s in start]
@@ -99,10 +114,7 @@ def read_goals(goal: Any, num_envs: int) -> Tensor | None:
     """Check ``options['goal']``, one place for all rows or one per row, and give every env one, (B, D) float64."""
     if goal is None:
         return None
-    try:
-        array = np.asarray(goal, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"options['goal'] must be numbers, got {goal!r}") from None
+    array = read_array(goal, "options['goal']", numbers=True).astype(np.float64)
     if array.ndim not in (1, 2) or (array.ndim == 2 and len(array) != num_envs):
         raise ValueError(f"options['goal'] has shape {array.shape}; pass one place, or one per env ({num_envs}, D)")
     if not np.isfinite(array).all():
@@ -114,7 +126,7 @@ def read_prompts(prompt: Any, num_envs: int) -> list[str | None]:
     """Spread ``options['prompt']``: a text for all rows, or one per row, None to leave it to the world."""
     rows = [prompt] * num_envs if prompt is None or isinstance(prompt, str) else prompt
     if not isinstance(rows, Sequence) or any(p is not None and not isinstance(p, str) for p in rows):
-        raise ValueError(f"options['prompt'] must be a text or one per env, got {prompt!r}")
+        raise ValueError(f"options['prompt'] must be a text or one per env, got {type(prompt).__name__}")
     if len(rows) != num_envs:
         raise ValueError(f"options['prompt'] has {len(rows)} entries for num_envs={num_envs}")
     return list(rows)

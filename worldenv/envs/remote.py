@@ -12,10 +12,12 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from ..base.documents import read_bytes
 from ..base.files import replacing
 from ..dynamics.messages import Close, Create, Done, Frames, Load, Outcome, Prompt, Reset, Save, Saved, Step
 from .described import read_space
 from .link import Link
+from .options import read_array, read_options, read_seeds
 from .vector_env import RENDER_MODES, autoreset
 
 
@@ -76,9 +78,10 @@ class Remote:
 
     def reset(self, seed: int | Sequence[int | None] | None, options: Mapping[str, Any] | None) -> Outcome:
         """Begin new episodes."""
-        one = None if isinstance(seed, Sequence) or seed is None else int(seed)
-        each = [None if part is None else int(part) for part in seed] if isinstance(seed, Sequence) else None
-        ask = Reset(id=0, session=self.session, seed=one, seeds=each, options=dict(options or {}))
+        rows = read_seeds(seed, self.about["num_envs"])
+        one = rows[0] if isinstance(seed, int | np.integer) else None
+        each = None if seed is None or one is not None else rows
+        ask = Reset(id=0, session=self.session, seed=one, seeds=each, options=read_options(options))
         return self.link.ask(ask, Outcome, self._see)
 
     def step(self, action: Any) -> Outcome:
@@ -99,7 +102,7 @@ class Remote:
 
     def load_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Go on with saved episodes; a ValueError if they are of another world or environment."""
-        data, chosen = Path(path).read_bytes(), None if rows is None else list(rows)
+        data, chosen = read_bytes(Path(path)), None if rows is None else list(rows)
         self.link.ask(Load(id=0, session=self.session, data=data, rows=chosen), Outcome, self._see)
 
     def keyboard(self) -> dict[tuple[int, ...], Any]:
@@ -155,8 +158,8 @@ class RemoteEnv(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a new episode; options as of the environment that is served."""
         self._check_open("reset")
-        super().reset(seed=seed)
         outcome = self.remote.reset(seed, options)
+        super().reset(seed=seed)
         return _owned(outcome.obs), _owned(outcome.info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -275,7 +278,7 @@ def _sent(action: Any) -> Any:
     """Return an action as arrays, which keep their types."""
     if isinstance(action, Mapping):
         return {name: _sent(part) for name, part in action.items()}
-    return action.detach().cpu().numpy() if hasattr(action, "detach") else np.asarray(action)
+    return read_array(action, "action", numbers=True)
 
 
 def _owned(value: Any) -> Any:

@@ -25,7 +25,17 @@ from .arguments import Arguments, check_keywords
 from .core import EnvCore
 from .episodes import Beginning
 from .make import make_core
-from .options import check_options, read_clip, read_goals, read_images, read_mask, read_prompts, read_seeds, read_starts
+from .options import (
+    check_options,
+    read_clip,
+    read_goals,
+    read_images,
+    read_mask,
+    read_options,
+    read_prompts,
+    read_seeds,
+    read_starts,
+)
 from .sharded import ShardedCore
 from .snapshot import load_snapshot, save_snapshot
 from .spaces import check_actions
@@ -121,9 +131,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 ``reset_mask`` (bool array (B,)); they hold for this reset only.
         """
         self.check_open("reset")
-        if options is not None and not isinstance(options, Mapping):
-            raise ValueError(f"options={str(options)[:80]!r}; pass a dictionary")
-        chosen = dict(options or {})
+        chosen = read_options(options)
         check_options(chosen, self.core.spec)
         mask = read_mask(chosen.get("reset_mask"), self.num_envs, first=self._seeds is None)
         starts = read_starts(chosen.get("start"), self.num_envs)

@@ -51,6 +51,8 @@ def export_lerobot(
 
 def generated(world: World, *, episodes: int, chunks: int, seed: int) -> Iterator[Clip]:
     """Yield episodes of so many chunks, from one start view after the other, each chunk a random action of its body."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed}: seeds are from 0 to 2**63 - 1")
     if world.starts is None:
         raise ValueError("this world has no start views, and begins at given pictures only; pass one that has some")
     body = make_body("auto", world.spec)

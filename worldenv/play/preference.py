@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..base.documents import read_text
 from ..base.files import save_text
 
 QUESTIONS = ("picture", "control", "consistency")
@@ -37,7 +38,7 @@ def add_votes(folder: Path, votes: Sequence[Mapping[str, Any]]) -> list[dict[str
         _check(vote)
     path = folder / "votes.csv"
     with _alone(folder):
-        before = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+        before = _read(path) if path.exists() else []
         every = [*before, *({name: str(vote[name]) for name in FIELDS} for vote in votes)]
         save_text(path, _table(every, FIELDS))
         rows = summarise(every)
@@ -90,6 +91,17 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     middle = (share + Z95**2 / (2 * count)) / spread
     half = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2)) / spread
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """Return the votes of a file; a ValueError if it holds what is none."""
+    votes = list(csv.DictReader(io.StringIO(read_text(path))))
+    try:
+        for vote in votes:
+            _check(vote)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; the file was damaged or edited, move it away") from None
+    return votes
 
 
 def _check(vote: Mapping[str, Any]) -> None:

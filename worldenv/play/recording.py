@@ -21,6 +21,7 @@ from ..base.media import save_video
 from ..bodies.base import Body
 from ..bodies.registry import make_body
 from ..bodies.vector import Vector
+from ..data.check_shard import check_values
 from ..data.record import RecordConfig
 from ..data.schema import Clip, write_shard
 from ..dynamics.signals import Track, check_signals
@@ -128,6 +129,7 @@ def make_clip(played: Played, actions: Sequence[Any], *, mode: str, spec: WorldS
     signals |= {"reward": reward, "terminated": none, "truncated": none}
     if spec.has_camera:
         signals |= {"K": spec.K.float().numpy(), "c2w_commanded": commanded["c2w"].numpy()}
+    check_values(Path("recording"), played.arm, signals)
     attributes = {"kind": "played", "seed": seed, "text": "", "move": spec.steps.move, "turn_deg": spec.steps.turn_deg}
     return Clip(played.frames, signals, attributes, spec.frames_per_latent)
 

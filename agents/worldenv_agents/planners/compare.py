@@ -38,7 +38,10 @@ def default_places(env_id: str) -> tuple[Where, ...]:
 
 def default_policies(env_id: str) -> tuple[str, ...]:
     """Return who acts beside plans unless others are named."""
-    return ("random", "expert") if "/Hand" in env_id else ("random", "straight", "seek_goal", "follow:w-192")
+    if "/Hand" in env_id:
+        return "random", "expert"
+    seeking = ("wander", "chase") if "ObjectNav" in env_id else ("straight", "seek_goal")
+    return "random", *seeking, "follow:w-192"
 
 
 def compare_planning(

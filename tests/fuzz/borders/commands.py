@@ -85,6 +85,13 @@ def _refused() -> Iterator[tuple[str, ...]]:
         yield "rollout", "--out", "out.mp4", "--pose", "w-3", "--image", value
         yield "eval", "compare", value, value
         yield "eval", "revisit", "--videos", ".", "--manifest", value, "--out", "out"
+        yield "eval", "revisit", "--manifest", value, "--out", "out"
+        yield "serve", "--port", "0", "--worlds", "nothing", "--token-file", value
+    yield "eval", "revisit", "--dynamics", "os:sep", "--worlds", "1", "--out", "out"
+    for flag, value in (("--worlds", "0"), ("--first-seed", "-1")):
+        yield "eval", "action", "--world", "maze", flag, value, "--out", "out"
+    for value in ("-1", "99999999999999999999"):
+        yield "export", "--lerobot", "out", "--world", "maze", "--seed", value
 
 
 def command(folder: Path) -> st.SearchStrategy[Case]:

@@ -6,7 +6,11 @@ Only what lies in the file itself is read: links to other files are refused.
 from __future__ import annotations
 
 import json
+import math
+import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +18,21 @@ import h5py
 import numpy as np
 from gymnasium import spaces
 
+from ...base.documents import read_table
 from ...base.media import read_picture
 from ...bodies.vector import ACTION, describe_actions
-from ...dynamics.environment import ActionPart
+from ...dynamics.environment import MOST_NUMBERS, ActionPart
 from ..columns import check_finite, embedded
-from ..schema import Array
+from ..schema import BROKEN, Array
 from ..spans import Span
 from ..video import MAX_SIDE, Frame
 
 TOLD = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
 """Data sets of what happened, by the names of a clip."""
+EPISODE = re.compile(r"episode_(0|[1-9][0-9]{0,8})")
+"""How groups of episodes are named."""
+MOST_BYTES = 2**28
+"""Of what is told of an episode's steps, each."""
 LEAST_SIDE = 16
 """Pixels below which an array of bytes is no picture, but a map of symbols."""
 
@@ -41,17 +50,15 @@ class Minari:
         self.path, self.fps = folder / "main_data.hdf5", 0.0
         self.notes: Sequence[str] = ()
         self.name = "minari:" + str(told.get("dataset_id") or path.resolve().name)
-        space = read_space(_json(told, "action_space", folder), where=f"{folder}: actions")
-        try:
-            self.parts: tuple[ActionPart, ...] = describe_actions(space)
-        except ValueError as error:
-            raise ValueError(f"{folder}: {error}") from None
-        cameras = find_pictures(_json(told, "observation_space", folder))
+        with _describing(f"{folder}: action_space"):
+            self.parts: tuple[ActionPart, ...] = describe_actions(read_space(_json(told, "action_space", folder)))
+        with _describing(f"{folder}: observation_space"):
+            cameras = find_pictures(_json(told, "observation_space", folder))
         self.camera = _choose(folder, cameras, camera)
         self.height, self.width = cameras[self.camera]
         with _opened(self.path) as file:
-            episodes = sorted((n for n in file if n.startswith("episode_")), key=lambda n: int(n.partition("_")[2]))
-            self.spans: Sequence[Span] = [self._span(file, name) for name in episodes]
+            numbers = sorted(int(name[8:]) for name in file if EPISODE.fullmatch(name))
+            self.spans: Sequence[Span] = [self._span(file, f"episode_{number}") for number in numbers]
 
     def frames(self, span: Span, first: int, stop: int) -> Iterator[Frame]:
         """Read some frames of an episode, decoding those that are held as JPEG."""
@@ -82,7 +89,7 @@ class Minari:
         count = len(next(iter(actions.values())))
         told = {}
         for theirs, ours in TOLD.items():
-            values = _inside(file, f"{group}/{theirs}", self.path)[()]
+            values = _numbers(_inside(file, f"{group}/{theirs}", self.path), name, ())
             check_finite(values, what=name, name=theirs)
             told[ours] = values.astype(np.float32 if ours == "reward" else bool)
         lengths = {**{n or "actions": len(x) for n, x in actions.items()}, **{n: len(x) for n, x in told.items()}}
@@ -100,13 +107,11 @@ class Minari:
     def _actions(self, file: h5py.File, group: str, part: ActionPart) -> Array:
         """Return the actions of a part, within its space."""
         where = f"{group}/actions" + (f"/{part.name}" if part.name else "")
-        values: Array = _inside(file, where, self.path)[()]
         what = f"{self.path}, {group}"
+        values = _numbers(_inside(file, where, self.path), what, part.shape)
         check_finite(values, what=what, name=where)
-        if values.shape[1:] != part.shape:
-            raise ValueError(f"{what}: {where} has shape {values.shape}, its space {part.shape}")
         if part.counts:
-            least, flat = np.array(part.least), values.reshape(len(values), -1)
+            least, flat = np.array(part.least), values.reshape(len(values), math.prod(part.shape))
             wrong = np.flatnonzero(((flat < least) | (flat >= least + np.array(part.counts))).any(1))
             if len(wrong):
                 raise ValueError(f"{what}: row {wrong[0]}: {where} is {values[wrong[0]]}, outside of its space")
@@ -117,41 +122,57 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     file = folder / "metadata.json"
     if not file.is_file():
         raise ValueError(f"{folder} is no Minari dataset: there is no metadata.json in it, or in data/")
-    try:
-        told = json.loads(file.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file}: not JSON ({error})") from None
-    if not isinstance(told, dict) or told.get("data_format", "hdf5") != "hdf5":
+    told = read_table(file)
+    if told.get("data_format", "hdf5") != "hdf5":
         raise ValueError(f"{file}: data_format is not hdf5, which alone is read; make the dataset with hdf5")
     return told
 
 
 def _json(told: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
-    """Return the description of a space."""
+    """Return the description of a space, in whose bounds there may be infinity."""
     try:
         found = json.loads(told[key])
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError(f"{folder}/metadata.json: no {key}; give it when the dataset is made") from None
     if not isinstance(found, dict) or "type" not in found:
         raise ValueError(f"{folder}/metadata.json: {key} describes no space")
     return found
 
 
-def read_space(told: Mapping[str, Any], *, where: str) -> Any:
-    """Return the space of Gymnasium's that Minari describes; those that cannot be embedded as text, refused later."""
+@contextmanager
+def _describing(where: str) -> Iterator[None]:
+    """Name the description that is none, whatever is wrong with it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{where}: {said if isinstance(error, ValueError) else f'no space ({said})'}") from None
+
+
+def read_space(told: Mapping[str, Any]) -> Any:
+    """Return the space of Gymnasium's that Minari describes; those that cannot be embedded as text, refused later.
+
+    Raises:
+        ValueError, KeyError, TypeError, ...: if it is none; nothing so large as it may say is made.
+    """
     kind = told["type"]
     if kind == "Discrete":
-        return spaces.Discrete(int(told["n"]), start=int(told.get("start", 0)))
+        return spaces.Discrete(operator.index(told["n"]), start=operator.index(told.get("start", 0)))
     if kind == "MultiDiscrete":
         return spaces.MultiDiscrete(told["nvec"], dtype=np.dtype(told["dtype"]).type, start=told.get("start"))
     if kind == "MultiBinary":
         return spaces.MultiBinary(told["n"])
     if kind == "Box":
-        low, high, dtype = (np.array(told["low"]), np.array(told["high"]), np.dtype(told["dtype"]).type)
-        return spaces.Box(low.astype(dtype), high.astype(dtype), tuple(told["shape"]), dtype)
+        shape, dtype = tuple(map(operator.index, told["shape"])), np.dtype(told["dtype"]).type
+        if not 0 <= math.prod(shape) <= MOST_NUMBERS:
+            raise ValueError(f"a Box of shape {str(shape)[:80]}; up to {MOST_NUMBERS} numbers are read")
+        low, high = np.array(told["low"]), np.array(told["high"])
+        return spaces.Box(low.astype(dtype), high.astype(dtype), shape, dtype)
     if kind == "Dict":
-        return spaces.Dict({name: read_space(one, where=where) for name, one in told["subspaces"].items()})
-    raise ValueError(f"{where} of {kind} cannot be embedded; Discrete, MultiDiscrete, MultiBinary, Box or Dict can")
+        return spaces.Dict({name: read_space(one) for name, one in told["subspaces"].items()})
+    raise ValueError(
+        f"actions of {str(kind)[:80]} cannot be embedded; Discrete, MultiDiscrete, MultiBinary, Box or Dict can"
+    )
 
 
 def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int, int]]:
@@ -162,9 +183,10 @@ def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int,
             for key, one in told["subspaces"].items()
             for name, size in find_pictures(one, f"{at}/{key}" if at else key).items()
         }
-    shape = told.get("shape", ())
+    shape: Any = told.get("shape") or ()
     fits = told["type"] == "Box" and told.get("dtype") == "uint8" and len(shape) == 3 and shape[2] == 3
-    return {at: (shape[0], shape[1])} if fits and LEAST_SIDE <= min(shape[:2]) <= max(shape[:2]) <= MAX_SIDE else {}
+    height, width = (operator.index(shape[0]), operator.index(shape[1])) if fits else (0, 0)
+    return {at: (height, width)} if LEAST_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE else {}
 
 
 def _choose(folder: Path, cameras: Mapping[str, Any], asked: str) -> str:
@@ -179,11 +201,29 @@ def _choose(folder: Path, cameras: Mapping[str, Any], asked: str) -> str:
     return asked or next(iter(cameras))
 
 
-def _opened(path: Path) -> h5py.File:
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file; whatever is found to be broken in it names it."""
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error}); is the file whole?") from None
+        with h5py.File(path, "r") as file:
+            yield file
+    except BROKEN as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: cannot be read ({said}); is the file whole?") from None
+
+
+def _numbers(stored: h5py.Dataset, what: str, shape: tuple[int, ...]) -> Array:
+    """Return numbers of a row each, (rows, *shape), before which it is known how many they are."""
+    if stored.dtype.kind not in "biuf" or not stored.shape or stored.shape[1:] != shape:
+        raise ValueError(
+            f"{what}: {stored.name} is {stored.dtype} {stored.shape}; numbers of shape {shape} a row are read"
+        )
+    if stored.nbytes > MOST_BYTES:
+        raise ValueError(f"{what}: {stored.name} has {stored.nbytes} bytes; up to {MOST_BYTES} are read")
+    values: Array = stored[()]
+    return values
 
 
 def _inside(file: h5py.File, where: str, path: Path) -> h5py.Dataset:

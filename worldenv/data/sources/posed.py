@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...base.documents import read_table
+from ...base.documents import read_table, read_text
 from ...base.media import read_picture
 from ...dynamics.environment import ActionPart
 from ...geometry.trajectory_file import read_trajectory
@@ -50,7 +50,7 @@ class RealEstate10K:
             track = read_trajectory(lines)
             seconds = _seconds(lines)  # of the whole video, or of the stretch that was cut out of it
             frames = np.round((seconds - (0.0 if seconds[0] < len(video) / video.fps else seconds[0])) * video.fps)
-            wrong = np.flatnonzero((np.diff(frames, prepend=-1) < 1) | (frames >= len(video)))
+            wrong = np.flatnonzero(~(np.diff(frames, prepend=-1) >= 1) | ~(frames < len(video)) | ~(seconds >= 0))
             if len(seconds) != len(track.c2w) or len(wrong):
                 bad = int(wrong[0]) if len(wrong) else len(seconds)
                 raise ValueError(
@@ -133,8 +133,11 @@ def _pixels(K: Array, width: int, height: int) -> Array:
 
 def _seconds(lines: Path) -> Array:
     """Return the moments of RealEstate10K's lines, which are in microseconds."""
-    words = [line.split()[0] for line in lines.read_text().splitlines() if line.strip() and "http" not in line[:8]]
-    return np.array([float(word) for word in words]) / 1e6
+    words = [line.split()[0] for line in read_text(lines).splitlines() if line.strip() and "http" not in line[:8]]
+    try:
+        return np.array([float(word) for word in words]) / 1e6
+    except ValueError:
+        raise ValueError(f"{lines}: not RealEstate10K's lines, which begin with a time each") from None
 
 
 def _picture_files(file: Path) -> list[Path]:
@@ -145,9 +148,13 @@ def _picture_files(file: Path) -> list[Path]:
         raise ValueError(f"{file}: not nerfstudio's transforms.json ({type(error).__name__}: {error})") from None
     found = [file.parent / name for name in told]
     for number, picture in enumerate(found):
-        if not picture.resolve().is_relative_to(file.parent.resolve()):
+        try:
+            inside, there = picture.resolve().is_relative_to(file.parent.resolve()), picture.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # a name that is none, a link to itself
+            raise ValueError(f"{file}: frame {number}: {told[number][:80]!r}: {str(error)[:80]}") from None
+        if not inside:
             raise ValueError(f"{file}: frame {number}: {told[number]!r} leads out of the folder")
-        if not picture.is_file():
+        if not there:
             raise ValueError(f"{file}: frame {number}: {picture} is not there")
     if not found:
         raise ValueError(f"{file}: no frames in it")

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...base.arrays import read_npz
 from ...base.files import file_sha256, save_arrays
 from ...base.log import track
 from ...dynamics.environment import ActionPart
 from ...dynamics.spec import FRAMES_PER_LATENT
-from ...geometry.pose import chain, compose, orthonormal, rotation_angle
+from ...geometry.pose import chain, compose, is_rigid, orthonormal, rotation_angle
 from ...models.codec import to_pixels
 from ...models.motion import PoseNet, four_ways, load_pose, packaged_pose
 from ...sims.gym import resized
@@ -35,6 +36,8 @@ JUMP_DEG, JUMP_M = 30.0, 1.0
 """Motion of a latent beyond which poses are said to have collapsed; so is such a change from one latent to the next."""
 LEAST_LATENTS = 4
 """Latents of a stretch that is kept."""
+MOST_BYTES = 2**26
+"""Of the labels of a video; a million latents take as many."""
 WINDOW = 32
 """Frames that are measured together."""
 
@@ -89,11 +92,10 @@ class Unlabelled:
         of = f"{state.st_size} {state.st_mtime_ns} {file_sha256([packaged_pose()])}"
         if kept.is_file():
             try:
-                with np.load(kept, allow_pickle=False) as found:
-                    if str(found["of"]) == of:
-                        return torch.from_numpy(found["motion"]), torch.from_numpy(found["doubt"])
-            except (OSError, ValueError, KeyError) as error:
-                raise ValueError(f"{kept}: cannot be read ({error}); delete it, and motion is measured again") from None
+                if read_npz(kept, "of", most=MOST_BYTES, kinds="U").item() == of:
+                    return _read_labels(kept, (len(video) - 1) // FRAMES_PER_LATENT)
+            except ValueError as error:
+                raise ValueError(f"{error}; delete it, and motion is measured again") from None
         size = net.config.width, net.config.height
         ends = [
             resized(self._cut(frame), *size)
@@ -103,6 +105,14 @@ class Unlabelled:
         motion, doubt = measured(net, np.stack(ends))
         save_arrays(kept, {"motion": motion.numpy(), "doubt": doubt.numpy(), "of": np.array(of)})
         return motion, doubt
+
+
+def _read_labels(kept: Path, count: int) -> tuple[Tensor, Tensor]:
+    """Return what was measured of so many latents; a ValueError if it is none."""
+    motion, doubt = (torch.from_numpy(read_npz(kept, name, most=MOST_BYTES)).double() for name in ("motion", "doubt"))
+    if motion.shape != (count, 4, 4) or doubt.shape != (count, 2) or not is_rigid(motion) or not (doubt >= 0).all():
+        raise ValueError(f"{kept}: holds no motion of {count} latents")
+    return motion, doubt
 
 
 def cut_to(width: int, height: int, shape: float) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...base.documents import read_json
 from ...base.files import replacing, save_text
+from ...base.lock import NAME
 from ...base.log import console, git_revision, hardware
 from ..image import Array
 from .statistics import DESCRIPTION, Estimate, paired, summarise
@@ -157,6 +158,12 @@ RETURNING = {"self": "return_psnr_self", "far": "return_psnr_self_far", "truth":
 ANYWHERE = {"psnr": "psnr", "ssim": "ssim", "new": "unseen_psnr"}
 ALWAYS = {"seen": "seen_psnr", "contrast": "contrast_ratio", "motion": "motion_ratio", "action": "action_score"}
 """Metrics of the table on the console, by its headings; the report has all."""
+
+
+def print_written(out: Path) -> None:
+    """Say what there is to look at in a suite's folder, which is still held."""
+    written = sorted(path.name for path in out.iterdir() if path.is_file() and path.name != NAME)
+    console.print(f"wrote {', '.join(written)} to {out}")
 
 
 def print_arms(report: Mapping[str, Any]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...base.media import save_figure, save_picture, save_video
@@ -39,6 +41,8 @@ COLOURS = {
 }
 CONTROLS = ("frozen", "last_frame", "blur", "vae", "swapped", "shuffled_actions")
 """Arms drawn with dashes."""
+LABEL = 150
+"""Pixels of a name beside a row."""
 
 
 Show = Callable[[Tensor], Tensor]
@@ -72,19 +76,27 @@ def write_contact(
 ) -> None:
     """Write a sheet: for each case and arm the first pass above the later one over the same poses.
 
-    White lines part arms, black ones cases.
+    White lines part arms, which are named beside them, black ones cases.
     """
-    strips = []
+    blocks = []
     for case in [i for i in range(len(cases.first)) if (cases.first[i] >= 0).any()][:count]:
         latest = {first: t for t, first in enumerate(cases.first[case].tolist()) if first >= 0}
         places = sorted(latest)
         shown = [places[i] for i in np.linspace(0, len(places) - 1, columns).round().astype(int)]
         again = [latest[first] for first in shown]
-        for clips in rows.values():
-            strips += [np.concatenate(list(twice(clips[case, index], enlarge)), 1) for index in (shown, again)]
-            strips.append(np.full((4, strips[0].shape[1], 3), 255, np.uint8))
-        strips.append(np.zeros((12, strips[0].shape[1], 3), np.uint8))
-    save_picture(path, np.concatenate(strips))
+        for name, clips in rows.items():
+            both = [np.concatenate(list(twice(clips[case, index], enlarge)), 1) for index in (shown, again)]
+            strip = np.pad(np.concatenate(both), ((0, 4), (0, 0), (0, 0)), constant_values=255)
+            blocks.append(np.concatenate([_label(name.replace("_", " "), len(strip)), strip], 1))
+        blocks.append(np.zeros((12, blocks[0].shape[1], 3), np.uint8))
+    save_picture(path, np.concatenate(blocks[:-1]))
+
+
+def _label(text: str, height: int) -> npt.NDArray[np.uint8]:
+    """Write a name, black on white."""
+    label = Image.new("RGB", (LABEL, height), "white")
+    ImageDraw.Draw(label).text((8, height // 2), text, "black", ImageFont.load_default(16), anchor="lm")
+    return np.asarray(label)
 
 
 def twice(
@@ -122,6 +134,16 @@ def figure(path: Path, *shape: int, **options: Any) -> Iterator[Any]:
     plt.close(figure)
 
 
+def _colours(arms: Iterable[str]) -> dict[str, Any]:
+    """Return the colour of each arm: those of ``COLOURS``, and for arms that it does not name ones that it lacks."""
+    from matplotlib import color_sequences
+    from matplotlib.colors import to_hex
+
+    taken = {to_hex(colour) for colour in COLOURS.values()}
+    spare = cycle(colour for colour in color_sequences["tab20"] if to_hex(colour) not in taken)
+    return {arm: COLOURS.get(arm) or next(spare) for arm in arms}
+
+
 def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
     """Plot quality over time: the mean over cases of each curve (N, chunks) against the chunk, a line per arm.
 
@@ -129,7 +151,7 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Array]]) -> None:
     """
     names = list(dict.fromkeys(name for arm in curves.values() for name in arm))
     first = {arm.partition("@")[0]: arm for arm in reversed(list(curves))}
-    colours = {kind: COLOURS.get(kind, f"C{i}") for i, kind in enumerate(reversed(list(first)))}
+    colours = _colours(reversed(list(first)))
     with figure(path, 1, len(names), figsize=(4 * len(names), 3.4), squeeze=False) as axes:
         for axis, name in zip(axes[0], names, strict=True):
             for arm, values in curves.items():

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ...base.device import default_dtype, resolve_device
-from ...base.lock import NAME, in_use
-from ...base.log import console, git_revision
+from ...base.lock import in_use
+from ...base.log import git_revision
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...memory.config import MemoryConfig, num_slots
 from ...models.heads import DepthHead
@@ -19,7 +19,7 @@ from ...world.world import World, shared_world
 from ..learned import UsableMetric, available
 from ..learned import score as learned_scores
 from ..motion import PoseEstimator, measure_floor
-from ..report.document import print_arms, write_report
+from ..report.document import print_arms, print_written, write_report
 from ..report.latency import latency
 from ..report.pictures import (
     Show,
@@ -42,7 +42,7 @@ from .heads import run_heads
 from .manipulation import run_manipulation
 from .open_loop import run_open_loop
 from .reconstruction import run_reconstruction
-from .registry import HELD_OUT, RUNS, Suite, suite_cases
+from .registry import HELD_OUT, RUNS, Suite, check_asked, suite_cases
 from .run import NUM_SHOWN, ArmResult, finish, num_batches, run_arms
 from .score import Judge
 from .walls import run_walls
@@ -80,6 +80,7 @@ def run_suite(
     """Run a suite on a world by name and write its report, page, table and pictures."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; choose one of {', '.join(SUITES)}")
+    check_asked(num_worlds, first_seed)
     other = OTHERS.get(name)
     recorded = other is not None and other.recorded
     if recording is not None and not recorded:
@@ -216,8 +217,7 @@ def conclude(report: Mapping[str, Any], out: Path) -> None:
     """Clear away what an interrupted run would have gone on from, and say what there is to look at."""
     finish(out)
     print_arms(report)
-    written = sorted(path.name for path in out.iterdir() if path.is_file() and path.name != NAME)
-    console.print(f"wrote {', '.join(written)} to {out}")
+    print_written(out)
 
 
 def _floor(judge: Judge, cases: Cases) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def score_dynamics(
 ) -> None:
     """Step any ``Dynamics`` along a suite's cases and score it beside the controls."""
     make, spec = import_object(dynamics, what="dynamics"), WorldSpec()
+    if not callable(make):
+        raise ValueError(f"dynamics {dynamics!r} is {type(make).__name__}, not a class; pass package.module:Class")
     cases, _ = suite_cases(_suite(name), spec, num_worlds, first_seed)
 
     def show(cases: Cases, progress: Progress) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.log import Stopwatch, console, track
+from ...base.log import Stopwatch, track
 from ...base.media import save_picture
 from ...base.rng import derive_seed
 from ...data.dataset import clip_track
@@ -26,7 +26,7 @@ from ...engine.engine import Engine
 from ...training.augment import round_trip
 from ...world.world import World
 from ..image import Array, frame_psnr, motion_ratio
-from ..report.document import print_arms, write_report
+from ..report.document import print_arms, print_written, write_report
 from ..report.pictures import draw_curves, sheet, write_video
 
 PROTOCOL = "open-loop-v1"
@@ -76,7 +76,7 @@ def run_open_loop(
     skip = max(1, frames.shape[1] // COLUMNS)
     save_picture(out / "open_loop.png", sheet(frames[:NUM_SHOWN, ::skip], shown[policy][:NUM_SHOWN, ::skip]))
     print_arms(report)
-    console.print(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
+    print_written(out)
 
 
 def _read(world: World, recording: Path, count: int, first: int) -> tuple[Tensor, Track, list[int]]:

@@ -109,15 +109,22 @@ RUNS: dict[str, Suite] = {
 """Suites that step worlds along cases."""
 
 
+def check_asked(num_worlds: int | None, first_seed: int | None) -> None:
+    """Refuse fewer than one case, and seeds below 0, by a ValueError."""
+    if num_worlds is not None and num_worlds < 1:
+        raise ValueError(f"{num_worlds} worlds asked for; a suite needs 1 or more")
+    if first_seed is not None and first_seed < 0:
+        raise ValueError(f"first_seed={first_seed}; seeds are 0 or more")
+
+
 def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_seed: int | None) -> tuple[Cases, str]:
     """Return a suite's cases, and whether they are the published ones or others.
 
     Raises:
         ValueError: on fewer than one case, more than are published, or a world whose start lies in its first chunk.
     """
+    check_asked(num_worlds, first_seed)
     listed, protocol = published(suite.listed, spec), protocol_of(spec)
-    if num_worlds is not None and num_worlds < 1:
-        raise ValueError(f"{num_worlds} worlds asked for; a suite needs 1 or more")
     if spec.start_in_chunk:
         raise ValueError("the start view of this world is part of its first chunk; suites need it to stand alone")
     if first_seed is None:

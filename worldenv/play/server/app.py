@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 
 from ... import __version__
 from ...dynamics.messages import PROTOCOL
+from ...world.files import find_world
 from .config import ServeConfig
 from .connection import Connection
 from .guard import Guard
@@ -35,7 +36,12 @@ def make_app(config: ServeConfig, routes: Sequence[BaseRoute] = ()) -> Starlette
 
     Anybody may ask for health and for mounted files; all other routes need the token, if there is one. Its ``state``
     holds ``config``, ``token``, and ``hub`` once it runs.
+
+    Raises:
+        ValueError: on a world that is not there, before a client asks for it.
     """
+    for world in config.worlds:
+        find_world(world)
     every = [Route("/healthz", _health), WebSocketRoute(PATH, _session), *routes]
     public = [every[0], *(route for route in routes if isinstance(route, Mount))]
     token = config.read_token()

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base.config import check_numbers
+from ...base.documents import read_text
 
 MAX_PORT = 2**16 - 1
+MOST_TOKEN = 2**12
+"""Bytes of a file that holds a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +100,8 @@ class ServeConfig:
         if self.token_file is None:
             return ""
         try:
-            token = self.token_file.read_text().strip()
-        except OSError as error:
+            token = read_text(self.token_file, most=MOST_TOKEN).strip()
+        except ValueError as error:
             raise ValueError(f"token_file: {error}") from None
         if not 16 <= len(token) <= 256:
             raise ValueError(f"token_file {self.token_file} holds {len(token)} characters; a token has 16 to 256")

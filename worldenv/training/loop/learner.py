@@ -73,7 +73,7 @@ class Learner:
         """Take over what ``tensors`` returned."""
         load_module(self.module, under(tensors, "module."), where=where)
         for n, optimizer in enumerate(self.optimizers):
-            load_optimizer(optimizer, under(tensors, f"optimizer{n}."))
+            load_optimizer(optimizer, under(tensors, f"optimizer{n}."), where=where)
 
 
 def average(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...base.checkpoint import load_module, load_tensors, save_tensors, under
-from ...base.config import difference
+from ...base.config import difference, from_dict
 from ...base.interrupts import Interrupted, finishing
 from ...base.log import JsonlLog, Stopwatch, console
 from ...base.rng import derive_seed
@@ -26,6 +26,7 @@ from .learner import Learner, LossFn
 from .optim import OptimConfig, learning_rate, make_optimizers, precision
 from .parallel import all_cores, from_main
 from .plots import plot_losses
+from .progress import Header
 from .protocols import CriticStage, PacedStage, Stage, TargetStage
 
 T = TypeVar("T")
@@ -209,17 +210,19 @@ class Trainer:
         save_tensors(self.checkpoint, tensors, header={"run": self.run, "progress": progress})
 
     def _load(self) -> None:
-        tensors, header = load_tensors(self.checkpoint)
-        changed = difference(header["run"], self.run)
+        tensors, told = load_tensors(self.checkpoint)
+        header = from_dict(Header, told, where=str(self.checkpoint))
+        changed = difference(header.run, self.run)
         if changed is not None:
             raise ValueError(f"{self.checkpoint}: the run had another {changed!r}; resume with its own configuration")
         self.learner.load(tensors, where=str(self.checkpoint))
         if self.critic is not None:
             self.critic.load(under(tensors, "critic."), where=str(self.checkpoint))
+        if best := under(tensors, "best."):
+            load_module(self.ema.module, best, where=str(self.checkpoint))
+            self.best = copied(self.ema.module)
         load_module(self.ema.module, under(tensors, "ema."), where=str(self.checkpoint))
-        self.best = {k: v.to(self.accelerator.device) for k, v in under(tensors, "best.").items()}
-        progress = header["progress"]
-        self.step, self.hours, self.skipped = progress["step"], progress["hours"], progress.get("skipped", 0)
-        self.ema.n_averaged.fill_(progress["ema_updates"] + 1)
-        if self.best:
-            self.best_step, self.best_score = progress["best_step"], progress["best_score"]
+        progress = header.progress
+        self.step, self.hours, self.skipped = progress.step, progress.hours, progress.skipped
+        self.ema.n_averaged.fill_(progress.ema_updates + 1)
+        self.best_step, self.best_score = progress.best_step, progress.best_score
