@@ -90,6 +90,15 @@ def test_the_tree_has_every_stage_and_suite() -> None:
         (["train", "vae", "--data", "gone", "--out", "x"], "no shards"),
         (["record", "--env", "no/Such-v0", "--out", "x"], "unknown environment"),
         (["rollout", "--pose", "fly-3", "--out", "x.mp4"], "pose segment 'fly-3'"),
+        (["record", "--env", "os:sep", "--out", "x"], "source str is called with RecordConfig, and cannot"),
+        (["bench-data", "revisit", "--maze", "x", "--out", "x"], "choose one of classic, classic-objects, plain-"),
+        (["bench", "engine", "--envs", "--out", "x"], r"envs=\(\) must be 1 or more"),
+        (["bench", "hand", "--repeats", "0", "--out", "x"], "repeats=0 must be 1 or more"),
+        (
+            ["bench", "worldplay", "--size", "7", "7", "--out", "x"],
+            r"size=\(7, 7\): height and width must be multiples",
+        ),
+        (["bench", "soak", "--minutes", "nan", "--out", "x"], "minutes=nan must be positive"),
         (["rollout", "--pose", "w-3", "--out", "x.txt"], r"x\.txt: a video's name ends in one of \.mp4"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from worldenv.base.config import check_counts
 from worldenv.eval.report.statistics import summarise
 
 from .base import Policy
@@ -91,13 +92,6 @@ def evaluate(
     padded = [np.pad(b.rewards, ((0, 0), (0, most - b.rewards.shape[1]))) for b in batches]
     joined = (np.concatenate([getattr(b, key) for b in batches]) for key in ("returns", "success", "lengths"))
     return Scores(*(values[:episodes] for values in (*joined, np.concatenate(padded))))
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse counts below 1, by a ValueError."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}={count} must be at least 1")
 
 
 def check_policies(names: Sequence[str], config: EnvConfig) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldenv.base.config import to_dict
+from worldenv.base.config import check_counts, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import summarise
 
 from .environments import EnvConfig
-from .evaluate import check_counts, check_policies, evaluate_named
+from .evaluate import check_policies, evaluate_named
 from .jobs import Job, OnBatch, run_jobs
 from .ledger import Ledger
 from .pictures import draw_foretold

@@ -99,6 +99,17 @@ def check_numbers(
                     raise ValueError(f"{name}={value!r} must be {says}")
 
 
+def check_counts(**counts: int | Sequence[int]) -> None:
+    """Refuse arguments that are not whole numbers from 1 on, or lists of some.
+
+    Raises:
+        ValueError: naming the argument and its value.
+    """
+    for name, value in counts.items():
+        if min([value] if isinstance(value, int) else value, default=0) < 1:
+            raise ValueError(f"{name}={value} must be 1 or more")
+
+
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):

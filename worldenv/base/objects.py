@@ -83,5 +83,8 @@ def call_own(called: Callable[..., Any], *arguments: Any, what: str, **named: An
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:  # it was called
             raise
-        name, given = getattr(called, "__name__", type(called).__name__), [*map(repr, arguments), *named]
+        name, given = (
+            getattr(called, "__name__", type(called).__name__),
+            [*(type(one).__name__ for one in arguments), *named],
+        )
         raise ValueError(f"{what} {name} is called with {', '.join(given) or 'nothing'}, and cannot: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import tempfile
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ..base.config import check_counts
 from ..base.log import console
 from ..base.objects import import_extra
 from ..envs.env import WorldEnv
@@ -48,7 +50,14 @@ class Held:
 
 
 def bench_soak(name: str, out: Path, *, minutes: float, clients: int) -> None:
-    """Serve a world in a process of its own, let a crowd misbehave, and write what became of the others as JSON."""
+    """Serve a world in a process of its own, let a crowd misbehave, and write what became of the others as JSON.
+
+    Raises:
+        ValueError: if nobody is to, or at no time.
+    """
+    check_counts(clients=clients)
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes={minutes} must be positive")
     with tempfile.TemporaryDirectory() as folder:
         token = "a secret of this soak alone"
         (Path(folder) / "token").write_text(token)

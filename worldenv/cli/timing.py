@@ -7,6 +7,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from ..base.config import check_counts
+
 Out = Annotated[Path, arg(help="JSON file to write.")]
 Name = Annotated[str, arg(help="packaged name, directory or hub:org/name.")]
 Sizes = Annotated[tuple[int, ...], arg(help="batch sizes.")]
@@ -30,6 +32,7 @@ def engine(
     """
     from ..bench.engine import bench_engine
 
+    check_counts(envs=envs, steps=steps)
     bench_engine(world, out, sizes=envs, num_steps=steps, decode=decode, capture=capture)
 
 
@@ -37,6 +40,7 @@ def backends(*, out: Out, world: Name = "maze", envs: Sizes = (1, 4, 16), steps:
     """Float32 and bfloat16, captured or not, in turn."""
     from ..bench.backends import bench_backends
 
+    check_counts(envs=envs, steps=steps)
     bench_backends(world, out, sizes=envs, num_steps=steps)
 
 
@@ -48,6 +52,7 @@ def hand(*, out: Out, repeats: int = 5) -> None:
     """
     from ..bench.hand import bench_hand
 
+    check_counts(repeats=repeats)
     bench_hand(out, repeats=repeats)
 
 
@@ -60,6 +65,7 @@ def memory(*, out: Out, world: Name = "tiny", chunks: int = 2000, steps: Steps =
     """
     from ..bench.memory import bench_memory
 
+    check_counts(chunks=chunks, steps=steps)
     bench_memory(out, name=world, num_chunks=chunks, num_steps=steps)
 
 
@@ -72,6 +78,7 @@ def play(*, out: Out, world: Name = "maze", presses: int = 40, seconds: float = 
     """
     from ..bench.play import bench_play
 
+    check_counts(presses=presses)
     bench_play(world, out, presses=presses, seconds=seconds)
 
 
@@ -79,6 +86,7 @@ def rendering(*, out: Out, world: Name = "maze", envs: Sizes = (1, 4, 16), steps
     """Memory rendered into the coming view, and not, in turn."""
     from ..bench.rendering import bench_rendering
 
+    check_counts(envs=envs, steps=steps)
     bench_rendering(world, out, sizes=envs, num_steps=steps)
 
 
@@ -93,6 +101,7 @@ def rolling(
     """
     from ..bench.rolling import bench_rolling
 
+    check_counts(envs=envs, steps=steps, teacher_steps=teacher_steps)
     bench_rolling(out, name=world, num_envs=envs, num_steps=steps, teacher_steps=teacher_steps)
 
 
@@ -104,6 +113,7 @@ def scale(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps = 20) 
     """
     from ..bench.scale import bench_scale
 
+    check_counts(envs=envs, steps=steps)
     bench_scale(out, name=world, num_envs=envs, num_steps=steps)
 
 
@@ -115,6 +125,7 @@ def collectors(*, out: Out, world: Name = "maze", envs: int = 16, steps: Steps =
     """
     from ..bench.collectors import bench_collectors
 
+    check_counts(envs=envs, steps=steps)
     bench_collectors(out, name=world, num_envs=envs, num_steps=steps)
 
 
@@ -127,6 +138,7 @@ def training(*, out: Out, world: str = "maze", envs: tuple[int, ...] = (1, 4, 16
     """
     from ..bench.training import bench_training
 
+    check_counts(envs=envs, steps=steps)
     bench_training(out, name=world, sizes=envs, num_steps=steps)
 
 
@@ -139,6 +151,7 @@ def worldplay(*, out: Out, layers: int = 30, size: tuple[int, int] = (704, 1280)
     """
     from ..bench.worldplay import bench_worldplay
 
+    check_counts(layers=layers, steps=steps)
     bench_worldplay(out, num_layers=layers, size=size, num_steps=steps)
 
 
@@ -151,6 +164,7 @@ def serve(*, out: Out, world: Name = "maze", clients: int = 16, steps: Steps = 2
     """
     from ..bench.serve import bench_serve
 
+    check_counts(clients=clients, steps=steps)
     bench_serve(world, out, num_clients=clients, num_steps=steps, wait_ms=wait_ms)
 
 

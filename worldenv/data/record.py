@@ -17,7 +17,7 @@ from ..base.documents import read_table
 from ..base.files import save_text
 from ..base.lock import in_use
 from ..base.log import console, git_revision, progress_bar
-from ..base.objects import import_object
+from ..base.objects import call_own, import_object
 from ..base.workers import when_worker_ends, worker_pool
 from ..dynamics.labels import CLASSES
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
@@ -121,7 +121,7 @@ def make_source(config: RecordConfig) -> Source:
             size=config.size,
         )
     if where.isidentifier():  # ``module:Id-v0`` is Gymnasium's
-        made: Source = import_object(config.env, what="source")(config)
+        made: Source = call_own(import_object(config.env, what="source"), config, what="source")
         return made
     return GymSource(
         config.env,

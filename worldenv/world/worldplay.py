@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..base.config import check_counts
 from ..base.log import console
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.spec import WorldSpec
@@ -117,6 +118,10 @@ def random_release(
 
     As with ``load_release``, processes that ``torchrun`` has started compute it together.
     """
+    check_counts(num_layers=num_layers)
+    side = LATENT * WORLDPLAY_5B.patch
+    if any(length < side or length % side for length in size):
+        raise ValueError(f"size={size}: height and width must be multiples of {side}")
     config, ranks = replace(WORLDPLAY_5B, num_layers=num_layers), Ranks.launched(device)
     if ranks is not None:
         _check_share(ranks, config, size)

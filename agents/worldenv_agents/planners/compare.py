@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from worldenv.base.config import to_dict
+from worldenv.base.config import check_counts, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import DESCRIPTION, paired, summarise
 
 from ..environments import EnvConfig
-from ..evaluate import check_counts, check_policies
+from ..evaluate import check_policies
 from ..jobs import Job, OnBatch, run_jobs
 from ..ledger import Ledger
 from ..pictures import draw_planning

@@ -104,13 +104,16 @@ def published(suite: str, spec: WorldSpec) -> dict[str, Any]:
     """Return a suite's published list for the world's mazes: ``chunks``, ``seeds``, ``kinds``, ``digests``.
 
     Raises:
-        KeyError: if there is none.
+        ValueError: if there is none.
     """
     text = resources.files(__package__).joinpath("published", f"{protocol_of(spec)}.toml").read_text()
     found: dict[str, Any] = tomllib.loads(text)[suite]
-    if spec.maze != "classic":
-        found["digests"] = found["digests"][spec.maze]
-    return found
+    if spec.maze == "classic":
+        return found
+    if spec.maze not in found["digests"]:
+        known = ", ".join(("classic", *found["digests"]))
+        raise ValueError(f"no cases are published in mazes of {spec.maze!r}; choose one of {known}")
+    return found | {"digests": found["digests"][spec.maze]}
 
 
 def make_cases(spec: WorldSpec, seeds: list[int], kinds: list[str], num_chunks: int, *, depth: bool = False) -> Cases:
