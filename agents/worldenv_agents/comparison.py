@@ -15,12 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from worldenv.base.config import to_dict
+from worldenv.base.config import check_counts, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog, Stopwatch, console
 
-from .evaluate import check_counts
 from .ledger import register
 from .ppo import CHECKPOINT_FILE, PPOConfig, PPOPolicy, train
 from .progress import steps_done
