@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo play test slow check fuzz faults bench bench-gpu results comparisons closed-loop format clean
+.PHONY: demo play test slow check fuzz faults bench bench-gpu results comparisons closed-loop loops format clean
 
 demo: $(STAMP)
 	$(BIN)/worldenv demo --out out/demo
@@ -124,6 +124,19 @@ closed-loop: $(STAMP)
 	  --out out/results/ranking
 	cp out/results/ranking/report.json docs/results/ranking.json
 	$(BIN)/python docs/tables
+
+# Policies trained in a world with one memory and another, and in its simulator (configs/loops, which says what it costs: for a
+# GPU, on two cores it takes a week); first how true each memory is. Goes on where it was interrupted.
+LOOPS := revisit_transfer revisit_control
+CUT := recent=maze,memory.policy=recent none=maze,memory.policy=none
+loops: $(STAMP)
+	$(GPU_PYTHON) -m worldenv.cli eval ablations --arms worldplay=maze,memory.policy=worldplay $(CUT) --worlds 32 \
+	  --first-seed 958000 --out out/loops/fidelity
+	for table in $(LOOPS); do \
+	  $(GPU_PYTHON) -m worldenv_agents.cli loop configs/loops/$$table.toml --out out/loops/$$table || exit 1; \
+	  cp out/loops/$$table/report.json docs/results/loop-$$table.json; \
+	done
+	$(GPU_PYTHON) docs/tables
 
 # What README says of it beside the worlds that it came from (runs/ of configs/maze/train.sh), and of small worlds, which
 # are trained first (configs/ablations; a day or two on two cores). Everything goes on where it was interrupted.

@@ -145,6 +145,25 @@ def gain(*, out: Path, config: GainConfig) -> None:
     print((out / "report.md").read_text())
 
 
+def loop(table: tyro.conf.Positional[Path], /, *, out: Path, seeds: tuple[int, ...] = ()) -> None:
+    """Run a table of trained policies: worldenv-agents loop configs/loops/revisit_transfer.toml --out out/loops/revisit
+
+    Trains PPO in each of the table's arms (worlds with one memory or another, the simulator, blank pictures) and scores
+    it in the simulator, at starts that no policy was trained at. Writes report.json, report.md, curves.png (learning
+    curves, imagined against real), fidelity.png and videos. The same command goes on where it stopped.
+
+    Args:
+        table: a file as in configs/loops: claim, metric, task, arms, seeds. What was said in it before the first run
+            (registered.json) cannot be changed.
+        out: folder of the table; each policy has one in it, for worldenv-agents eval ppo:OUT/ARM-SEED.
+        seeds: of the policies of each arm, instead of the table's; they may become more.
+    """
+    from .loop import run_loop
+
+    run_loop(table, out, seeds=seeds)
+    print((out / "report.md").read_text())
+
+
 def rank(
     policies: tyro.conf.Positional[tuple[str, ...]],
     /,
@@ -242,6 +261,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "clone": clone,
     "eval": evaluate,
     "gain": gain,
+    "loop": loop,
     "rank": rank,
     "plan": plan,
 }

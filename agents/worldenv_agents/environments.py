@@ -43,6 +43,10 @@ class EnvConfig:
     """Whether frames are made; policies that do not look can do without on the hand's table."""
     memory: str | None = None
     """Memory policy of the world; by default its own."""
+    render: bool | None = None
+    """Whether what is remembered is rendered into the coming view; by default where the world can."""
+    starts: tuple[int, int] | None = None
+    """Of what episodes can begin at, those alone from the first number to before the second."""
     max_episode_steps: int | None = None
     """Steps per episode; -1 is no limit."""
     horizon: int | None = None
@@ -62,8 +66,11 @@ class EnvConfig:
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
         others = {"world": {"sim_env"}, "sim": {"horizon", "pessimism"}}
-        elsewhere = {"env", "blank"} | others.get(self.place, set())
+        elsewhere = {"env", "blank", "render"} | others.get(self.place, set())
         chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
+        if self.render is not None:
+            policy = {} if self.memory in (None, "auto") else {"policy": self.memory}
+            chosen["memory"] = {**policy, "render": self.render}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
 
 

@@ -19,6 +19,35 @@ MOST = 1e15
 """The largest figure of an episode; a number that is none is not below it."""
 
 
+def register(path: Path, registered: Mapping[str, Any], *, free: Sequence[str] = ()) -> dict[str, Any]:
+    """Write what is said of a comparison before it is run, and return it; numbers and lists that are ``free`` may grow.
+
+    Raises:
+        ValueError: if something else was registered there.
+    """
+    said: dict[str, Any] = json.loads(json.dumps(registered))
+    if path.exists():
+        before = read_table(path)
+        changed = difference(*({key: one[key] for key in one if key not in free} for one in (before, said)))
+        fewer = (key for key in free if key in before and not _covers(said.get(key), before[key]))
+        changed = changed or next(fewer, None)
+        if changed is not None:
+            raise ValueError(
+                f"{path.parent} was begun with another {changed}; go on as {path.name} says, or pass another --out"
+            )
+        if not free:
+            return {**said, **before}
+    save_text(path, json.dumps(said, indent=1) + "\n")
+    return said
+
+
+def _covers(more: Any, less: Any) -> bool:
+    """Tell whether a number is as large, or a list holds as much."""
+    if isinstance(more, list) and isinstance(less, list):
+        return all(one in more for one in less)
+    return type(more) is type(less) and bool(more >= less)
+
+
 class Ledger:
     """The episodes of a comparison, and what was said of it before the first of them was run.
 
@@ -27,16 +56,8 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, registered: Mapping[str, Any]) -> None:
-        path, said = folder / REGISTERED, json.loads(json.dumps(registered))
-        if not path.exists():
-            save_text(path, json.dumps(said, indent=1) + "\n")
-        before = read_table(path)
-        changed = difference(before, said)
-        if changed is not None:
-            raise ValueError(
-                f"{path}: was registered with another {changed!r}; go on as it says, or pass another --out"
-            )
-        self.registered, self.log = {**said, **before}, JsonlLog(folder / EPISODES, resume_step=1)
+        self.registered = register(folder / REGISTERED, registered)
+        self.log = JsonlLog(folder / EPISODES, resume_step=1)
         self.rows = JsonlLog.read(folder / EPISODES)
         _check_rows(self.rows, folder / EPISODES)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,51 @@ def draw_planning(path: Path, arms: Mapping[str, Mapping[str, Any]]) -> None:
         axes[0].set(xlabel="imagined rollouts of a decision", ylabel="success in the simulator")
         axes[1].set(xlabel="seconds of one core, a decision")
         axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_learning(
+    path: Path,
+    curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    *,
+    inside: Sequence[str],
+    real: str,
+    pair: tuple[str, str],
+) -> None:
+    """Plot what policies earn over their training.
+
+    Left ``real`` of whole episodes, a line for each policy of each arm, and dotted ones for those that are not trained;
+    right, of the arms trained ``inside``, a ``pair``: what is real and, dashed, what was imagined of it.
+    """
+    colours = {arm: f"C{i}" for i, arm in enumerate(arm for arm, runs in curves.items() if "leg" in runs[0][-1])}
+    with figure(path, 1, 2, figsize=(11, 3.8)) as (whole, early):
+        for i, arm in enumerate(arm for arm in curves if arm not in colours):
+            mean = float(np.mean([lines[-1][real] for lines in curves[arm]]))
+            whole.axhline(mean, color=str(0.3 + 0.5 * i / len(curves)), linestyle=":", label=arm)
+        drawn = [(whole, arm, real, "o-", arm) for arm in colours]
+        drawn += [(early, arm, pair[0], "o-", f"{arm}, real") for arm in inside]
+        drawn += [(early, arm, pair[1], "o--", f"{arm}, imagined") for arm in inside]
+        for axis, arm, key, style, label in drawn:
+            for number, lines in enumerate(curves[arm]):
+                steps, values = [line["step"] for line in lines], [line[key] for line in lines]
+                axis.plot(steps, values, style, color=colours[arm], label=label if number == 0 else None, markersize=3)
+        for axis, title in ((whole, "in the simulator"), (early, "imagined and real, trained inside")):
+            axis.set(xlabel="steps of training", title=title)
+            axis.grid(alpha=0.3)
+            if axis.lines:
+                axis.legend(fontsize=6)
+
+
+def draw_fidelity(
+    path: Path, arms: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]], *, labels: tuple[str, str]
+) -> None:
+    """Plot what policies earn in the simulator against how true what they were trained in is, a point for each arm."""
+    with figure(path, figsize=(5, 3.8)) as axis:
+        for i, (name, (x, y)) in enumerate(arms.items()):
+            style = {"fmt": "o", "label": name, "color": f"C{i}", "capsize": 3}
+            axis.errorbar(x["mean"], y["mean"], xerr=_spread([x]), yerr=_spread([y]), **style)
+        axis.set(xlabel=labels[0], ylabel=labels[1])
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
 
 
 def _spread(summaries: list[Any]) -> Array:

@@ -9,7 +9,7 @@ import json
 import sys
 
 from cells import ROOT, load
-from closed_loop import planning_table, ranking_table
+from closed_loop import loops_table, planning_table, ranking_table
 from commands import commands_table
 from display import display_table
 from distilled import distilled_table, teacher_table
@@ -127,10 +127,15 @@ def main() -> None:
         PLAY: with_table(PLAY.read_text(), "speed", "docs/results/bench-play.json", play_line()),
         SERVE: with_table(SERVE.read_text(), "soak", "docs/results/soak.json", soak_table()),
         LOOP: with_table(
-            with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),
-            "ranking",
+            with_table(
+                with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),
+                "ranking",
+                "docs/results",
+                ranking_table(),
+            ),
+            "loops",
             "docs/results",
-            ranking_table(),
+            loops_table(),
         ),
         RELIABILITY: with_table(
             with_table(RELIABILITY.read_text(), "faults", "docs/results/faults.json", faults_table()),

@@ -9,6 +9,14 @@ from cells import RESULTS, cell, heading, load
 DECISION = {"success": 2, "return": 2, "length": 1, "chunks": 1, "seconds": 2}
 FIGURES = ("pearson", "spearman", "mmrv", "agreement", "agreement_near", "pearson_near", "gap", "bias", "slope")
 PLACES = ("world", "sim")
+LOOPS = ("loop-revisit_transfer", "loop-revisit_control")
+TRAINED = {
+    "success": "success",
+    "return": "real",
+    "imagined success": "imagined_success",
+    "imagined return": "imagined",
+    "gap": "gap",
+}
 
 
 def planning_table() -> list[str]:
@@ -54,6 +62,26 @@ def ranking_table() -> list[str]:
         figures = [cell(row[place][key], 2) for key in ("return", "success") for place in PLACES]
         lines.append(f"| `{row['policy']}` | " + " | ".join(figures) + " |")
     return lines
+
+
+def loops_table() -> list[str]:
+    """Return what was really achieved by policies trained in each arm of the tables of ``configs/loops``."""
+    names = [name for name in LOOPS if (RESULTS / f"{name}.json").is_file()]
+    lines = [] if names else ["Not run yet: `make loops`."]
+    for name in names:
+        report = load(name)
+        title = f"{report['title']} ({report['hardware']}; means with {report['ci']}). Claim: {report['claim']}."
+        lines += heading(title, "trained", (*TRAINED, "decisions", "hours", "decisions/s"))
+        for arm, row in report["arms"].items():
+            figures = [cell(row[key], 2) if key in row else "" for key in TRAINED.values()]
+            spent = [f"{row['steps']:,}", *(str(row.get(key) or "") for key in ("hours", "steps_per_s"))]
+            lines.append(f"| `{arm}`: {row['says']} | " + " | ".join((*figures, *spent)) + " |")
+        lines += ["", *heading("", "difference", (report["metric"], "verdict"))[2:]]
+        for pair, judged in report["differences"].items():
+            said = judged[report["metric"]]
+            lines.append(f"| {pair} | {cell(said, 2)} | {said['verdict']}: {said['why']} |")
+        lines.append("")
+    return lines[:-1] if names else lines
 
 
 def _figure(found: dict[str, Any], name: str) -> str:

@@ -70,7 +70,7 @@ def test_plans_and_rankings_go_on_where_they_stopped(
     assert (rank / "episodes.jsonl").read_text() == lines[1]
     assert {"planning.png", "report.md"} < {path.name for path in plan.iterdir()}
     assert "imagined in, rollouts, or policy" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="registered with another"):
+    with pytest.raises(SystemExit, match="was begun with another"):
         call(monkeypatch, "plan", "--imagine", "world", "--out", str(plan), *short, *where, *count)
 
 

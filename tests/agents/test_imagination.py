@@ -155,7 +155,7 @@ def test_one_command_sets_it_beside_ppo(bright: Path, tmp_path: Path) -> None:
     place = EnvConfig(env="worldenv/World-v0", world=str(bright), obs_mode="latent", horizon=4)
     learner = PPOConfig(environment=place, num_envs=4, steps=60, rollout=8, minibatch=16, gamma=0.5, features=8)
     config = GainConfig(learner=learner, seeds=1, legs=1, leg_episodes=4, episodes=4, arms=("world", "imagination"))
-    taken = learner_of(config, "imagination", 0, frames=1)
+    taken = learner_of(config, "imagination", frames=1)
     assert (taken.steps, taken.gamma, taken.features, taken.environment) == (60, 0.5, 8, place)
     report = gain(config, tmp_path)
     assert report["arms"]["imagination"]["steps"] == report["arms"]["world"]["steps"] == 60

@@ -53,7 +53,7 @@ def test_a_ledger_goes_on_and_cannot_be_another(tmp_path: Path) -> None:
     assert again.missing(range(3, 6), policy="b") == [3, 4, 5]
     again.add([{"seed": 3, **brought}])
     assert [row["seed"] for row in Ledger(tmp_path, said).of(policy="a")] == [3, 4]
-    with pytest.raises(ValueError, match="registered with another 'claim'"):
+    with pytest.raises(ValueError, match=r"was begun with another claim; go on as registered\.json says"):
         Ledger(tmp_path, {**said, "claim": "it is otherwise"})
 
 

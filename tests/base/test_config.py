@@ -37,6 +37,22 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loose:
+    options: dict[str, int | float | str] | None = None
+
+
+def test_what_may_be_of_several_kinds_is_taken_as_it_is() -> None:
+    options: dict[str, object] = {"variant": "in_view", "count": 3, "scale": 0.5}
+    found = from_dict(Loose, {"options": options})
+    assert found.options == options
+    assert isinstance(found.options["count"], int)
+    assert from_dict(Loose, {"options": None}).options is None
+    for wrong in ([1], None, True):
+        with pytest.raises(ValueError, match=r"options\.variant: expected int or float or str, got"):
+            from_dict(Loose, {"options": {"variant": wrong}})
+
+
 def test_nested_values_are_converted() -> None:
     values = {"rate": 1, "pair": [3, 4], "where": "x/y", "inner": {"names": ["p", "q"]}}
     wanted = Outer(rate=1.0, pair=(3, 4.0), where=Path("x/y"), inner=Inner(names=("p", "q")))
@@ -135,8 +151,9 @@ def test_files_that_extend_nothing_or_themselves_are_named(tmp_path: Path) -> No
             read_layers(tmp_path / path)
 
 
-CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.toml")) if path.parent.name != "ablations"]
-"""Stages and recordings; tables of ablations are read by ``ablations.table``."""
+TABLES = ("ablations", "loops")
+"""Folders of what ``ablations.table`` and ``worldenv_agents.loop`` read; the others hold stages and recordings."""
+CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.toml")) if path.parent.name not in TABLES]
 
 
 KINDS = {"pose": PoseTrainConfig}

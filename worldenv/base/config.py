@@ -116,7 +116,9 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         return from_dict(typing.cast(type, hint), value, where=where)
     if origin in (typing.Union, types.UnionType):
         options = [a for a in arguments if a is not type(None)]
-        return None if value is None else _convert(options[0], value, where=where)
+        if value is None and len(options) < len(arguments):
+            return None
+        return _convert(options[0], value, where=where) if len(options) == 1 else _any_of(options, value, where=where)
     if origin is typing.Literal:
         if not any(value == one and type(value) is type(one) for one in arguments):
             raise ValueError(f"{where}: got {value!r}; choose one of {', '.join(map(repr, arguments))}")
@@ -146,6 +148,15 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where}: expected a finite number, got {value!r}")
     return value
+
+
+def _any_of(options: Sequence[Any], value: Any, *, where: str) -> Any:
+    for option in options:
+        try:
+            return _convert(option, value, where=where)
+        except ValueError:
+            continue
+    raise ValueError(f"{where}: expected {' or '.join(option.__name__ for option in options)}, got {value!r}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
     ways: dict[str, WorldVectorEnv] = {"local": local, "one_actor": one, "two_actors": two}
     for envs in ways.values():
         envs.reset(seed=0)
-    begun = _state_bytes(local)
+    assert isinstance(local.core, EnvCore)
+    begun = local.core.state_bytes()
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for i in track(range(WARM_UP + num_steps), "steps", total=WARM_UP + num_steps):
         for way in list(ways)[:: 1 if i % 2 else -1]:
@@ -54,7 +55,7 @@ def bench_scale(out: Path, *, name: str, num_envs: int, num_steps: int) -> None:
             seconds[way].append(time.perf_counter() - began)
             if way == "local":
                 travels = (_bytes(action) + _bytes(shown)) / num_envs
-    kept = (_state_bytes(local) - begun) / (WARM_UP + num_steps)
+    kept = (local.core.state_bytes() - begun) / (WARM_UP + num_steps)
     call = _call_seconds(one)
     two.close()
     one.close()
@@ -116,13 +117,6 @@ def _call_seconds(envs: RayVectorEnv) -> float:
         envs.core.identity()
         taken.append(time.perf_counter() - began)
     return float(np.median(taken))
-
-
-def _state_bytes(envs: WorldVectorEnv) -> float:
-    """Return what an env remembers by now, keys and values of its context aside."""
-    assert isinstance(envs.core, EnvCore)
-    state = envs.core.clone_state(range(envs.num_envs))
-    return sum(part.numel() * part.element_size() for part in state.values()) / envs.num_envs
 
 
 def _bytes(value: Any) -> int:

@@ -31,6 +31,7 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "obs_mode": ((str, NONE), "the name of a mode, or None"),
     "obs_keys": ((list, tuple, NONE), "a list of names, or None"),
     "stack": ((*WHOLE, NONE), "a whole number"),
+    "starts": ((list, tuple, NONE), "the first and the one behind the last, or None"),
     "chunk_latents": ((*WHOLE, NONE), "a whole number, or None"),
     "num_steps": ((*WHOLE, NONE), "a whole number, or None"),
     "horizon": ((*WHOLE, NONE), "a whole number, or None"),
@@ -127,6 +128,9 @@ class Arguments:
     """What the twin of a recorded environment is made of, a class, a function, or an id that may import its module
     (``module:Id-v0``); by default the recorded id, if it is registered here. Nothing that a world's file names is
     imported."""
+    starts: Sequence[int] | None = None
+    """Of the world's start views, or of the clips or moments that episodes begin with, those alone from the first
+    number to before the second, so that policies are trained at some and tested at others; None is all of them."""
     pictures: bool = True
     """False leaves frames black, for policies that do not look: the hand's table is a few times faster then."""
 
@@ -143,6 +147,12 @@ class Arguments:
                 raise ValueError(f"{name}={count} must be at most {most}")
         if self.obs_keys is not None and not all(isinstance(key, str) for key in self.obs_keys):
             raise ValueError(f"obs_keys={_said(self.obs_keys)}; pass a list of names")
+        if self.starts is not None and not (
+            len(self.starts) == 2
+            and all(isinstance(one, WHOLE) and not isinstance(one, bool) for one in self.starts)
+            and 0 <= self.starts[0] < self.starts[1]
+        ):
+            raise ValueError(f"starts={_said(self.starts)}; pass two whole numbers, the first below the second")
         if self.horizon is not None and self.max_episode_steps:
             raise ValueError(
                 f"horizon={self.horizon} is a limit already; leave max_episode_steps={self.max_episode_steps} out"

@@ -249,6 +249,11 @@ class EnvCore:
         engine = require(self.dynamics, Branchable, "a cloned state").clone_state(rows)
         return {k: v[index].clone() for k, v in own.items()} | {f"engine.{k}": v for k, v in engine.items()}
 
+    def state_bytes(self) -> float:
+        """Return what an env remembers by now, keys and values of its context aside, on average over all."""
+        state = self.clone_state(range(self.num_envs))
+        return sum(part.numel() * part.element_size() for part in state.values()) / self.num_envs
+
     def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows; see ``Engine.fork``."""
         require(self.dynamics, Branchable, "a fork").fork(source, rows, reseed=reseed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from ..base.rng import draw_start
 from ..dynamics.signals import Signals
+from ..world.histories import Histories
 from ..world.starts import Starts
+from ..world.world import World
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,25 @@ class Episodes:
             return torch.eye(4, dtype=torch.float64).repeat(len(seeds), 1, 1)
         index = [draw_start(len(poses), s, i) for s, i in zip(seeds, starts, strict=True)]
         return poses[torch.tensor(index)]
+
+
+def with_starts(
+    world: World,
+    begins: Histories | None,  # what episodes begin after; None: start views
+    part: Sequence[int],  # the first, and the one behind the last
+) -> tuple[World, Histories | None]:
+    """Return the same world with some of what episodes can begin at.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    known = world.require_starts() if begins is None else begins
+    if part[1] > len(known):
+        kind = "start views" if begins is None else "recorded histories"
+        raise ValueError(f"starts={list(part)}, but world {world.config.name!r} has {len(known)} {kind}")
+    index = torch.arange(*part)
+    if begins is not None:
+        return world, begins.at(index)
+    other = copy(world)
+    other.starts = world.require_starts().at(index)
+    return other, None

@@ -66,6 +66,8 @@ def make_core(asked: Arguments) -> EnvCore:
 def _open_table(asked: Arguments, task: Task, seen: Sequence[str]) -> tuple[Dynamics, Episodes]:
     """Open the simulator of a task that needs no world, or the twin of a world: its steps, and its start views."""
     asked.refuse_ungenerated("sim_env", asked.sim_env)
+    if asked.starts is not None and asked.world == "maze":
+        raise ValueError(f"starts={list(asked.starts)} are of a world of hands; pass world=DIR, or leave it out")
     starts, spec = (None, None) if asked.world == "maze" else table_starts(asked, task)
     opened = open_simulator(
         task.defaults.simulator,

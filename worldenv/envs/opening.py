@@ -28,6 +28,7 @@ from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World, shared_world
 from .arguments import Arguments
+from .episodes import with_starts
 
 
 def load_world(world: str | World, device: str, dtype: str, backend: str) -> World:
@@ -164,6 +165,10 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
         begins = world.require_moments("horizon")
     elif task.defaults.from_clip:
         begins = world.require_clips(f"task {type(task).__name__}")
+    if asked.starts is not None:
+        if twin and recorded:
+            raise ValueError(f"starts={list(asked.starts)}: the twin of a recorded environment begins as that does")
+        world, begins = with_starts(world, begins, asked.starts)
     starts = starts_of(world, task, begins, needed=twin and not recorded)
     settings, choose = memory_config(asked.memory, world.config.memory)
     wanted = Wanted(
@@ -193,7 +198,10 @@ def table_starts(asked: Arguments, task: Task) -> tuple[Starts, WorldSpec]:
             f"world {world.config.name!r} shows no hand, and this simulator lays the tables of one that does; pass "
             "world=DIR of a world of hands (configs/hand), or leave it out"
         )
-    return with_tables(world, marked=task.defaults.simulator == "hand/mark").require_starts(), world.spec
+    world = with_tables(world, marked=task.defaults.simulator == "hand/mark")
+    if asked.starts is not None:
+        world, _ = with_starts(world, None, asked.starts)
+    return world.require_starts(), world.spec
 
 
 def with_tables(world: World, *, marked: bool) -> World:

@@ -6,9 +6,9 @@ A world has two kinds: ``moments`` of a recorded environment, and ``clips`` on m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -40,6 +40,11 @@ class Histories:
     def c2w(self) -> Tensor:
         """Where the camera was, (N, F, 4, 4)."""
         return self.signals["c2w"]
+
+    def at(self, index: Tensor) -> Self:
+        """Return some histories, by their numbers."""
+        whole = {name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **whole, signals=self.signals.at(index))
 
     def shows_entries(self, chunk_latents: int) -> bool:
         """Tell whether the views are those that entries of so many latents end with."""

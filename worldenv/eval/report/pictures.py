@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -209,25 +209,3 @@ def draw_memory_map(path: Path, world: World, cases: Cases) -> None:
         engine.generate(commands)
         trace.add(engine, commands["c2w"][0])
     trace.draw(path, title=f"{world.config.name}, {world.config.memory.policy}, map {cases.seeds[0]}")
-
-
-def draw_returns(path: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> None:
-    """Plot what policies earned over their training: ``real`` returns of whole episodes, a line for each policy of each
-    arm (``random`` once); beside it, of the arm ``world``, what was ``imagined`` of the first steps and what these did.
-    """
-    with figure(path, 1, 2, figsize=(11, 3.6)) as (whole, early):
-        chance = np.mean([lines[-1]["real"] for lines in curves["random"]])
-        whole.axhline(chance, color="0.5", linestyle=":", label="random")
-        for i, (arm, runs) in enumerate((arm, runs) for arm, runs in curves.items() if arm != "random"):
-            for number, lines in enumerate(runs):
-                steps, label = [line["step"] for line in lines], arm if number == 0 else None
-                whole.plot(steps, [line["real"] for line in lines], "o-", color=f"C{i}", label=label, markersize=3)
-        for number, lines in enumerate(curves.get("world", ())):
-            for name, colour, said in (("early", "C0", "real"), ("imagined", "C3", "imagined")):
-                label = said if number == 0 else None
-                shown = [line[name] for line in lines]
-                early.plot([line["step"] for line in lines], shown, "o-", color=colour, label=label, markersize=3)
-        for axis, title in ((whole, "real return, whole episodes"), (early, "the first steps, trained inside")):
-            axis.set(xlabel="steps of training", title=title)
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=7)
