@@ -58,8 +58,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _version(path: Path) -> tuple[int, int]:
     """Return what tells a file from another one that takes its place."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+    _require(path)
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
 
@@ -72,8 +71,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
 
 
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
+    _require(path)
     try:
         yield
     except (SafetensorError, ValueError, OSError) as error:
