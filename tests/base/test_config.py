@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from worldenv.base.config import check_numbers, difference, dump_toml, from_dict, load_toml, read_layers, to_dict
 from worldenv.data.record import RecordConfig
+from worldenv.geometry.occupancy import WallsConfig
+from worldenv.models.heads import EventConfig
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.motion import PoseTrainConfig
 from worldenv.world.config import WorldConfig
@@ -199,3 +201,10 @@ def test_values_of_tables_by_name_are_checked_too() -> None:
     for wrong, said in (({"a": {"sise": 2}}, r"parts\.a: unknown key 'sise'"), ([1], "parts: expected a table")):
         with pytest.raises(ValueError, match=said):
             from_dict(Whole, {"parts": wrong})
+
+
+def test_numbers_that_may_lie_below_0_are_marked_where_they_stand() -> None:
+    assert from_dict(EventConfig, {"shift": -1.5}).shift == -1.5
+    assert from_dict(WallsConfig, {"height": [-1.5, 0.2]}).height == (-1.5, 0.2)
+    with pytest.raises(ValueError, match=r"config\.num_starts: expected 0 or more, got -1"):
+        from_dict(TrainConfig, {"num_starts": -1})

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from .documents import read_text
 
@@ -23,9 +23,8 @@ MOST_SIZE = 2**16
 """Of a side of a picture, or a width of a network; checked before anything so large is made."""
 MOST_LAYERS = 2**10
 """Of a network."""
-SIGNED = frozenset(("low", "high", "least", "mean", "shift", "shape", "height", "threshold", "best_score"))
-"""Names of settings that may lie below 0: bounds and means of signals and actions, logits, heights,
-scores."""
+Signed = Annotated[T, "signed"]
+"""A number, or several, that may lie below 0; written out where this module is not seen."""
 OURS = "worldenv."
 """What names of modules begin with whose settings are known; somebody else's task may have any."""
 MOST_BYTES = 2**24
@@ -35,7 +34,7 @@ MOST_BYTES = 2**24
 def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config") -> T:
     """Build the dataclass ``cls`` from nested dictionaries.
 
-    Numbers of fields that are not in ``SIGNED`` are 0 or more.
+    Numbers of fields that are not ``Signed`` are 0 or more.
 
     Raises:
         ValueError: on what is no table, an unknown key or a value of the wrong type; the message names the key and what
@@ -51,21 +50,25 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "config")
     missing = sorted(set(required) - set(values))
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; known keys are {', '.join(sorted(fields))}")
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     arguments = {k: _convert(hints[k], v, where=f"{where}.{k}") for k, v in values.items()}
     try:
         made = cls(**arguments)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if cls.__module__.startswith(OURS):
-        _refuse_negative(arguments, where)
+        _refuse_negative({k: v for k, v in arguments.items() if "signed" not in _marks(hints[k])}, where)
     return made
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    return getattr(hint, "__metadata__", ())
 
 
 def _refuse_negative(arguments: Mapping[str, Any], where: str) -> None:
     for name, value in arguments.items():
-        for number in value if isinstance(value, tuple) and name not in SIGNED else (value,):
-            if isinstance(number, int | float) and number < 0 and name not in SIGNED:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and number < 0:
                 raise ValueError(f"{where}.{name}: expected 0 or more, got {value!r}")
 
 
@@ -112,6 +115,8 @@ def check_counts(**counts: int | Sequence[int]) -> None:
 
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _convert(arguments[0], value, where=where)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where=where)
     if origin in (typing.Union, types.UnionType):

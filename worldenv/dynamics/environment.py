@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ..base.config import Signed
+
 UNBOUNDED = 3.4028234663852886e38
 """What stands for infinity in bounds: files hold finite numbers."""
 MOST_NUMBERS = 2**14
@@ -27,15 +29,15 @@ class ActionPart:
     """Of its array; () of ``discrete``."""
     counts: tuple[int, ...] = ()
     """Values of each number of ``discrete`` and ``multi_discrete``, in order; embedded one-hot."""
-    least: tuple[int, ...] = ()
+    least: Signed[tuple[int, ...]] = ()
     """The smallest value of each of these."""
-    low: tuple[float, ...] = ()
+    low: Signed[tuple[float, ...]] = ()
     """Bounds of each number of ``box``."""
-    high: tuple[float, ...] = ()
+    high: Signed[tuple[float, ...]] = ()
     """The same, above."""
     dtype: str = "int64"
     """Of its array."""
-    mean: tuple[float, ...] = ()
+    mean: Signed[tuple[float, ...]] = ()
     """Of each number of ``box``, over the recording; empty is 0."""
     scale: tuple[float, ...] = ()
     """Standard deviation of each, over the recording; empty is 1."""

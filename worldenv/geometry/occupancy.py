@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class WallsConfig:
 
     radius: float = 0.5
     """Metres from the middle of the body to its sides."""
-    height: tuple[float, float] = (-0.9, 0.3)
+    height: Annotated[tuple[float, float], "signed"] = (-0.9, 0.3)
     """Metres above the camera between which what is seen stands in the way."""
     cell: float = 0.125
     """Metres to a side of a cell."""

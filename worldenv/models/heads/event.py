@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...base.config import check_numbers
+from ...base.config import Signed, check_numbers
 from ...dynamics.signals import Signals
 from ...dynamics.spec import WorldSpec
 
@@ -47,7 +47,7 @@ class EventConfig:
     """Symlog of the largest reward that the bins hold; training sets it to the recording's."""
     scale: float = 1.0
     """The logit of an event is multiplied by this, and ``shift`` added: Platt's calibration, on a second split."""
-    shift: float = 0.0
+    shift: Signed[float] = 0.0
     """See ``scale``."""
     threshold: float = 0.5
     """Probability from which there is an event, chosen on a second split; 0 rewards every latent as expected."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ...base.config import Signed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -21,7 +23,7 @@ class Progress:
     """Steps that were left out."""
     best_step: int = 0
     """Step of the best evaluation, if there was one."""
-    best_score: float = -math.inf
+    best_score: Signed[float] = -math.inf
     """What it scored."""
 
 
