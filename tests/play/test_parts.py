@@ -293,7 +293,7 @@ def test_a_world_with_text_is_told_more_while_it_is_played(tmp_path: Path, monke
     world = with_random_weights(world)
     world.prompts = lambda text: torch.randn(1, 5, 6, generator=torch.Generator().manual_seed(len(text)))
     monkeypatch.setattr("worldenv.envs.opening.shared_world", lambda *_, **__: world)
-    (tmp_path / "told").mkdir()
+    world.save_pretrained(tmp_path / "told")
     with played(tmp_path / "told", world, tmp_path / "out") as browser:
         browser.press(".")
         browser.until("game.head.index === 1 && !game.busy")

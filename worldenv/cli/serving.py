@@ -23,11 +23,7 @@ def serve(*, config: File = None, what: ServeConfig) -> None:
 
     _check_extra("serve")
     from ..play.server.app import bind, make_app, run
-    from ..world.files import HUB, find_world
 
-    for world in what.worlds:
-        if not world.startswith(HUB):  # which is fetched when somebody asks for it
-            find_world(world)
     app = make_app(what)
     with bind(what) as listening:
         where = f"{what.host}:{listening.getsockname()[1]}"

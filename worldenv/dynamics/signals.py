@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..base.config import Signed
+
 Signals = Mapping[str, Tensor]
 """Named tensors, each with a leading axis of envs."""
 
@@ -22,13 +24,13 @@ Signals = Mapping[str, Tensor]
 class Signal:
     """What one row of a named tensor looks like, at one moment."""
 
-    shape: tuple[int, ...]
+    shape: Signed[tuple[int, ...]]
     """Without the axes of envs and of time; -1 stands for the picture's height and width, in this order."""
     dtype: Literal["float32", "float64", "int64", "uint8", "bool"] = "float32"
     """Type of its numbers."""
-    low: float | None = None
+    low: Signed[float | None] = None
     """Least value; None is no limit."""
-    high: float | None = None
+    high: Signed[float | None] = None
     """Largest value; None is no limit."""
     rate: Literal["frame", "latent", "chunk"] = "latent"
     """How often there is one."""

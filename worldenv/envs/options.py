@@ -33,7 +33,7 @@ def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[A
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{what} is {_said(value)}, which is no array") from None
     if numbers and array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} is {_said(value)}; pass numbers")
+        raise ValueError(f"{what} is {_said(value)}; it must be numbers")
     return array
 
 

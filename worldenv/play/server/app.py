@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket
 
 from ... import __version__
 from ...dynamics.messages import PROTOCOL
-from ...world.files import find_world
+from ...world.files import HUB, find_world
 from .config import ServeConfig
 from .connection import Connection
 from .guard import Guard
@@ -38,10 +38,11 @@ def make_app(config: ServeConfig, routes: Sequence[BaseRoute] = ()) -> Starlette
     holds ``config``, ``token``, and ``hub`` once it runs.
 
     Raises:
-        ValueError: on a world that is not there, before a client asks for it.
+        ValueError: on a world that is not there, before a client asks for it; one of a hub is fetched when one does.
     """
     for world in config.worlds:
-        find_world(world)
+        if not world.startswith(HUB):
+            find_world(world)
     every = [Route("/healthz", _health), WebSocketRoute(PATH, _session), *routes]
     public = [every[0], *(route for route in routes if isinstance(route, Mount))]
     token = config.read_token()
