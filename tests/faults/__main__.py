@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.case import anywhere
 from worldenv.base.files import save_text
 from worldenv.base.interrupts import ending
 from worldenv.base.log import console, git_revision, hardware
@@ -37,7 +38,8 @@ class Report:
 
     def note(self, part: str, name: str, result: dict[str, Any]) -> None:
         """Keep what came of one thing."""
-        self.told[part][name] = result
+        wrong = [anywhere(what, Path(tempfile.gettempdir())) for what in result["wrong"]]
+        self.told[part][name] = result | {"wrong": wrong}
         console.print(f"{part}, {name}: {result}", markup=False)
         self.save()
 
