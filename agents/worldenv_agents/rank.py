@@ -21,7 +21,7 @@ from worldenv.eval.report.statistics import summarise
 from .environments import EnvConfig
 from .evaluate import check_policies, evaluate_named
 from .jobs import Job, OnBatch, run_jobs
-from .ledger import Ledger
+from .ledger import EPISODES, Ledger
 from .pictures import draw_foretold
 from .ranking import NEAR, compare
 
@@ -139,6 +139,9 @@ def earned(ledger: Ledger, place: str, horizon: int) -> dict[str, npt.NDArray[np
     said = ledger.registered
     seeds = range(said["first_seed"], said["first_seed"] + said["episodes"])
     rows = [[r for r in ledger.of(policy=name, place=place) if r["seed"] in seeds] for name in said["policies"]]
+    for name, line in zip(said["policies"], rows, strict=True):
+        if len(line) != len(seeds):
+            raise ValueError(f"{EPISODES}: {len(line)} episodes of {name!r} ({place}), {len(seeds)} were registered")
     returns = [[sum(row["rewards"][:horizon]) for row in line] for line in rows]
     success = [[row["success"] * (row["length"] <= horizon) for row in line] for line in rows]
     return {"return": np.array(returns, np.float64), "success": np.array(success, np.float64)}

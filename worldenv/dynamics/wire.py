@@ -35,7 +35,7 @@ class MessageError(ValueError):
     """A message that cannot be read: which field is wrong, why, and its ``id`` if that can be read, else 0."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+        super().__init__(" ".join(f"{field}: {message}".split()))  # in one line, whatever is called so
         self.field, self.number = field, 0
 
 

@@ -36,6 +36,9 @@ from ..tasks.base import Commanding, Start, Task, TaskState
 from .episodes import Beginning, Episodes
 from .spaces import given, observation_space
 
+MOST_COUNTED = 2**53
+"""Steps and episodes that a row may have behind it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoreConfig:
@@ -288,7 +291,7 @@ class EnvCore:
             raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
         self.check_rows(rows)
         check_tensors(found, expected, where="the state", R=len(rows))
-        if not bool((state["core.elapsed"] >= 0).all()):
+        if not bool(((state["core.elapsed"] >= 0) & (state["core.elapsed"] <= MOST_COUNTED)).all()):
             raise ValueError("the state: core.elapsed holds what no episode has; the file was damaged or edited")
         for name, value in found.items():
             if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):

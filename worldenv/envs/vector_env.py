@@ -22,7 +22,7 @@ from ..dynamics.signals import wide
 from ..sims.reopened import Reopened
 from .alone import alone
 from .arguments import Arguments, check_keywords
-from .core import EnvCore
+from .core import MOST_COUNTED, EnvCore
 from .episodes import Beginning
 from .make import make_core
 from .options import (
@@ -188,8 +188,8 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 has changed.
         """
         seeds = self._check_begun("restore_state")
-        for name in ("row.seed", "row.episode"):
-            if name in state and not bool((state[name] >= 0).all()):
+        for name, most in (("row.seed", 2**63 - 1), ("row.episode", MOST_COUNTED)):
+            if name in state and not bool(((state[name] >= 0) & (state[name] <= most)).all()):
                 raise ValueError(f"the state: {name} holds what no episode has; the file was damaged or edited")
         self.core.restore_state(state, rows, shell=_ROW)
         for i, row in enumerate(rows):

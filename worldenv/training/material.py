@@ -56,6 +56,11 @@ class DenoiseConfig:
     label_dropout: float = 0.1
     """Share of samples in which no keys are held, and every other code is 0."""
 
+    def __post_init__(self) -> None:
+        shares = [share for _, share in self.policies]
+        if min(shares, default=0) < 0 or not sum(shares):
+            raise ValueError(f"policies={self.policies}: shares are 0 or more, and not all 0")
+
 
 class Material:
     """A world's transformer, and encoded recordings to train it on."""

@@ -52,6 +52,7 @@ TAKES = {
     "clip_actions": (True,),
     "report_memory": (True,),
     "capture": (True,),
+    "memory": ({},),
 }
 """Those of ``WRONG`` that some of them take, or may."""
 REFUSED: tuple[dict[str, Any], ...] = (

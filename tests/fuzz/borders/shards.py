@@ -90,11 +90,12 @@ def _changed(clip: Clip) -> Iterator[tuple[str, bool | None, Change]]:
             "empty": value[:0],
             "of one row less": value[:-1],
             "of one axis more": value[None],
-            "flat": value.reshape(-1),
             "of texts": np.array(["x"] * len(value), dtype="S1"),
             "of complex numbers": value.astype(np.complex64),
             "of objects": np.zeros(len(value), [("a", "i4"), ("b", "f4")]),
         }
+        if value.ndim > 1:
+            wrong["flat"] = value.reshape(-1)
         if value.dtype.kind == "f":
             for number in (np.nan, np.inf, -np.inf):
                 broken = value.copy()

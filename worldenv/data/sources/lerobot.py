@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,13 @@ class LeRobot:
             found += [dict(zip(read, row)) for row in zip(*(values.tolist() for values in read.values()))]
         if not found:
             raise ValueError(f"{files[0]}: lists no episodes")
-        return sorted(found, key=lambda row: int(row["episode_index"]))
+        found.sort(key=lambda row: int(row["episode_index"]))
+        twice = [
+            one["episode_index"] for one, other in pairwise(found) if one["episode_index"] == other["episode_index"]
+        ]
+        if twice:
+            raise ValueError(f"{files[0].parent.parent}: episode {twice[0]} is listed twice")
+        return found
 
     @property
     def _filmed(self) -> bool:

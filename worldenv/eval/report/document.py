@@ -221,7 +221,7 @@ def _is_figure(figure: Any) -> bool:
     numbers = [figure.get("mean"), *figure["ci95"]]
     if not all(type(one) in (int, float) and abs(one) <= MOST for one in numbers):
         return False
-    return bool(figure["ci95"][0] <= figure["ci95"][1]) and type(figure.get("n")) is int and figure["n"] >= 0
+    return bool(figure["ci95"][0] <= figure["ci95"][1]) and type(figure.get("n")) is int and 0 <= figure["n"] < 2**63
 
 
 def compare(first: Path, second: Path) -> None:
