@@ -9,9 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldenv.base.config import check_numbers, difference, dump_toml, from_dict, load_toml, read_layers, to_dict
+from worldenv.base.config import (
+    check_counts,
+    check_numbers,
+    difference,
+    dump_toml,
+    from_dict,
+    load_toml,
+    read_layers,
+    to_dict,
+)
 from worldenv.data.record import RecordConfig
 from worldenv.geometry.occupancy import WallsConfig
+from worldenv.making.config import MakeConfig
 from worldenv.models.heads import EventConfig
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.motion import PoseTrainConfig
@@ -208,3 +218,12 @@ def test_numbers_that_may_lie_below_0_are_marked_where_they_stand() -> None:
     assert from_dict(WallsConfig, {"height": [-1.5, 0.2]}).height == (-1.5, 0.2)
     with pytest.raises(ValueError, match=r"config\.num_starts: expected 0 or more, got -1"):
         from_dict(TrainConfig, {"num_starts": -1})
+
+
+def test_whole_numbers_have_63_bits() -> None:
+    for name, value in (("batch", 2**63), ("frames", 10**30), ("seed", 2**63)):
+        with pytest.raises(ValueError, match=f"{name}={value}"):
+            MakeConfig(**{name: value})
+    with pytest.raises(ValueError, match="envs="):
+        check_counts(envs=(1, 2**63))
+    check_counts(envs=(1, 2**63 - 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import tomllib
 import types
 import typing
@@ -23,6 +24,8 @@ MOST_SIZE = 2**16
 """Of a side of a picture, or a width of a network; checked before anything so large is made."""
 MOST_LAYERS = 2**10
 """Of a network."""
+MOST_WHOLE = 2**63 - 1
+"""Of any whole number."""
 Signed = Annotated[T, "signed"]
 """A number, or several, that may lie below 0; written out where this module is not seen."""
 OURS = "worldenv."
@@ -89,27 +92,28 @@ def check_numbers(
         ValueError: naming the field and its value.
     """
     for names, least, most, says in (
-        (counts, 1, math.inf, "1 or more"),
+        (counts, 1, MOST_WHOLE, "1 or more"),
         (sizes, 1, MOST_SIZE, f"from 1 to {MOST_SIZE}"),
         (layers, 0, MOST_LAYERS, f"from 0 to {MOST_LAYERS}"),
-        (positive, 5e-324, math.inf, "positive"),
-        (natural, 0, math.inf, "0 or more"),
+        (positive, 5e-324, sys.float_info.max, "positive"),
+        (natural, 0, sys.float_info.max, "0 or more"),
     ):
         for name in names:
             value = getattr(config, name)
             for number in value if isinstance(value, tuple) else (value,):
-                if not least <= number <= most or number == math.inf:
+                if not least <= number <= (min(most, MOST_WHOLE) if isinstance(number, int) else most):
                     raise ValueError(f"{name}={value!r} must be {says}")
 
 
 def check_counts(**counts: int | Sequence[int]) -> None:
-    """Refuse arguments that are not whole numbers from 1 on, or lists of some.
+    """Refuse arguments that are not whole numbers from 1 on, of 63 bits, or lists of some.
 
     Raises:
         ValueError: naming the argument and its value.
     """
     for name, value in counts.items():
-        if min([value] if isinstance(value, int) else value, default=0) < 1:
+        numbers = [value] if isinstance(value, int) else value
+        if not 1 <= min(numbers, default=0) <= max(numbers, default=0) <= MOST_WHOLE:
             raise ValueError(f"{name}={value} must be 1 or more")
 
 
@@ -142,7 +146,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         return {key: _convert(arguments[1], v, where=f"{where}.{key}") for key, v in value.items()}
     if hint is Any:
         return value
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and not -MOST_WHOLE - 1 <= value <= MOST_WHOLE:
         raise ValueError(f"{where}: a whole number of {value.bit_length()} bits, where 63 are read")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import tyro
 
-from ..base.config import from_dict, load_toml, to_dict
+from ..base.config import MOST_WHOLE, from_dict, load_toml, to_dict
 from ..base.objects import import_object
 
 File = Annotated[Path | None, tyro.conf.arg(help="TOML file of defaults, which flags override.")]
@@ -47,6 +47,27 @@ def _tables(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Prim
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, dict if table else (kinds[0], type(None))),
         str_from_instance=lambda value: [json.dumps(_written(value))],
+    )
+
+
+@REGISTRY.primitive_rule
+def _whole(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
+    """Read a whole number, of 63 bits at most: nothing is counted, drawn or made so often as larger ones say."""
+    if info.type is not int:
+        return None
+
+    def read(strings: list[str]) -> int:
+        number = int(strings[0])
+        if abs(number) > MOST_WHOLE:
+            raise ValueError(f"{strings[0][:40]} has more than 63 bits")
+        return number
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
     )
 
 

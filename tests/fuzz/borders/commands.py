@@ -52,7 +52,12 @@ FLAGS = {
     "bench-data revisit": ("--worlds", "--first-seed"),
 }
 """Their flags that are numbers."""
-MAY = {"0": ("first", "seed", "start", "clips", "num-starts", "few-steps"), "-5": ("seed",), "1.5": ("hours",)}
+MAY = {
+    "0": ("first", "seed", "start", "clips", "num-starts", "few-steps"),
+    "-5": ("seed",),
+    "1.5": ("hours",),
+    "99999999999999999999": ("hours",),
+}
 """Values that some of them take."""
 
 

@@ -109,12 +109,16 @@ RUNS: dict[str, Suite] = {
 """Suites that step worlds along cases."""
 
 
+MOST_SEED = 2**62
+"""Of a map."""
+
+
 def check_asked(num_worlds: int | None, first_seed: int | None) -> None:
-    """Refuse fewer than one case, and seeds below 0, by a ValueError."""
+    """Refuse fewer than one case, and seeds beyond any, by a ValueError."""
     if num_worlds is not None and num_worlds < 1:
         raise ValueError(f"{num_worlds} worlds asked for; a suite needs 1 or more")
-    if first_seed is not None and first_seed < 0:
-        raise ValueError(f"first_seed={first_seed}; seeds are 0 or more")
+    if first_seed is not None and not 0 <= first_seed <= MOST_SEED:
+        raise ValueError(f"first_seed={first_seed}; seeds are 0 or more, up to {MOST_SEED}")
 
 
 def suite_cases(suite: Suite, spec: WorldSpec, num_worlds: int | None, first_seed: int | None) -> tuple[Cases, str]:
