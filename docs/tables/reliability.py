@@ -16,7 +16,7 @@ def faults_table() -> list[str]:
     found = load("faults")
     lines = [
         f"{found['hardware']}, git {found['git']}, seed {found['seed']}; disks: {found['disk']}; a worker is any "
-        "process that the command has started, engines too:",
+        "process that works for the command, engines too:",
         "",
         f"| | {' | '.join(KINDS)} | came to the same end | two at once | full disks | wrong |",
         "|---" * 8 + "|",

@@ -52,14 +52,14 @@ def run_kills(job: Job, material: Path, folder: Path, counts: Counts, *, kills: 
         run = start(job.entry, job.words(material, out), **how)
         status = run.wait(after)
         if status is None:
-            workers = run.children()
+            started, workers = run.children(), run.workers()
             victims = workers if kind == "worker killed" and workers else [run.pid]
             number = signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL
             kill(draw.choice(victims), number)
             status = run.wait()
             counts.kills["killed" if victims == [run.pid] and kind != "SIGTERM" else kind] += 1
             _check_end(counts, kind, run.said(), status)
-            left = [pid for pid in workers if is_alive(pid)]
+            left = [pid for pid in started if is_alive(pid)]
             if left and not wait_for(lambda left=left: not any(map(is_alive, left)), GONE):  # type: ignore[misc]
                 counts.wrong.append(f"{kind} after {after:.1f} s: processes {left} still run")
         if not wait_for(lambda: not [*temporary.iterdir()], GONE):

@@ -62,6 +62,10 @@ class Run:
         """List its descendants."""
         return _descendants(self.pid)
 
+    def workers(self) -> list[int]:
+        """List those that work for it: not the shells that start engines and wait to clean up after them."""
+        return [pid for pid in self.children() if _name(pid) not in ("", "sh", "start", "setpriv", "sleep")]
+
     def said(self) -> str:
         """Return what it wrote to the terminal."""
         return self.log.read_text(errors="replace")
@@ -127,6 +131,13 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # it has just ended
+        return ""
 
 
 def _descendants(pid: int) -> list[int]:

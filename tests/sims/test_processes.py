@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ import pytest
 import torch
 
 from worldenv.sims import DoomDynamics
-from worldenv.sims.doom import scratch
+from worldenv.sims.doom import engine, game, scratch
+from worldenv.sims.doom.engine import Engine
 from worldenv.sims.doom.scratch import INSTANCE, PREFIX, SHARED, Scratch
 
 pytest.importorskip("vizdoom", reason="the simulators need pip install worldenv[sims]")
@@ -133,3 +135,47 @@ def test_a_fork_leaves_its_parents_simulator_alone() -> None:
     assert torch.equal(*again)
     for one in (world, other):
         one.close()
+
+
+def test_an_engine_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ViZDoom itself ends by SIGSEGV when its engine ends before the first message."""
+    binary = tmp_path / "engine"
+    binary.write_text("#!/bin/sh\necho 'no such library: libSDL.' >&2\nexit 127\n")
+    binary.chmod(0o700)
+    monkeypatch.setattr(engine, "PATIENCE", 0.2)
+    monkeypatch.setattr(game, "Engine", lambda _, folder: Engine(binary, folder))
+    world = DoomDynamics(1, depth=False)
+    for _ in range(2):
+        with pytest.raises(ChildProcessError, match=r"a Doom engine died \(no such library: libSDL\)"):
+            world.reset(seeds=[0], starts=[None])
+    world.close()
+
+
+def test_a_call_that_waits_for_an_engine_that_is_no_more_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 0.1)
+    one, waits = Engine(Path("/bin/true"), tmp_path), threading.Event()
+    threading.Timer(0.5, (tmp_path / "ended").touch).start()
+    began = time.monotonic()
+    with pytest.raises(ChildProcessError, match="a Doom engine died"):
+        one.run(waits.wait)
+    assert time.monotonic() - began > 0.5, "as long as the engine lives its calls are waited for"
+    assert one.lost
+    with pytest.raises(ChildProcessError, match="a Doom engine died"):
+        one.run(lambda: None)
+    waits.set()
+
+
+def test_calls_to_an_engine_return_and_raise_as_made_here(tmp_path: Path) -> None:
+    one = Engine(Path("/bin/true"), tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        one.run(lambda: 1 / 0)
+    assert one.run(lambda: 3) == 3
+
+
+def test_the_thread_of_an_engine_ends_with_it(tmp_path: Path) -> None:
+    one, threads = Engine(Path("/bin/true"), tmp_path), threading.active_count()
+    one.run(lambda: None)
+    del one
+    assert wait_for(lambda: threading.active_count() < threads)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-import shlex
-import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ...base.objects import import_extra
 from ...dynamics.spec import WorldSpec
+from .engine import Engine
 from .maze import Array
 from .pwad import PLAYER_THRUST, UNITS, read_lump
 from .render import LevelView, Resampler
-from .scratch import INSTANCE, inherited
+from .scratch import inherited
 
+T = TypeVar("T")
 WARM_UP_TICS = 20
 """Tics after loading a map during which the engine ignores input."""
 THRUST = PLAYER_THRUST / 2048
@@ -92,7 +91,8 @@ class DoomGame:
         _games.add(self)
         game = self._game
         folder = Path(tempfile.mkdtemp(prefix="engine-", dir=pwad.resolve().parent))
-        game.set_vizdoom_path(str(_starter(Path(vizdoom.__file__).parent / "vizdoom", folder)))
+        self._engine = Engine(Path(vizdoom.__file__).parent / "vizdoom", folder)
+        game.set_vizdoom_path(str(self._engine.starter))
         game.set_doom_game_path(str(wad.resolve()))
         game.set_doom_scenario_path(str(pwad.resolve()))
         game.set_window_visible(False)
@@ -117,23 +117,27 @@ class DoomGame:
         Raises:
             ChildProcessError: if the engine has died; so do all that move it.
         """
-        with _alive():
-            self._load(name)
-
-    def _load(self, name: str) -> None:
-        self._game.set_doom_map(name)
-        if self._game.is_running():
-            self._game.new_episode()
-        else:
-            self._game.init()
-        self._game.send_game_command(f"fov {self.view.fov_deg}")
+        self._call(lambda game: self._load(game, name))
         self.pitch = 0.0
         self._act([0, 0, 0], WARM_UP_TICS)
 
+    def _load(self, game: Any, name: str) -> None:
+        game.set_doom_map(name)
+        if game.is_running():
+            game.new_episode()
+        else:
+            game.init()
+            self._engine.started()
+        game.send_game_command(f"fov {self.view.fov_deg}")
+
     def close(self) -> None:
-        """Stop the engine, unless it is the parent's of a forked process."""
-        if self._own is not None:
-            self._own.close()
+        """Stop the engine, unless it is the parent's of a forked process or has died."""
+        if self._own is not None and not self._engine.lost:
+            self._engine.run(self._own.close)
+
+    def _call(self, call: Callable[[Any], T]) -> T:
+        game = self._game
+        return self._engine.run(lambda: call(game))
 
     @property
     def _game(self) -> Any:
@@ -156,10 +160,7 @@ class DoomGame:
         x, y = UNITS * target.x, UNITS * target.z
         # The warp knows whole units only and comes after the push of its tic: turn first, unseen, then push.
         turn = self._turn_to(target)
-        with _alive():
-            self._game.send_game_command(f"warp {round(x)} {round(y)}")
-            self._game.set_action([0, 0, turn])
-            self._game.advance_action(1, False)
+        self._call(lambda game: _warp(game, round(x), round(y), turn))
         self._x, self._y, self._angle = float(round(x)), float(round(y)), self._angle - turn
         self._push(x - self._x, y - self._y, 0.0)
 
@@ -182,48 +183,17 @@ class DoomGame:
         self._act([round(forward / longest / THRUST), round(right / longest / THRUST), turn])
 
     def _act(self, action: list[float], tics: int = 1) -> None:
-        with _alive():
-            self._game.make_action(action, tics)
-            state = self._game.get_state()
+        state = self._call(lambda game: (game.make_action(action, tics), game.get_state())[1])
         if state is None:
             raise RuntimeError("the Doom episode ended by itself; load the map again")
         self._screen = state.screen_buffer
         self._x, self._y, self._z, self._angle = (float(value) for value in state.game_variables)
 
 
-@contextmanager
-def _alive() -> Iterator[None]:
-    """Say of an engine that has died what a worker that has died is said of."""
-    try:
-        yield
-    except Exception as error:
-        if not type(error).__name__.startswith("ViZDoom"):
-            raise
-        raise ChildProcessError(
-            f"a Doom engine died ({str(error).strip(' .')}); what is finished stays, and the same command goes on"
-        ) from None
-
-
-def _starter(engine: Path, folder: Path) -> Path:
-    """Write what starts an engine in this folder, where it drops files; it ends with us, also if we are killed.
-
-    Changing our own working directory meanwhile would change that of all threads.
-
-    Raises:
-        OSError: if nothing can be executed there.
-    """
-    path, bound = folder / "start", "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
-    lines = [
-        "#!/bin/sh",
-        f"cd {shlex.quote(str(folder))} || exit",
-        f'for word; do case "$last" in +viz_instance_id) echo "$word" >{INSTANCE};; esac; last=$word; done',
-        f'exec {bound}{shlex.quote(str(engine))} "$@"',
-    ]
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o700)
-    if not os.access(path, os.X_OK):
-        raise OSError(f"{folder} is on a disk that nothing can be executed from; point TMPDIR to another one")
-    return path
+def _warp(game: Any, x: int, y: int, turn: float) -> None:
+    game.send_game_command(f"warp {x} {y}")
+    game.set_action([0, 0, turn])
+    game.advance_action(1, False)
 
 
 _games: weakref.WeakSet[DoomGame] = weakref.WeakSet()
