@@ -10,7 +10,7 @@ interrupted goes on to the last bit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +20,15 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor, nn
 
-from worldenv.base.config import check_numbers, to_dict
+from worldenv.base.config import check_numbers
 from worldenv.base.device import resolve_device
-from worldenv.base.lock import in_use
-from worldenv.base.log import JsonlLog
 from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import check_learnable
 from worldenv.models.heads.event import two_hot
 
 from .environments import EnvConfig, make_envs
-from .policy import CHECKPOINT_FILE, LOG_FILE, LearnerConfig, TrainedPolicy, build_network
-from .progress import Checkpoint, Report, sb3_logger, steps_done
+from .policy import LearnerConfig, TrainedPolicy, build_network
+from .progress import Kept, kept_in
 from .recurrent import Recurrent
 from .rollouts import Imagined, each, imagine, lambda_returns
 
@@ -201,33 +199,12 @@ def train(
         ValueError: if ``out`` is in use, holds a run and ``resume`` is false, or a run of another configuration.
         ImportError: if TensorBoard is asked for and not installed.
     """
-    with nullcontext() if out is None else in_use(out):
-        logger = sb3_logger(out if tensorboard else None)
-        done = 0 if out is None else steps_done(out / CHECKPOINT_FILE, to_dict(config), resume=resume)
+    with kept_in(out, config, resume=resume, tensorboard=tensorboard, show=progress) as kept:
         made = make_envs(config.environment, config.num_envs) if envs is None else envs
         try:
             learner = Learner(config, made)
-            checkpoint = None if out is None else Checkpoint(out / CHECKPOINT_FILE, to_dict(config))
-            if done and checkpoint is not None:
-                run = checkpoint.load(learner.both, learner.network.optimizer)
-                learner.steps, learner.spread = run.steps, run.spread or 0.0
-            report = Report(
-                config.kind,
-                config.steps,
-                None if out is None else JsonlLog(out / LOG_FILE, resume_step=done),
-                show=progress,
-            )
-            with closing(report):
-                while learner.steps < config.steps:
-                    figures = learner.update()
-                    report.write(learner.steps, **figures)
-                    for name, value in figures.items():
-                        logger.record(name, value)
-                    logger.dump(learner.steps)
-                    if checkpoint is not None:
-                        checkpoint.save(learner.steps, learner.both, learner.network.optimizer, spread=learner.spread)
+            _learn(learner, kept)
         finally:
-            logger.close()
             if envs is None:
                 made.close()
         policy = TrainedPolicy(learner.network.cpu(), config)
@@ -235,3 +212,18 @@ def train(
         if out is not None:
             policy.save(out)
         return policy
+
+
+def _learn(learner: Learner, kept: Kept) -> None:
+    optimizer, checkpoint = learner.network.optimizer, kept.checkpoint
+    if kept.done and checkpoint is not None:
+        run = checkpoint.load(learner.both, optimizer)
+        learner.steps, learner.spread = run.steps, run.spread or 0.0
+    while learner.steps < learner.config.steps:
+        figures = learner.update()
+        kept.report.write(learner.steps, **figures)
+        for name, value in figures.items():
+            kept.logger.record(name, value)
+        kept.logger.dump(learner.steps)
+        if checkpoint is not None:
+            checkpoint.save(learner.steps, learner.both, optimizer, spread=learner.spread)

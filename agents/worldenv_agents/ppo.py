@@ -11,15 +11,13 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from worldenv.base.config import check_numbers, to_dict
-from worldenv.base.lock import in_use
-from worldenv.base.log import JsonlLog
+from worldenv.base.config import check_numbers
 from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import SB3VecEnv
 
 from .environments import make_envs
-from .policy import CHECKPOINT_FILE, LOG_FILE, LearnerConfig, TrainedPolicy, build_network, read_policy
-from .progress import Checkpoint, Progress, Report, restore, sb3_logger, steps_done
+from .policy import LearnerConfig, TrainedPolicy, build_network, read_policy
+from .progress import Kept, Progress, kept_in, restore
 
 __all__ = ["PPOConfig", "PPOPolicy", "build_network", "read_policy", "train"]
 
@@ -73,49 +71,36 @@ def train(
         ValueError: if ``out`` is in use, holds a run and ``resume`` is false, or a run of another configuration.
         ImportError: if TensorBoard is asked for and not installed.
     """
-    if out is None:
-        return _train(config, envs=envs, out=None, progress=progress, resume=resume, tensorboard=False)
-    with in_use(out):
-        return _train(config, envs=envs, out=out, progress=progress, resume=resume, tensorboard=tensorboard)
+    with kept_in(out, config, resume=resume, tensorboard=tensorboard, show=progress) as kept:
+        venv = wrap(config, make_envs(config.environment, config.num_envs) if envs is None else envs)
+        try:
+            policy = PPOPolicy(_learn(config, venv, kept).policy.cpu(), config)
+        finally:
+            if envs is None:
+                venv.close()
+        policy.network.set_training_mode(False)
+        if out is not None:
+            policy.save(out)
+        return policy
 
 
-def _train(
-    config: PPOConfig,
-    *,
-    envs: VectorEnv[Any, Any, Any] | None,
-    out: Path | None,
-    progress: bool,
-    resume: bool,
-    tensorboard: bool,
-) -> PPOPolicy:
-    logger = sb3_logger(out if tensorboard else None)
-    done = 0 if out is None else steps_done(out / CHECKPOINT_FILE, to_dict(config), resume=resume)
-    venv: VecEnv = VecMonitor(SB3VecEnv(make_envs(config.environment, config.num_envs) if envs is None else envs))
-    if config.scale_rewards:
-        venv = VecNormalize(venv, norm_obs=False, gamma=config.gamma)
+def wrap(config: PPOConfig, envs: VectorEnv[Any, Any, Any]) -> VecEnv:
+    """Return an environment as SB3 wants it, its returns counted and, if asked for, its rewards scaled."""
+    venv = VecMonitor(SB3VecEnv(envs))
+    return VecNormalize(venv, norm_obs=False, gamma=config.gamma) if config.scale_rewards else venv
+
+
+def _learn(config: PPOConfig, venv: VecEnv, kept: Kept) -> PPO:
+    done, callback = kept.done, Progress(kept.report, kept.checkpoint)
     seed = derive_seed(config.seed, "resumed", done) % 2**32 if done else config.seed  # SB3's have 32 bits
     model = build_model(config, venv, seed=seed)
-    model.set_logger(logger)
-    checkpoint = None if out is None else Checkpoint(out / CHECKPOINT_FILE, to_dict(config))
-    if done and checkpoint is not None:
-        restore(model, checkpoint)
-    log = None if out is None else JsonlLog(out / LOG_FILE, resume_step=done)
-    report = Report(config.kind, config.steps, log, show=progress)
-    callback = Progress(report, checkpoint)
-    try:
-        if done < config.steps:
-            model.learn(config.steps - done, callback=callback, reset_num_timesteps=not done)
-            callback.save()
-    finally:
-        report.close()
-        logger.close()
-        if envs is None:
-            venv.close()
-    policy = PPOPolicy(model.policy.cpu(), config)
-    policy.network.set_training_mode(False)
-    if out is not None:
-        policy.save(out)
-    return policy
+    model.set_logger(kept.logger)
+    if done and kept.checkpoint is not None:
+        restore(model, kept.checkpoint)
+    if done < config.steps:
+        model.learn(config.steps - done, callback=callback, reset_num_timesteps=not done)
+        callback.save()
+    return model
 
 
 def build_model(config: PPOConfig, venv: VecEnv, *, seed: int) -> PPO:

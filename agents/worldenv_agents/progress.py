@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from worldenv.base.checkpoint import (
     save_tensors,
     under,
 )
-from worldenv.base.config import check_numbers, difference, from_dict
+from worldenv.base.config import check_numbers, difference, from_dict, to_dict
+from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog, progress_bar
+
+from .policy import CHECKPOINT_FILE, LOG_FILE, LearnerConfig
 
 FREE = ("steps", "device")
 """Settings that may be others when a run goes on."""
@@ -109,22 +113,25 @@ class Checkpoint:
 
 
 class Report:
-    """A progress bar, and one log line per rollout."""
+    """A progress bar, and one log line per rollout; before the first step neither is there."""
 
-    def __init__(self, name: str, total: int, log: JsonlLog | None, *, show: bool) -> None:
-        self.name, self.bar, self.log, self.total = name, progress_bar(), log, total
-        self.task = self.bar.add_task(name, total=total)
-        if show:
-            self.bar.start()
+    def __init__(self, config: LearnerConfig, log: Path | None, *, done: int, show: bool) -> None:
+        self.name, self.total, self.done, self.show = config.kind, config.steps, done, show
+        self.path, self.bar = log, progress_bar()
+        self.log: JsonlLog | None = None
+        self.task = self.bar.add_task(self.name, total=self.total)
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: int, said: str | None = None) -> None:
         """Show how many steps are taken."""
-        self.bar.update(self.task, completed=min(steps, self.total))
+        if self.show:
+            self.bar.start()
+        if self.log is None and self.path is not None:
+            self.log = JsonlLog(self.path, resume_step=self.done)
+        self.bar.update(self.task, completed=min(steps, self.total), description=said)
 
     def write(self, steps: int, mean_return: float, success: float, **figures: float) -> None:
         """Show and log what was earned lately."""
-        said = f"{self.name}  return {mean_return:6.2f}  success {success:4.0%}"
-        self.bar.update(self.task, completed=min(steps, self.total), description=said)
+        self.advance(steps, f"{self.name}  return {mean_return:6.2f}  success {success:4.0%}")
         if self.log is not None:
             self.log.write({"step": steps, "return": mean_return, "success": success, **figures})
 
@@ -133,6 +140,41 @@ class Report:
         self.bar.stop()
         if self.log is not None:
             self.log.file.close()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training writes while it runs, and what it goes on from."""
+
+    report: Report
+    logger: Logger
+    """SB3's, for TensorBoard."""
+    checkpoint: Checkpoint | None
+    """None if nothing is to be kept."""
+    done: int
+    """Steps that the checkpoint has taken; 0 if there is none."""
+
+
+@contextmanager
+def kept_in(out: Path | None, config: LearnerConfig, *, resume: bool, tensorboard: bool, show: bool) -> Iterator[Kept]:
+    """Open what a training writes to a folder that nobody else trains in meanwhile; None keeps nothing.
+
+    Raises:
+        ValueError: if the folder is in use, holds a run and ``resume`` is false, or a run of another configuration.
+        ImportError: if TensorBoard is asked for and not installed.
+    """
+    with nullcontext() if out is None else in_use(out):
+        logger = sb3_logger(out if tensorboard else None)
+        checkpoint, done = None, 0
+        if out is not None:
+            asked, path = to_dict(config), out / CHECKPOINT_FILE
+            checkpoint, done = Checkpoint(path, asked), steps_done(path, asked, resume=resume)
+        report = Report(config, None if out is None else out / LOG_FILE, done=done, show=show)
+        try:
+            yield Kept(report, logger, checkpoint, done)
+        finally:
+            report.close()
+            logger.close()
 
 
 class Progress(BaseCallback):
