@@ -15,10 +15,13 @@ import torch
 
 import worldenv  # noqa: F401
 from worldenv.base.config import load_toml, to_dict
+from worldenv.cli.scoring import score
 from worldenv.data.record import RecordConfig, make_source
 from worldenv.data.schema import read_shard, shard_paths, write_shard
 from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
+from worldenv.eval.learned import METRICS, LearnedMetric, WeightFile, available
+from worldenv.eval.learned.distribution import Frechet, split_frames
 from worldenv.eval.suites.evaluate import run_suite
 from worldenv.models.heads import DepthConfig, ObjectConfig
 from worldenv.models.types import DiTConfig
@@ -151,9 +154,45 @@ def test_the_suite_scores_every_arm(chain: dict[str, Path], recording: Path, tmp
         assert names <= set(metrics)
     arms = report["arms"]
     assert arms["simulator"]["psnr"]["mean"] == 60 > arms["vae"]["psnr"]["mean"]
-    assert {"object_error_mm_96", "fvd"} <= set(report["skipped"])
+    assert "object_error_mm_96" in report["skipped"]
+    for name in ("fid", "fvd", "fid_vid"):
+        assert name in available(None)[1]
+        assert report["skipped"][name] == available(None)[1][name], "the reason that every suite gives"
+    assert arms["simulator"]["frechet_vae_features"] == {"mean": 0, "ci95": [0, 0], "n": 4}
+    assert arms["simulator"]["frechet_vae_features_halves"]["mean"] > 0
+    assert all(arms[arm]["frechet_vae_features"]["mean"] > 0 for arm in ("world", "copy", "skeleton", "vae"))
+    assert "frechet_vae_features" in report["differences"]["world - copy"]
+    assert "frechet_vae_features" in (tmp_path / "report.md").read_text()
     with pytest.raises(ValueError, match="no head that reads objects"):
         run_suite("manipulation", str(chain["memory"]), tmp_path, recording=recording, num_worlds=2)
+
+
+def test_the_suite_uses_the_weights_that_it_is_given(
+    chain: dict[str, Path], recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of FID's network the mean colour, of as many frames as there are."""
+    weights, out = tmp_path / "weights", tmp_path / "out"
+    weights.mkdir()
+    (weights / "colour.pth").write_bytes(b"weights")
+
+    def colour(path: Path, *, device: object) -> Frechet:
+        assert path == weights / "colour.pth"
+        return Frechet(lambda frames: frames.double().mean((1, 2)), split_frames, least=2, batch=32)
+
+    files = (WeightFile(name="colour.pth", source="this test"),)
+    monkeypatch.setitem(METRICS, "fid", LearnedMetric(per="arm", needs_truth=True, files=files, load=colour))  # type: ignore[arg-type]
+    score("manipulation", out=out, world=str(chain["object"]), recording=recording, worlds=2, weights=weights)
+    report = json.loads((out / "report.json").read_text())
+    assert set(report["weights"]["fid"]) == {"colour.pth"}
+    assert report["arms"]["simulator"]["fid"]["mean"] == 0 < report["arms"]["simulator"]["fid_halves"]["mean"]
+    assert all(report["arms"][arm]["fid"]["mean"] > 0 for arm in ("world", "copy", "shuffled_actions", "skeleton"))
+    assert "fid" not in report["skipped"]
+    assert f"the weights folder {weights}" in report["skipped"]["fvd"]
+    options = {"world": str(chain["object"]), "recording": recording, "weights": tmp_path / "nowhere"}
+    with pytest.raises(ValueError, match=r"weights folder .*nowhere does not exist"):
+        score("manipulation", out=tmp_path / "other", **options)
+    with pytest.raises(ValueError, match="and manipulation; suite open_loop computes no metric that needs them"):
+        score("open_loop", out=tmp_path / "other", **options)
 
 
 def test_the_pose_video_of_training_is_that_of_stepping(

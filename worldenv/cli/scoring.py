@@ -56,8 +56,9 @@ def score(
         manifest: the cases they were made for, from worldenv bench-data.
         dynamics: package.module:Class of any Dynamics, to step instead of a world.
         recording: held-out clips that open_loop, heads and manipulation continue, from worldenv record.
-        weights: folder with the weights of published metrics (LPIPS, FID, ...); pydoc worldenv.eval.learned lists the
-            files. Without them those metrics are named as skipped.
+        weights: folder with the weights of published metrics (LPIPS, FID, FVD, ...), for manipulation and the suites
+            that step worlds along cases; pydoc worldenv.eval.learned lists the files. Without them those metrics are
+            named as skipped.
         ray: HOST:PORT of a Ray cluster that steps the batches of cases, or local; the numbers are the same.
     """
     if manifest is not None and videos is None:

@@ -27,8 +27,9 @@ checked and the user vouches for the rest, so a report should name the checksums
 
 How to read them: ``lpips`` upsamples frames with a shorter side below 64 pixels 4 times, so compare it only at the same
 frame size. ``fid`` needs 2048 frames and ``fvd`` 256 clips of 16 frames in an arm; both grow as sets shrink, so
-compare equal numbers and read them next to the value between two halves of the true ones. The consistencies and
-``imaging_quality`` do not look at the truth and reward a world that stands still.
+compare equal numbers and read them next to the value between two halves of the true ones, which suite
+``manipulation`` adds as ``fid_halves`` and ``fvd_halves``. The consistencies and ``imaging_quality`` do not look at the
+truth and reward a world that stands still.
 """
 
 from .registry import METRICS, LearnedMetric, UsableMetric, WeightFile, available, score

@@ -93,8 +93,11 @@ def run_suite(
     loaded = shared_world(world, device=device, dtype=default_dtype(device))
     if not recorded:
         loaded.spec.require_camera(f"suite {name!r} (open_loop does not)")
-    if weights is not None and other is not None:
-        raise ValueError(f"--weights is for suites that step worlds along cases; suite {name} computes no such metric")
+    if weights is not None and other is not None and not other.weighed:
+        raise ValueError(
+            f"--weights is for suites that step worlds along cases, and manipulation; suite {name} computes no metric "
+            "that needs them"
+        )
     if ray and other is not None:
         raise ValueError(
             f"--ray is for suites that step worlds along cases ({', '.join(RUNS)}); leave it out for {name}"
@@ -104,7 +107,8 @@ def run_suite(
         if other is None:
             run_world(name, loaded, out, **cases, num_chunks=num_chunks, weights=weights, ray=ray)
         else:
-            other.run(loaded, out, **cases, **({"recording": recording} if recorded else {}))
+            given = {"recording": recording} if recorded else {}
+            other.run(loaded, out, **cases, **given, **({"weights": weights} if other.weighed else {}))
 
 
 def run_world(
@@ -295,6 +299,8 @@ class Other:
     """Called with the world, the folder, ``num_worlds`` and ``first_seed``."""
     recorded: bool = False
     """Whether its cases are clips of a ``recording``, of any world, and not paths through mazes."""
+    weighed: bool = False
+    """Whether it computes published metrics on the user's ``weights``."""
 
 
 OTHERS = {
@@ -306,6 +312,6 @@ OTHERS = {
     "walls": Other(run_walls),
     "open_loop": Other(run_open_loop, recorded=True),
     "heads": Other(run_heads, recorded=True),
-    "manipulation": Other(run_manipulation, recorded=True),
+    "manipulation": Other(run_manipulation, recorded=True, weighed=True),
 }
 SUITES = (*RUNS, *OTHERS)

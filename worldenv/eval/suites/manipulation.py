@@ -2,11 +2,13 @@
 
 A head that was trained on true frames reads every arm's pictures: where the object is, whether tasks are done, where
 the hand's keypoints are. Its error on the simulator's own frames is the row ``simulator``. What the simulator made of
-the same commands stands in the recording, so that nothing is simulated here.
+the same commands stands in the recording, so that nothing is simulated here. ``likeness`` adds the distances between
+distributions of pictures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -34,8 +36,10 @@ from ...training.stages.object import read_objects
 from ...training.weights import CHANGED
 from ...world.world import World
 from ..image import Array, decibels
+from ..learned import available
 from ..report.document import print_arms, write_report
 from ..report.pictures import sheet, write_video
+from .likeness import FEATURES, measure_likeness
 from .open_loop import continued
 
 PROTOCOL = "manipulation-v1"
@@ -46,7 +50,17 @@ NUM_CLIPS, NUM_SHOWN, COLUMNS = 32, 6, 12
 NAMES = ("object_visible", "true_success", "false_success", *(f"object_error_mm_{t}" for t in HORIZONS))
 """Metrics that some recordings do not have."""
 OBJECT = 1 + SEGMENTS.index("object")
-TOLD = ("object_error_mm_96", "object_visible", "place_agreement", "true_success", "false_success", "changed_psnr")
+TOLD = (
+    "object_error_mm_96",
+    "object_visible",
+    "place_agreement",
+    "true_success",
+    "false_success",
+    "changed_psnr",
+    "fid",
+    "fvd",
+    FEATURES,
+)
 """Metrics on the console; the report has all."""
 LEAST_PIXELS, MOVED = 12, 0.03
 """Pixels of an object from which it is there to be seen, and metres from which it has moved."""
@@ -109,24 +123,35 @@ def _check(recording: Path, clips: list[Clip], world: World) -> None:
 
 
 def run_manipulation(
-    world: World, out: Path, *, recording: Path, num_worlds: int | None = None, first_seed: int | None = None
+    world: World,
+    out: Path,
+    *,
+    recording: Path,
+    num_worlds: int | None = None,
+    first_seed: int | None = None,
+    weights: Path | None = None,
 ) -> None:
     """Score ``num_worlds`` clips of a recording, the first of which is number ``first_seed``.
 
+    ``weights`` is the folder with the weights of published metrics, see ``eval.learned``.
+
     Raises:
-        ValueError: if the world has no head that reads objects, or the recording too few clips of the hand's table.
+        ValueError: if the world has no head that reads objects, the recording too few clips of the hand's table, or
+            the weights folder does not exist.
     """
     head = world.heads.get("object_read")
     if not isinstance(head, ObjectHead):
         raise ValueError(
             f"world {world.config.name!r} has no head that reads objects; train one: worldenv train heads --head object"
         )
+    usable, skipped = available(weights)
     tables, watch = Tables.read(world, recording, num_worlds or NUM_CLIPS, first_seed or 0), Stopwatch()
     shown = make_arms(world, tables)
     arms = {
         arm: score(tables, frames, head, world) for arm, frames in track(shown.items(), "reading", total=len(shown))
     }
-    missing = {name: "no episode in which that can be told" for name in NAMES if name not in arms["simulator"]}
+    like = measure_likeness(world.vae, shown, tables.seeds, usable)
+    skipped |= {name: "no episode in which that can be told" for name in NAMES if name not in arms["simulator"]}
     against = [("world", arm) for arm in ("copy", "shuffled_actions", "skeleton") if arm in arms]
     report = write_report(
         out / "report.json",
@@ -134,16 +159,23 @@ def run_manipulation(
         protocol=PROTOCOL,
         world=world.identity(),
         seeds=tables.seeds,
-        arms=arms,
+        arms={arm: metrics | like.metrics[arm] for arm, metrics in arms.items()},
         against=against,
+        figures=like.figures,
         timing={"seconds": watch.seconds()},
         kinds=tables.tasks,
-        skipped=missing | dict.fromkeys(("fvd", "fid", "fid_vid"), "not part of this suite yet; see eval.learned"),
+        skipped=skipped | like.skipped,
+        weights={metric: one.sha256 for metric, one in usable.items()},
     )
-    write_video(out / "manipulation.mp4", {"truth": tables.frames, "world": shown["world"]}, fps=world.spec.fps)
+    _show(report, out, tables, shown["world"], fps=world.spec.fps)
+
+
+def _show(report: Mapping[str, Any], out: Path, tables: Tables, made: Tensor, *, fps: int) -> None:
+    """Write pictures of what the world made beside the truth, and print the arms."""
+    write_video(out / "manipulation.mp4", {"truth": tables.frames, "world": made}, fps=fps)
     skip = max(1, tables.frames.shape[1] // COLUMNS)
     some = slice(NUM_SHOWN)
-    save_picture(out / "manipulation.png", sheet(tables.frames[some, ::skip], shown["world"][some, ::skip]))
+    save_picture(out / "manipulation.png", sheet(tables.frames[some, ::skip], made[some, ::skip]))
     print_arms(report)
     for arm, metrics in report["arms"].items():
         told = "  ".join(f"{name} {metrics[name]['mean']:.2f}" for name in TOLD if name in metrics)
