@@ -15,6 +15,7 @@ import pytest
 
 from tests.data.foreign import write_lerobot
 from tests.making.conftest import TINY
+from worldenv.base.log import JsonlLog
 from worldenv.data.sources.gym import GymSource
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.making import make as making
@@ -104,6 +105,33 @@ def test_an_environment_becomes_a_world_and_a_run_goes_on_where_it_was(
     with pytest.raises(ValueError, match="was begun with another frames; use the same, or another --out"):
         making.make(blink, replace(TINY, frames=512), out)
     making.Plan.load(out, blink, replace(TINY, workers=2))  # changes nothing
+
+
+def test_more_hours_go_on_with_the_same_transformer(
+    blink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(making, "evaluate", lambda out: {"psnr": {}, "heads": {}, "decisions_per_s": {}})
+    out, short = tmp_path / "out", replace(TINY, rounds=1, few_steps=0)
+    making.make(blink, short, out)
+    before = {name: (out / name / "world.toml").read_text() for name in ("vae", "causal", "heads", "world")}
+    per_step = 3600 * [line for line in JsonlLog.read(out / "causal" / "log.jsonl") if "hours" in line][-1]["hours"] / 2
+    longer = replace(short, hours=short.hours + 5.5 * per_step / 3600 / 0.85)
+    with monkeypatch.context() as patch:  # interrupted as it goes on
+        patch.setattr(making, "train", lambda *_, **__: pytest.fail("train"))
+        with pytest.raises(pytest.fail.Exception):
+            making.make(blink, longer, out)
+    capsys.readouterr()
+    making.make(blink, longer, out)
+    assert "step 2 of 7," in capsys.readouterr().err
+    assert [line["step"] for line in JsonlLog.read(out / "causal" / "log.jsonl") if "loss" in line][-1] == 7
+    after = {name: (out / name / "world.toml").read_text() for name in before}
+    assert after["vae"] == before["vae"]
+    assert all(after[name] != before[name] for name in ("causal", "heads", "world"))
+    assert (out / "world-before" / "world.toml").read_text() == before["world"]
+    with pytest.raises(ValueError, match="was begun with another hours; longer ones go on, use the same"):
+        making.make(blink, short, out)
+    with pytest.raises(ValueError, match="was begun with another frames"):
+        making.make(blink, replace(longer, hours=2 * longer.hours, frames=512), out)
 
 
 def test_a_distilled_world_that_blurs_what_happens_is_not_taken() -> None:

@@ -49,7 +49,8 @@ class MakeConfig:
     """Who acts while it is recorded: ``random``, ``sticky`` (random, three times in four as before), ``ppo:DIR``, or
     ``package.module:function``, called with the picture, the action space and a generator."""
     hours: float = 1.0
-    """Hours of training, all stages together; recording, evaluation and a tenth for ``few_steps`` come on top."""
+    """Hours of training, all stages together; recording, evaluation and a tenth for ``few_steps`` come on top. Asked
+    again with more, with one round, a folder's transformer trains on, and heads are trained anew."""
     frames_per_latent: Literal[1, 4] = 4
     """Frames for which an action is held, and that a latent shows."""
     chunk_latents: int = 1

@@ -110,7 +110,7 @@ def _round(env: str, number: int, config: MakeConfig, out: Path, plan: Plan) -> 
 def _train(stage: str, number: int, config: MakeConfig, out: Path, name: str, plan: Plan) -> None:
     """Train a stage of a round for its share of the hours, from where it is."""
     called, hours = named(stage, number), config.hours / config.rounds
-    if (out / called / "world.toml").is_file():
+    if _is_done(out / called, plan.steps.get(called, 0)):
         console.print(f"{called}: done before")
         return
     asked, shares = stage_config(stage, config, out, name, number=number), _shares(config)
@@ -121,6 +121,12 @@ def _train(stage: str, number: int, config: MakeConfig, out: Path, name: str, pl
     ends = [time.strftime("%H:%M", time.localtime(time.time() + 3600 * hours * s)) for s in (shares[stage], later)]
     console.print(f"{called}: {steps} steps, done at about {ends[0]}; all training at about {ends[1]}")
     train(stage, replace(asked, optim=replace(asked.optim, steps=steps)), out / called, resume=True)
+
+
+def _is_done(folder: Path, steps: int) -> bool:
+    """Tell whether a stage has written its world, after so many steps."""
+    taken = [line["step"] for line in JsonlLog.read(folder / "log.jsonl") if "step" in line]
+    return (folder / "world.toml").is_file() and max(taken, default=0) >= steps
 
 
 def _shares(config: MakeConfig) -> dict[str, float]:
@@ -209,12 +215,12 @@ def _beside(env: str, out: Path) -> list[str]:
     return [
         f'              its twin: gym.make_vec("worldenv/WorldSim-v0", world=..., sim_env="{env}")',
         f"is it good to train in? worldenv-agents gain --world {out / 'world'} --sim-env {env} --out {out / 'gain'}",
-        "make it more: the same command with --frames and --hours, and another --out",
+        "make it more: the same command with longer --hours trains on; with more --frames it needs another --out",
     ]
 
 
 def _more(num_clips: int, config: MakeConfig) -> list[str]:
     """Say how to get a better world of recordings from elsewhere, of so many clips: there is no environment to ask."""
     left = num_clips - config.num_clips
-    rest = f"--frames {CLIP_FRAMES * num_clips}, which is all of it," if left > 0 else "more episodes in the recording,"
-    return [f"make it more: the same command with {rest} or longer --hours, and another --out"]
+    rest = f"--frames {CLIP_FRAMES * num_clips}, which is all of it," if left > 0 else "more episodes in the recording"
+    return [f"make it more: the same command with longer --hours trains on; with {rest} it needs another --out"]

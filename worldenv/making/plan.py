@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 from ..base.config import difference, to_dict
 from ..base.documents import read_table
 from ..base.files import save_text
-from .config import STAGES, MakeConfig, recordings
+from ..base.log import JsonlLog
+from .config import DISTIL, STAGES, MakeConfig, recordings
+from .distil import VERDICT
 
 PLAN = "make.json"
+_AFTER = ("heads", DISTIL, "eval")
+"""Folders of what is made of the transformer."""
 
 
 class Plan:
@@ -40,10 +46,36 @@ class Plan:
         if not all(isinstance(written.get(name), dict) for name in ("asked", "steps")):
             raise ValueError(f"{path}: no plan of worldenv make, with tables asked and steps; use another --out")
         known = json.loads(json.dumps(to_dict(MakeConfig()))) | written["asked"]  # what it did not know yet is as usual
-        changed = difference({name: value for name, value in known.items() if name != "workers"}, asked)
+        hours = known["hours"] if isinstance(known["hours"], int | float) else math.inf
+        compared = asked | {"hours": hours} if config.rounds == 1 and hours < config.hours else asked
+        changed = difference({name: value for name, value in known.items() if name != "workers"}, compared)
         if changed is not None:
-            raise ValueError(f"{out} was begun with another {changed}; use the same, or another --out")
-        return cls(path, asked, written["steps"])
+            longer = "longer ones go on, " if (changed, config.rounds) == ("hours", 1) else ""
+            raise ValueError(f"{out} was begun with another {changed}; {longer}use the same, or another --out")
+        plan = cls(path, asked | {"hours": hours}, written["steps"])
+        if hours < config.hours:
+            plan.lengthen(config.hours)
+        return plan
+
+    def lengthen(self, hours: float) -> None:
+        """Give the transformer what more hours there are, all of the VAE's share too, which stays as it is.
+
+        What follows it is made again; until then the old world stays beside, as ``world-before``.
+        """
+        out, more = self.path.parent, hours - self.asked["hours"]
+        lines = [line for line in JsonlLog.read(out / "causal" / "log.jsonl") if line.get("hours")]
+        if "causal" in self.steps and lines:
+            per_step = lines[-1]["hours"] / lines[-1]["step"]
+            self.steps["causal"] += int((STAGES["causal"] + STAGES["vae"]) * more / per_step)
+        if (out / "world").exists():
+            shutil.rmtree(out / "world-before", ignore_errors=True)
+            (out / "world").rename(out / "world-before")
+        for name in (*_AFTER, VERDICT, "summary.json"):
+            shutil.rmtree(out / name, ignore_errors=True)
+            (out / name).unlink(missing_ok=True)
+            self.steps.pop(name, None)
+        self.asked["hours"] = hours
+        self.save()
 
     def note(self, stage: str, steps: int) -> None:
         """Keep how many steps a stage takes."""
