@@ -176,7 +176,14 @@ def test_bench_measures_the_engine_unless_told_otherwise(monkeypatch: pytest.Mon
     assert (called["world"], called["out"], called["sizes"]) == ("maze", Path("b.json"), (1, 16))
 
 
-@pytest.mark.parametrize(("name", "said"), [("eval", "interrupted; the same command goes on"), ("demo", "interrupted")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("eval", "interrupted; the same command goes on"),
+        ("train", "interrupted; the same command with --resume goes on"),
+        ("demo", "interrupted"),
+    ],
+)
 def test_an_interrupted_command_says_whether_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:

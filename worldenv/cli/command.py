@@ -39,8 +39,10 @@ TREE = Group(
         "verify-reference": Command(scoring.verify_reference),
     },
 )
-GOING_ON = ("eval", "record", "make")
-"""Commands that go on where they were interrupted; ``train`` says itself from which step ``--resume`` does."""
+GOING_ON = dict.fromkeys(("eval", "record", "make"), "; the same command goes on") | {
+    "train": "; the same command with --resume goes on"
+}
+"""What is said of an interrupted command."""
 
 
 def main() -> None:
@@ -61,5 +63,5 @@ def main() -> None:
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"worldenv{f' {name}' * (name in TREE.commands)}: {error}")
     except KeyboardInterrupt as stopped:
-        print(f"\nworldenv {name}: interrupted{'; the same command goes on' * (name in GOING_ON)}", file=sys.stderr)
+        print(f"\nworldenv {name}: interrupted{GOING_ON.get(name, '')}", file=sys.stderr)
         sys.exit(status(stopped))

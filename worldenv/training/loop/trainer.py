@@ -105,7 +105,7 @@ class Trainer:
                     self._after_step(figures, self.log)
                 if number := from_main(came(), self.accelerator.device):
                     self._save()
-                    console.print(f"stopped at step {self.step}; --resume goes on from here")
+                    console.print(f"stopped at step {self.step}, which is kept")
                     raise Interrupted(number)
         self._save()
         self.stage.module.load_state_dict(self._blended(self.best or self.ema.module.state_dict()))
