@@ -6,7 +6,9 @@ import argparse
 import json
 import shutil
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ class Report:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.out, self.ends, self.began = given.out, 60 * given.minutes, time.monotonic()
+        self._noting = threading.Lock()
         self.told: dict[str, Any] = {"hardware": hardware(), "git": git_revision(), "seed": given.seed}
         self.told |= {"kills": {}, "two_at_once": {}, "full_disks": {}}
         if given.only and given.out.exists():
@@ -39,9 +42,10 @@ class Report:
     def note(self, part: str, name: str, result: dict[str, Any]) -> None:
         """Keep what came of one thing."""
         wrong = [anywhere(what, Path(tempfile.gettempdir())) for what in result["wrong"]]
-        self.told[part][name] = result | {"wrong": wrong}
         console.print(f"{part}, {name}: {result}", markup=False)
-        self.save()
+        with self._noting:
+            self.told[part][name] = result | {"wrong": wrong}
+            self.save()
 
     def save(self) -> None:
         """Write the file."""
@@ -57,6 +61,8 @@ class Report:
 
 def run_job(job: Job, material: Path, folder: Path, report: Report, *, kills: int, seed: int) -> None:
     """Kill a job so often, then start it twice in one folder."""
+    if report.late:
+        return
     counts = Counts()
     try:
         run_kills(job, material, folder, counts, kills=kills, seed=seed)
@@ -72,6 +78,7 @@ def main() -> int:
     asked.add_argument("--kills", type=int, default=50, help="of each command")
     asked.add_argument("--disks", type=int, default=3, help="places at which the disk of each command is full")
     asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--workers", type=int, default=2, help="commands that are killed at the same time")
     asked.add_argument("--minutes", type=float, default=60.0, help="after these nothing more is begun")
     asked.add_argument("--out", type=Path, required=True, help="JSON file")
     names = [*JOBS, *(f"disk: {what.name}" for what in WRITTEN), "disk: serve"]
@@ -80,10 +87,11 @@ def main() -> int:
     chosen, report, folder = given.only or names, Report(given), Path(tempfile.mkdtemp(prefix="worldenv-faults-"))
     try:
         material = make_material(folder / "material")
-        for name, job in JOBS.items():
-            if name in chosen and not report.late:
-                place = folder / name.replace(" ", "-")
-                run_job(job, material, place, report, kills=given.kills, seed=given.seed)
+        how = {"kills": given.kills, "seed": given.seed}
+        with ThreadPoolExecutor(given.workers) as pool:
+            jobs = [(job, folder / name.replace(" ", "-")) for name, job in JOBS.items() if name in chosen]
+            for done in [pool.submit(run_job, job, material, place, report, **how) for job, place in jobs]:
+                done.result()
         with small_disk(folder / "disk") as disk:
             limit = "a limit on the size of files"
             report.told["disk"] = limit if disk is None else f"a small tmpfs, of serve {limit}"

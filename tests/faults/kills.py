@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worldenv.base.lock import NAME
+from worldenv.base.log import console
 
 from .jobs import Job
 from .processes import GONE, finish, is_alive, kill, start, wait_for
@@ -58,6 +59,8 @@ def run_kills(job: Job, material: Path, folder: Path, counts: Counts, *, kills: 
             kill(draw.choice(victims), number)
             status = run.wait()
             counts.kills["killed" if victims == [run.pid] and kind != "SIGTERM" else kind] += 1
+            if not (sum(counts.kills.values()) % 10):
+                console.print(f"{job.name}: {sum(counts.kills.values())} of {kills} kills")
             _check_end(counts, kind, run.said(), status)
             left = [pid for pid in started if is_alive(pid)]
             if left and not wait_for(lambda left=left: not any(map(is_alive, left)), GONE):  # type: ignore[misc]
