@@ -59,6 +59,11 @@ def test_what_was_not_declared_so_is_refused(given: dict[str, torch.Tensor], sai
         ({}, "a film"),
         ({"a.b": Signal(shape=(1,))}, "no name of a signal"),
         ({"keys": Signal(shape=(5,))}, "give another one another name"),
+        ({"keys": Signal(shape=(2,))}, "signal 'keys' has dtype 'float32', not 'int64'"),
+        (
+            {"c2w": Signal(shape=(4, 4), dtype="float64", rate="chunk")},
+            "'c2w' has rate 'chunk', not 'latent'",
+        ),
         ({"push": Signal(shape=(3,), rate="frame")}, "once per latent"),
     ],
 )

@@ -298,9 +298,10 @@ def test_a_world_may_have_no_starts(folder: Path) -> None:
 
 def test_other_formats_are_refused(folder: Path) -> None:
     text = (folder / "world.toml").read_text()
-    (folder / "world.toml").write_text(text.replace("format = 1", "format = 2"))
-    with pytest.raises(ValueError, match=r"format 2, this version reads 1"):
-        World.load(folder)
+    for told, said in (("2", "2"), ("true", "True"), ("1.0", "1.0")):
+        (folder / "world.toml").write_text(text.replace("format = 1", f"format = {told}"))
+        with pytest.raises(ValueError, match=rf"world\.toml: world format {said}, this version reads 1"):
+            World.load(folder)
 
 
 def test_unknown_keys_and_policies_in_world_toml_are_refused(folder: Path) -> None:

@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..base.documents import is_format
 from ..base.files import replacing
 from ..dynamics.spec import FRAMES_PER_LATENT
 from .check_shard import check_group, check_own, check_values, frames_per_latent, shard_settings
@@ -184,7 +185,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             found = file.attrs.get("format", 0)
-            if np.ndim(found) or found != FORMAT:
+            if not is_format(found.item() if isinstance(found, np.integer) else found, FORMAT):
                 raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
             check_own(path, file)
             yield file
