@@ -133,6 +133,11 @@ def _told(name: str, values: Any, file: str = "meta/episodes/chunk-000/file-000.
     return spoil
 
 
+def _unlisted(folder: Path) -> None:
+    file = folder / "meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+
+
 def _of_halves(folder: Path) -> None:
     _edit(lambda info: info["features"]["action"].update(dtype="int64"))(folder)
 
@@ -186,6 +191,7 @@ VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
             r"file-000.parquet: actions of shape \(0,\)",
         ),
         (lambda f: _rewrite(f, lambda t: t.slice(0, 0)), "pusher/data: no rows"),
+        (_unlisted, "file-000.parquet: has rows of episode 1, which meta/episodes does not list"),
         (_of_halves, r"file-000.parquet: row 0: action is \[.*; choices are whole numbers"),
         (_in_two_files, r"file-001.parquet: actions of shape \(3,\); every one has as many"),
         (

@@ -72,6 +72,13 @@ def test_specs_are_refused_that_nothing_could_step(takes: dict[str, Signal], sai
         WorldSpec(takes=takes, gives={})
 
 
+def test_what_a_world_takes_is_checked_where_it_gives_the_same_too() -> None:
+    for wrong in (Signal(shape=(4, 4)), Signal(shape=(4, 4), dtype="float64", rate="chunk")):
+        for takes, gives in ((wrong, C2W), (C2W, wrong)):
+            with pytest.raises(ValueError, match="give another one another name"):
+                WorldSpec(takes={"c2w": takes}, gives={"c2w": gives})
+
+
 def test_specs_are_told_apart_and_found_again() -> None:
     one, other = WorldSpec(), WorldSpec(takes={"push": Signal(shape=(3,))}, gives={})
     assert one != other

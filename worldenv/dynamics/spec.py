@@ -70,7 +70,7 @@ class WorldSpec:
             raise ValueError(f"frames_per_latent={self.frames_per_latent} must be 1 or {FRAMES_PER_LATENT}")
         if not self.takes:
             raise ValueError("takes: a world that nothing commands is a film; name at least one signal")
-        for name, signal in {**self.takes, **self.gives}.items():
+        for name, signal in (*self.takes.items(), *self.gives.items()):
             if not name.isidentifier():
                 raise ValueError(f"{name!r} is no name of a signal; use letters, digits and underscores")
             if any(size < -1 or size > MOST_SIZE for size in signal.shape) or len(signal.shape) > MOST_AXES:

@@ -195,6 +195,8 @@ def _headers(data: bytes) -> Iterator[Made]:
             ("dtype", "F1"),
             ("dtype", "I64"),
         ):
+            if value == header[name][field]:
+                continue
             said = json.dumps(put(header, (name, field), value)).encode()
             yield f"{name}: {field} is said to be {value}", struct.pack("<Q", len(said)) + said + rest
 

@@ -76,6 +76,10 @@ class LeRobot:
         self.camera = _choose_camera(path, info["features"], camera)
         self.parquet = import_extra("pyarrow.parquet", extra="data", needs="LeRobot datasets are read with pyarrow")
         episodes, rows = self._episodes(), self._rows()
+        unknown = sorted(rows.keys() - {int(one["episode_index"]) for one in episodes})
+        if unknown:
+            (file, _), *_ = rows[unknown[0]]["where"]
+            raise ValueError(f"{file}: has rows of episode {unknown[0]}, which meta/episodes does not list")
         self.parts: tuple[ActionPart, ...] = describe_numbers(
             [one[ACTION] for one in rows.values()],
             integer="int" in str(info["features"][ACTION]["dtype"]),
