@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
+from worldenv.base.documents import is_format
 from worldenv.base.lock import in_use
 from worldenv.base.log import console
 from worldenv.bodies.hand_model import HAND, NUM_JOINTS
@@ -187,7 +188,7 @@ class ClonedPolicy:
             ValueError: if there is none, or it is of another version.
         """
         tensors, header = load_tensors(folder / FILE)
-        if header.get("format") != FORMAT or "config" not in header:
+        if not is_format(header.get("format"), FORMAT) or "config" not in header:
             raise ValueError(f"{folder / FILE} is no cloned policy of this version; clone it again")
         config = from_dict(CloningConfig, header["config"], where=str(folder / FILE))
         with Budget(sum(part.numel() for part in tensors.values()), where=str(folder / FILE)):

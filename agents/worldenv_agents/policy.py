@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
 from worldenv.base.config import check_numbers, from_dict, to_dict
-from worldenv.base.documents import read_table
+from worldenv.base.documents import is_format, read_table
 from worldenv.base.files import save_text
 from worldenv.base.objects import import_object
 
@@ -151,8 +151,8 @@ def read_policy(folder: str | Path) -> tuple[LearnerConfig, str]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a folder that `worldenv-agents train ... --out` wrote")
     values = read_table(path)
-    told = values.get("format"), type(values.get("action"))
-    if told != (FORMAT, str) or "config" not in values:
+    whole = isinstance(values.get("action"), str) and "config" in values
+    if not is_format(values.get("format"), FORMAT) or not whole:
         raise ValueError(f"{path}: not a policy of format {FORMAT}; train it again")
     kind = values.get("policy", "ppo")
     if not isinstance(kind, str) or kind not in LEARNERS:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.base.config import to_dict
 from worldenv.bodies.hand_model import HAND
 from worldenv.data.record import RecordConfig, make_source
@@ -58,3 +59,7 @@ def test_what_cannot_be_cloned_is_said(recording: Path, tmp_path: Path) -> None:
     clone(recording, CloningConfig(**{**to_dict(TINY), "steps": 1}), tmp_path)
     with pytest.raises(ValueError, match="a step has 8 latents, the policy plans 4"):
         ClonedPolicy.load(tmp_path, num_latents=8)
+    tensors, header = load_tensors(tmp_path / "policy.safetensors")
+    save_tensors(tmp_path / "policy.safetensors", tensors, header={**header, "format": True})
+    with pytest.raises(ValueError, match=r"policy\.safetensors is no cloned policy of this version"):
+        ClonedPolicy.load(tmp_path, num_latents=1)

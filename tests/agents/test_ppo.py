@@ -151,6 +151,7 @@ def test_loading_refuses_other_spaces_and_broken_folders(make_blank: Callable[..
     with pytest.raises(ValueError, match="no such file"):
         read_policy(tmp_path / "absent")
     values = json.loads((tmp_path / "policy.json").read_text())
-    (tmp_path / "policy.json").write_text(json.dumps({**values, "format": 99}))
-    with pytest.raises(ValueError, match="format 1"):
-        read_policy(tmp_path)
+    for other in (99, True, 1.0):
+        (tmp_path / "policy.json").write_text(json.dumps({**values, "format": other}))
+        with pytest.raises(ValueError, match=r"policy\.json: not a policy of format 1"):
+            read_policy(tmp_path)

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from worldenv.base.config import read_toml
-from worldenv.base.documents import read_bytes, read_json, read_table
+from worldenv.base.documents import is_format, read_bytes, read_json, read_table
+
+
+@pytest.mark.parametrize("found", [True, 1.0, "1", None, [1], 2])
+def test_a_format_is_a_whole_number_and_nothing_that_equals_it(found: object) -> None:
+    assert is_format(1, 1)
+    assert not is_format(found, 1)
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,13 @@ def pictures(count: int, *, first: int = 0, size: tuple[int, int] = SIZE) -> Arr
     return np.broadcast_to(levels[:, None, None, None], (count, size[1], size[0], 3)).copy()
 
 
-def write_video(path: Path, frames: Array, *, fps: int = 10) -> Path:
+def write_video(path: Path, frames: Array, *, fps: int | Fraction = 10) -> Path:
     """Write an .mp4 as robots' recorders do: H.264 with predicted frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "4", "g": "6"})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        stream.time_base = Fraction(1, fps)
+        stream.time_base = 1 / Fraction(fps)
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -32,9 +32,20 @@ def settings(told: Any) -> Callable[[h5py.Group], None]:
     return lambda group: group.file.attrs.__setitem__("config", told)
 
 
+def listed(name: str, where: str) -> Callable[[h5py.Group], None]:
+    """Make an attribute a list of any length: where its bytes are damaged, HDF5 crashes on reading it."""
+    value = np.empty(1, object)
+    value[0] = np.arange(3)
+    return lambda group: group.file[where].attrs.create(name, value, dtype=h5py.vlen_dtype(np.int64))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (listed("config", "/"), "config is neither a number nor a text"),
+        (listed("format", "/"), "format is neither a number nor a text"),
+        (listed("kind", "clip_00001"), "/clip_00001: kind is neither a number nor a text"),
+        (listed("sha256", "clip_00001/keys"), "/clip_00001/keys: sha256 is neither a number nor a text"),
         (put("frames", np.zeros((9, 8, 16, 3), np.float32)), r"frames is float32 \(9, 8, 16, 3\); uint8 frames"),
         (put("frames", np.zeros((8, 8, 16, 3), np.uint8)), r"uint8 frames, 1 \+ 4 F of them"),
         (put("c2w", np.full((3, 4, 4), np.nan)), r"c2w holds nan at \[0, 0, 0\]"),

@@ -123,6 +123,33 @@ def _edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     return spoil
 
 
+CAMERA = "observation.images.top"
+
+
+def _told(name: str, values: Any, file: str = "meta/episodes/chunk-000/file-000.parquet") -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        pq.write_table(_set(pq.read_table(folder / file), name, pa.array(values)), folder / file)
+
+    return spoil
+
+
+def _unlisted(folder: Path) -> None:
+    file = folder / "meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+
+
+def _of_halves(folder: Path) -> None:
+    _edit(lambda info: info["features"]["action"].update(dtype="int64"))(folder)
+
+
+def _in_two_files(folder: Path) -> None:
+    """Put the last rows into a file of their own, where actions have a number more."""
+    table = pq.read_table(folder / ROWS)
+    wider = _set(table.slice(25), "action", pa.array([[0.0] * 3] * 5, pa.list_(pa.float32())))
+    pq.write_table(wider, folder / ROWS.replace("000.p", "001.p"))
+    pq.write_table(table.slice(0, 25), folder / ROWS)
+
+
 VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
 
 
@@ -143,6 +170,30 @@ VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
         (_edit(lambda i: i["features"].pop("action")), "no feature 'action' of numbers"),
         (_edit(lambda i: i.update(codebase_version="v2.1")), "format v2.1, v3 is read"),
         (_edit(lambda i: i.update(video_path="../../{video_key}.mp4")), "leads out of the dataset"),
+        (_edit(lambda i: i.update(fps=1.5)), r"info.json: fps is 1.5; episode 0 in .*mp4 has 10 a second"),
+        (_edit(lambda i: i.update(data_path=3)), "info.json: data_path is '3'; expected a path with"),
+        (_edit(lambda i: i.update(data_path="data/{nothing}")), "data_path is 'data/{nothing}'; expected a path"),
+        (
+            _told("data/chunk_index", [0, 2**62]),
+            r"has the rows of episode 1; they are in data/chunk-4611686018427387904/",
+        ),
+        (
+            _told("data/file_index", [0, -5]),
+            "episodes/.*parquet: data/file_index: row 1 is -5, where numbers from 0 on",
+        ),
+        (_told("episode_index", [0.0, 1.5]), "parquet: episode_index holds float64, where whole numbers are read"),
+        (_told("length", [True, True]), "parquet: length holds bool, where whole numbers are read"),
+        (_told(f"videos/{CAMERA}/file_index", [0.0, 0.0]), "file_index holds float64, where whole numbers are read"),
+        (_told(f"videos/{CAMERA}/to_timestamp", [2.0, np.nan]), "row 1: videos/.*/to_timestamp is nan"),
+        (_told("frame_index", [-1] * 30, ROWS), "frame_index: row 0 is -1, where numbers from 0 on are read"),
+        (
+            _told("action", pa.array([[]] * 30, pa.list_(pa.float32())), ROWS),
+            r"file-000.parquet: actions of shape \(0,\)",
+        ),
+        (lambda f: _rewrite(f, lambda t: t.slice(0, 0)), "pusher/data: no rows"),
+        (_unlisted, "file-000.parquet: has rows of episode 1, which meta/episodes does not list"),
+        (_of_halves, r"file-000.parquet: row 0: action is \[.*; choices are whole numbers"),
+        (_in_two_files, r"file-001.parquet: actions of shape \(3,\); every one has as many"),
         (
             _edit(lambda i: i["features"].update(wrist=i["features"]["observation.images.top"])),
             "2 cameras; choose one with --camera: observation.images.top, wrist",

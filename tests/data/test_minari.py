@@ -85,6 +85,13 @@ def _link(folder: Path) -> None:
         file["episode_1/rewards"] = h5py.ExternalLink("other.h5", "rewards")
 
 
+def _of_nothing(folder: Path) -> None:
+    """Let an episode be over before anything is done, as those are that are only reset."""
+    for name in ("actions/gear", "actions/steer", "rewards", "terminations", "truncations"):
+        _change(name, lambda values: values[:0])(folder)
+    _change("observations/top", lambda values: values[:1])(folder)
+
+
 def _say(**values: Any) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         told = json.loads((folder / "metadata.json").read_text())
@@ -116,6 +123,13 @@ def _nan(values: Any) -> Any:
         (lambda f: (f / FILE).write_bytes((f / FILE).read_bytes()[:5000]), "main_data.hdf5: cannot be read"),
         (_say(data_format="arrow"), "data_format is not hdf5"),
         (_say(observation_space='{"type": "Discrete", "n": 2}'), "no observation is a picture"),
+        (_of_nothing, "episode_1: no actions, so there is nothing to learn from it"),
+        (
+            _change("actions/gear", lambda v: v + 0.5),
+            r"episode_1: row 0: episode_1/actions/gear is .*; choices are whole",
+        ),
+        (_say(action_space='{"type": "Discrete", "n": true}'), "action_space: no space .*True.* is no whole number"),
+        (_say(action_space='{"type": "MultiDiscrete", "nvec": [2, true], "dtype": "int64"}'), "is no whole number"),
         (_say(action_space='{"type": "Text", "max_length": 3}'), "actions of Text cannot be embedded"),
     ],
 )

@@ -71,10 +71,11 @@ def test_truncated_shards_are_named(tmp_path: Path, keep: int) -> None:
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "s.h5", "w") as file:
-        file.attrs["format"] = 9
-    with pytest.raises(ValueError, match="format 9, this version reads 1"):
-        list(read_shard(tmp_path / "s.h5"))
+    for other in (9, True, 1.0, "1", [1]):
+        with h5py.File(tmp_path / "s.h5", "w") as file:
+            file.attrs["format"] = other
+        with pytest.raises(ValueError, match=r"format .*, this version reads 1"):
+            list(read_shard(tmp_path / "s.h5"))
 
 
 def test_a_failed_write_leaves_the_old_shard_whole(tmp_path: Path, full_disk: Any) -> None:

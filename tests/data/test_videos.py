@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,48 @@ def _line(number: int, text: str) -> Callable[[Path], None]:
         (folder / "b.csv").write_text("\n".join(lines))
 
     return spoil
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("turn,gas\n", "a.csv: no rows"),
+        (np.zeros(0), "a.npy: no rows"),
+        (np.zeros((0, 2)), "a.npy: no rows"),
+        (np.zeros((20, 0)), "a.npy: the action has 0 numbers a row"),
+        (np.full(20, 2**64 - 1, np.uint64), "a.npy: row 0: the action is 18446744073709551615; numbers up to 1e"),
+        (np.array([0.5] * 19 + [1e300]), "a.npy: row 19: the action is 1e"),
+        ([[]] * 20, "a.json: the action has 0 numbers a row"),
+        ([{"turn": 1, "reward": [0, 1]}] * 20, "a.json: reward has 2 numbers a row; one is read"),
+    ],
+)
+def test_tables_without_numbers_or_with_too_large_ones_are_refused_by_their_file(
+    tmp_path: Path, made: Any, said: str
+) -> None:
+    write_video(tmp_path / "a.mp4", pictures(20))
+    if isinstance(made, np.ndarray):
+        np.save(tmp_path / "a.npy", made)
+    else:
+        file = tmp_path / ("a.csv" if isinstance(made, str) else "a.json")
+        file.write_text(made if isinstance(made, str) else json.dumps(made))
+    with pytest.raises(ValueError, match=said):
+        make_source(asked(tmp_path))
+
+
+def test_numbers_of_any_width_are_read(in_process: None, tmp_path: Path) -> None:
+    write_video(tmp_path / "long" / "a.mp4", pictures(20))
+    for kind in (np.longdouble, np.float16, np.uint64, np.bool_):
+        np.save(tmp_path / "long" / "a.npy", np.arange(20).astype(kind))
+        (part,) = make_source(asked(tmp_path / "long")).reader.parts  # type: ignore[attr-defined]
+        assert part.kind == ("box" if np.issubdtype(kind, np.floating) else "discrete")
+
+
+def test_a_rate_that_is_no_whole_number_is_told(tmp_path: Path) -> None:
+    for rate, told in ((Fraction(30000, 1001), False), (Fraction(25, 2), True)):
+        write_video(tmp_path / "a.mp4", pictures(20), fps=rate)
+        np.save(tmp_path / "a.npy", np.arange(20) % 2)
+        said = make_source(asked(tmp_path)).describe()  # type: ignore[attr-defined]
+        assert ("12.5 frames a second, which a world of it shows at 12" in said) == told
 
 
 @pytest.mark.parametrize(

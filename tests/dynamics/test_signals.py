@@ -59,12 +59,24 @@ def test_what_was_not_declared_so_is_refused(given: dict[str, torch.Tensor], sai
         ({}, "a film"),
         ({"a.b": Signal(shape=(1,))}, "no name of a signal"),
         ({"keys": Signal(shape=(5,))}, "give another one another name"),
+        ({"keys": Signal(shape=(2,))}, "signal 'keys' has dtype 'float32', not 'int64'"),
+        (
+            {"c2w": Signal(shape=(4, 4), dtype="float64", rate="chunk")},
+            "'c2w' has rate 'chunk', not 'latent'",
+        ),
         ({"push": Signal(shape=(3,), rate="frame")}, "once per latent"),
     ],
 )
 def test_specs_are_refused_that_nothing_could_step(takes: dict[str, Signal], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         WorldSpec(takes=takes, gives={})
+
+
+def test_what_a_world_takes_is_checked_where_it_gives_the_same_too() -> None:
+    for wrong in (Signal(shape=(4, 4)), Signal(shape=(4, 4), dtype="float64", rate="chunk")):
+        for takes, gives in ((wrong, C2W), (C2W, wrong)):
+            with pytest.raises(ValueError, match="give another one another name"):
+                WorldSpec(takes={"c2w": takes}, gives={"c2w": gives})
 
 
 def test_specs_are_told_apart_and_found_again() -> None:

@@ -29,6 +29,8 @@ BAD_RESETS: list[tuple[dict[str, Any], str]] = [
     ({"options": {"reset_mask": np.array([1, 0, 1])}}, "reset_mask"),
     ({"options": {"reset_mask": np.zeros(3, bool)}}, "no row"),
     ({"seed": [1, 2]}, "2 seeds"),
+    ({"seed": True}, "seed=True; pass a whole number"),
+    ({"seed": [1, False, 2]}, "seed=.*False.*; seeds are whole numbers"),
     ({"seed": -1}, "."),
     ({"seed": 5, "options": {"start": 64}}, "64 start views"),
 ]

@@ -71,9 +71,10 @@ def test_states_of_other_worlds_and_settings_are_refused(
     with pytest.raises(ValueError, match="saved with max_episode_steps"):
         make(tiny_world_dir, max_episode_steps=3, dtype="float32").load_state(path)
     tensors, header = load_tensors(path)
-    save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 1})
-    with pytest.raises(ValueError, match="state format 1, this version reads 2"):
-        envs.load_state(tmp_path / "old.safetensors")
+    for other in (1, 2.0):
+        save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": other})
+        with pytest.raises(ValueError, match=f"state format {other}, this version reads 2"):
+            envs.load_state(tmp_path / "old.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         envs.load_state(path)
@@ -88,6 +89,8 @@ def damages(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, tor
         kind = torch.int16 if tensor.dtype == torch.float32 else torch.float32
         for made, other in {
             "of another dtype": tensor.to(kind),
+            "of complex numbers": tensor.to(torch.complex64),
+            "of flags": tensor.bool() if tensor.dtype != torch.bool else tensor.long(),
             "with one row": tensor[:1],
             "wider": tensor[..., None].expand(*tensor.shape, 2),
             "of no rows": tensor[:0],

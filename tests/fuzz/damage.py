@@ -148,6 +148,7 @@ def broken_tensor(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
     """Return what no reader may take for a tensor: of another dtype, another shape, or not finite."""
     made = [
         ("of complex numbers", tensor.to(torch.complex64)),
+        ("of flags", tensor.bool()),
         ("a row more", torch.cat([tensor, tensor[:1]]) if tensor.ndim else tensor[None]),
         ("of one axis more", tensor[None]),
         ("flat", tensor.flatten()) if tensor.ndim > 1 else ("in two axes", tensor.reshape(1, -1)),

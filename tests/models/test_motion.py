@@ -69,9 +69,14 @@ def test_files_hold_the_network_and_where_it_came_from(net: PoseNet, tmp_path: P
     assert torch.equal(loaded(pixels), net(pixels))
     tensors, header = load_tensors(tmp_path / "motion.safetensors")
     assert header["provenance"] == {"steps": 3, "data": "test"}
-    save_tensors(tmp_path / "old.safetensors", tensors, header={**header, "format": 0})
-    with pytest.raises(ValueError, match="pose format 0"):
-        load_pose(tmp_path / "old.safetensors")
+    for told, said in (
+        ({"format": 0}, "pose format 0"),
+        ({"format": True}, "pose format True"),
+        ({"config": 3}, "table"),
+    ):
+        save_tensors(tmp_path / "old.safetensors", tensors, header={**header, **told})
+        with pytest.raises(ValueError, match=rf"old\.safetensors: .*{said}"):
+            load_pose(tmp_path / "old.safetensors")
     tensors.pop("coarse.bias")
     save_tensors(tmp_path / "part.safetensors", tensors, header=header)
     with pytest.raises(ValueError, match=r"missing coarse\.bias"):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import worldenv
-from worldenv.base.config import dump_toml, merge, read_toml
+from worldenv.base.config import MOST_LAYERS, dump_toml, merge, read_toml
 from worldenv.memory.config import MemoryConfig
 from worldenv.world.config import Provenance
 from worldenv.world.files import find_world, packaged_worlds, world_sha256
@@ -298,9 +298,10 @@ def test_a_world_may_have_no_starts(folder: Path) -> None:
 
 def test_other_formats_are_refused(folder: Path) -> None:
     text = (folder / "world.toml").read_text()
-    (folder / "world.toml").write_text(text.replace("format = 1", "format = 2"))
-    with pytest.raises(ValueError, match=r"format 2, this version reads 1"):
-        World.load(folder)
+    for told, said in (("2", "2"), ("true", "True"), ("1.0", "1.0")):
+        (folder / "world.toml").write_text(text.replace("format = 1", f"format = {told}"))
+        with pytest.raises(ValueError, match=rf"world\.toml: world format {said}, this version reads 1"):
+            World.load(folder)
 
 
 def test_unknown_keys_and_policies_in_world_toml_are_refused(folder: Path) -> None:
@@ -312,6 +313,15 @@ def test_unknown_keys_and_policies_in_world_toml_are_refused(folder: Path) -> No
     path.write_text(text.replace('policy = "worldplay"', 'policy = "elephant"'))
     with pytest.raises(ValueError, match="elephant"):
         World.load(folder)
+
+
+def test_more_layers_than_the_files_hold_are_refused_before_they_are_made(folder: Path) -> None:
+    path = folder / "world.toml"
+    settings = read_toml(path)
+    settings["vae"]["num_blocks"] = MOST_LAYERS
+    path.write_text(dump_toml(settings))
+    with pytest.raises(ValueError, match=r"world\.toml: its sizes ask for more than \d+ weights"):
+        World.load(folder, verify=False)
 
 
 def test_broken_toml_is_named(folder: Path) -> None:

@@ -19,8 +19,9 @@ FILLS = frozenset(
     )
 )
 """What layers fill them with at random, for training that begins with them."""
-SPARE = 2**24
-"""Numbers that are made whatever a file holds: they harm nobody, and the tensors that a small file lacks are named."""
+SPARE = 2**20
+"""Numbers that are made whatever a file holds, so that the tensors that a small file lacks are named. A thousand layers
+of a few thousand numbers each would take seconds to make, and are more."""
 
 
 class Budget(TorchFunctionMode):

@@ -67,6 +67,11 @@ def read_table(path: Path) -> dict[str, Any]:
     return found
 
 
+def is_format(found: Any, wanted: int) -> bool:
+    """Tell whether what a file says of its format is this whole number: no flag, no 1.0, no text."""
+    return type(found) is int and found == wanted
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 

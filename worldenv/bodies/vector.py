@@ -6,6 +6,7 @@ is an ordinary action of a Box and none of the discrete ones: what leads to a st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
@@ -100,7 +101,7 @@ def embed(
 
 
 def _embed(part: ActionPart, values: Tensor) -> Tensor:
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), math.prod(part.shape))
     if part.counts:
         chosen = flat.long() - torch.tensor(part.least)
         return torch.cat([F.one_hot(chosen[:, i], count) for i, count in enumerate(part.counts)], 1).float()

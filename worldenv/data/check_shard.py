@@ -43,6 +43,8 @@ KNOWN: Mapping[str, tuple[str, tuple[str | int, ...]]] = {
 sources, are numbers (F, ...) or (T, ...)."""
 BOUNDS = {"keys": (0, 8), "depth": (0, math.inf)}
 """Least and largest values."""
+ATTRIBUTES = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
+"""Classes of what is read of attributes."""
 INFINITE = ("distances",)
 """Data sets in which infinity says that there is nothing."""
 
@@ -67,7 +69,7 @@ def shard_settings(file: h5py.File) -> dict[str, Any]:
     Raises:
         ValueError: if they are no JSON.
     """
-    told = file.attrs.get("config", "{}")
+    told = read_attribute(file, "config", "{}")
     try:
         settings = parse_json(told) if isinstance(told, str) else told
     except ValueError as error:
@@ -75,6 +77,24 @@ def shard_settings(file: h5py.File) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{file.filename}: config is {str(settings)[:80]!r}, not a table")
     return settings
+
+
+def read_attribute(
+    owner: Any,  # a file, group or data set
+    name: str,
+    default: Any = None,
+) -> Any:
+    """Return an attribute, or ``default`` if there is none.
+
+    Raises:
+        ValueError: if it is neither numbers nor texts; reading others of a damaged file crashes HDF5.
+    """
+    if name not in owner.attrs:
+        return default
+    if owner.attrs.get_id(name).get_type().get_class() not in ATTRIBUTES:
+        where = f"{owner.file.filename}: {owner.name}"
+        raise ValueError(f"{where}: {name} is neither a number nor a text; the file was damaged or edited")
+    return owner.attrs[name]
 
 
 def check_own(path: Path, file: h5py.File) -> None:

@@ -36,6 +36,22 @@ def check_finite(
         raise ValueError(f"{what}: row {row}: {name} is {values[row]}; it must be finite")
 
 
+def check_whole(
+    values: Array,  # (rows, ...)
+    *,
+    what: str,
+    name: str,
+) -> None:
+    """Refuse a column of choices with a number that is not whole, by its row.
+
+    Raises:
+        ValueError: naming the row.
+    """
+    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+        row = int(np.argwhere(values != np.floor(values))[0, 0])
+        raise ValueError(f"{what}: row {row}: {name} is {values[row]}; choices are whole numbers")
+
+
 def describe_numbers(
     recorded: Sequence[Array],  # each (rows,) or (rows, A)
     *,
@@ -80,6 +96,7 @@ def describe_numbers(
 def embedded(parts: Sequence[ActionPart], actions: Array | Mapping[str, Array]) -> Array:
     """Embed recorded actions, (rows, ...) each, as (rows, A) float32."""
     whole = actions if isinstance(actions, Mapping) else {"": actions}
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in whole.items()}
+    kinds = {part.name: np.int64 if part.counts else np.float64 for part in parts}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(whole[name], kind)) for name, kind in kinds.items()}
     made: Array = embed(parts, tensors).numpy()
     return made

@@ -21,6 +21,9 @@ from .schema import Array, Clip
 from .sources.gym import CELL, LEAST_FRAMES
 from .spans import HELD_OUT_SEED, Piece, Reader, Span, cut_clips, held, shared_out, usual_steps
 
+RATE_SHARE = 0.005
+"""By how much the rate of a world may differ from its recording's without a word; 29.97 is 30."""
+
 
 class ImportedSource:
     """Clips of a recording from elsewhere; the reader's spans, one behind the other.
@@ -108,6 +111,9 @@ class ImportedSource:
         episodes = len({span.episode for span in self.reader.spans})
         frames = sum(span.num_frames for span in self.reader.spans)
         said = [f"{episodes} episodes of {frames} frames", f"{self.num_clips} clips of them from the first on"]
+        rate, shown = self.reader.fps, self.shown_as.fps
+        if rate and abs(shown - rate) > RATE_SHARE * rate:
+            said.append(f"{rate:g} frames a second, which a world of it shows at {shown}, a whole number")
         changes = self._changes()
         if changes:
             said.append(

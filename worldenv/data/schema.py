@@ -33,9 +33,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..base.documents import is_format
 from ..base.files import replacing
 from ..dynamics.spec import FRAMES_PER_LATENT
-from .check_shard import check_group, check_own, check_values, frames_per_latent, shard_settings
+from .check_shard import check_group, check_own, check_values, frames_per_latent, read_attribute, shard_settings
 
 FORMAT = 1
 CONVENTIONS = "c2w OpenCV (x right, y down, z forward), metres; K pixels; depth metres along z; frames sRGB"
@@ -130,7 +131,7 @@ def read_shard(path: Path, *, only: tuple[str, ...] | None = None) -> Iterator[C
             frames = values.pop("frames", None)
             if frames is None:
                 frames = np.zeros((len(group["frames"]), 0, 0, 3), np.uint8)
-            yield Clip(frames, values, dict(group.attrs), every)
+            yield Clip(frames, values, {key: read_attribute(group, key) for key in group.attrs}, every)
 
 
 def _values(path: Path, group: h5py.Group, name: str) -> Array:
@@ -140,7 +141,8 @@ def _values(path: Path, group: h5py.Group, name: str) -> Array:
         ValueError: if it holds anything but what was written.
     """
     values: Array = np.asarray(group[name][()])
-    if group[name].attrs.get(SUM) not in (None, _sha256(values)):
+    told = read_attribute(group[name], SUM)
+    if told is not None and not (isinstance(told, str) and told == _sha256(values)):
         raise ValueError(
             f"{path}: {group.name}/{name} is not as written; the file was damaged or edited, copy it or record it again"
         )
@@ -183,8 +185,8 @@ def describe_shards(path: Path) -> str:
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
-            found = file.attrs.get("format", 0)
-            if np.ndim(found) or found != FORMAT:
+            found = read_attribute(file, "format", 0)
+            if not is_format(found.item() if isinstance(found, np.integer) else found, FORMAT):
                 raise ValueError(f"{path}: shard format {found}, this version reads {FORMAT}; record it again")
             check_own(path, file)
             yield file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -70,13 +70,13 @@ class WorldSpec:
             raise ValueError(f"frames_per_latent={self.frames_per_latent} must be 1 or {FRAMES_PER_LATENT}")
         if not self.takes:
             raise ValueError("takes: a world that nothing commands is a film; name at least one signal")
-        for name, signal in {**self.takes, **self.gives}.items():
+        for name, signal in (*self.takes.items(), *self.gives.items()):
             if not name.isidentifier():
                 raise ValueError(f"{name!r} is no name of a signal; use letters, digits and underscores")
             if any(size < -1 or size > MOST_SIZE for size in signal.shape) or len(signal.shape) > MOST_AXES:
                 raise ValueError(f"signal {name!r} has shape {signal.shape}; sizes from 0 to {MOST_SIZE}, or -1, are")
-            if name in OWN and replace(signal, low=None, high=None) != replace(OWN[name], low=None, high=None):
-                raise ValueError(f"signal {name!r} is {OWN[name]}; give another one another name")
+            if name in OWN:
+                _check_own(name, signal)
         for name, signal in self.takes.items():
             if -1 in signal.shape:
                 raise ValueError(f"takes: {name!r} has shape {signal.shape}; commands do not have the picture's size")
@@ -143,6 +143,14 @@ class WorldSpec:
             turn_threshold_deg=0.1 * self.steps.turn_deg,
             axes="old" if self.start_in_chunk else "new",
         )
+
+
+def _check_own(name: str, signal: Signal) -> None:
+    """Refuse a signal that is another than its name means; its bounds may be any."""
+    for part in fields(Signal):
+        told, wanted = getattr(signal, part.name), getattr(OWN[name], part.name)
+        if part.name not in ("low", "high") and told != wanted:
+            raise ValueError(f"signal {name!r} has {part.name} {told!r}, not {wanted!r}; give another one another name")
 
 
 def frame_path(

@@ -57,14 +57,14 @@ def check_options(options: Mapping[str, Any], spec: WorldSpec) -> None:
 
 def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
     """Spread ``seed`` over the rows: row i gets seed + i, or seed[i]."""
-    if seed is not None and not isinstance(seed, int | np.integer | Sequence | np.ndarray):
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer | Sequence | np.ndarray | None):
         raise ValueError(f"seed={seed!r}; pass a whole number, or one per env")
     if isinstance(seed, int | np.integer):
         wanted: list[int | None] = [int(seed) + i for i in range(num_envs)]
     elif seed is None:
         wanted = [None] * num_envs
     else:
-        if not all(s is None or isinstance(s, int | np.integer) for s in seed):
+        if not all(isinstance(s, int | np.integer | None) and not isinstance(s, bool) for s in seed):
             raise ValueError(f"seed={str(seed)[:80]}; seeds are whole numbers, or None")
         wanted = [None if s is None else int(s) for s in seed]
     if len(wanted) != num_envs:

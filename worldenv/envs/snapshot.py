@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..base.checkpoint import load_tensors, save_tensors
+from ..base.documents import is_format
 
 FORMAT = 2
 """2: what led to latents is a track of named signals."""
@@ -25,7 +26,7 @@ def load_snapshot(path: Path, identity: Mapping[str, object]) -> dict[str, Tenso
         ValueError: if the file is broken, or its world, format or settings are not this environment's.
     """
     state, header = load_tensors(path)
-    if header.get("format") != FORMAT:
+    if not is_format(header.get("format"), FORMAT):
         raise ValueError(f"{path}: state format {header.get('format')!r}, this version reads {FORMAT}")
     for name, wanted in identity.items():
         if header.get(name) != wanted:

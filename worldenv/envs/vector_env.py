@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from ..base.checkpoint import Expected
+from ..base.checkpoint import Expected, check_tensors
 from ..base.rng import derive_seed
 from ..dynamics.signals import wide
 from ..sims.reopened import Reopened
@@ -188,6 +188,8 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 has changed.
         """
         seeds = self._check_begun("restore_state")
+        own = {name: state[name] for name in _ROW if name in state}
+        check_tensors(own, {name: _ROW[name] for name in own}, where="the state")
         for name, most in (("row.seed", 2**63 - 1), ("row.episode", MOST_COUNTED)):
             if name in state and not bool(((state[name] >= 0) & (state[name] <= most)).all()):
                 raise ValueError(f"the state: {name} holds what no episode has; the file was damaged or edited")

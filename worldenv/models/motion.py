@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ..base.checkpoint import load_module, load_tensors, save_tensors
 from ..base.config import from_dict, to_dict
+from ..base.documents import is_format
 from ..geometry.camera import intrinsics, pixel_rays
 from ..geometry.fit import project_points, solve_motion
 from ..geometry.pose import invert_se3
@@ -239,8 +240,8 @@ def load_pose(path: Path) -> PoseNet:
         ValueError: if the file is missing, truncated, of another format or does not fit.
     """
     tensors, header = load_tensors(path)
-    if header.get("format") != FORMAT:
+    if not is_format(header.get("format"), FORMAT):
         raise ValueError(f"{path}: pose format {header.get('format')!r}, this version reads {FORMAT}")
-    net = PoseNet(from_dict(PoseConfig, header["config"], where=str(path)))
+    net = PoseNet(from_dict(PoseConfig, header.get("config", {}), where=f"{path}: config"))
     load_module(net, tensors, where=str(path))
     return net.eval().requires_grad_(False)

@@ -22,6 +22,7 @@ from ..base.budget import Budget
 from ..base.checkpoint import load_module, load_tensors, save_tensors, tensor_shapes
 from ..base.config import dump_toml, from_dict, read_toml, to_dict
 from ..base.device import resolve_device, resolve_dtype
+from ..base.documents import is_format
 from ..base.files import save_text
 from ..base.lock import in_use
 from ..dynamics.spec import WorldSpec
@@ -304,7 +305,7 @@ class World:
         """Read a world, and what its files are to hash to."""
         values = read_toml(path / "world.toml")
         found = values.get("format")
-        if found != FORMAT:
+        if not is_format(found, FORMAT):
             raise ValueError(f"{path / 'world.toml'}: world format {found!r}, this version reads {FORMAT}")
         stages = values.pop("provenance", {})
         if not isinstance(stages, dict):

@@ -62,7 +62,7 @@ def parquet(folder: Path) -> st.SearchStrategy[Case]:
     return st.one_of(options)
 
 
-READ = ("codebase_version", "fps", "video_path", "dtype")
+READ = ("codebase_version", "fps", "video_path", "data_path", "dtype")
 """Keys of ``info.json`` that are read."""
 
 
@@ -87,6 +87,7 @@ def _infos(info: dict[str, Any]) -> Iterator[tuple[str, Any, bool | None]]:
         "\x00",
     ):
         yield f"video_path {path!r}", put(info, ("video_path",), path), False
+        yield f"data_path {path!r}", put(info, ("data_path",), path), False
     for gone in (("features",), ("features", "action"), camera):
         yield f"without {shown(gone)}", without(info, gone), False
         for other in ([], 3, "x", None, {}):
@@ -94,7 +95,8 @@ def _infos(info: dict[str, Any]) -> Iterator[tuple[str, Any, bool | None]]:
 
 
 def _columns(table: pa.Table, what: str) -> Iterator[tuple[str, pa.Table, bool | None]]:
-    used = ("action", "episode_index", "frame_index", "next.reward", "next.done", "length", "data/chunk_index")
+    used = ("action", "episode_index", "frame_index", "next.reward", "next.done", "length")
+    used += ("data/chunk_index", "data/file_index")
     for number, name in enumerate(table.column_names):
         column, read = table.column(name), name in used or name.startswith("videos/")
         verdict = False if read else None
@@ -113,6 +115,8 @@ def _columns(table: pa.Table, what: str) -> Iterator[tuple[str, pa.Table, bool |
         if pa.types.is_integer(column.type):
             others["of -5"] = pa.array([-5] * count)
             others["of 2**62"] = pa.array([2**62] * count)
+            others["of flags"] = pa.array([True] * count)
+            others["of halves"] = pa.array([0.5] * count)
         for change, made in others.items():
             yield f"{name} {change}", table.set_column(number, name, made), verdict
     yield "of no rows", table.slice(0, 0), False

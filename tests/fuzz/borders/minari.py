@@ -26,6 +26,8 @@ NO_SPACES: tuple[Any, ...] = (
     {"type": "Discrete", "n": 3, "start": "x"},
     *({"type": "MultiDiscrete", "nvec": n, "dtype": "int64"} for n in ([10**9] * 3, [], 3, "x", [[2], [2, 3]])),
     {"type": "MultiDiscrete", "nvec": [2, 3], "dtype": "object"},
+    {"type": "Discrete", "n": True},
+    {"type": "MultiDiscrete", "nvec": [2, True], "dtype": "int64"},
     *({"type": "MultiBinary", "n": n} for n in (10**9, "x", [], -1, [10**6, 10**6])),
     *({"type": "Box", "low": -1, "high": 1, "shape": s, "dtype": "float32"} for s in ([10**9], "x", [-2], [2])),
     *({"type": "Box", "low": [-1], "high": [1], "shape": [1], "dtype": kind} for kind in ("U3", "nothing", 3, None)),
@@ -86,6 +88,16 @@ def _metadata(told: dict[str, Any]) -> Iterator[tuple[str, bool | None, str]]:
             yield f"{key}: without {shown(path)}", None, json.dumps({**told, key: json.dumps(without(tree, path))})
 
 
+def _stepless(opened: h5py.File) -> None:
+    """Let an episode be over before anything is done."""
+    for name in TOLD:
+        del opened[f"episode_1/{name}"]
+        opened[f"episode_1/{name}"] = opened[f"episode_0/{name}"][:0]
+    first = opened["episode_1/observations/top"][:1]
+    del opened["episode_1/observations/top"]
+    opened["episode_1/observations/top"] = first
+
+
 def _changes(file: Path) -> Iterator[tuple[str, Change]]:
     """Replace what is told of an episode by what is not told so."""
 
@@ -119,5 +131,7 @@ def _changes(file: Path) -> Iterator[tuple[str, Change]]:
         yield f"{told} of references", replaced(name, None, shape=(count,), dtype=h5py.ref_dtype)
         yield f"{told} of texts of any length", replaced(name, None, shape=(count,), dtype=h5py.string_dtype())
         yield f"{told} of arrays of any length", replaced(name, None, shape=(count,), dtype=h5py.vlen_dtype(np.float32))
+    yield "an episode without steps", _stepless
+    yield "choices that are halves", replaced("episode_1/actions/gear", np.full(2, 0.5))
     yield "an episode of nothing", lambda opened: opened.create_group("episode_9").file.flush()
     yield "an episode that is a number", lambda opened: opened.create_dataset("episode_9", data=3).file.flush()

@@ -93,6 +93,9 @@ def _tables(table: str) -> Iterator[tuple[str, str, bool | None]]:
 def _rows(rows: list[list[float]]) -> Iterator[tuple[str, Any, bool | None]]:
     yield "as they are", rows, True
     yield "by name", [{"key": a, "speed": b} for a, b in rows], True
+    yield "of nothing", [[] for _ in rows], False
+    for name in ("reward", "terminated"):
+        yield f"with two of {name}", [{"key": a, name: [0, 0]} for a, _ in rows], False
     for other in ({}, [], 3, "x", None, [rows]):
         yield f"{str(other)[:20]}", other, False
     for at in (0, 5, 10):
@@ -116,6 +119,10 @@ def _arrays(folder: Path) -> list[tuple[str, bool | None, bytes]]:
         "with NaN": (False, np.where(good > 20, np.nan, good)),
         "with infinity": (False, np.where(good > 20, np.inf, good)),
         "of 13 rows": (False, np.ones((13, 2))),
+        "beyond any integer": (False, np.full(11, 2**64 - 1, np.uint64)),
+        "beyond any float": (False, np.full(11, 1e300)),
+        "of long floats": (True, good.astype(np.longdouble)),
+        "of short floats": (True, good.astype(np.float16)),
         "huge choices": (False, (good * 1e6).astype(np.int64)),
         "structured": (False, np.zeros(11, [("a", "f4")])),
     }

@@ -21,7 +21,7 @@ from ...base.media import read_picture
 from ...base.objects import import_extra
 from ...bodies.vector import ACTION
 from ...dynamics.environment import ActionPart
-from ..columns import check_finite, describe_numbers, embedded
+from ..columns import check_finite, check_whole, describe_numbers, embedded
 from ..schema import Array
 from ..spans import Span
 from ..video import MAX_SIDE, Frame, Video, open_video
@@ -31,6 +31,8 @@ TOLD = {"next.reward": "reward", "next.done": "terminated"}
 """Columns of what happened, by the names of a clip."""
 EPISODE = ("episode_index", "length", "data/chunk_index", "data/file_index")
 MOST_FPS = 1000
+FPS_SHARE = 0.02
+"""By how much the films' rate may differ from what is said of it."""
 MAX_ROWS = 50_000_000
 
 
@@ -74,8 +76,14 @@ class LeRobot:
         self.camera = _choose_camera(path, info["features"], camera)
         self.parquet = import_extra("pyarrow.parquet", extra="data", needs="LeRobot datasets are read with pyarrow")
         episodes, rows = self._episodes(), self._rows()
+        unknown = sorted(rows.keys() - {int(one["episode_index"]) for one in episodes})
+        if unknown:
+            (file, _), *_ = rows[unknown[0]]["where"]
+            raise ValueError(f"{file}: has rows of episode {unknown[0]}, which meta/episodes does not list")
         self.parts: tuple[ActionPart, ...] = describe_numbers(
-            [one[ACTION] for one in rows.values()], integer="int" in str(info["features"][ACTION]["dtype"]), what=path
+            [one[ACTION] for one in rows.values()],
+            integer="int" in str(info["features"][ACTION]["dtype"]),
+            what=path / "data",
         )
         self._pictures: dict[int, tuple[Video | _Images, int]] = {}
         self.spans: Sequence[Span] = [self._span(one, rows.get(int(one["episode_index"]))) for one in episodes]
@@ -128,6 +136,11 @@ class LeRobot:
         for file in files:
             table = self._table(file, columns)
             read = {name: _numbers(table.column(name), f"{file}: {name}", single=True) for name in columns}
+            for name, values in read.items():
+                if name.endswith("timestamp"):
+                    check_finite(values, what=str(file), name=name)
+                else:
+                    _check_natural(values, f"{file}: {name}")
             found += [dict(zip(read, row)) for row in zip(*(values.tolist() for values in read.values()))]
         if not found:
             raise ValueError(f"{files[0]}: lists no episodes")
@@ -148,6 +161,7 @@ class LeRobot:
         features = self.info["features"]
         told = [name for name in TOLD if name in features]
         parts: dict[int, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+        shape: tuple[int, ...] | None = None  # of an action
         for file in sorted((self.path / "data").glob("*/*.parquet")):
             table = self._table(file, ["episode_index", "frame_index", ACTION, *told])
             columns = {
@@ -155,10 +169,15 @@ class LeRobot:
                 for name in table.column_names
             }
             for name in ("episode_index", "frame_index"):
-                if columns[name].dtype.kind not in "iu":
-                    raise ValueError(f"{file}: {name} holds {columns[name].dtype}, where whole numbers are read")
+                _check_natural(columns[name], f"{file}: {name}")
             for name in (ACTION, *told):
                 check_finite(columns[name], what=f"{file}", name=name)
+            found = columns[ACTION].shape[1:]
+            if len(columns[ACTION]) and (0 in found or found != (found if shape is None else shape)):
+                raise ValueError(f"{file}: actions of shape {found}; every one has as many numbers, 1 or more")
+            shape = found if len(columns[ACTION]) else shape
+            if "int" in str(features[ACTION]["dtype"]):
+                check_whole(columns[ACTION], what=f"{file}", name=ACTION)
             index = columns.pop("episode_index")
             borders = np.flatnonzero(np.diff(index, prepend=index[:1] - 1)).tolist()
             for first, stop in zip(borders, [*borders[1:], len(index)]):
@@ -179,6 +198,11 @@ class LeRobot:
             raise ValueError(f"{self.path}: episode {number} has {have} rows under data, meta/episodes says {length}")
         (file, row), *more = rows["where"]
         name = f"{file}, episode {number}"
+        where = self.info["data_path"].format(
+            video_key=self.camera, chunk_index=said["data/chunk_index"], file_index=said["data/file_index"]
+        )
+        if file != self.path / where:
+            raise ValueError(f"{file} has the rows of episode {number}; they are in {where} by what meta/episodes says")
         if more or (rows["frame_index"] != np.arange(length)).any():
             bad = 0 if more else int(np.flatnonzero(rows["frame_index"] != np.arange(length))[0])
             raise ValueError(f"{file}: row {row + bad}: frame_index of episode {number} does not count up from 0")
@@ -194,6 +218,11 @@ class LeRobot:
                 raise ValueError(
                     f"{path}: {stop - first} frames from second {begin:g} to {end:g}, where episode {number} has "
                     f"{length} rows; is the file whole?"
+                )
+            if abs((end - begin) * self.fps - length) > max(0.6, FPS_SHARE * length):
+                rate = length / (end - begin)
+                raise ValueError(
+                    f"{self.path}/meta/info.json: fps is {self.fps:g}; episode {number} in {path} has {rate:g} a second"
                 )
             self._pictures[number] = video, first
         else:
@@ -238,6 +267,11 @@ def _read_info(path: Path) -> dict[str, Any]:
     features = info["features"]
     if not isinstance(features, dict) or not all(isinstance(one, dict) and "dtype" in one for one in features.values()):
         raise ValueError(f"{file}: features is {str(features)[:80]!r}; a table with the dtype of each")
+    if not _names_files(info["data_path"]):
+        raise ValueError(
+            f"{file}: data_path is {str(info['data_path'])[:80]!r}; expected a path with {{chunk_index:03d}} and "
+            "{file_index:03d}"
+        )
     template = info.get("video_path")
     if any(one["dtype"] == "video" for one in features.values()) and not _names_files(template):
         raise ValueError(
@@ -312,4 +346,13 @@ def _numbers(column: Any, what: str, *, single: bool = False) -> Array:
     if len(lengths) and (lengths != lengths[0]).any():
         row = int(np.flatnonzero(lengths != lengths[0])[0])
         raise ValueError(f"{what}: row {row} has {lengths[row]} numbers, those before it {lengths[0]}")
-    return values.reshape(len(column), -1)
+    return values.reshape(len(column), int(lengths[0]) if len(lengths) else 0)
+
+
+def _check_natural(values: Array, what: str) -> None:
+    """Refuse a column of counts and indices with what is none."""
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{what} holds {values.dtype}, where whole numbers are read")
+    if (values < 0).any():
+        row = int(np.flatnonzero(values < 0)[0])
+        raise ValueError(f"{what}: row {row} is {values[row]}, where numbers from 0 on are read")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from ...base.documents import read_table
 from ...base.media import read_picture
 from ...bodies.vector import ACTION, describe_actions
 from ...dynamics.environment import MOST_NUMBERS, ActionPart
-from ..columns import check_finite, embedded
+from ..columns import check_finite, check_whole, embedded
 from ..schema import BROKEN, Array
 from ..spans import Span
 from ..video import MAX_SIDE, Frame
@@ -99,6 +98,8 @@ class Minari:
                 f"{name}: {len(frames)} observations and {count} actions{', ' * bool(wrong)}{', '.join(wrong)}; there "
                 "is one observation more than actions, rewards and ends"
             )
+        if not count:
+            raise ValueError(f"{name}: no actions, so there is nothing to learn from it; leave it out")
         over = np.flatnonzero(told["terminated"][:-1] | told["truncated"][:-1])
         if len(over):
             raise ValueError(f"{name}: row {over[0]} ends the episode, and it goes on")
@@ -111,6 +112,7 @@ class Minari:
         values = _numbers(_inside(file, where, self.path), what, part.shape)
         check_finite(values, what=what, name=where)
         if part.counts:
+            check_whole(values, what=what, name=where)
             least, flat = np.array(part.least), values.reshape(len(values), math.prod(part.shape))
             wrong = np.flatnonzero(((flat < least) | (flat >= least + np.array(part.counts))).any(1))
             if len(wrong):
@@ -157,13 +159,14 @@ def read_space(told: Mapping[str, Any]) -> Any:
     """
     kind = told["type"]
     if kind == "Discrete":
-        return spaces.Discrete(operator.index(told["n"]), start=operator.index(told.get("start", 0)))
+        return spaces.Discrete(_whole(told["n"]), start=_whole(told.get("start", 0)))
     if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(told["nvec"], dtype=np.dtype(told["dtype"]).type, start=told.get("start"))
+        start = _whole(told["start"]) if told.get("start") is not None else None
+        return spaces.MultiDiscrete(_whole(told["nvec"]), dtype=np.dtype(told["dtype"]).type, start=start)
     if kind == "MultiBinary":
-        return spaces.MultiBinary(told["n"])
+        return spaces.MultiBinary(_whole(told["n"]))
     if kind == "Box":
-        shape, dtype = tuple(map(operator.index, told["shape"])), np.dtype(told["dtype"]).type
+        shape, dtype = tuple(map(_whole, told["shape"])), np.dtype(told["dtype"]).type
         if not 0 <= math.prod(shape) <= MOST_NUMBERS:
             raise ValueError(f"a Box of shape {str(shape)[:80]}; up to {MOST_NUMBERS} numbers are read")
         low, high = np.array(told["low"]), np.array(told["high"])
@@ -173,6 +176,15 @@ def read_space(told: Mapping[str, Any]) -> Any:
     raise ValueError(
         f"actions of {str(kind)[:80]} cannot be embedded; Discrete, MultiDiscrete, MultiBinary, Box or Dict can"
     )
+
+
+def _whole(told: Any) -> Any:
+    """Return a whole number, or lists of some, as JSON has it; a TypeError of anything else, flags too."""
+    if isinstance(told, list):
+        return [_whole(one) for one in told]
+    if type(told) is not int:
+        raise TypeError(f"{str(told)[:80]!r} is no whole number")
+    return told
 
 
 def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int, int]]:
@@ -185,7 +197,7 @@ def find_pictures(told: Mapping[str, Any], at: str = "") -> dict[str, tuple[int,
         }
     shape: Any = told.get("shape") or ()
     fits = told["type"] == "Box" and told.get("dtype") == "uint8" and len(shape) == 3 and shape[2] == 3
-    height, width = (operator.index(shape[0]), operator.index(shape[1])) if fits else (0, 0)
+    height, width = (_whole(shape[0]), _whole(shape[1])) if fits else (0, 0)
     return {at: (height, width)} if LEAST_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE else {}
 
 

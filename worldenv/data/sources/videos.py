@@ -122,10 +122,25 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {file.stat().st_size} bytes; up to {MOST_BYTES} are read")
     table = {".csv": _read_csv, ".json": _read_json, ".npy": _read_npy}[file.suffix](file)
     for name, values in table.items():
-        check_finite(values, what=str(file), name=name or "the action")
+        _check_column(values, file, name)
     if not any(name not in TOLD for name in table):
         raise ValueError(f"{file}: no column of actions")
-    return table
+    return {name: values.astype(np.float64 if values.dtype.kind == "f" else np.int64) for name, values in table.items()}
+
+
+def _check_column(values: Array, file: Path, name: str) -> None:
+    """Refuse a column without numbers, or with one that is none, too large, or of more than one where one is told."""
+    called = name or "the action"
+    if not len(values):
+        raise ValueError(f"{file}: no rows; a row is what was done at a frame")
+    if not values.size or (name in TOLD and values.ndim > 1):
+        read = "one is" if name in TOLD else "1 or more are"
+        raise ValueError(f"{file}: {called} has {values[0].size} numbers a row; {read} read")
+    check_finite(values, what=str(file), name=called)
+    large = np.abs(values.astype(np.float64)) > MOST_VALUE
+    if large.any():
+        row = int(np.argwhere(large)[0, 0])
+        raise ValueError(f"{file}: row {row}: {called} is {values[row]}; numbers up to {MOST_VALUE:g} are read")
 
 
 def _read_csv(file: Path) -> Table:
@@ -183,15 +198,14 @@ def _column(values: list[Any], what: str) -> Array:
         fits = (len(value) if isinstance(value, list) else None) == width
         if not fits or not all(isinstance(cell, int | float) and abs(cell) <= MOST_VALUE for cell in cells):
             raise ValueError(f"{what}: row {number} is {str(value)[:80]}; every row has as many numbers")
-    found = np.array(values)
-    return found.astype(np.int64) if found.dtype.kind == "b" else found
+    return np.array(values)
 
 
 def _read_npy(file: Path) -> Table:
     found = read_npy(file, most=MOST_BYTES)
     if found.ndim not in (1, 2):
         raise ValueError(f"{file}: {found.dtype} {found.shape}; numbers (rows,) or (rows, numbers) are read")
-    return {"": found.astype(np.int64) if found.dtype.kind in "bu" else found}
+    return {"": found}
 
 
 def describe_tables(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...base.documents import read_json
+from ...base.documents import is_format, read_json
 from ...base.files import replacing, save_text
 from ...base.lock import NAME
 from ...base.log import console, git_revision, hardware
@@ -194,7 +194,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     file = path / "report.json" if path.is_dir() else path
     report = read_json(file)
-    if not isinstance(report, dict) or type(report.get("format")) is not int or report["format"] != 1:
+    if not isinstance(report, dict) or not is_format(report.get("format"), 1):
         found = report.get("format") if isinstance(report, dict) else report
         raise ValueError(f"{file}: no report of format 1, {str(found)[:80]!r}; pass report.json, from worldenv eval")
     for name, kind in (("suite", str), ("protocol", str), ("seeds", list), ("arms", dict)):

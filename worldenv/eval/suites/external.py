@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...base.arrays import read_npz
 from ...base.config import difference, from_dict, to_dict
-from ...base.documents import read_json
+from ...base.documents import is_format, read_json
 from ...base.files import save_arrays, save_text
 from ...base.lock import in_use
 from ...base.log import console
@@ -95,7 +95,7 @@ def parse_manifest(path: Path, name: str) -> Manifest:
     lacking = [key for key in ("format", "suite", "protocol", "chunks", "cases") if key not in found]
     if lacking:
         raise ValueError(f"{path}: no manifest of cases, it has no {lacking[0]!r}; {remedy}")
-    if type(found["format"]) is not int or found["format"] != FORMAT:
+    if not is_format(found["format"], FORMAT):
         raise ValueError(f"{path}: format is {found['format']!r}, this version reads {FORMAT}")
     told = from_dict(WorldSpec, _table(found.get("spec", {})), where=f"{path}: spec")
     spec = WorldSpec(maze=told.maze)
