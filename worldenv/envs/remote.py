@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from ..base.documents import read_bytes
 from ..base.files import replacing
 from ..dynamics.messages import Close, Create, Done, Frames, Load, Outcome, Prompt, Reset, Save, Saved, Step
+from .arguments import said
 from .described import read_space
 from .link import Link
 from .options import read_array, read_options, read_seeds
@@ -49,8 +50,11 @@ class Remote:
         render_mode: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        if render_mode not in (None, RENDER_MODES[0]):
-            raise ValueError(f"render_mode={render_mode!r}; a remote environment has 'rgb_array', or None")
+        for name, given, says in (("url", url, "ws://host:port of a server"), ("env", env, "an id that it serves")):
+            if not isinstance(given, str) or not given:
+                raise ValueError(f"{name}={said(given)}; pass {name}=, {says}")
+        if not (render_mode is None or (isinstance(render_mode, str) and render_mode == RENDER_MODES[0])):
+            raise ValueError(f"render_mode={said(render_mode)}; a remote environment has 'rgb_array', or None")
         self.link = Link(url, token=token, linger=linger)
         self.single, self.newest = num_envs is None, np.zeros(0, np.uint8)
         created = self.link.create(
@@ -130,8 +134,8 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     def __init__(
         self,
-        url: str,
-        env: str,
+        url: str = "",
+        env: str = "",
         *,
         batch: bool = True,
         token: str = "",
@@ -205,8 +209,8 @@ class RemoteVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self,
         num_envs: int = 1,
         *,
-        url: str,
-        env: str,
+        url: str = "",
+        env: str = "",
         batch: bool = True,
         token: str = "",
         linger: float = 10.0,
