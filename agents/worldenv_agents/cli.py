@@ -15,6 +15,7 @@ import tyro
 
 from worldenv.base.interrupts import ending, status
 from worldenv.base.objects import import_object, look_here, nearest
+from worldenv.base.said import one_line, show_any_name
 
 from .learners import LEARNERS, config_class, find_learner
 
@@ -277,11 +278,14 @@ def main() -> None:
     chosen = {name: COMMANDS[name]} if name in COMMANDS else COMMANDS
     flags = (tyro.conf.OmitArgPrefixes,)
     look_here()
+    show_any_name()
     try:
         with ending():
             tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"worldenv-agents {name}: {error}")
+        sys.exit(f"worldenv-agents {name}: {one_line(error)}")
+    except MemoryError as error:
+        sys.exit(f"worldenv-agents {name}: no memory for that ({one_line(error)}); ask for fewer or smaller ones")
     except KeyboardInterrupt as stopped:
         print(f"\nworldenv-agents {name}: interrupted; what is finished stays", file=sys.stderr)
         sys.exit(status(stopped))
