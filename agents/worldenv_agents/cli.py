@@ -72,6 +72,7 @@ def train(
     find_learner(algorithm)
     if config.kind != algorithm:
         raise ValueError(f"name the algorithm first: worldenv-agents train {algorithm} --out {out}")
+    config.environment.check_used()
     learn(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
     print(f"wrote {out}; evaluate it: worldenv-agents eval {algorithm}:{out} random --env {config.environment.env}")
 

@@ -84,6 +84,11 @@ def rank(
         raise ValueError(f"horizons={tuple(horizons)}; pass one or more numbers of steps, each at least 1")
     check_episodes(episodes=episodes, num_envs=num_envs, first_seed=first_seed)
     check_address(ray)
+    config.check_both()
+    if config.max_episode_steps not in (None, max(horizons)):
+        raise ValueError(
+            f"max_episode_steps={config.max_episode_steps}: episodes end at the last of horizons; leave it out"
+        )
     limited = replace(config, max_episode_steps=max(horizons))
     for place in PLACES:
         check_policies(policies, replace(limited, dynamics=place))

@@ -28,6 +28,7 @@ def run_table(policies: tuple[str, ...], config: EnvConfig, *, twin: bool, out: 
     """
     check_env(config.env)
     check_episodes(**how)
+    config.check_both() if twin else config.check_used()
     places = [replace(config, dynamics=kind) for kind in ("world", "sim")] if twin else [config]
     for place in places:
         check_policies(policies, place)

@@ -118,6 +118,18 @@ def test_hands_are_planned_for_and_ranked(
         (["eval", "random", "ppo:a\0b"], "cannot be read (embedded null byte)"),
         (["eval", "random", "--world", "a\nb"], r"'a\nb': cannot be read (nothing lies there)"),
         (["eval", "random", "--pessimism", "1e308"], "pessimism=1e+308 must be from 0 to 1e+09"),
+        (["eval", "random", "--sim-env", "x"], "sim_env='x' is for the simulator, and here it would change nothing"),
+        (["eval", "random", "--twin", "--dynamics", "sim"], "dynamics='sim', but this runs in the world and in its"),
+        (
+            ["train", "ppo", "--env", "worldenv/NavigateSim-v0", "--horizon", "3", "--out", "x"],
+            "horizon=3 is for generated",
+        ),
+        (["rank", "--dynamics", "sim", "--out", "x"], "dynamics='sim', but this runs in the world and in its"),
+        (
+            ["rank", "--max-episode-steps", "3", "--out", "x"],
+            "max_episode_steps=3: episodes end at the last of horizons",
+        ),
+        (["plan", "--dynamics", "world", "--out", "x"], "dynamics='world', but this runs in the world and in its"),
         (["rank", "--ray", "nowhere", "--out", "x"], "Ray address 'nowhere'"),
         (["plan", "--ray", "nowhere:99999", "--out", "x"], "Ray address 'nowhere:99999'"),
         (["plan", "--imagine", "--policies", "", "--out", "x"], "neither plans nor policies are compared"),

@@ -67,6 +67,7 @@ def compare_planning(
     """
     check_episodes(episodes=episodes, num_envs=num_envs, first_seed=first_seed)
     check_address(ray)
+    config.check_both()
     check_counts(rollouts=min(rollouts, default=0))
     if not imagine and not policies:
         raise ValueError("neither plans nor policies are compared; name some as --imagine or --policies")
