@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
-from worldenv.base.config import check_most, check_numbers, check_shares, from_dict, to_dict
+from worldenv.base.config import MOST_SIZE, check_most, check_numbers, check_shares, from_dict, to_dict
 from worldenv.base.documents import read_table
 from worldenv.base.files import save_text
 from worldenv.base.objects import import_object
@@ -71,10 +71,10 @@ class LearnerConfig:
     """Where the policy learns."""
 
     def __post_init__(self) -> None:
-        sizes = ("rollout", "features", "hidden")
-        check_numbers(self, counts=("num_envs", "steps"), sizes=sizes, natural=("entropy", "seed"), positive=("lr",))
+        counts, sizes = ("num_envs", "steps", "rollout"), ("features", "hidden")
+        check_numbers(self, counts=counts, sizes=sizes, natural=("entropy", "seed"), positive=("lr",))
         check_shares(self, "gamma")
-        check_most(self, lr=MOST_RATE, entropy=MOST_WEIGHT, seed=MOST_SEED)
+        check_most(self, rollout=MOST_SIZE, lr=MOST_RATE, entropy=MOST_WEIGHT, seed=MOST_SEED)
         self.check_weights(2 * self.hidden * (self.features + self.hidden))
 
     def check_weights(self, count: int) -> None:
