@@ -50,9 +50,8 @@ class Remote:
         render_mode: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        for name, given, says in (("url", url, "ws://host:port of a server"), ("env", env, "an id that it serves")):
-            if not isinstance(given, str) or not given:
-                raise ValueError(f"{name}={said(given)}; pass {name}=, {says}")
+        if not isinstance(env, str) or not env:
+            raise ValueError(f"env={said(env)}; pass an id that the server has, such as worldenv/Revisit-v0")
         if not (render_mode is None or (isinstance(render_mode, str) and render_mode == RENDER_MODES[0])):
             raise ValueError(f"render_mode={said(render_mode)}; a remote environment has 'rgb_array', or None")
         self.link = Link(url, token=token, linger=linger)
