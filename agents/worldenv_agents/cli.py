@@ -15,6 +15,7 @@ import tyro
 
 from worldenv.base.interrupts import ending, status
 from worldenv.base.objects import import_object, look_here, nearest
+from worldenv.base.said import one_line, show_any_name
 
 from .learners import LEARNERS, config_class, find_learner
 
@@ -71,6 +72,7 @@ def train(
     find_learner(algorithm)
     if config.kind != algorithm:
         raise ValueError(f"name the algorithm first: worldenv-agents train {algorithm} --out {out}")
+    config.environment.check_used()
     learn(config, out=out, progress=True, resume=resume, tensorboard=tensorboard)
     print(f"wrote {out}; evaluate it: worldenv-agents eval {algorithm}:{out} random --env {config.environment.env}")
 
@@ -277,11 +279,14 @@ def main() -> None:
     chosen = {name: COMMANDS[name]} if name in COMMANDS else COMMANDS
     flags = (tyro.conf.OmitArgPrefixes,)
     look_here()
+    show_any_name()
     try:
         with ending():
             tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"worldenv-agents {name}: {error}")
+        sys.exit(f"worldenv-agents {name}: {one_line(error)}")
+    except MemoryError as error:
+        sys.exit(f"worldenv-agents {name}: no memory for that ({one_line(error)}); ask for fewer or smaller ones")
     except KeyboardInterrupt as stopped:
         print(f"\nworldenv-agents {name}: interrupted; what is finished stays", file=sys.stderr)
         sys.exit(status(stopped))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
-from worldenv.base.config import check_numbers, from_dict, to_dict
+from worldenv.base.config import check_most, check_numbers, from_dict, to_dict
 from worldenv.base.documents import is_format
 from worldenv.base.lock import in_use
 from worldenv.base.log import console
@@ -29,7 +29,12 @@ from worldenv.bodies.hand_model import HAND, NUM_JOINTS
 from worldenv.data.schema import Clip, read_shard, shard_paths
 from worldenv.models.codec import to_pixels
 
+from .policy import MOST_RATE, MOST_WEIGHTS
+from .progress import finite
+
 FORMAT, FILE = 1, "policy.safetensors"
+MOST_SHIFT = 1024
+"""Pixels."""
 OBS_KEYS = ("image", "joints", "goal")
 """What it sees: the same in the simulator and in a world."""
 
@@ -58,10 +63,15 @@ class CloningConfig:
     """Seed of network and batches."""
 
     def __post_init__(self) -> None:
-        counts, sizes = ("episodes", "num_layers", "steps", "batch"), ("ahead", "width")
-        check_numbers(self, counts=counts, sizes=sizes, layers=("num_layers",), positive=("lr",))
+        counts, sizes, natural = ("episodes", "num_layers", "steps"), ("ahead", "width", "batch"), ("shift", "seed")
+        check_numbers(self, counts=counts, sizes=sizes, layers=("num_layers",), positive=("lr",), natural=natural)
+        check_most(self, lr=MOST_RATE, shift=MOST_SHIFT)
         if self.width % 4:
             raise ValueError(f"width={self.width} must be a multiple of 4, the number of heads")
+        if (weights := 12 * self.width**2 * (self.num_layers + 2)) > MOST_WEIGHTS:
+            raise ValueError(
+                f"width={self.width}, num_layers={self.num_layers} ask for {weights} weights; most are {MOST_WEIGHTS}"
+            )
 
 
 class ActionChunks(nn.Module):
@@ -112,29 +122,48 @@ def clone(recording: Path, config: CloningConfig, out: Path) -> dict[str, float]
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         module = ActionChunks(config)
-        last = joints.shape[1] - 1
-        index = (torch.arange(last)[:, None] + 1 + torch.arange(config.ahead)).clamp(max=last)  # (F - 1, ahead)
-        moves = joints[:, index] - joints[:, :last, None]  # (N, F - 1, ahead, J)
+        moves = joints[:, _ahead(joints, config)] - joints[:, :-1, None]  # (N, F - 1, ahead, J)
         with torch.no_grad():
             module.scale.copy_(moves.flatten(0, 2).std(0).clamp(min=1e-3))
-        optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-        errors: list[float] = []
-        for step in range(1, config.steps + 1):
-            row = torch.randint(len(frames), (config.batch,), generator=generator)
-            at = torch.randint(last, (config.batch,), generator=generator)
-            image = _shifted(to_pixels(frames[row, at]), config.shift, generator)
-            made = module(image, joints[row, at], goals[row])
-            error = ((made - joints[row[:, None], index[at]]).abs() / module.scale).mean()
-            optimizer.zero_grad()
-            error.backward()
-            optimizer.step()
-            schedule.step()
-            errors = [*errors[-99:], float(error.detach())]
-            if step % 100 == 0 or step == config.steps:
-                console.print(f"{step:6d}  error {np.mean(errors):.4f}", highlight=False)
+        with finite(module):
+            errors = _descend(module, config, frames, joints, goals, generator)
         save_tensors(out / FILE, module.state_dict(), header={"format": FORMAT, "config": to_dict(config)})
     return {"error": float(np.mean(errors))}
+
+
+def _ahead(joints: Tensor, config: CloningConfig) -> Tensor:
+    """Return which latents are planned at each but the last, (F - 1, ahead)."""
+    last = joints.shape[1] - 1
+    return (torch.arange(last)[:, None] + 1 + torch.arange(config.ahead)).clamp(max=last)
+
+
+def _descend(
+    module: ActionChunks,
+    config: CloningConfig,
+    frames: Tensor,  # (N, F, H, W, 3) uint8
+    joints: Tensor,  # (N, F, J)
+    goals: Tensor,  # (N, 3)
+    generator: torch.Generator,
+) -> list[float]:
+    """Take all steps; return the errors of the last 100."""
+    index, last = _ahead(joints, config), joints.shape[1] - 1
+    optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    errors: list[float] = []
+    for step in range(1, config.steps + 1):
+        row = torch.randint(len(frames), (config.batch,), generator=generator)
+        at = torch.randint(last, (config.batch,), generator=generator)
+        image = _shifted(to_pixels(frames[row, at]), config.shift, generator)
+        made = module(image, joints[row, at], goals[row])
+        error = ((made - joints[row[:, None], index[at]]).abs() / module.scale).mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        schedule.step()
+        errors = [*errors[-99:], float(error.detach())]
+        if step % 100 == 0 or step == config.steps:
+            console.print(f"{step:6d}  error {np.mean(errors):.4f}", highlight=False)
+    return errors
 
 
 def _demonstrations(recording: Path, count: int) -> tuple[Tensor, Tensor, Tensor]:

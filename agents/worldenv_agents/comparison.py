@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from worldenv.base.config import check_counts, to_dict
+from worldenv.base.config import check_counts, check_most, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import JsonlLog, Stopwatch, console
 
+from .evaluate import check_episodes
 from .ledger import register
 from .policy import CHECKPOINT_FILE, LearnerConfig, TrainedPolicy, train
 from .progress import steps_done
@@ -27,6 +28,10 @@ from .registry import find_policy
 from .scoring import Acting, Places, Scorer
 
 CURVE = "curve.jsonl"
+MOST_LEGS = 1024
+"""Of a training."""
+MOST_NAME = 160
+"""Characters of a policy's name, which its folder has, too."""
 Metric = Literal["success", "return"]
 ALWAYS = ("real", "length", "early", "imagined")
 SCORES = (*ALWAYS, "success", "imagined_success")
@@ -110,7 +115,11 @@ def check(asked: Comparison) -> None:
     Raises:
         ValueError: naming the arm or the policy.
     """
-    check_counts(legs=asked.legs, leg_episodes=asked.leg_episodes, episodes=asked.episodes, seeds=len(asked.seeds))
+    check_counts(legs=asked.legs, seeds=len(asked.seeds))
+    check_most(asked, legs=MOST_LEGS)
+    _check_names([*asked.baselines, *asked.arms])
+    for count in (asked.leg_episodes, asked.episodes):
+        check_episodes(episodes=count, num_envs=asked.num_envs, first_seed=asked.first_seed)
     with closing(Scorer(1, asked.first_seed, asked.horizon)) as scorer:
         for name in asked.baselines:
             with _naming(f"policy {name!r}"):
@@ -119,8 +128,22 @@ def check(asked: Comparison) -> None:
                     acting.make(scorer.find(acting.adapt(place), 1))
         for name, arm in asked.arms.items():
             with _naming(f"arm {name!r}"):
+                for seed in asked.seeds:
+                    replace(arm.learner, seed=seed)
                 for place in (arm.learner.environment, *arm.places.all()):
                     scorer.find(place, 1)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse, by a ValueError, names of policies that cannot have folders of their own."""
+    folders: dict[str, str] = {}
+    for name in names:
+        folder = folder_of(Path(), name, 0).name
+        if not 1 <= len(name) <= MOST_NAME or not name.isprintable():
+            raise ValueError(f"arm {name[:40]!r}: a name is one line of 1 to {MOST_NAME} characters")
+        if folder in folders:
+            raise ValueError(f"arm {name!r}: its folder would be that of {folders[folder]!r}; call it something else")
+        folders[folder] = name
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import worldenv  # noqa: F401  registers the ids
 from worldenv.envs.flat_actions import FlatActions
 
 PREFIX = "worldenv/"
+ELSEWHERE = {"world": ("sim_env",), "sim": ("horizon", "pessimism")}
+"""What is nothing in one place, but may be asked for where both are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +67,30 @@ class EnvConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
-        others = {"world": {"sim_env"}, "sim": {"horizon", "pessimism"}}
-        elsewhere = {"env", "blank", "render"} | others.get(self.place, set())
+        elsewhere = {"env", "blank", "render", *ELSEWHERE.get(self.place, ())}
         chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
         if self.render is not None:
             policy = {} if self.memory in (None, "auto") else {"policy": self.memory}
             chosen["memory"] = {**policy, "render": self.render}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
+
+    def check_used(self) -> None:
+        """Refuse what is for the other place alone, where only this one is asked for.
+
+        Raises:
+            ValueError: naming it.
+        """
+        for name in ELSEWHERE.get(self.place, ()):
+            if (value := getattr(self, name)) is not None:
+                other = "the simulator" if self.place == "world" else "generated worlds"
+                raise ValueError(f"{name}={value!r} is for {other}, and here it would change nothing; leave it out")
+
+    def check_both(self) -> None:
+        """Refuse, by a ValueError, one place where both are asked for."""
+        if self.dynamics is not None:
+            raise ValueError(
+                f"dynamics={self.dynamics!r}, but this runs in the world and in its simulator; leave it out"
+            )
 
 
 def check_env(env_id: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from worldenv.base.config import check_counts
+from worldenv.base.config import MOST_WHOLE, check_counts
+from worldenv.envs.arguments import MOST
 from worldenv.eval.report.statistics import summarise
 
 from .base import Policy
@@ -18,6 +19,8 @@ from .environments import EnvConfig, make_envs
 from .registry import find_policy
 
 Floats = npt.NDArray[np.float64]
+MOST_EPISODES = 2**24
+"""Of a policy; each is kept."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,20 @@ def evaluate(
     padded = [np.pad(b.rewards, ((0, 0), (0, most - b.rewards.shape[1]))) for b in batches]
     joined = (np.concatenate([getattr(b, key) for b in batches]) for key in ("returns", "success", "lengths"))
     return Scores(*(values[:episodes] for values in (*joined, np.concatenate(padded))))
+
+
+def check_episodes(*, episodes: int, num_envs: int, first_seed: int) -> None:
+    """Refuse, before anything is run, numbers of episodes that cannot be.
+
+    Raises:
+        ValueError: naming the one that is wrong.
+    """
+    check_counts(episodes=episodes, num_envs=num_envs)
+    for name, count, most in (("episodes", episodes, MOST_EPISODES), ("num_envs", num_envs, MOST["num_envs"])):
+        if count > most:
+            raise ValueError(f"{name}={count} must be at most {most}")
+    if not 0 <= first_seed <= MOST_WHOLE - episodes - num_envs:
+        raise ValueError(f"first_seed={first_seed} must be 0 or more, and the last episode's seed below 2**63")
 
 
 def check_policies(names: Sequence[str], config: EnvConfig) -> None:

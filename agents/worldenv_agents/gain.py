@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from worldenv.base.config import check_numbers, to_dict
 from worldenv.base.documents import read_table
+from worldenv.base.said import check_path
 
 from .comparison import Arm, Comparison, run_comparison
 from .comparison_report import write_comparison
@@ -78,7 +79,10 @@ class GainConfig:
     """Episodes of the last score."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("seeds", "legs", "leg_episodes", "episodes"))
+        counts = ("legs", "leg_episodes", "episodes", *([] if self.real_frames is None else ["real_frames"]))
+        check_numbers(self, counts=counts, sizes=("seeds",))
+        if not self.arms or len(set(self.arms)) < len(self.arms):
+            raise ValueError(f"arms={self.arms}; name one or more, each once")
         if self.learner.environment.env != "worldenv/World-v0" or self.learner.environment.dynamics is not None:
             raise ValueError("gain is of worlds of recorded environments; leave --env and --dynamics out")
         if self.learner.environment.horizon is None:
@@ -109,7 +113,7 @@ def frames_of(world: str) -> int:
     Raises:
         ValueError: if it did not.
     """
-    path = Path(world).parent / "make.json"
+    path = check_path(Path(world)).parent / "make.json"
     if not path.is_file():
         raise ValueError(f"{path} does not say how many frames {world} was made of; pass --real-frames")
     asked = read_table(path).get("asked")

@@ -20,15 +20,15 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor, nn
 
-from worldenv.base.config import check_numbers
+from worldenv.base.config import MOST_SIZE, check_most, check_numbers, check_shares
 from worldenv.base.device import resolve_device
 from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import check_learnable
 from worldenv.models.heads.event import two_hot
 
 from .environments import EnvConfig, make_envs
-from .policy import LearnerConfig, TrainedPolicy, build_network
-from .progress import Kept, kept_in
+from .policy import MOST_WEIGHT, LearnerConfig, TrainedPolicy, build_network
+from .progress import Kept, finite, kept_in
 from .recurrent import Recurrent
 from .rollouts import Imagined, each, imagine, lambda_returns
 
@@ -80,12 +80,12 @@ class ImaginationConfig(LearnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers(self, counts=("epochs", "batches"), natural=("entropy", "recall"), positive=("clip_range",))
+        check_numbers(self, counts=("epochs", "batches"), natural=("recall",), positive=("clip_range",))
         if self.batches > self.num_envs:
             raise ValueError(f"batches={self.batches} of {self.num_envs} envs; use as many or fewer")
-        for name in ("gamma", "trace", "slow"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must lie between 0 and 1")
+        check_shares(self, "trace", "slow")
+        check_most(self, clip_range=MOST_WEIGHT, recall=MOST_SIZE)
+        self.check_weights(3 * self.recall * (self.features + self.recall))
         if self.environment.place == "sim":
             raise ValueError("imagination learns in generated worlds alone; in a simulator train ppo")
 
@@ -220,7 +220,8 @@ def _learn(learner: Learner, kept: Kept) -> None:
         run = checkpoint.load(learner.both, optimizer)
         learner.steps, learner.spread = run.steps, run.spread or 0.0
     while learner.steps < learner.config.steps:
-        figures = learner.update()
+        with finite(learner.network):
+            figures = learner.update()
         kept.report.write(learner.steps, **figures)
         for name, value in figures.items():
             kept.logger.record(name, value)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worldenv.base.config import from_dict, load_toml, merge, to_dict
+from worldenv.base.config import check_most, check_numbers, from_dict, load_toml, merge, to_dict
 from worldenv.base.documents import read_table
+from worldenv.base.said import check_path
+from worldenv.envs.arguments import MOST
 
 from .comparison import Arm, Comparison, Metric, run_comparison
 from .comparison_report import write_comparison
@@ -79,6 +81,8 @@ class LoopTable:
     """What real success is drawn against."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, natural=("margin", "videos"))
+        check_most(self, videos=MOST["num_envs"])
         if not self.arms:
             raise ValueError("a table compares arms; name two or more as [arms.NAME]")
         named = self.fidelity.arms if self.fidelity else {}
@@ -172,7 +176,7 @@ def read_fidelity(asked: Fidelity) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: if the report is not there, or lacks an arm or the metric.
     """
-    if not asked.report.is_file():
+    if not check_path(asked.report).is_file():
         raise ValueError(f"fidelity: {asked.report}: no such file; run that suite first, or leave [fidelity] out")
     try:
         known = read_table(asked.report)["arms"]

@@ -18,10 +18,11 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from worldenv.base.budget import Budget
 from worldenv.base.checkpoint import load_module, load_tensors, save_tensors
-from worldenv.base.config import check_numbers, from_dict, to_dict
+from worldenv.base.config import MOST_SIZE, check_most, check_numbers, check_shares, from_dict, to_dict
 from worldenv.base.documents import is_format, read_table
 from worldenv.base.files import save_text
 from worldenv.base.objects import import_object
+from worldenv.base.said import check_path
 
 from .environments import EnvConfig
 from .features import WorldFeatures
@@ -30,6 +31,12 @@ from .learners import LEARNERS, config_class, find_learner
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE, LOG_FILE = "policy.json", "policy.safetensors", "log.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+MOST_RATE, MOST_WEIGHT = 1.0, 1e6
+"""The largest learning rate, and weight of a bonus; with larger ones nothing but infinite weights is learned."""
+MOST_WEIGHTS = 2**26
+"""Of a policy's layers behind the picture."""
+MOST_SEED = 2**32 - 1
+"""Seeds of Stable-Baselines3's have 32 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,18 @@ class LearnerConfig:
     """Where the policy learns."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, counts=("num_envs", "steps", "rollout"), sizes=("features", "hidden"), positive=("lr",))
+        counts, sizes = ("num_envs", "steps", "rollout"), ("features", "hidden")
+        check_numbers(self, counts=counts, sizes=sizes, natural=("entropy", "seed"), positive=("lr",))
+        check_shares(self, "gamma")
+        check_most(self, rollout=MOST_SIZE, lr=MOST_RATE, entropy=MOST_WEIGHT, seed=MOST_SEED)
+        self.check_weights(2 * self.hidden * (self.features + self.hidden))
+
+    def check_weights(self, count: int) -> None:
+        """Refuse, by a ValueError, layers of more weights than any policy here has."""
+        if count > MOST_WEIGHTS:
+            raise ValueError(
+                f"features={self.features}, hidden={self.hidden} ask for {count} weights; most are {MOST_WEIGHTS}"
+            )
 
     def network_options(self) -> dict[str, Any]:
         """Return the arguments that shape the network."""
@@ -147,7 +165,7 @@ def read_policy(folder: str | Path) -> tuple[LearnerConfig, str]:
     Raises:
         ValueError: if there is no policy, or it is of another version.
     """
-    path = Path(folder) / CONFIG_FILE
+    path = check_path(Path(folder) / CONFIG_FILE)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a folder that `worldenv-agents train ... --out` wrote")
     values = read_table(path)

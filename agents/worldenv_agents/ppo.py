@@ -11,13 +11,13 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from worldenv.base.config import check_numbers
+from worldenv.base.config import check_most, check_numbers, check_shares
 from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import SB3VecEnv
 
 from .environments import make_envs
-from .policy import LearnerConfig, TrainedPolicy, build_network, read_policy
-from .progress import Kept, Progress, kept_in, restore
+from .policy import MOST_WEIGHT, LearnerConfig, TrainedPolicy, build_network, read_policy
+from .progress import Kept, Progress, finite, kept_in, restore
 
 __all__ = ["PPOConfig", "PPOPolicy", "build_network", "read_policy", "train"]
 
@@ -43,7 +43,9 @@ class PPOConfig(LearnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers(self, counts=("minibatch", "epochs"))
+        check_numbers(self, counts=("minibatch", "epochs"), positive=("clip_range",))
+        check_shares(self, "gae_lambda")
+        check_most(self, clip_range=MOST_WEIGHT)
         if self.rollout * self.num_envs < 2 or self.minibatch < 2:
             raise ValueError(f"a rollout of {self.rollout} x {self.num_envs} steps is too short; use 2 or more")
 
@@ -98,7 +100,8 @@ def _learn(config: PPOConfig, venv: VecEnv, kept: Kept) -> PPO:
     if done and kept.checkpoint is not None:
         restore(model, kept.checkpoint)
     if done < config.steps:
-        model.learn(config.steps - done, callback=callback, reset_num_timesteps=not done)
+        with finite(model.policy):
+            model.learn(config.steps - done, callback=callback, reset_num_timesteps=not done)
         callback.save()
     return model
 

@@ -17,9 +17,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from worldenv.base.checkpoint import (
+    check_under,
     load_module,
     load_optimizer,
     load_tensors,
+    not_finite,
     optimizer_tensors,
     save_tensors,
     under,
@@ -107,6 +109,7 @@ class Checkpoint:
         """Take over weights and optimizer; return what else is known of the run."""
         tensors, header = load_tensors(self.path)
         run = from_dict(Run, header, where=str(self.path))
+        check_under(tensors, "network.", "optimizer.", where=str(self.path))
         load_module(network, under(tensors, "network."), where=str(self.path))
         load_optimizer(optimizer, under(tensors, "optimizer."), where=str(self.path))
         return run
@@ -140,6 +143,24 @@ class Report:
         self.bar.stop()
         if self.log is not None:
             self.log.file.close()
+
+
+@contextmanager
+def finite(network: nn.Module) -> Iterator[None]:
+    """Say of a training that fails because its weights are no numbers any more that it does; what it logged stays.
+
+    Raises:
+        ValueError: instead of the library's, which tells of a distribution, over many lines.
+    """
+    failed: ValueError | None = None
+    try:
+        yield
+    except ValueError as error:
+        failed = error
+    if broken := not_finite(network.state_dict()):
+        raise ValueError(f"training has failed: {broken[0]} is not finite; pass a smaller --lr, or another --seed")
+    if failed is not None:
+        raise failed
 
 
 @dataclass(frozen=True)

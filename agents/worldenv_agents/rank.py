@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldenv.base.config import check_counts, to_dict
+from worldenv.base.cluster import check_address
+from worldenv.base.config import to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
 from worldenv.eval.report.statistics import summarise
 
 from .environments import EnvConfig
-from .evaluate import check_policies, evaluate_named
+from .evaluate import check_episodes, check_policies, evaluate_named
 from .jobs import Job, OnBatch, run_jobs
 from .ledger import EPISODES, Ledger
 from .pictures import draw_foretold
@@ -81,7 +82,13 @@ def rank(
         raise ValueError(f"{len(policies)} policies cannot be ranked; name at least three")
     if not horizons or min(horizons) < 1:
         raise ValueError(f"horizons={tuple(horizons)}; pass one or more numbers of steps, each at least 1")
-    check_counts(episodes=episodes, num_envs=num_envs)
+    check_episodes(episodes=episodes, num_envs=num_envs, first_seed=first_seed)
+    check_address(ray)
+    config.check_both()
+    if config.max_episode_steps not in (None, max(horizons)):
+        raise ValueError(
+            f"max_episode_steps={config.max_episode_steps}: episodes end at the last of horizons; leave it out"
+        )
     limited = replace(config, max_episode_steps=max(horizons))
     for place in PLACES:
         check_policies(policies, replace(limited, dynamics=place))

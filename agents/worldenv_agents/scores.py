@@ -12,20 +12,28 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from worldenv.base.files import save_text
+from worldenv.base.files import check_place, save_text
 from worldenv.base.log import git_revision, hardware, progress_bar
 
 from .environments import EnvConfig, check_env
-from .evaluate import evaluate_named
-from .registry import find_policy
+from .evaluate import check_episodes, check_policies, evaluate_named
 
 
 def run_table(policies: tuple[str, ...], config: EnvConfig, *, twin: bool, out: Path | None, **how: int) -> None:
-    """Evaluate every policy on every dynamics; print a table, write JSON."""
+    """Evaluate every policy on every dynamics; print a table, write JSON.
+
+    Raises:
+        ValueError: for what cannot be run, before anything is.
+        OSError: if nothing can be written to ``out``, before too.
+    """
     check_env(config.env)
-    for name in policies:
-        find_policy(name)
+    check_episodes(**how)
+    config.check_both() if twin else config.check_used()
     places = [replace(config, dynamics=kind) for kind in ("world", "sim")] if twin else [config]
+    for place in places:
+        check_policies(policies, place)
+    if out is not None:
+        check_place(out)
     table = Table(
         "policy", "dynamics", "return", "95 % interval", "success", "95 % interval", "steps", title=config.env
     )

@@ -54,8 +54,17 @@ def test_a_clone_plans_what_it_was_shown_and_acts(recording: Path, tmp_path: Pat
 def test_what_cannot_be_cloned_is_said(recording: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 1 expert episodes, episodes=5"):
         clone(recording, CloningConfig(episodes=5), tmp_path)
-    with pytest.raises(ValueError, match="multiple of 4"):
-        CloningConfig(width=30)
+    for wrong, says in (
+        ({"width": 30}, "multiple of 4"),
+        ({"width": 2**16}, "width=65536, num_layers=3 ask for"),
+        ({"shift": -1}, "shift=-1 must be 0 or more"),
+        ({"shift": 2**40}, "shift=1099511627776 must be at most 1024"),
+        ({"batch": 2**40}, "batch=1099511627776 must be from 1 to 65536"),
+        ({"lr": 1e9}, "must be at most 1"),
+        ({"seed": -1}, "seed=-1 must be 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            CloningConfig(**wrong)  # type: ignore[arg-type]
     clone(recording, CloningConfig(**{**to_dict(TINY), "steps": 1}), tmp_path)
     with pytest.raises(ValueError, match="a step has 8 latents, the policy plans 4"):
         ClonedPolicy.load(tmp_path, num_latents=8)

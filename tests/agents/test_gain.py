@@ -77,6 +77,14 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="leave --env and --dynamics out"):
         GainConfig(learner=PPOConfig())
+    for wrong, says in (
+        ({"arms": ()}, r"arms=\(\); name one or more"),
+        ({"arms": ("world", "world")}, "each once"),
+        ({"real_frames": 0}, "real_frames=0 must be 1 or more"),
+        ({"seeds": 2**40}, "seeds=1099511627776 must be from 1 to 65536"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            GainConfig(**wrong)  # type: ignore[arg-type]
     moved = World.load(bright)
     moved.save_pretrained(tmp_path / "world")
     with pytest.raises(ValueError, match=r"does not say how many frames .* pass --real-frames"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,13 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from worldenv.base.checkpoint import load_tensors
+from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.base.log import JsonlLog
 from worldenv.geometry.pose import look
 from worldenv_agents.environments import EnvConfig, make_envs
 from worldenv_agents.evaluate import evaluate, evaluate_named
 from worldenv_agents.ppo import PPOConfig, PPOPolicy, build_network, read_policy, train
+from worldenv_agents.progress import finite
 from worldenv_agents.random_agent import RandomPolicy
 
 GOAL = look(torch.tensor([[2.0, 0.0, 2.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
@@ -139,6 +141,49 @@ def test_pictures_change_the_action_scores(tiny_world_dir: Path) -> None:
     dark, _ = network.obs_to_tensor(np.zeros((1, 48, 64, 3), np.uint8))
     light, _ = network.obs_to_tensor(np.full((1, 48, 64, 3), 255, np.uint8))
     assert not torch.allclose(network.predict_values(dark), network.predict_values(light))
+
+
+def test_a_checkpoint_with_something_more_is_refused(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    config, path = PPOConfig(rollout=4, steps=16), tmp_path / "checkpoint.safetensors"
+    train(config, envs=make_blank(4, goals=GOAL), out=tmp_path)
+    tensors, header = load_tensors(path)
+    save_tensors(path, {**tensors, "surprise": torch.zeros(2)}, header=header)
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors: surprise unknown; the file was edited"):
+        train(replace(config, steps=32), envs=make_blank(4, goals=GOAL), out=tmp_path, resume=True)
+
+
+def test_a_training_that_fails_says_so_in_a_line(make_blank: Callable[..., Any], tmp_path: Path) -> None:
+    network = torch.nn.Linear(1, 1)
+    with finite(network):
+        network.weight.data += 1
+    with pytest.raises(ValueError, match=r"^something else$"), finite(network):
+        raise ValueError("something else")
+    network.weight.data[0] = torch.nan
+    with (
+        pytest.raises(ValueError, match=r"^training has failed: weight is not finite; pass a smaller --lr"),
+        finite(network),
+    ):
+        raise ValueError("of a distribution\nin two lines")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"gamma": math.nan}, "gamma=nan must lie between 0 and 1"),
+        ({"gae_lambda": 1.5}, "gae_lambda=1.5 must lie between 0 and 1"),
+        ({"lr": 1e308}, r"lr=1e\+308 must be at most 1"),
+        ({"entropy": -1.0}, "entropy=-1.0 must be 0 or more"),
+        ({"clip_range": math.inf}, "clip_range=inf must be positive"),
+        ({"seed": -1}, "seed=-1 must be 0 or more"),
+        ({"seed": 2**32}, "seed=4294967296 must be at most 4294967295"),
+        ({"rollout": 2**17}, "rollout=131072 must be at most 65536"),
+        ({"steps": 2**63}, f"must be 1 or more, and at most {2**63 - 1}"),
+        ({"features": 2**16, "hidden": 2**16}, "features=65536, hidden=65536 ask for 17179869184 weights"),
+    ],
+)
+def test_numbers_with_which_nothing_is_learned_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        PPOConfig(**wrong)
 
 
 def test_loading_refuses_other_spaces_and_broken_folders(make_blank: Callable[..., Any], tmp_path: Path) -> None:

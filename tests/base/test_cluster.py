@@ -7,7 +7,7 @@ import pytest
 
 from worldenv import __version__
 from worldenv.base import cluster
-from worldenv.base.cluster import cause_of, check_version, connect
+from worldenv.base.cluster import cause_of, check_address, check_version, connect
 from worldenv.base.workers import worker_pool
 
 
@@ -18,9 +18,13 @@ def test_an_address_that_nobody_answers_at_is_told_in_a_line() -> None:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ValueError, match=rf"^nobody answers at Ray address '{address}' .*`ray start --head`, or pass"):
         connect(address)
-    for wrong in ("somewhere", "host:", ":6379"):
-        with pytest.raises(ValueError, match=f"^Ray address '{wrong}'; pass 'local', or HOST:PORT"):
-            connect(wrong)
+    for wrong in ("somewhere", "host:", ":6379", "host:0", "host:99999"):
+        for ask in (connect, check_address):
+            with pytest.raises(ValueError, match=f"^Ray address '{wrong}'; pass 'local', or HOST:PORT"):
+                ask(wrong)
+    with pytest.raises(ValueError, match=r"^nobody answers at Ray address 'xxx"):
+        check_address(f"{'x' * 300}:1")
+    check_address("")
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,8 @@ def test_changed_values_survive_toml(tmp_path: Path) -> None:
 @given(st.text(max_size=12), st.floats(allow_nan=False), st.integers(-(2**60), 2**60))
 def test_any_value_survives_toml(text: str, real: float, number: int) -> None:
     values = {"text": text, "real": real, "number": number, "list": [text, text], "table": {"yes": True, "no": False}}
+    name = text.replace(".", "")  # a dot in a name makes a table of its own
+    values |= {f"/{name}": {"deep": {f"'{name}": [{f" {name}": 1}]}}}
     assert tomllib.loads(dump_toml(values)) == values
 
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load
 
 from worldenv.base import files
-from worldenv.base.files import file_sha256, replacing, save_arrays, save_text
+from worldenv.base.checkpoint import save_tensors
+from worldenv.base.files import check_folder, check_place, file_sha256, replacing, save_arrays, save_text
 
 
 def test_text_takes_the_place_of_the_old_only_when_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +75,8 @@ def test_pipes_and_devices_stay_what_they_are(tmp_path: Path) -> None:
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     save_text(pipe, "through")
     assert os.read(reader, 100) == b"through"
+    save_tensors(pipe, {"a": torch.arange(3)})
+    assert load(os.read(reader, 1000))["a"].tolist() == [0, 1, 2]
     os.close(reader)
     assert pipe.is_fifo()
 
@@ -82,6 +87,34 @@ def test_arrays_survive(tmp_path: Path) -> None:
         save_arrays(tmp_path / "x.npz", arrays, compressed=compressed)
         read = np.load(tmp_path / "x.npz")
         assert all((read[name] == arrays[name]).all() for name in arrays)
+
+
+def test_arrays_are_where_they_were_asked_for(tmp_path: Path) -> None:
+    save_arrays(tmp_path / "of no suffix", {"a": np.arange(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["of no suffix"]
+
+
+@pytest.mark.parametrize("name", ["", "file/x", "x" * 300, "x/" * 3000, "a\0b", "a\ud800", "loop/x"])
+def test_where_nothing_can_be_written_is_known_before(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="cannot be written"):
+        check_place(tmp_path / name)
+    if name:
+        with pytest.raises(OSError, match="no folder to write to"):
+            check_folder(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "loop"}
+
+
+def test_where_something_can_be_written_nothing_is_said_or_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "deep" / "down" / "a\nb", Path("/dev/null")):
+        check_place(path)
+    for path in (tmp_path, tmp_path / "deep" / "down"):
+        check_folder(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(OSError, match="file: no folder to write to"):
+        check_folder(tmp_path / "file")
 
 
 def test_hashes_depend_on_names_and_contents_not_on_order(tmp_path: Path) -> None:

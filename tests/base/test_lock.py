@@ -33,6 +33,17 @@ def test_a_second_run_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -
     assert [path.name for path in out.iterdir()] == ["kept"]
 
 
+@pytest.mark.parametrize("name", ["file", "file/x", "x" * 300, "a\0b"])
+def test_what_can_be_no_folder_is_told_in_a_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match=r"no folder to write to \(.*\); pass another --out") as error,
+        in_use(tmp_path / name),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+
+
 def test_what_a_killed_run_held_is_taken_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None

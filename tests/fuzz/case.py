@@ -86,9 +86,13 @@ def _verdict(case: Case, error: BaseException | None, seconds: float) -> tuple[s
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell whether an error is one that somebody wrote: of one line, by a ``raise`` in the package."""
+    """Tell whether an error is one that somebody wrote: of one line, by a ``raise`` in the package.
+
+    A command that ends with a line may have taken it from an error; then it is that one which counts.
+    """
     if isinstance(error, SystemExit):
-        return isinstance(error.code, str) and "\n" not in error.code
+        said = isinstance(error.code, str) and "\n" not in error.code
+        return said and (error.__suppress_context__ or error.__context__ is None or _is_ours(error.__context__))
     at = _last(error)
     if at is None or str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] not in PACKAGES:
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from tests.fuzz.borders import (
+    agent_commands,
     agents,
     commands,
     documents,
@@ -16,6 +17,7 @@ from tests.fuzz.borders import (
     lerobot,
     messages,
     minari,
+    names,
     paths,
     pictures,
     runs,
@@ -49,4 +51,6 @@ BORDERS: Mapping[str, Border] = {
     "checkpoint": runs.checkpoint,
     "policy": agents.policy,
     "comparison": agents.comparison,
+    "agents' command": agent_commands.agent_command,
+    "name": names.name,
 }

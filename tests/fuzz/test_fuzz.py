@@ -7,7 +7,16 @@ import pytest
 from tests.fuzz.registry import BORDERS
 from tests.fuzz.run import fuzz
 
-CASES = {"world": 60, "state": 60, "keyword": 60, "command": 40, "parquet": 120, "picture": 240, "minari": 200}
+CASES = {
+    "world": 60,
+    "state": 60,
+    "keyword": 60,
+    "command": 40,
+    "agents' command": 80,
+    "parquet": 120,
+    "picture": 240,
+    "minari": 200,
+}
 """Drawn of borders that take longer; of others 120."""
 
 

@@ -14,7 +14,7 @@ from worldenv.memory.config import MemoryConfig
 from worldenv.world.config import Provenance
 from worldenv.world.files import find_world, packaged_worlds, world_sha256
 from worldenv.world.info import describe_world
-from worldenv.world.world import World, shared_world
+from worldenv.world.world import World, convert_world, shared_world
 
 
 @pytest.fixture
@@ -398,3 +398,16 @@ def test_memory_config_travels_with_the_world(tiny_world_dir: Path, tmp_path: Pa
     world.config = dataclasses.replace(world.config, memory=memory)
     world.save_pretrained(tmp_path)
     assert World.load(tmp_path).config.memory == memory
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\udcff", "x" * 201])
+def test_a_new_name_is_one_line(name: str, tiny_world_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a world's name is one line of up to 200 characters"):
+        convert_world(tiny_world_dir, tmp_path / "out", dtype="float32", name_as=name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_name_is_no_place(tiny_world_dir: Path, tmp_path: Path) -> None:
+    convert_world(tiny_world_dir, tmp_path / "in" / "out", dtype="float32", name_as="../x")
+    assert {path.name for path in (*tmp_path.iterdir(), *(tmp_path / "in").iterdir())} == {"in", "out"}
+    assert World.load(tmp_path / "in" / "out").config.name == "../x"

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..base.cluster import check_address
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import default_dtype, resolve_device
 from ..base.lock import in_use
@@ -51,6 +52,7 @@ def run_ablations(
     Raises:
         ValueError: if an arm is not NAME=DIR or named twice, there are fewer than two, or worlds differ in frames.
     """
+    check_address(ray)
     if not 0 <= given < RUNS[suite].chunks:
         raise ValueError(f"{given} chunks given of {RUNS[suite].chunks}; leave one or more to be made")
     worlds = {arm: stepped(load_world(path), settings) for arm, (path, settings) in parse_arms(arms).items()}
@@ -77,6 +79,7 @@ def run_table(
     Raises:
         ValueError: if the file says what is not known.
     """
+    check_address(ray)
     table = read_table(path)
     table = replace(table, seeds=tuple(seeds) or table.seeds)
     console.print(f"{table.title}: {len(table.arms)} arms, seeds {', '.join(map(str, table.seeds))}")

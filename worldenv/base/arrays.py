@@ -13,6 +13,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from .said import check_file
+
 Array = npt.NDArray[Any]
 KINDS = "biuf"
 """Kinds of numbers that are read: flags, whole ones, floating-point ones."""
@@ -29,6 +31,7 @@ def read_npz(path: Path, name: str, *, most: int, kinds: str = KINDS) -> Array:
     Raises:
         ValueError: if there is none, it holds something else, or more than ``most`` bytes.
     """
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.namelist().count(f"{name}.npy") != 1:
@@ -45,6 +48,7 @@ def read_npy(path: Path, *, most: int) -> Array:
     Raises:
         ValueError: if it is none, holds no numbers, or more than ``most`` bytes of them.
     """
+    check_file(path)
     try:
         with path.open("rb") as file:
             return _read(file, most)

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from .documents import parse_json
 from .files import replacing
+from .said import check_file
 
 SUMS = "sha256"
 """Key of a file's header under which the sha256 of each of its tensors stands."""
@@ -31,8 +32,12 @@ def save_tensors(
     flat = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
     said = {**(header or {}), **({SUMS: {name: tensor_sha256(part) for name, part in flat.items()}} if sums else {})}
     with replacing(path) as partial:
+        told = {"header": json.dumps(said, sort_keys=True)}
+        if partial == path:  # a device or a pipe, in the place of which the library would put a file
+            partial.write_bytes(save(flat, told))
+            return
         try:
-            save_file(flat, str(partial), metadata={"header": json.dumps(said, sort_keys=True)})
+            save_file(flat, str(partial), metadata=told)
         except SafetensorError as error:
             raise OSError(str(error)) from error
         partial.chmod(0o644)  # safetensors makes private files
@@ -72,8 +77,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _require(path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+    check_file(path)
 
 
 @contextmanager
@@ -208,6 +212,17 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str)
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def check_under(tensors: Mapping[str, Tensor], *prefixes: str, where: str) -> None:
+    """Refuse tensors whose names begin with none of these, which nobody would read.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    unknown = sorted(name for name in tensors if not name.startswith(prefixes))
+    if unknown:
+        raise ValueError(f"{where}: {_some(unknown)} unknown; the file was edited or is of another version")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

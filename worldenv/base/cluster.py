@@ -42,6 +42,8 @@ def connect(address: str) -> Callable[[], None]:
     ray = load_ray()
     if ray.is_initialized():
         return lambda: None
+    if not isinstance(address, str):
+        raise ValueError(f"Ray address {type(address).__name__}; pass {LOCAL!r}, or HOST:PORT of `ray start --head`")
     local: dict[str, Any] = {}
     if address == LOCAL:
         local = {
@@ -64,16 +66,27 @@ def connect(address: str) -> Callable[[], None]:
     return ray.shutdown
 
 
+def check_address(address: str) -> None:
+    """Refuse an address at which no cluster is, for those who write something before they join it; '' asks for none.
+
+    Raises:
+        ImportError: if Ray is not installed.
+        ValueError: if nothing answers there.
+    """
+    if address and not load_ray().is_initialized() and address != LOCAL:
+        _check_reachable(address)
+
+
 def _check_reachable(address: str) -> None:
     """Ask at the door, as Ray would wait there for a minute."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"Ray address {address!r}; pass {LOCAL!r}, or HOST:PORT of `ray start --head`")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) < 2**16:
+        raise ValueError(f"Ray address {str(address)[:80]!r}; pass {LOCAL!r}, or HOST:PORT of `ray start --head`")
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of names that are none
         raise ValueError(
-            f"nobody answers at Ray address {address!r} ({error}); start a cluster there with `ray start --head`, or "
+            f"nobody answers at Ray address {address[:80]!r} ({error}); start a cluster with `ray start --head`, or "
             f"pass {LOCAL!r}"
         ) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import sys
 import tomllib
 import types
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from .documents import read_text
+from .said import check_path
 
 T = TypeVar("T")
 MOST_SIZE = 2**16
@@ -101,8 +103,9 @@ def check_numbers(
         for name in names:
             value = getattr(config, name)
             for number in value if isinstance(value, tuple) else (value,):
-                if not least <= number <= (min(most, MOST_WHOLE) if isinstance(number, int) else most):
-                    raise ValueError(f"{name}={value!r} must be {says}")
+                limit = min(most, MOST_WHOLE) if isinstance(number, int) else most
+                if not least <= number <= limit:
+                    raise ValueError(f"{name}={value!r} must be {says}{_below(number, limit)}")
 
 
 def check_counts(**counts: int | Sequence[int]) -> None:
@@ -114,7 +117,34 @@ def check_counts(**counts: int | Sequence[int]) -> None:
     for name, value in counts.items():
         numbers = [value] if isinstance(value, int) else value
         if not 1 <= min(numbers, default=0) <= max(numbers, default=0) <= MOST_WHOLE:
-            raise ValueError(f"{name}={value} must be 1 or more")
+            raise ValueError(f"{name}={value} must be 1 or more{_below(max(numbers, default=0), MOST_WHOLE)}")
+
+
+def check_shares(config: Any, *names: str) -> None:
+    """Refuse fields that are not from 0 to 1.
+
+    Raises:
+        ValueError: naming the field and its value.
+    """
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name}={getattr(config, name)} must lie between 0 and 1")
+
+
+def check_most(config: Any, **most: float) -> None:
+    """Refuse fields that are larger than these.
+
+    Raises:
+        ValueError: naming the field and its value.
+    """
+    for name, limit in most.items():
+        if getattr(config, name) > limit:
+            raise ValueError(f"{name}={getattr(config, name)} must be at most {limit:.10g}")
+
+
+def _below(number: float, limit: float) -> str:
+    """Return what an error adds of a number that is too large."""
+    return f", and at most {limit}" if number > limit else ""
 
 
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
@@ -235,7 +265,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file into dictionaries; a missing or broken file is a ValueError that names it."""
-    if not Path(path).exists():
+    if not check_path(path).exists():
         raise ValueError(f"{path}: no such file; give the path of a TOML file")
     text = read_text(Path(path), most=MOST_BYTES)
     try:
@@ -254,12 +284,17 @@ def dump_toml(values: Mapping[str, Any]) -> str:
 def _dump_table(table: Mapping[str, Any], path: list[str], lines: list[str]) -> None:
     scalars = {k: v for k, v in table.items() if not isinstance(v, Mapping)}
     if path and (scalars or not table):
-        lines += ["", f"[{'.'.join(path)}]"]
+        lines += ["", f"[{'.'.join(map(_key, path))}]"]
     for key, value in scalars.items():
-        lines.append(f"{key} = {_dump_value(value)}")
+        lines.append(f"{_key(key)} = {_dump_value(value)}")
     for key, value in table.items():
         if isinstance(value, Mapping):
             _dump_table(value, [*path, key], lines)
+
+
+def _key(name: str) -> str:
+    """Return a name as TOML has it; dots remain what makes tables of their own."""
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else _dump_value(name)
 
 
 def _dump_value(value: Any) -> str:
@@ -270,7 +305,7 @@ def _dump_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_dump_value(v) for v in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k} = {_dump_value(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(k)} = {_dump_value(v)}" for k, v in value.items()) + "}"
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON strings are TOML strings
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import stat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from .said import check_path, named, one_line
 
 MOST_BYTES = 256 * 2**20
 """Of a text; a report has a few hundred thousand, a path of a million poses a hundred million."""
 BLOCK = 2**20
 """Bytes that are read at once."""
+PATIENCE = 5.0
+"""Seconds that a pipe may take until somebody writes to it."""
 
 
 def read_bytes(path: Path, *, most: int = MOST_BYTES) -> bytes:
@@ -18,16 +25,33 @@ def read_bytes(path: Path, *, most: int = MOST_BYTES) -> bytes:
     Raises:
         ValueError: if there is none, or it is longer than ``most`` bytes.
     """
+    check_path(path)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opener) as file:
+            _wait(file)
             data = bytearray()
             while len(data) <= most and (block := file.read(BLOCK)):  # a larger one is made before it is filled
                 data += block
     except (OSError, ValueError) as error:
-        raise ValueError(f"{str(path)[:200]}: cannot be read ({str(error)[:200]})") from None
+        raise ValueError(f"{named(path)}: cannot be read ({one_line(error)[:200]})") from None
     if len(data) > most:
-        raise ValueError(f"{path}: more than {most} bytes, which are read")
+        raise ValueError(f"{named(path)}: more than {most} bytes, which are read")
     return bytes(data)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else a pipe would wait for one who writes, for ever
+
+
+def _wait(file: IO[bytes]) -> None:
+    """Wait until somebody writes to a pipe; other files are there."""
+    descriptor = file.fileno()
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(1000 * PATIENCE):
+            raise ValueError(f"a pipe to which nobody writes within {PATIENCE:g} s")
+    os.set_blocking(descriptor, True)
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
@@ -39,7 +63,7 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
     try:
         return read_bytes(path, most=most).decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
+        raise ValueError(f"{named(path)}: cannot be read ({error})") from None
 
 
 def read_json(path: Path) -> Any:
@@ -52,7 +76,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise ValueError(f"{named(path)}: not JSON ({error})") from None
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -63,7 +87,7 @@ def read_table(path: Path) -> dict[str, Any]:
     """
     found = read_json(path)
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds {str(found)[:80]!r}, not a table")
+        raise ValueError(f"{named(path)}: holds {str(found)[:80]!r}, not a table")
     return found
 
 

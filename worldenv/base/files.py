@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .said import named, one_line
+
 BLOCK = 2**20
 """Bytes of a file that are hashed at a time."""
 
@@ -35,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
         special = path.exists() and not path.is_file() and not path.is_dir()
         partial = path if special else _partial(path)
     except (OSError, ValueError) as error:  # a name that is none, or leads through what is no folder
-        raise OSError(f"{str(path)[:200]}: cannot be written ({str(error)[:200]})") from error
+        raise OSError(f"{named(path)}: cannot be written ({one_line(error)[:200]})") from error
     try:
         yield partial
         if not special:
@@ -45,10 +47,48 @@ def replacing(path: Path) -> Iterator[Path]:
         if not special:
             partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OSError(f"{path}: could not be written ({error}); is the disk full?") from error
+            raise OSError(f"{named(path)}: could not be written ({one_line(error)}); is the disk full?") from error
         raise
     with suppress(OSError):  # not every file system does this for folders
         _flush(path.parent)
+
+
+def check_place(path: Path) -> None:
+    """Refuse where no file can be written, for those who compute at length first; nothing is made.
+
+    Raises:
+        OSError: naming the path, and why.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # raises of a name that is none
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        why = "is a folder" if path.is_dir() else "" if folder.is_dir() else f"{named(folder)} is no folder"
+        if not why and not os.access(path if path.exists() else folder, os.W_OK):
+            why = "nobody may write there"
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    if why:
+        raise OSError(f"{named(path)}: cannot be written ({why}); pass the name of a file")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse where no folder is and none can be made to write to; nothing is made.
+
+    Raises:
+        OSError: naming the path, and why.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+        above = next(one for one in (path, *path.absolute().parents) if one.exists() or one.is_symlink())
+        why = "" if above.is_dir() else f"{named(above)} is no folder"
+        if not why and not os.access(above, os.W_OK | os.X_OK):
+            why = "nobody may write there"
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    if why:
+        raise OSError(f"{named(path)}: no folder to write to ({why}); pass another --out")
 
 
 def _partial(path: Path) -> Path:
@@ -73,13 +113,13 @@ def _flush(path: Path) -> None:
 def save_text(path: Path, text: str) -> None:
     """Write text to ``path``; the file appears whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")  # names may be no text
 
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, compressed: bool = False) -> None:
     """Write named arrays to ``path`` (.npz); the file appears whole or not at all."""
-    with replacing(path) as partial:
-        (np.savez_compressed if compressed else np.savez)(partial, **arrays)  # type: ignore[arg-type]
+    with replacing(path) as partial, partial.open("wb") as file:  # a name would have .npz put behind it
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)  # type: ignore[arg-type]
 
 
 def file_sha256(paths: Iterable[Path]) -> str:

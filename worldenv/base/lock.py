@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .files import check_folder
 from .log import console
+from .said import named
 
 NAME = "in-use.json"
 """The file that says so, and which process it is; the system lets go of it when that ends, however it ends."""
@@ -30,10 +32,15 @@ def in_use(folder: Path) -> Iterator[None]:
         ValueError: if another run does, naming its process and since when.
         OSError: if nothing can be written there.
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    held = _hold(path)
+    check_folder(folder)
+    made, path = not folder.exists(), folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _hold(path)
+    except OSError as error:
+        raise OSError(
+            f"{named(folder)}: no folder to write to ({error.strerror or error}); pass another --out"
+        ) from error
     try:
         before = _read(path)
         if before:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .files import replacing
+from .files import check_place, replacing
+from .said import named
 
 Picture = npt.NDArray[np.uint8]
 MOST_SIDE = 8192
@@ -79,9 +80,11 @@ def check_video(path: Path) -> None:
 
     Raises:
         ValueError: saying what it may end in.
+        OSError: if no file can be written there.
     """
     if path.suffix.lower() not in VIDEOS:
-        raise ValueError(f"{path}: a video's name ends in one of {', '.join(VIDEOS)}")
+        raise ValueError(f"{named(path)}: a video's name ends in one of {', '.join(VIDEOS)}")
+    check_place(path)
 
 
 def save_video(

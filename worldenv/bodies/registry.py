@@ -19,7 +19,7 @@ def make_body(body: str | Body, spec: WorldSpec) -> Body:
     Raises:
         ValueError: on an unknown body, or one that does not command what the world takes.
     """
-    if body == "auto":
+    if isinstance(body, str) and body == "auto":
         fitting: list[Body] = [kind() for kind in (Camera, Hand) if dict(kind.takes) == spec.takes]
         if spec.environment is not None:
             fitting += [one for one in [Vector.for_spec(spec)] if dict(one.takes) == spec.takes]

@@ -101,11 +101,12 @@ def info(world: tyro.conf.Positional[str] = "maze", /) -> None:
             a folder of shards, which are read to their end.
     """
     from ..base.checkpoint import describe_tensors
+    from ..base.said import check_path
     from ..data.schema import describe_shards
     from ..world.info import describe_world
     from ..world.world import World
 
-    path = Path(world)
+    path = check_path(world)
     if path.suffix == ".safetensors":
         print(describe_tensors(path))
     elif path.suffix == ".h5" or (path.is_dir() and any(path.glob("shard-*.h5"))):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..base.said import check_path
 from ..bodies.vector import ACTION, action_signal
 from ..dynamics.environment import Environment
 from ..dynamics.signals import C2W, KEYS, Signal
@@ -43,10 +44,7 @@ class ImportedSource:
         spec: WorldSpec,
         size: tuple[int, int] | None = None,
     ) -> None:
-        try:
-            path.is_dir()
-        except OSError as error:  # a name that is none
-            raise ValueError(f"{str(path)[:200]}: no such folder ({error.strerror})") from None
+        check_path(path)
         self.reader, self.num_latents, self.clock = open_reader(path, camera), num_latents, spec
         self.every, self.where = spec.frames_per_latent, path
         self.width, self.height = size or (self.reader.width, self.reader.height)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.files import replacing, save_text
+from ..base.files import check_folder, replacing, save_text
 from ..base.objects import import_extra
 from ..bodies.vector import ACTION
 from ..dynamics.environment import ActionPart
@@ -41,6 +41,7 @@ def write_lerobot(
         ValueError: if the folder is not empty, or a clip says nothing of actions.
         OSError: if it cannot be written; then nothing of it is left.
     """
+    check_folder(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; pass another one")
     try:

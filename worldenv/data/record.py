@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..base.config import check_numbers, from_dict, to_dict
+from ..base.cluster import check_address
+from ..base.config import check_counts, check_numbers, from_dict, to_dict
 from ..base.documents import read_table
 from ..base.files import save_text
 from ..base.lock import in_use
 from ..base.log import console, git_revision, progress_bar
 from ..base.objects import call_own, import_object
+from ..base.said import check_path
 from ..base.workers import when_worker_ends, worker_pool
 from ..dynamics.labels import CLASSES
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
@@ -109,7 +111,7 @@ def make_source(config: RecordConfig) -> Source:
         return SOURCES[config.env](config)
     kind, _, where = config.env.partition(":")
     if kind in IMPORTS:
-        if not where or not Path(where).is_dir():
+        if not where or not check_path(where).is_dir():
             raise ValueError(f"{config.env}: {f'{where}: no such folder' if where else f'give a folder, {kind}:DIR'}")
         return ImportedSource(
             IMPORTS[kind],
@@ -149,6 +151,8 @@ def record(config: RecordConfig, out: Path, *, workers: int = 2, ray: str = "") 
             stage could train on a recording of it.
         OSError: if the disk is full, or a worker dies; finished shards stay, and the same command goes on from there.
     """
+    check_counts(workers=workers)
+    check_address(ray)
     config = _as_shown(config if config.clips or is_import(config.env) else replace(config, clips=DEFAULT_CLIPS))
     with in_use(out):
         return _record(config, out, workers=workers, ray=ray)

@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from ..base.documents import is_format
 from ..base.files import replacing
+from ..base.said import check_file, check_path, named, one_line
 from ..dynamics.spec import FRAMES_PER_LATENT
 from .check_shard import check_group, check_own, check_values, frames_per_latent, read_attribute, shard_settings
 
@@ -94,7 +95,7 @@ def write_shard(path: Path, clips: list[Clip], *, attributes: Mapping[str, Any])
     Raises:
         OSError: if the disk is full or the folder not writable; nothing already written is lost.
     """
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:  # in memory: a full disk crashes HDF5
+    with h5py.File("shard", "w", driver="core", backing_store=False) as file:  # in memory: a full disk crashes HDF5
         file.attrs.update({"format": FORMAT, "conventions": CONVENTIONS, **attributes})
         for i, clip in enumerate(clips):
             _write_clip(file.create_group(f"clip_{i:05d}"), clip)
@@ -168,7 +169,7 @@ def describe_shards(path: Path) -> str:
     Raises:
         ValueError: if it is not, or there is none.
     """
-    paths = shard_paths(path) if path.is_dir() else [path]
+    paths = shard_paths(path) if check_path(path).is_dir() else [path]
     frames = [len(clip.frames) for shard in paths for clip in read_shard(shard)]
     old = [shard.name for shard in paths if not has_sums(shard)]
     some = f"{', '.join(old[:3])}{' and others' if len(old) > 3 else ''} of an earlier version, without"
@@ -183,6 +184,7 @@ def describe_shards(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
+    check_file(path)
     try:
         with h5py.File(path, "r") as file:
             found = read_attribute(file, "format", 0)
@@ -215,7 +217,10 @@ def shard_paths(folder: Path, *, max_clips: int | None = None) -> list[Path]:
     Raises:
         ValueError: if there is none.
     """
-    paths = sorted(folder.rglob("shard-*.h5"), key=lambda path: (path.name, path))
+    try:
+        paths = sorted(check_path(folder).rglob("shard-*.h5"), key=lambda path: (path.name, path))
+    except OSError as error:  # a folder that goes while it is looked through, or that nobody may look into
+        raise ValueError(f"{named(folder)}: cannot be looked through ({one_line(error)})") from None
     if not paths:
         raise ValueError(f"{folder}: no shards (shard-*.h5) here; make some with `worldenv record --out {folder}`")
     if max_clips is None:

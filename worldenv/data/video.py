@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..base.objects import import_extra
+from ..base.said import check_file
 
 Frame = npt.NDArray[np.uint8]
 MAX_SIDE = 8192
@@ -79,9 +80,7 @@ def open_video(path: Path) -> Video:
     Raises:
         ValueError: if it is no video, holds no frames, or frames that are too large.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    state = path.stat()
+    state = check_file(path).stat()
     return _read(path, state.st_mtime_ns, state.st_size)
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import numpy as np
 
 from ..base.objects import import_extra, nearest
+from ..base.said import one_line
 
 DTYPES = ("uint8", "int8", "int32", "int64", "float32", "float64", "bool")
 """What arrays may hold."""
@@ -66,9 +67,16 @@ M = TypeVar("M", bound=Message)
 
 
 def pack(message: Message) -> bytes:
-    """Return a message as bytes; fields that are None are left out."""
+    """Return a message as bytes; fields that are None are left out.
+
+    Raises:
+        ValueError: if it holds what does not go over the wire.
+    """
     values = {name: value for name, value in vars(message).items() if value is not None}
-    packed: bytes = _msgpack().packb({"type": type(message).__name__.lower(), **values}, default=_plain)
+    try:
+        packed: bytes = _msgpack().packb({"type": type(message).__name__.lower(), **values}, default=_plain)
+    except (TypeError, UnicodeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{type(message).__name__.lower()} cannot be sent: {one_line(error)}") from None
     return packed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -49,9 +48,12 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 """What arguments are, and how one says so; the others may be somebody's own classes."""
 MOST = {"num_envs": 2**16, "chunk_latents": 2**10, "num_steps": 2**10, "stack": 2**10, "horizon": 2**20}
 """The largest of each, before anything of that size is made."""
+MOST_PESSIMISM = 1e9
+"""Rewards remain numbers that single precision holds."""
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """Return a value as an error repeats it: in one line, the beginning of a long one."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:80]}..."
 
@@ -138,7 +140,7 @@ class Arguments:
         for name, (kinds, says) in KINDS.items():
             value = getattr(self, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-                raise ValueError(f"{name}={_said(value)}; pass {says}")
+                raise ValueError(f"{name}={said(value)}; pass {says}")
         for name, most in MOST.items():
             count = getattr(self, name)
             if count is not None and count < 1:
@@ -146,13 +148,13 @@ class Arguments:
             if count is not None and count > most:
                 raise ValueError(f"{name}={count} must be at most {most}")
         if self.obs_keys is not None and not all(isinstance(key, str) for key in self.obs_keys):
-            raise ValueError(f"obs_keys={_said(self.obs_keys)}; pass a list of names")
+            raise ValueError(f"obs_keys={said(self.obs_keys)}; pass a list of names")
         if self.starts is not None and not (
             len(self.starts) == 2
             and all(isinstance(one, WHOLE) and not isinstance(one, bool) for one in self.starts)
             and 0 <= self.starts[0] < self.starts[1]
         ):
-            raise ValueError(f"starts={_said(self.starts)}; pass two whole numbers, the first below the second")
+            raise ValueError(f"starts={said(self.starts)}; pass two whole numbers, the first below the second")
         if self.horizon is not None and self.max_episode_steps:
             raise ValueError(
                 f"horizon={self.horizon} is a limit already; leave max_episode_steps={self.max_episode_steps} out"
@@ -161,11 +163,15 @@ class Arguments:
             raise ValueError(f"max_episode_steps={self.max_episode_steps}; pass a positive number, or -1 for no limit")
         if self.max_episode_steps is not None and self.max_episode_steps >= 2**31:
             raise ValueError(f"max_episode_steps={self.max_episode_steps}; pass less than 2**31, or -1 for no limit")
-        if self.pessimism is not None and not 0 <= self.pessimism < math.inf:
-            raise ValueError(f"pessimism={self.pessimism} must be 0 or more: what a unit of uncertainty costs")
+        if self.pessimism is not None and not 0 <= self.pessimism <= MOST_PESSIMISM:
+            raise ValueError(
+                f"pessimism={self.pessimism} must be from 0 to {MOST_PESSIMISM:g}: what a unit of uncertainty costs"
+            )
+        if self.obs_mode == "":
+            raise ValueError("obs_mode=''; pass the name of a mode, or None")
         if self.sim_env is not None and self.dynamics != "sim":
             raise ValueError(
-                f"sim_env={self.sim_env!r} is what the twin is made of; leave it out, or pass dynamics='sim'"
+                f"sim_env={said(self.sim_env)} is what the twin is made of; leave it out, or pass dynamics='sim'"
             )
         if self.named != "world":
             for name in ("num_steps", "lookahead_policy", "horizon"):

@@ -162,7 +162,7 @@ class Link:
 def _is_url(url: Any) -> bool:
     """Tell whether something is the address of a server."""
     try:
-        parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+        parts = urlsplit(url) if isinstance(url, str) and url.isprintable() else urlsplit("")
         named = bool(parts.hostname) and (parts.hostname or "").encode("idna") and parts.port != 0
     except ValueError:  # of ports and names that are none
         return False

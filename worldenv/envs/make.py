@@ -31,7 +31,7 @@ def make_core(asked: Arguments) -> EnvCore:
     """
     task, opens = make_task(asked.task, asked.task_options), find_opener(asked.dynamics)
     config = _settings(asked, task.defaults)
-    if asked.body == "auto":
+    if isinstance(asked.body, str) and asked.body == "auto":
         _check_action_mode(asked.action_mode, [mode for known in BODIES.values() for mode in known.modes])
     seen = config.obs_keys if config.obs_mode == "dict" else ()
     if asked.named == "sim" and task.defaults.simulator:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .. import __version__
 from ..base.cluster import LOCAL, cause_of, check_version, connect, load_ray
+from ..base.said import one_line
 from ..ids import environment_ids
-from .arguments import Arguments
+from .arguments import MOST, WHOLE, Arguments, said
 from .core import Transition
 from .make import make_core
 from .sharded import ShardedCore
@@ -55,9 +56,13 @@ class RayVectorEnv(WorldVectorEnv):
         **kwargs: Any,
     ) -> None:
         known = environment_ids()
-        if env_id not in known:
-            raise ValueError(f"unknown id {env_id!r}; RayVectorEnv makes {', '.join(known)}")
-        if num_actors < 1 or num_envs % num_actors:
+        if not isinstance(env_id, str) or env_id not in known:
+            raise ValueError(f"unknown id {said(env_id)}; RayVectorEnv makes {', '.join(known)}")
+        for name, count, least in (("num_envs", num_envs, 1), ("num_actors", num_actors, 1), ("threads", threads, 0)):
+            if not isinstance(count, WHOLE) or isinstance(count, bool) or not least <= count <= MOST["num_envs"]:
+                raise ValueError(f"{name}={said(count)}; pass a whole number from {least} to {MOST['num_envs']}")
+        _check_options(actor_options)
+        if num_envs % num_actors:
             raise ValueError(f"num_envs={num_envs} rows cannot be shared equally by num_actors={num_actors}")
         self._num_actors, self._address = num_actors, address
         self._options, self._threads = actor_options, threads or max(1, torch.get_num_threads() // num_actors)
@@ -185,6 +190,22 @@ def _share(count: int, device: str) -> dict[str, Any]:
     there = load_ray().cluster_resources()
     cores, gpus = (share_of(there.get(name, 0.0), count) for name in ("CPU", "GPU"))
     return {"num_cpus": cores, "num_gpus": 0.0 if device == "cpu" else gpus, "scheduling_strategy": "SPREAD"}
+
+
+def _check_options(options: Mapping[str, Any] | None) -> None:
+    """Refuse, by a ValueError, what Ray takes for no options of an actor; before a cluster is joined."""
+    if options is None:
+        return
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise ValueError(f"actor_options={said(options)}; pass a table of ray.remote's options, or None")
+    for name in ("num_cpus", "num_gpus"):
+        count = options.get(name) or 0.0
+        if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count <= MOST["num_envs"]:
+            raise ValueError(f"actor_options: {name}={said(count)}; pass a number from 0 to {MOST['num_envs']}")
+    try:
+        load_ray().remote(**options)(_Shard)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ValueError(f"actor_options={said(options)}: {one_line(error)}") from None
 
 
 def _check_room(options: Mapping[str, Any], count: int) -> None:

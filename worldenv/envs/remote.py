@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from ..base.documents import read_bytes
 from ..base.files import replacing
 from ..dynamics.messages import Close, Create, Done, Frames, Load, Outcome, Prompt, Reset, Save, Saved, Step
+from .arguments import said
 from .described import read_space
 from .link import Link
 from .options import read_array, read_options, read_seeds
@@ -49,8 +50,10 @@ class Remote:
         render_mode: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        if render_mode not in (None, RENDER_MODES[0]):
-            raise ValueError(f"render_mode={render_mode!r}; a remote environment has 'rgb_array', or None")
+        if not isinstance(env, str) or not env:
+            raise ValueError(f"env={said(env)}; pass an id that the server has, such as worldenv/Revisit-v0")
+        if not (render_mode is None or (isinstance(render_mode, str) and render_mode == RENDER_MODES[0])):
+            raise ValueError(f"render_mode={said(render_mode)}; a remote environment has 'rgb_array', or None")
         self.link = Link(url, token=token, linger=linger)
         self.single, self.newest = num_envs is None, np.zeros(0, np.uint8)
         created = self.link.create(
@@ -130,8 +133,8 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     def __init__(
         self,
-        url: str,
-        env: str,
+        url: str = "",
+        env: str = "",
         *,
         batch: bool = True,
         token: str = "",
@@ -205,8 +208,8 @@ class RemoteVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self,
         num_envs: int = 1,
         *,
-        url: str,
-        env: str,
+        url: str = "",
+        env: str = "",
         batch: bool = True,
         token: str = "",
         linger: float = 10.0,

@@ -21,7 +21,7 @@ from ..base.rng import derive_seed
 from ..dynamics.signals import wide
 from ..sims.reopened import Reopened
 from .alone import alone
-from .arguments import Arguments, check_keywords
+from .arguments import Arguments, check_keywords, said
 from .core import MOST_COUNTED, EnvCore
 from .episodes import Beginning
 from .make import make_core
@@ -80,9 +80,9 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     ) -> None:
         check_keywords(kwargs, KEYWORDS, {"time_limit": "of gym.make; gym.make_vec takes max_episode_steps"})
         if not isinstance(output, str) or output not in ("numpy", "torch"):
-            raise ValueError(f"output={output!r}; choose 'numpy' or 'torch'")
-        if render_mode not in (None, *RENDER_MODES):
-            raise ValueError(f"render_mode={render_mode!r}; choose {', '.join(map(repr, RENDER_MODES))} or None")
+            raise ValueError(f"output={said(output)}; choose 'numpy' or 'torch'")
+        if not (render_mode is None or (isinstance(render_mode, str) and render_mode in RENDER_MODES)):
+            raise ValueError(f"render_mode={said(render_mode)}; choose {', '.join(map(repr, RENDER_MODES))} or None")
         if render_mode == "depth_array":
             kwargs["depth"] = True
         self.core: Core = self._open(Arguments(num_envs=num_envs, **kwargs))
@@ -365,8 +365,8 @@ def autoreset(mode: str | AutoresetMode) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
     if not isinstance(mode, str):
-        raise ValueError(f"autoreset_mode={mode!r}; choose one of {', '.join(m.value for m in AutoresetMode)}")
+        raise ValueError(f"autoreset_mode={said(mode)}; choose one of {', '.join(m.value for m in AutoresetMode)}")
     known = {m.value.lower(): m for m in AutoresetMode} | {m.name.lower(): m for m in AutoresetMode}
     if mode.lower() not in known:
-        raise ValueError(f"autoreset_mode={mode!r}; choose one of {', '.join(m.value for m in AutoresetMode)}")
+        raise ValueError(f"autoreset_mode={said(mode)}; choose one of {', '.join(m.value for m in AutoresetMode)}")
     return known[mode.lower()]

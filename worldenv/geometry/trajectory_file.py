@@ -44,12 +44,15 @@ def read_trajectory(path: Path) -> Trajectory:
         ValueError: if the file is unreadable, of no known format, or holds matrices that are no rigid poses.
     """
     try:
+        if not path.is_file():
+            raise ValueError("no such file")
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         with path.open("rb") as file:
             text = file.read(path.stat().st_size).decode()
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{ascii(str(path)[:200])[1:-1]}: cannot be read ({why})") from None
     if not text.lstrip().startswith(("{", "[")):
         return _checked(_realestate(text, path), path)
     try:

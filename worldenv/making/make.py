@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..base.files import save_text
+from ..base.files import check_folder, save_text
 from ..base.lock import in_use
 from ..base.log import JsonlLog, Stopwatch, console
 from ..bench.engine import bench_engine
@@ -50,8 +50,7 @@ def make(env: str, config: MakeConfig, out: Path) -> None:
         raise ValueError(f"{env} is a simulator of ours: record it with worldenv record, then train stage by stage")
     if is_import(env) and config.rounds > 1:
         raise ValueError(f"rounds={config.rounds}: nobody can act in {env}; leave --rounds out")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; --out is a folder")
+    check_folder(out)
     num_clips = _check_source(env, config)  # refuses what nothing can be made of, before a file is there
     with in_use(out):
         plan = Plan.load(out, env, config)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.budget import Budget
 from ..base.checkpoint import load_module, load_tensors, save_tensors
 from ..base.config import from_dict, to_dict
 from ..base.documents import is_format
@@ -242,6 +243,8 @@ def load_pose(path: Path) -> PoseNet:
     tensors, header = load_tensors(path)
     if not is_format(header.get("format"), FORMAT):
         raise ValueError(f"{path}: pose format {header.get('format')!r}, this version reads {FORMAT}")
-    net = PoseNet(from_dict(PoseConfig, header.get("config", {}), where=f"{path}: config"))
+    config = from_dict(PoseConfig, header.get("config", {}), where=f"{path}: config")
+    with Budget(sum(part.numel() for part in tensors.values()), where=str(path)):
+        net = PoseNet(config)
     load_module(net, tensors, where=str(path))
     return net.eval().requires_grad_(False)

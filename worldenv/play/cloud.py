@@ -17,6 +17,7 @@ from ..base.device import default_dtype, resolve_device
 from ..base.log import console, track
 from ..base.media import save_picture
 from ..base.ply import save_ply
+from ..base.said import named
 from ..bodies.camera import press
 from ..engine.engine import Engine
 from ..geometry.camera import intrinsics
@@ -100,9 +101,13 @@ def _check(flag: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
         return
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{flag} {path}: this is written as {' or '.join(suffixes)}; give the file such a suffix")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OSError(f"{flag} {path}: no file can be written there; choose another place")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fits = not path.is_dir() and os.access(path.parent, os.W_OK)
+    except (OSError, ValueError):  # a name that is none, or leads through what is no folder
+        fits = False
+    if not fits:
+        raise OSError(f"{flag} {named(path)}: no file can be written there; choose another place")
 
 
 @torch.no_grad()

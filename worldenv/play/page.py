@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ..base.objects import nearest
+from ..base.said import check_path
 from ..bodies.registry import make_body
 from ..dynamics.wire import Bounds, Message, pack, unpack
 from ..envs.arguments import Arguments
@@ -200,7 +201,7 @@ class Page:
 
 def _environment(config: PlayConfig, world: World) -> tuple[str, dict[str, Any]]:
     """Return the id that is played and its arguments."""
-    folder = Path(config.world)
+    folder = check_path(config.world)
     options: dict[str, Any] = {
         "world": folder.name if folder.is_dir() else config.world,
         "max_episode_steps": -1,

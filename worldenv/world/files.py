@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.files import file_sha256
+from ..base.said import check_path
 from ..models.heads import HEADS
 from ..models.pretrained.release import find_release, is_release
 
@@ -113,7 +114,7 @@ def find_world(name: str | Path, *, revision: str | None = None) -> Path:
         raise ValueError(f"revision={revision!r} is for worlds on the hub, {HUB}org/name; got {str(name)!r}")
     if str(name) in packaged_worlds():
         return Path(str(resources.files("worldenv") / "worlds" / str(name)))
-    path = Path(name)
+    path = check_path(name)
     if (path / "world.toml").is_file() or is_release(path):
         return path
     if path.is_dir():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..base.log import console
+from ..base.said import check_path
 from .card import read_reports, write_card, write_env
 from .files import HUB, PARTS
 from .world import World
@@ -25,7 +26,7 @@ def push_world(folder: Path, name: str, *, reports: Sequence[Path] = (), private
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name on the hub; pass org/name")
-    if not (folder / "world.toml").is_file():
+    if not (check_path(folder) / "world.toml").is_file():
         raise ValueError(f"{folder}: no world.toml in this directory, so it is not a world that can be pushed")
     world = World.load(folder)
     measured = read_reports(reports, world)

@@ -25,6 +25,7 @@ from ..base.device import resolve_device, resolve_dtype
 from ..base.documents import is_format
 from ..base.files import save_text
 from ..base.lock import in_use
+from ..base.said import named
 from ..dynamics.spec import WorldSpec
 from ..memory.config import NEVER, MemoryConfig
 from ..models.backend import resolve_backend
@@ -340,6 +341,10 @@ def _weights_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32)
 
 
+MOST_NAME = 200
+"""Characters of a name that a world is given."""
+
+
 def convert_world(
     name: str | Path,
     folder: Path,
@@ -354,6 +359,8 @@ def convert_world(
     With ``num_clips`` it gets so many clips that episodes can begin from, encoded in float32; ``doubt`` says how its
     uncertainty is read from now on.
     """
+    if not name_as.isprintable() or len(name_as) > MOST_NAME:
+        raise ValueError(f"name={named(name_as)}: a world's name is one line of up to {MOST_NAME} characters")
     world = World.from_pretrained(name, dtype=dtype)
     if num_clips:
         exact = World.from_pretrained(name, dtype="float32")

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from worldenv.base.cluster import check_address
 from worldenv.base.config import check_counts, to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
+from worldenv.envs.arguments import MOST
 from worldenv.eval.report.statistics import DESCRIPTION, paired, summarise
 
 from ..environments import EnvConfig
-from ..evaluate import check_policies
+from ..evaluate import check_episodes, check_policies
 from ..jobs import Job, OnBatch, run_jobs
 from ..ledger import Ledger
 from ..pictures import draw_planning
@@ -63,7 +65,18 @@ def compare_planning(
     Raises:
         ValueError: for what cannot be run, before anything is written; or if the folder holds another comparison.
     """
-    check_counts(episodes=episodes, num_envs=num_envs, rollouts=min(rollouts, default=0))
+    check_episodes(episodes=episodes, num_envs=num_envs, first_seed=first_seed)
+    check_address(ray)
+    config.check_both()
+    check_counts(rollouts=min(rollouts, default=0))
+    if not imagine and not policies:
+        raise ValueError("neither plans nor policies are compared; name some as --imagine or --policies")
+    branches = num_envs * (1 + max(rollouts) * planning.lookahead)
+    if branches > MOST["num_envs"]:
+        raise ValueError(
+            f"num_envs={num_envs} with rollouts={max(rollouts)} of lookahead={planning.lookahead} are {branches} "
+            f"branches, {MOST['num_envs']} at most are imagined; pass fewer of one of them"
+        )
     check_policies(policies, replace(config, dynamics="sim"))
     check_planning(config, planning, imagine)
     arms = {"imagine": list(imagine), "rollouts": sorted(rollouts), "policies": list(policies)}

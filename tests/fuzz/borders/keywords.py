@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from hypothesis import strategies as st
 
 import worldenv  # noqa: F401
@@ -91,6 +92,19 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"task_options": 3},
 )
 """Keywords that say nothing, or what cannot be."""
+LINES = type("Lines", (), {"__repr__": lambda self: "two\nlines"})()
+"""What shows itself in several lines."""
+REMOTE: tuple[dict[str, Any], ...] = (
+    {},
+    {"env": "worldenv/Navigate-v0"},
+    {"url": "ws://127.0.0.1:1"},
+    *(
+        {"url": url, "env": "worldenv/Navigate-v0"}
+        for url in (None, 3, "", "http://x", "ws://a\nb", "ws://", "ws://x:0")
+    ),
+    *({"url": "ws://127.0.0.1:1", "env": env} for env in (None, 3, "", [])),
+)
+"""What is no server, and no environment of one."""
 UNKNOWN = ("surprise", "num_env", "wrld", "")
 """Names of none. ``wrappers`` is one of Gymnasium's own, which measures it before we are asked for anything: what it
 raises of ``wrappers=1`` is not ours, and no case."""
@@ -108,6 +122,12 @@ def keyword(folder: Path) -> st.SearchStrategy[Case]:
 
         return Case(f"make {given}"[:200], accept, act)
 
+    def remote(given: dict[str, Any]) -> Case:
+        def act(_: Path) -> None:
+            gym.make_vec("worldenv/Remote-v0", **given)
+
+        return Case(f"remote {given}"[:200], False, act)
+
     menu = [
         case({name: value}, None if name in ("obs_keys", "stack", "clip_actions") else True)
         for name, some in KEYWORDS.items()
@@ -115,7 +135,12 @@ def keyword(folder: Path) -> st.SearchStrategy[Case]:
     ]
     menu += [case({name: value}, None if _may(name, value) else False) for name in KEYWORDS for value in WRONG]
     menu += [case({name: 1}, False) for name in UNKNOWN]
-    menu += [case(given, False) for given in REFUSED]
+    menu += [
+        case(given, False) for given in (*REFUSED, *({name: LINES} for name in (*KEYWORDS, "render_mode", "sim_env")))
+    ]
+    menu += [case({"obs_mode": ""}, False), case({"action_mode": ""}, False), case({"pessimism": 1e300}, False)]
+    menu += [case({name: np.array([1, 2])}, False) for name in ("body", "render_mode", "memory", "task", "dynamics")]
+    menu += [case({"world": "x" * 5000}, False), *(remote(given) for given in REMOTE)]
     return st.sampled_from(menu)
 
 

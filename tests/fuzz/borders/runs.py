@@ -73,6 +73,8 @@ def checkpoint(folder: Path) -> st.SearchStrategy[Case]:
 
 def _tensors(tensors: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor], bool | None]]:
     yield "as it is", tensors, True
+    for more in ("surprise", "critic.module.weight", "optimizer9.0.step", "best"):
+        yield f"with {more}", {**tensors, more: torch.zeros(2)}, False
     for name, tensor in sorted(tensors.items()):
         rest = {key: value for key, value in tensors.items() if key != name}
         yield f"without {name}", rest, None if name.endswith("momentum_buffer") else False

@@ -14,6 +14,7 @@ from ...base.documents import is_format, read_json
 from ...base.files import replacing, save_text
 from ...base.lock import NAME
 from ...base.log import console, git_revision, hardware
+from ...base.said import check_path
 from ..image import Array
 from .statistics import DESCRIPTION, Estimate, paired, summarise
 
@@ -192,7 +193,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: naming the file and the field that is none of a report's.
     """
-    file = path / "report.json" if path.is_dir() else path
+    file = path / "report.json" if check_path(path).is_dir() else path
     report = read_json(file)
     if not isinstance(report, dict) or not is_format(report.get("format"), 1):
         found = report.get("format") if isinstance(report, dict) else report

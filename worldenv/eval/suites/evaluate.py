@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...base.cluster import check_address
 from ...base.device import default_dtype, resolve_device
 from ...base.lock import in_use
 from ...base.log import git_revision
@@ -102,6 +103,7 @@ def run_suite(
         raise ValueError(
             f"--ray is for suites that step worlds along cases ({', '.join(RUNS)}); leave it out for {name}"
         )
+    check_address(ray)
     with in_use(out):
         cases = {"num_worlds": num_worlds, "first_seed": first_seed}
         if other is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ...base.documents import read_table
+from ...base.said import check_file
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def weight_files(folder: Path) -> list[Path]:
     """
     indexes = sorted(folder.glob("*.safetensors.index.json"))
     if indexes:
-        listed = json.loads(indexes[0].read_text())["weight_map"]
+        listed = read_table(indexes[0]).get("weight_map")
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            raise ValueError(f"{indexes[0]}: weight_map is {str(listed)[:80]!r}, a table of files; copy it again")
         files = [folder / name for name in sorted(set(listed.values()))]
         missing = [f.name for f in files if not f.is_file()]
         if missing:
@@ -102,12 +106,4 @@ def weight_files(folder: Path) -> list[Path]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a missing or broken file is a ValueError that names it."""
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds no JSON object")
-    return values
+    return read_table(check_file(path))

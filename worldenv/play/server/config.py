@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...base.config import check_numbers
 from ...base.documents import read_text
+from ...base.said import check_path
 
 MAX_PORT = 2**16 - 1
 MOST_TOKEN = 2**12
@@ -79,7 +80,7 @@ class ServeConfig:
     @property
     def named(self) -> dict[str, str]:
         """Worlds by the name that clients use."""
-        return {Path(world).name if Path(world).is_dir() else world: world for world in self.worlds}
+        return {Path(world).name if check_path(world).is_dir() else world: world for world in self.worlds}
 
     @property
     def is_loopback(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...base.checkpoint import load_module, load_tensors, save_tensors, under
+from ...base.checkpoint import check_under, load_module, load_tensors, save_tensors, under
 from ...base.config import difference, from_dict
 from ...base.interrupts import Interrupted, finishing
 from ...base.log import JsonlLog, Stopwatch, console
@@ -215,6 +215,9 @@ class Trainer:
         changed = difference(header.run, self.run)
         if changed is not None:
             raise ValueError(f"{self.checkpoint}: the run had another {changed!r}; resume with its own configuration")
+        own = ["module.", "ema.", "best.", *(f"optimizer{n}." for n in range(len(self.learner.optimizers)))]
+        own += [] if self.critic is None else ["critic."]
+        check_under(tensors, *own, where=str(self.checkpoint))
         self.learner.load(tensors, where=str(self.checkpoint))
         if self.critic is not None:
             self.critic.load(under(tensors, "critic."), where=str(self.checkpoint))
