@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 import worldenv
 from worldenv import cli
+from worldenv.base.interrupts import Interrupted
 from worldenv.cli import making, scoring
 from worldenv.cli.tree import Command, Group
 from worldenv.eval.suites.composite import composite
@@ -207,3 +209,21 @@ def test_help_and_slips_import_no_torch(words: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert result.stdout.splitlines()[-1] == "False", result.stderr
+
+
+def test_what_fails_in_the_wake_of_an_interruption_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``shutil.rmtree`` interrupted between closing a folder and noting that it did closes it again."""
+
+    def clean() -> None:
+        try:
+            raise Interrupted(signal.SIGTERM)
+        finally:
+            raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setitem(cli.TREE.commands, "eval", Command(clean))  # type: ignore[arg-type]
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, "eval")
+    assert left.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "\nworldenv eval: interrupted; the same command goes on\n"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from worldenv.base.interrupts import ending, status
+from worldenv.base.interrupts import answering
 from worldenv.base.objects import import_object, look_here, nearest
-from worldenv.base.said import one_line, show_any_name
+from worldenv.base.said import show_any_name
 
 from .learners import LEARNERS, config_class, find_learner
 
@@ -280,16 +280,8 @@ def main() -> None:
     flags = (tyro.conf.OmitArgPrefixes,)
     look_here()
     show_any_name()
-    try:
-        with ending():
-            tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"worldenv-agents {name}: {one_line(error)}")
-    except MemoryError as error:
-        sys.exit(f"worldenv-agents {name}: no memory for that ({one_line(error)}); ask for fewer or smaller ones")
-    except KeyboardInterrupt as stopped:
-        print(f"\nworldenv-agents {name}: interrupted; what is finished stays", file=sys.stderr)
-        sys.exit(status(stopped))
+    with answering(f"worldenv-agents {name}", "; what is finished stays"):
+        tyro.extras.subcommand_cli_from_dict(chosen, prog="worldenv-agents", args=arguments, config=flags)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
+
+from .said import one_line
 
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 """What asks for an end, as people call it."""
@@ -26,6 +29,18 @@ def status(stopped: KeyboardInterrupt) -> int:
     return 128 + (stopped.number if isinstance(stopped, Interrupted) else signal.SIGINT)
 
 
+def interrupted(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interruption that an error is, or that it came up in the wake of: what cleans up may itself fail.
+
+    ``shutil.rmtree``, for one, closes a folder twice when it is interrupted at the wrong moment.
+    """
+    while not isinstance(error, KeyboardInterrupt):
+        if error.__context__ is None:
+            return None
+        error = error.__context__
+    return error
+
+
 def interrupt(number: int, frame: object) -> NoReturn:
     """End what is going on, leaving nothing half done: a handler of signals."""
     raise Interrupted(number)
@@ -36,6 +51,24 @@ def ending() -> Iterator[None]:
     """Let SIGTERM end what is going on as Ctrl-C does; in a thread signals do what they always do."""
     with _handled(interrupt):
         yield
+
+
+@contextmanager
+def answering(command: str, going_on: str) -> Iterator[None]:
+    """End the process as a command does: an expected failure is one line on stderr and exit status 1; of an
+    interruption is said how it goes on.
+    """
+    try:
+        with ending():
+            yield
+    except (KeyboardInterrupt, MemoryError, ValueError, OSError, ImportError) as error:
+        stopped = interrupted(error)
+        if stopped is not None:
+            print(f"\n{command}: interrupted{going_on}", file=sys.stderr)
+            sys.exit(status(stopped))
+        if isinstance(error, MemoryError):
+            sys.exit(f"{command}: no memory for that ({one_line(error)}); ask for fewer or smaller ones")
+        sys.exit(f"{command}: {one_line(error)}")
 
 
 @contextmanager

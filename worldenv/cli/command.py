@@ -7,9 +7,9 @@ from functools import partial
 
 import tyro
 
-from ..base.interrupts import ending, status
+from ..base.interrupts import answering
 from ..base.objects import look_here
-from ..base.said import one_line, show_any_name
+from ..base.said import show_any_name
 from . import making, scoring, serving, stepping, timing
 from .settings import REGISTRY
 from .tree import Command, Group
@@ -57,15 +57,6 @@ def main() -> None:
         return
     look_here()
     show_any_name()
-    try:
-        with ending():
-            tyro.cli(
-                TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments, registry=REGISTRY
-            )
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"worldenv{f' {name}' * (name in TREE.commands)}: {one_line(error)}")
-    except MemoryError as error:
-        sys.exit(f"worldenv {name}: no memory for that ({one_line(error)}); ask for fewer or smaller ones")
-    except KeyboardInterrupt as stopped:
-        print(f"\nworldenv {name}: interrupted{GOING_ON.get(name, '')}", file=sys.stderr)
-        sys.exit(status(stopped))
+    called = f"worldenv {name}" if name in TREE.commands else "worldenv"
+    with answering(called, GOING_ON.get(name, "")):
+        tyro.cli(TREE.choose(arguments).run, prog="worldenv", description=TREE.help, args=arguments, registry=REGISTRY)
