@@ -23,7 +23,8 @@ def faults_table() -> list[str]:
     ]
     for name in dict.fromkeys([*found["kills"], *found["full_disks"]]):
         parts = [found[part].get(name) for part in ("kills", "two_at_once", "full_disks")]
-        lines.append(f"| {name} | {' | '.join(_cells(*parts))} |")
+        later = next((f" (git {part['git']})" for part in parts if part and "git" in part), "")
+        lines.append(f"| {name}{later} | {' | '.join(_cells(*parts))} |")
     wrong = [f"{name}: {what}" for part in ("kills", "two_at_once", "full_disks") for name, what in _wrong(found[part])]
     return lines + ([""] + [f"* {line}" for line in wrong] if wrong else [])
 

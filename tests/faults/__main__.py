@@ -29,10 +29,11 @@ class Report:
     def __init__(self, given: argparse.Namespace) -> None:
         self.out, self.ends, self.began = given.out, 60 * given.minutes, time.monotonic()
         self._noting = threading.Lock()
-        self.told: dict[str, Any] = {"hardware": hardware(), "git": git_revision(), "seed": given.seed}
+        self.git, self.told = git_revision(), dict[str, Any]()
+        self.told |= {"hardware": hardware(), "git": self.git, "seed": given.seed}
         self.told |= {"kills": {}, "two_at_once": {}, "full_disks": {}}
         if given.only and given.out.exists():
-            self.told = json.loads(given.out.read_text()) | {key: self.told[key] for key in ("hardware", "git")}
+            self.told = json.loads(given.out.read_text()) | {"hardware": hardware()}
 
     @property
     def late(self) -> bool:
@@ -44,7 +45,8 @@ class Report:
         wrong = [anywhere(what, Path(tempfile.gettempdir())) for what in result["wrong"]]
         console.print(f"{part}, {name}: {result}", markup=False)
         with self._noting:
-            self.told[part][name] = result | {"wrong": wrong}
+            later = {} if self.git == self.told["git"] else {"git": self.git}  # what was run with ``--only``
+            self.told[part][name] = result | {"wrong": wrong} | later
             self.save()
 
     def save(self) -> None:
