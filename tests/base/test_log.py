@@ -1,10 +1,13 @@
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from worldenv.base.log import JsonlLog, git_revision, hardware, track
+from worldenv.base import log as logs
+from worldenv.base.log import JsonlLog, complain, git_revision, hardware, track
 
 
 def test_records_are_appended_and_read_back(tmp_path: Path) -> None:
@@ -46,3 +49,16 @@ def test_a_broken_record_that_is_not_the_last_is_named(tmp_path: Path) -> None:
     path.write_text('{"step": 1}\n{"ste{"step": 2}\n{"step": 3}\n')
     with pytest.raises(ValueError, match=r"log\.jsonl: line 2 is no record"):
         JsonlLog.read(path)
+
+
+def test_complaints_are_lost_on_a_full_disk_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that failed to say so left whoever had asked without an answer."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logs, "console", Console(file=Full()))
+    with pytest.raises(OSError, match="No space left"):
+        logs.console.print("what is not suppressed")
+    complain("Save failed: [Errno 28]")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,12 @@ from .said import check_path
 
 T = TypeVar("T")
 console = Console(stderr=True, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print what went wrong, red; it is lost where the terminal is a file on a full disk, and nothing else is."""
+    with suppress(OSError):
+        console.print(text, style="red", markup=False)
 
 
 def progress_bar() -> Progress:

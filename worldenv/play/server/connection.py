@@ -10,7 +10,7 @@ import time
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ... import __version__
-from ...base.log import console
+from ...base.log import complain
 from ...dynamics.messages import ASKS, PROTOCOL, Attach, Create, Done, Failed, Hello, Ping, Welcome
 from ...dynamics.wire import Message, MessageError, unpack
 from ...ids import environment_ids
@@ -50,7 +50,7 @@ class Connection:
                 task.cancel()
             for error in await asyncio.gather(*both, return_exceptions=True):
                 if isinstance(error, Exception):
-                    console.print(f"[red]a connection failed: {type(error).__name__}: {error}")
+                    complain(f"a connection failed: {type(error).__name__}: {error}")
 
     async def _serve(self) -> None:
         try:

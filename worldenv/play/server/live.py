@@ -10,7 +10,7 @@ from functools import partial
 
 import gymnasium as gym
 
-from ...base.log import console
+from ...base.log import complain
 from ...dynamics.messages import (
     Act,
     Attach,
@@ -189,5 +189,5 @@ def failure(error: Exception, message: Message) -> Failed:
         return Failed(id=number, kind="message", field=error.field, why=why)
     if isinstance(error, ValueError | TypeError | gym.error.Error):
         return Failed(id=number, kind="value", field=BLAME.get(type(message), "options"), why=why)
-    console.print(f"[red]{type(message).__name__} failed: {type(error).__name__}: {error}")
+    complain(f"{type(message).__name__} failed: {type(error).__name__}: {error}")
     return Failed(id=number, kind="internal", field="", why=f"{type(error).__name__}: {why}")
