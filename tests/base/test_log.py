@@ -46,3 +46,11 @@ def test_a_broken_record_that_is_not_the_last_is_named(tmp_path: Path) -> None:
     path.write_text('{"step": 1}\n{"ste{"step": 2}\n{"step": 3}\n')
     with pytest.raises(ValueError, match=r"log\.jsonl: line 2 is no record"):
         JsonlLog.read(path)
+
+
+def test_what_is_no_file_is_no_log(tmp_path: Path) -> None:
+    assert JsonlLog.read(tmp_path / "none.jsonl") == []
+    for name, target in (("folder", None), ("device", "/dev/zero")):
+        (tmp_path / name).symlink_to(target) if target else (tmp_path / name).mkdir()
+        with pytest.raises(ValueError, match=f"{name}: is a folder, pipe or device"):
+            JsonlLog.read(tmp_path / name)
