@@ -62,3 +62,11 @@ def test_complaints_are_lost_on_a_full_disk_and_nothing_else_is(monkeypatch: pyt
     with pytest.raises(OSError, match="No space left"):
         logs.console.print("what is not suppressed")
     complain("Save failed: [Errno 28]")
+
+
+def test_what_is_no_file_is_no_log(tmp_path: Path) -> None:
+    assert JsonlLog.read(tmp_path / "none.jsonl") == []
+    for name, target in (("folder", None), ("device", "/dev/zero")):
+        (tmp_path / name).symlink_to(target) if target else (tmp_path / name).mkdir()
+        with pytest.raises(ValueError, match=f"{name}: is a folder, pipe or device"):
+            JsonlLog.read(tmp_path / name)

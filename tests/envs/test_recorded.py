@@ -262,3 +262,12 @@ def test_heads_are_judged_on_true_decoded_and_generated_frames(lane: Path, tmp_p
     assert report["events"]["terminated"] == report["events"]["reward"] > 0
     with pytest.raises(ValueError, match="pass --recording DIR"):
         run_suite("heads", str(lane), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["x", ".", "", "a\nb", "x" * 5000, "no.module:X-v0", "os:sep", "/", ":", "CartPole-v999"]
+)
+def test_a_twin_that_is_none_is_told_in_a_line(name: str, bright: Path) -> None:
+    with pytest.raises(ValueError, match="sim_env=") as error:
+        gym.make_vec("worldenv/WorldSim-v0", num_envs=1, world=str(bright), sim_env=name)
+    assert "\n" not in str(error.value)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .documents import read_text
 from .files import save_text
-from .said import check_path
+from .said import check_file, check_path
 
 T = TypeVar("T")
 console = Console(stderr=True, soft_wrap=True)
@@ -74,7 +74,7 @@ class JsonlLog:
         Raises:
             ValueError: naming the line that is none.
         """
-        *lines, _ = read_text(path).split("\n") if check_path(path).is_file() else [""]
+        *lines, _ = read_text(check_file(path)).split("\n") if check_path(path).exists() else [""]
         records = []
         for number, line in enumerate(lines, 1):
             try:

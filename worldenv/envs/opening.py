@@ -27,7 +27,7 @@ from ..tasks.base import Task
 from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World, shared_world
-from .arguments import Arguments
+from .arguments import Arguments, said
 from .episodes import with_starts
 
 
@@ -159,7 +159,7 @@ def open_world(asked: Arguments, task: Task, opens: Opens, *, depth: bool) -> tu
         world = with_tables(world, marked=task.defaults.simulator == "hand/mark")
     recorded = world.spec.environment is not None
     if asked.sim_env is not None and not recorded:
-        raise ValueError(f"sim_env={asked.sim_env!r}: world {world.config.name!r} was recorded from no environment")
+        raise ValueError(f"sim_env={said(asked.sim_env)}: world {world.config.name!r} was recorded from no environment")
     begins = None
     if asked.horizon is not None:
         begins = world.require_moments("horizon")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..base.said import one_line
 from ..bodies.vector import ACTION, unembed
 from ..dynamics.environment import Environment
 from ..dynamics.protocol import Chunk, check_rows, check_starts
@@ -242,7 +243,7 @@ def twin_maker(environment: Environment, given: Any) -> Callable[[], gym.Env[Any
     if callable(given):
         return partial(_made, given)
     if isinstance(given, str):
-        return partial(open_registered, given)
+        return partial(_open_named, given)
     name = environment.id.rpartition(":")[2]
     if name not in gym.registry:
         raise ValueError(
@@ -250,6 +251,16 @@ def twin_maker(environment: Environment, given: Any) -> Callable[[], gym.Env[Any
             "to import anything; import what registers it, or pass sim_env='module:Id-v0', a class or a function"
         )
     return partial(open_registered, name)
+
+
+def _open_named(env_id: str) -> gym.Env[Any, Any]:
+    """Make what ``sim_env`` names; a ValueError if there is none of that name."""
+    try:
+        if env_id.startswith(":"):
+            raise ImportError("no module is named")
+        return open_registered(env_id)
+    except (gym.error.Error, ImportError) as error:
+        raise ValueError(f"sim_env={env_id[:80]!r}: {one_line(error)}; pass an id, or module:Id-v0") from None
 
 
 def _made(make: Callable[..., gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
