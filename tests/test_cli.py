@@ -1,6 +1,9 @@
+import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +225,25 @@ def test_what_fails_in_the_wake_of_an_interruption_is_one(
         finally:
             raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setitem(cli.TREE.commands, "eval", Command(clean))  # type: ignore[arg-type]
-    with pytest.raises(SystemExit) as left:
+    def swallowed() -> None:  # by code in C
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        raise ValueError("Invalid bounding box")
+
+    for failing in (clean, swallowed):
+        monkeypatch.setitem(cli.TREE.commands, "eval", Command(failing))  # type: ignore[arg-type]
+        with pytest.raises(SystemExit) as left:
+            run(monkeypatch, "eval")
+        assert left.value.code == 128 + signal.SIGTERM
+        assert capsys.readouterr().err == "\nworldenv eval: interrupted; the same command goes on\n"
+
+
+def test_what_failed_before_says_nothing_of_later_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setitem(cli.TREE.commands, "eval", Command(fail))  # type: ignore[arg-type]
+    monkeypatch.setattr("worldenv.base.interrupts._came", [signal.SIGTERM])
+    with pytest.raises(SystemExit, match="worldenv eval: broken"):
         run(monkeypatch, "eval")
-    assert left.value.code == 128 + signal.SIGTERM
-    assert capsys.readouterr().err == "\nworldenv eval: interrupted; the same command goes on\n"

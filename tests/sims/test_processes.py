@@ -98,6 +98,18 @@ def test_a_killed_process_leaves_no_engine_no_folder_and_no_shared_memory(tmp_pa
     assert wait_for(lambda: not list(SHARED.glob(f"ViZDoom*{number}")))
 
 
+def test_a_process_killed_as_it_makes_a_folder_leaves_none(tmp_path: Path) -> None:
+    code = (
+        "import os\nfrom worldenv.sims.doom import scratch\n"
+        "scratch.fcntl.flock = lambda *_: print(*os.listdir(os.environ['TMPDIR'])) or os.kill(os.getpid(), 9)\n"
+        "scratch.Scratch()"
+    )
+    command, env = [sys.executable, "-u", "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
+    there = subprocess.run(command, env=env, check=False, stdout=subprocess.PIPE, text=True).stdout
+    assert there.startswith("worldenv-new-")
+    assert wait_for(lambda: not list(tmp_path.iterdir()))
+
+
 def test_what_nobody_removed_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where what waits for the end of a process was killed with it."""
     left = tmp_path / f"{PREFIX}left"

@@ -29,26 +29,32 @@ def status(stopped: KeyboardInterrupt) -> int:
     return 128 + (stopped.number if isinstance(stopped, Interrupted) else signal.SIGINT)
 
 
+_came: list[int] = []
+"""Signals that interrupted what is going on."""
+
+
 def interrupted(error: BaseException) -> KeyboardInterrupt | None:
     """Return the interruption that an error is, or that it came up in the wake of: what cleans up may itself fail.
 
-    ``shutil.rmtree``, for one, closes a folder twice when it is interrupted at the wrong moment.
+    ``shutil.rmtree``, for one, closes a folder twice when it is interrupted at the wrong moment; matplotlib's C++ calls
+    an interruption an invalid bounding box.
     """
-    while not isinstance(error, KeyboardInterrupt):
-        if error.__context__ is None:
-            return None
-        error = error.__context__
-    return error
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__context__
+    return seen or (Interrupted(_came[-1]) if _came else None)
 
 
 def interrupt(number: int, frame: object) -> NoReturn:
     """End what is going on, leaving nothing half done: a handler of signals."""
+    _came.append(number)
     raise Interrupted(number)
 
 
 @contextmanager
 def ending() -> Iterator[None]:
     """Let SIGTERM end what is going on as Ctrl-C does; in a thread signals do what they always do."""
+    _came.clear()
     with _handled(interrupt):
         yield
 

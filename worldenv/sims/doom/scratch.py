@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -15,8 +16,8 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-PREFIX = "worldenv-sim-"
-"""What their names begin with."""
+PREFIX, _NEW = "worldenv-sim-", "worldenv-new-"
+"""What their names begin with, and before they are held."""
 _LOCK = "lock"
 """A file that the process holds as long as it lives."""
 INSTANCE = "instance"
@@ -42,11 +43,13 @@ class Scratch:
 
     def __init__(self) -> None:
         _sweep()
-        new = Path(tempfile.mkdtemp(prefix="worldenv-new-"))
+        token = secrets.token_hex(4)
+        new, self._path = (Path(tempfile.gettempdir(), f"{prefix}{token}") for prefix in (_NEW, PREFIX))
+        _tell_reaper(new, self._path)  # before they are there: we may be killed at any time
+        new.mkdir(0o700)
         held = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR)
         fcntl.flock(held, fcntl.LOCK_EX)
-        self._path = new.rename(new.with_name(new.name.replace("worldenv-new-", PREFIX, 1)))  # held before it is seen
-        _tell_reaper(self._path)
+        new.rename(self._path)  # held before it is seen
         self._owner = os.getpid()
         self.close = weakref.finalize(self, _remove, self._path, held, self._owner)
 
@@ -86,8 +89,8 @@ _reaper: subprocess.Popen[bytes] | None = None
 """This process's own."""
 
 
-def _tell_reaper(path: Path) -> None:
-    """Have a folder removed when this process ends."""
+def _tell_reaper(*paths: Path) -> None:
+    """Have folders removed when this process ends."""
     global _reaper
     if _reaper is None:
         _reaper = subprocess.Popen(
@@ -100,7 +103,7 @@ def _tell_reaper(path: Path) -> None:
         )
     assert _reaper.stdin is not None
     with suppress(BrokenPipeError):  # somebody has killed it
-        _reaper.stdin.write(f"{path}\n".encode())
+        _reaper.stdin.write("".join(f"{path}\n" for path in paths).encode())
 
 
 def _forget_reaper() -> None:
