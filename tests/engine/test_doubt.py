@@ -64,7 +64,7 @@ def test_pessimism_costs_and_ends_what_is_too_uncertain(bright: Path) -> None:
     *_, ended, _, _ = strict.step(np.array([0, 1, 1]))
     np.testing.assert_array_equal(ended, info["uncertainty"] > limit)
     for said, options in (
-        ("pessimism=-1.0 must be 0 or more", {"pessimism": -1.0}),
+        ("pessimism=-1.0 must be from 0", {"pessimism": -1.0}),
         ("pessimism=1.0 is for generated worlds", {"pessimism": 1.0, "dynamics": "sim"}),
         ("uncertainty=True is for generated worlds", {"uncertainty": True, "dynamics": "sim"}),
     ):
