@@ -55,7 +55,7 @@ def test_a_walk_becomes_points_splats_and_a_picture(
         (["--points", "cloud.txt"], r"--points cloud.txt: this is written as .ply; give the file such a suffix"),
         (["--view", "a.ply"], r"--view a.ply: this is written as .png or .jpg or .jpeg"),
         (["--splats", "taken/a.ply"], "taken"),
-        (["--points", "folder.ply"], r"--points folder.ply: no file can be written there"),
+        (["--points", "folder.ply"], r"--points folder.ply: cannot be written \(is a folder\)"),
         (["--points", "a.ply", "--pose", "fly-3"], "pose segment 'fly-3'"),
         (["--points", "a.ply"], "has no depth head; train one with"),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .said import named, one_line
+from .said import named, one_line, reason
 
 BLOCK = 2**20
 """Bytes of a file that are hashed at a time."""
@@ -59,16 +59,7 @@ def check_place(path: Path) -> None:
     Raises:
         OSError: naming the path, and why.
     """
-    try:
-        with suppress(FileNotFoundError):
-            path.lstat()  # raises of a name that is none
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        why = "is a folder" if path.is_dir() else "" if folder.is_dir() else f"{named(folder)} is no folder"
-        if not why and not os.access(path if path.exists() else folder, os.W_OK):
-            why = "nobody may write there"
-    except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-    if why:
+    if why := _why_not(path, folder=False):
         raise OSError(f"{named(path)}: cannot be written ({why}); pass the name of a file")
 
 
@@ -78,17 +69,25 @@ def check_folder(path: Path) -> None:
     Raises:
         OSError: naming the path, and why.
     """
+    if why := _why_not(path, folder=True):
+        raise OSError(f"{named(path)}: no folder to write to ({why}); pass another --out")
+
+
+def _why_not(path: Path, *, folder: bool) -> str:
+    """Return why a file, or files of a folder, cannot be written there; nothing if they can."""
     try:
         with suppress(FileNotFoundError):
-            path.lstat()
-        above = next(one for one in (path, *path.absolute().parents) if one.exists() or one.is_symlink())
-        why = "" if above.is_dir() else f"{named(above)} is no folder"
-        if not why and not os.access(above, os.W_OK | os.X_OK):
-            why = "nobody may write there"
+            path.lstat()  # raises of a name that is none
+        if path.is_dir() and not folder:
+            return "is a folder"
+        inside = (path, *path.absolute().parents) if folder else path.absolute().parents
+        above = next(one for one in inside if one.exists() or one.is_symlink())
+        if not above.is_dir():
+            return f"{named(above)} is no folder"
+        there = path if path.exists() and not folder else above
+        return "" if os.access(there, os.W_OK | (os.X_OK if there.is_dir() else 0)) else "nobody may write there"
     except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-    if why:
-        raise OSError(f"{named(path)}: no folder to write to ({why}); pass another --out")
+        return reason(error)
 
 
 def _partial(path: Path) -> Path:

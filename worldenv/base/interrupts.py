@@ -54,7 +54,6 @@ def interrupt(number: int, frame: object) -> NoReturn:
 @contextmanager
 def ending() -> Iterator[None]:
     """Let SIGTERM end what is going on as Ctrl-C does; in a thread signals do what they always do."""
-    _came.clear()
     with _handled(interrupt):
         yield
 
@@ -64,6 +63,7 @@ def answering(command: str, going_on: str) -> Iterator[None]:
     """End the process as a command does: an expected failure is one line on stderr and exit status 1; of an
     interruption is said how it goes on.
     """
+    _came.clear()
     try:
         with ending():
             yield

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-MOST_SAID = 200
-"""Characters of a path that an error repeats."""
+MOST_SAID, MOST_VALUE = 200, 80
+"""Characters of a path, and of another value, that an error repeats."""
 
 
 def named(path: Path | str) -> str:
@@ -18,10 +18,23 @@ def named(path: Path | str) -> str:
     return shown if len(shown) <= MOST_SAID else f"{shown[:MOST_SAID]}..."
 
 
+def said(value: object) -> str:
+    """Return a value as an error repeats it: in one line, the beginning of a long one; of bytes how many there are."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MOST_VALUE else f"{text[:MOST_VALUE]}..."
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says, in one line; its name if it says nothing."""
     said = " ".join("".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in str(error)).split())
     return said or type(error).__name__
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return why something could not be done to a file, without the file."""
+    return (error.strerror if isinstance(error, OSError) else None) or one_line(error)
 
 
 def show_any_name() -> None:
@@ -44,7 +57,7 @@ def check_path(path: Path | str) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         why = "" if str(path).isprintable() else "nothing lies there"
     except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        why = reason(error)
     if why:
         raise ValueError(f"{named(path)}: cannot be read ({why}); pass a file or a folder that is there")
     return Path(path)

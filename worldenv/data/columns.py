@@ -25,31 +25,24 @@ def check_finite(
     *,
     what: str,
     name: str,
+    whole: bool = False,
 ) -> None:
-    """Refuse a column with a number that is none, by its row.
+    """Refuse a column with a number that is none, or not ``whole`` where choices are read, by its row.
 
     Raises:
         ValueError: naming the row.
     """
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))[0])
-        raise ValueError(f"{what}: row {row}: {name} is {values[row]}; it must be finite")
-
-
-def check_whole(
-    values: Array,  # (rows, ...)
-    *,
-    what: str,
-    name: str,
-) -> None:
-    """Refuse a column of choices with a number that is not whole, by its row.
-
-    Raises:
-        ValueError: naming the row.
-    """
-    if values.dtype.kind == "f" and (values != np.floor(values)).any():
-        row = int(np.argwhere(values != np.floor(values))[0, 0])
-        raise ValueError(f"{what}: row {row}: {name} is {values[row]}; choices are whole numbers")
+    if values.dtype.kind != "f":
+        return
+    for right, says in (
+        (np.isfinite(values), "it must be finite"),
+        (values == np.floor(values), "choices are whole numbers"),
+    ):
+        if not right.all():
+            row = int(np.argwhere(~right)[0, 0])
+            raise ValueError(f"{what}: row {row}: {name} is {values[row]}; {says}")
+        if not whole:
+            return
 
 
 def describe_numbers(

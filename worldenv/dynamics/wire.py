@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import numpy as np
 
 from ..base.objects import import_extra, nearest
-from ..base.said import one_line
+from ..base.said import one_line, said
 
 DTYPES = ("uint8", "int8", "int32", "int64", "float32", "float64", "bool")
 """What arrays may hold."""
@@ -28,8 +28,6 @@ MAX_PARTS = 2**18
 """Values of a message, those in arrays not counted: to hold and check one costs far more than the byte it came in."""
 MAX_KEY = 64
 """Characters of the key of a map."""
-SAID = 200
-"""Characters of a wrong value that an error repeats."""
 
 
 class MessageError(ValueError):
@@ -99,7 +97,7 @@ def _message(table: dict[str, Any], known: Mapping[str, type[M]]) -> M:
     name = table.pop("type", None)
     if not isinstance(name, str) or name not in known:
         near = nearest(name, known) if isinstance(name, str) and len(name) <= MAX_KEY else ""
-        raise MessageError("type", f"got {_said(name)}; send one of {', '.join(known)}{near}")
+        raise MessageError("type", f"got {said(name)}; send one of {', '.join(known)}{near}")
     kind = known[name]
     hints = _hints(kind)  # type: ignore[arg-type]
     for key in table:
@@ -171,11 +169,11 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return _within(_checked(arguments[0], value, where), arguments[1], where)
     if origin is typing.Literal:
         if value not in arguments:
-            raise MessageError(where, f"got {_said(value)}; choose one of {', '.join(map(repr, arguments))}")
+            raise MessageError(where, f"got {said(value)}; choose one of {', '.join(map(repr, arguments))}")
         return value
     if origin in (dict, list):
         if not isinstance(value, origin) or (origin is dict and not all(isinstance(key, str) for key in value)):
-            raise MessageError(where, f"expected {_called(origin)}, got {_said(value)}")
+            raise MessageError(where, f"expected {_called(origin)}, got {said(value)}")
         if origin is list:
             return [_checked(arguments[0], part, f"{where}[{i}]") for i, part in enumerate(value)]
         return {key: _checked(arguments[1], part, f"{where}.{key}") for key, part in value.items()}
@@ -184,7 +182,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
-        raise MessageError(where, f"expected {_called(hint)}, got {_said(value)}")
+        raise MessageError(where, f"expected {_called(hint)}, got {said(value)}")
     return value
 
 
@@ -202,7 +200,7 @@ def _read(value: Any, where: str) -> Any:
         if value.keys() == ARRAY_KEYS:
             return _array(value, where)
         if not all(isinstance(key, str) for key in value):
-            raise MessageError(where, f"keys must be texts, got {_said(value)}")
+            raise MessageError(where, f"keys must be texts, got {said(value)}")
         return {key: _read(part, f"{where}.{key}") for key, part in value.items()}
     if isinstance(value, list):
         return [_read(part, f"{where}[{i}]") for i, part in enumerate(value)]
@@ -214,12 +212,12 @@ def _read(value: Any, where: str) -> Any:
 def _array(value: dict[str, Any], where: str) -> np.ndarray[Any, Any]:
     dtype, shape, data = value["dtype"], value["shape"], value["data"]
     if dtype not in DTYPES:
-        raise MessageError(f"{where}.dtype", f"got {_said(dtype)}; choose one of {', '.join(DTYPES)}")
+        raise MessageError(f"{where}.dtype", f"got {said(dtype)}; choose one of {', '.join(DTYPES)}")
     sizes = shape if isinstance(shape, list) and len(shape) <= MAX_AXES else [None]
     if not all(type(size) is int and size >= 0 for size in sizes):
-        raise MessageError(f"{where}.shape", f"got {_said(shape)}; pass at most {MAX_AXES} sizes")
+        raise MessageError(f"{where}.shape", f"got {said(shape)}; pass at most {MAX_AXES} sizes")
     if not isinstance(data, bytes):
-        raise MessageError(f"{where}.data", f"expected bytes, got {_said(data)}")
+        raise MessageError(f"{where}.data", f"expected bytes, got {said(data)}")
     wanted = math.prod(sizes) * np.dtype(dtype).itemsize
     if len(data) != wanted:
         raise MessageError(f"{where}.data", f"holds {len(data)} bytes, {dtype} {tuple(sizes)} takes {wanted}")
@@ -249,10 +247,3 @@ def _called(hint: Any) -> str:
         bool: "true or false",
     }
     return names.get(hint, hint.__name__)
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    text = repr(value)
-    return text if len(text) <= SAID else f"{text[:SAID]}..."

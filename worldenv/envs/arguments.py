@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..base.objects import nearest
+from ..base.said import said
 from ..bodies.base import Body
 from ..dynamics.protocol import Dynamics
 from ..memory.select import Policy
@@ -50,12 +51,6 @@ MOST = {"num_envs": 2**16, "chunk_latents": 2**10, "num_steps": 2**10, "stack": 
 """The largest of each, before anything of that size is made."""
 MOST_PESSIMISM = 1e9
 """Rewards remain numbers that single precision holds."""
-
-
-def said(value: object) -> str:
-    """Return a value as an error repeats it: in one line, the beginning of a long one."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 @dataclass(frozen=True, kw_only=True)

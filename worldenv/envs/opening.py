@@ -14,6 +14,7 @@ from torch import Tensor
 from ..base.config import from_dict, merge, to_dict
 from ..base.device import resolve_device, resolve_dtype
 from ..base.objects import call_own, find_object
+from ..base.said import said
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Dynamics
 from ..dynamics.spec import WorldSpec
@@ -27,7 +28,7 @@ from ..tasks.base import Task
 from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World, shared_world
-from .arguments import Arguments, said
+from .arguments import Arguments
 from .episodes import with_starts
 
 

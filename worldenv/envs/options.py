@@ -10,16 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..base.said import said
 from ..dynamics.signals import check_signals
 from ..dynamics.spec import WorldSpec
 from ..geometry.pose import is_rigid
 
 OPTIONS = ("start", "goal", "image", "clip", "c2w", "K", "prompt", "reset_mask")
 """Reset options of every world; a clip's other signals are named as the world takes them."""
-
-
-def _said(value: Any) -> str:
-    return " ".join(str(value).split())[:80]
 
 
 def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[Any]:
@@ -31,9 +28,9 @@ def read_array(value: Any, what: str, *, numbers: bool = False) -> npt.NDArray[A
     try:
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{what} is {_said(value)}, which is no array") from None
+        raise ValueError(f"{what} is {said(value)}, which is no array") from None
     if numbers and array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} is {_said(value)}; it must be numbers")
+        raise ValueError(f"{what} is {said(value)}; it must be numbers")
     return array
 
 
@@ -96,7 +93,7 @@ def read_starts(start: Any, num_envs: int) -> list[int | None]:
         return [_start(start)] * num_envs
     listed = isinstance(start, np.ndarray) and start.ndim == 1
     if isinstance(start, str) or not (listed or isinstance(start, Sequence)):
-        raise ValueError(f"options['start'] must be an index or one per env, got {_said(repr(start))}")
+        raise ValueError(f"options['start'] must be an index or one per env, got {said(start)}")
     if len(start) != num_envs:
         raise ValueError(f"options['start'] has {len(start)} entries for num_envs={num_envs}")
     return [_start(s) for s in start]

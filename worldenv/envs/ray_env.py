@@ -13,9 +13,9 @@ from torch import Tensor
 
 from .. import __version__
 from ..base.cluster import LOCAL, cause_of, check_version, connect, load_ray
-from ..base.said import one_line
+from ..base.said import one_line, said
 from ..ids import environment_ids
-from .arguments import MOST, WHOLE, Arguments, said
+from .arguments import MOST, WHOLE, Arguments
 from .core import Transition
 from .make import make_core
 from .sharded import ShardedCore

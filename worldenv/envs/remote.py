@@ -14,8 +14,8 @@ from gymnasium.vector.utils import batch_space
 
 from ..base.documents import read_bytes
 from ..base.files import replacing
+from ..base.said import said
 from ..dynamics.messages import Close, Create, Done, Frames, Load, Outcome, Prompt, Reset, Save, Saved, Step
-from .arguments import said
 from .described import read_space
 from .link import Link
 from .options import read_array, read_options, read_seeds

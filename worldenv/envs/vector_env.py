@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ..base.checkpoint import Expected, check_tensors
 from ..base.rng import derive_seed
+from ..base.said import said
 from ..dynamics.signals import wide
 from ..sims.reopened import Reopened
 from .alone import alone
-from .arguments import Arguments, check_keywords, said
+from .arguments import Arguments, check_keywords
 from .core import MOST_COUNTED, EnvCore
 from .episodes import Beginning
 from .make import make_core

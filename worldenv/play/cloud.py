@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..base.device import default_dtype, resolve_device
+from ..base.files import check_place
 from ..base.log import console, track
 from ..base.media import save_picture
 from ..base.ply import save_ply
-from ..base.said import named
 from ..bodies.camera import press
 from ..engine.engine import Engine
 from ..geometry.camera import intrinsics
@@ -102,12 +101,9 @@ def _check(flag: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{flag} {path}: this is written as {' or '.join(suffixes)}; give the file such a suffix")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fits = not path.is_dir() and os.access(path.parent, os.W_OK)
-    except (OSError, ValueError):  # a name that is none, or leads through what is no folder
-        fits = False
-    if not fits:
-        raise OSError(f"{flag} {named(path)}: no file can be written there; choose another place")
+        check_place(path)
+    except OSError as error:
+        raise OSError(f"{flag} {error}") from None
 
 
 @torch.no_grad()

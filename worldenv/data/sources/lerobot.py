@@ -21,7 +21,7 @@ from ...base.media import read_picture
 from ...base.objects import import_extra
 from ...bodies.vector import ACTION
 from ...dynamics.environment import ActionPart
-from ..columns import check_finite, check_whole, describe_numbers, embedded
+from ..columns import check_finite, describe_numbers, embedded
 from ..schema import Array
 from ..spans import Span
 from ..video import MAX_SIDE, Frame, Video, open_video
@@ -171,13 +171,12 @@ class LeRobot:
             for name in ("episode_index", "frame_index"):
                 _check_natural(columns[name], f"{file}: {name}")
             for name in (ACTION, *told):
-                check_finite(columns[name], what=f"{file}", name=name)
+                choices = name == ACTION and "int" in str(features[ACTION]["dtype"])
+                check_finite(columns[name], what=f"{file}", name=name, whole=choices)
             found = columns[ACTION].shape[1:]
             if len(columns[ACTION]) and (0 in found or found != (found if shape is None else shape)):
                 raise ValueError(f"{file}: actions of shape {found}; every one has as many numbers, 1 or more")
             shape = found if len(columns[ACTION]) else shape
-            if "int" in str(features[ACTION]["dtype"]):
-                check_whole(columns[ACTION], what=f"{file}", name=ACTION)
             index = columns.pop("episode_index")
             borders = np.flatnonzero(np.diff(index, prepend=index[:1] - 1)).tolist()
             for first, stop in zip(borders, [*borders[1:], len(index)]):

@@ -21,7 +21,7 @@ from ...base.documents import read_table
 from ...base.media import read_picture
 from ...bodies.vector import ACTION, describe_actions
 from ...dynamics.environment import MOST_NUMBERS, ActionPart
-from ..columns import check_finite, check_whole, embedded
+from ..columns import check_finite, embedded
 from ..schema import BROKEN, Array
 from ..spans import Span
 from ..video import MAX_SIDE, Frame
@@ -110,9 +110,8 @@ class Minari:
         where = f"{group}/actions" + (f"/{part.name}" if part.name else "")
         what = f"{self.path}, {group}"
         values = _numbers(_inside(file, where, self.path), what, part.shape)
-        check_finite(values, what=what, name=where)
+        check_finite(values, what=what, name=where, whole=bool(part.counts))
         if part.counts:
-            check_whole(values, what=what, name=where)
             least, flat = np.array(part.least), values.reshape(len(values), math.prod(part.shape))
             wrong = np.flatnonzero(((flat < least) | (flat >= least + np.array(part.counts))).any(1))
             if len(wrong):
