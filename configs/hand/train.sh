@@ -23,9 +23,9 @@ for task in place lift push; do
     worldenv record --workers "$cores" --config "configs/hand/record_$task.toml" --out "runs/hand/train/$task"
 done
 stage vae vae
-stage causal causal --init "$runs/vae" --processes "$processes"
+stage heads object --init "$runs/vae"  # it looks at pictures alone, so that what follows can be read while it is trained
+stage causal causal --init "$runs/object" --processes "$processes"
 stage memory memory --init "$runs/causal" --processes "$processes"
 stage consistency_distill distil --init "$runs/memory" --processes "$processes"
-stage heads object --init "$runs/distil"
-stage heads depth --init "$runs/object"
+stage heads depth --init "$runs/distil"
 worldenv eval manipulation --world "$runs/depth" --recording "runs/hand/heldout/place" --out "$runs/eval/place"
