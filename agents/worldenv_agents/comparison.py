@@ -87,6 +87,8 @@ class Comparison:
     """Envs of a score."""
     horizon: int | None = None
     """Steps of an imagined episode, to which a real one's first steps are compared; None is the task's limit."""
+    likeliest: bool = False
+    """Whether policies that were trained are scored by their likeliest actions, not as they explored."""
     videos: int = 0
     """Episodes that the videos of each arm's first policy show, one real and one imagined; 0 makes none."""
 
@@ -185,7 +187,7 @@ def _train_policy(asked: Comparison, arm: Arm, seed: int, folder: Path, scorer: 
         before = _steps_of(folder, learner)
         policy = train(replace(learner, steps=steps), out=folder, progress=True, resume=True)
         trained = {"trained_s": watch.seconds(), "decisions": _steps_of(folder, learner) - before}
-        acting = Acting(lambda place: place, _sampled(policy, learner))
+        acting = Acting(lambda place: place, _acting(policy, learner, likeliest=asked.likeliest))
         scores = scorer.score(acting, arm.places, asked.episodes if last else asked.leg_episodes, last=last)
         if last and asked.videos and seed == asked.seeds[0]:
             scorer.film(acting, arm.places, asked.videos, folder)
@@ -193,9 +195,9 @@ def _train_policy(asked: Comparison, arm: Arm, seed: int, folder: Path, scorer: 
         _tell(f"{folder.name} after {steps} steps", scores)
 
 
-def _sampled(policy: TrainedPolicy, learner: LearnerConfig) -> Callable[[Any], TrainedPolicy]:
+def _acting(policy: TrainedPolicy, learner: LearnerConfig, *, likeliest: bool) -> Callable[[Any], TrainedPolicy]:
     """Return what makes a policy that acts as it explored, its random numbers the same in every place."""
-    return lambda envs: TrainedPolicy(policy.network, learner, deterministic=False, seed=learner.seed)
+    return lambda envs: TrainedPolicy(policy.network, learner, deterministic=likeliest, seed=learner.seed)
 
 
 def _steps_of(folder: Path, learner: LearnerConfig) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -59,6 +60,8 @@ class EnvConfig:
     """Id of the environment that the twin is made of, which may name its module; by default the recorded one."""
     blank: bool = False
     """Whether observations are black, to see what can be earned without looking."""
+    correct: str | None = None
+    """Folder of a cloned policy of hands that acts here: actions are 7 numbers that correct it (``correction``)."""
 
     @property
     def place(self) -> str:
@@ -67,7 +70,7 @@ class EnvConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of ``gym.make_vec``: of those for one place what concerns this one."""
-        elsewhere = {"env", "blank", "render", *ELSEWHERE.get(self.place, ())}
+        elsewhere = {"env", "blank", "render", "correct", *ELSEWHERE.get(self.place, ())}
         chosen = {key: value for key, value in vars(self).items() if key not in elsewhere and value is not None}
         if self.render is not None:
             policy = {} if self.memory in (None, "auto") else {"policy": self.memory}
@@ -111,6 +114,12 @@ def make_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any
         ValueError: on anything unknown; see ``worldenv.envs.make``.
     """
     check_env(config.env)
+    if config.correct is not None:
+        from .correction import Corrected, shown_to_clones  # which makes environments itself
+
+        bare = replace(shown_to_clones(config), blank=False)
+        corrected = Corrected(make_envs(bare, num_envs, **options), Path(config.correct))
+        return Blank(corrected) if config.blank else corrected
     envs = gym.make_vec(config.env, num_envs=num_envs, **config.options(), **options)
     if isinstance(envs.single_action_space, spaces.Dict):
         envs = ArrayActions(envs, envs.single_action_space)

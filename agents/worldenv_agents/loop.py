@@ -75,6 +75,8 @@ class LoopTable:
     """Episodes of the last score."""
     first_seed: int = 700_000
     """Of the first of them."""
+    likeliest: bool = False
+    """Whether policies are scored by their likeliest actions, not as they explored."""
     videos: int = 4
     """Episodes in the videos of each arm's first policy; 0 makes none."""
     fidelity: Fidelity | None = None
@@ -134,6 +136,7 @@ def comparison_of(table: LoopTable) -> Comparison:
         first_seed=table.first_seed,
         num_envs=learner.num_envs,
         horizon=common.horizon,
+        likeliest=table.likeliest,
         videos=table.videos,
     )
 

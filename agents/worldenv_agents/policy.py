@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,8 @@ class LearnerConfig:
     """Discount per step."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
+    spread: float = 1.0
+    """Deviation with which numbers of continuous actions are drawn at first."""
     features: int = 128
     """Features of a picture."""
     hidden: int = 64
@@ -72,9 +75,9 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         counts, sizes = ("num_envs", "steps", "rollout"), ("features", "hidden")
-        check_numbers(self, counts=counts, sizes=sizes, natural=("entropy", "seed"), positive=("lr",))
+        check_numbers(self, counts=counts, sizes=sizes, natural=("entropy", "seed"), positive=("lr", "spread"))
         check_shares(self, "gamma")
-        check_most(self, rollout=MOST_SIZE, lr=MOST_RATE, entropy=MOST_WEIGHT, seed=MOST_SEED)
+        check_most(self, rollout=MOST_SIZE, lr=MOST_RATE, entropy=MOST_WEIGHT, spread=MOST_WEIGHT, seed=MOST_SEED)
         self.check_weights(2 * self.hidden * (self.features + self.hidden))
 
     def check_weights(self, count: int) -> None:
@@ -90,6 +93,7 @@ class LearnerConfig:
             "features_extractor_class": WorldFeatures,
             "features_extractor_kwargs": {"width": self.features},
             "net_arch": [self.hidden, self.hidden],
+            "log_std_init": math.log(self.spread),
         }
 
 

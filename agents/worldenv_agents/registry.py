@@ -134,7 +134,9 @@ def _cloned(envs: Envs, argument: str, seed: int) -> Policy:
 
 
 def _adapt_cloned(config: EnvConfig, argument: str) -> EnvConfig:
-    return replace(config, action_mode="joints", obs_mode="dict", obs_keys=("image", "joints", "goal"))
+    from .correction import shown_to_clones
+
+    return shown_to_clones(config)
 
 
 def _trained(envs: Envs, argument: str, seed: int, *, deterministic: bool) -> Policy:
@@ -151,7 +153,8 @@ def _adapt_trained(config: EnvConfig, argument: str, *, kind: str) -> EnvConfig:
     if learner.kind != kind:
         raise ValueError(f"{argument} was trained by {learner.kind}; write {learner.kind}:{argument}")
     trained = learner.environment
-    return replace(config, action_mode=trained.action_mode, obs_mode=trained.obs_mode, obs_keys=trained.obs_keys)
+    shared = {name: getattr(trained, name) for name in ("action_mode", "obs_mode", "obs_keys", "correct")}
+    return replace(config, **shared)
 
 
 def _adapt_seek_goal(config: EnvConfig, argument: str) -> EnvConfig:

@@ -137,6 +137,15 @@ def test_the_tables_of_this_folder_are_whole(name: str) -> None:
     assert f"worldenv-agents loop configs/loops/{name}.toml " in (FOLDER / f"{name}.toml").read_text()
 
 
+def test_the_table_of_corrected_clones_is_whole() -> None:
+    asked = comparison_of(load_toml(LoopTable, FOLDER / "hand_correction.toml"))
+    assert list(asked.arms) == ["world", "blank", "simulator"]
+    assert [arm.inside for arm in asked.arms.values()] == [True, True, False]
+    corrected = {arm.learner.environment.correct for arm in asked.arms.values()}
+    assert corrected == {name.partition(":")[2] for name in asked.baselines if name.startswith("cloned:")}
+    assert asked.likeliest, "the clone, which it is compared with, does not explore"
+
+
 def test_policies_are_scored_at_starts_that_they_were_not_trained_at(tiny_world_dir: Path) -> None:
     environment = {"env": "worldenv/Navigate-v0", "world": str(tiny_world_dir), "starts": [0, 60]}
     arms = {
