@@ -32,7 +32,7 @@ class Actor:
 
     def __init__(self, folder: str) -> None:
         environment = read_policy(folder)[0].environment
-        world = World.from_pretrained(environment.world, dtype="auto")
+        world = World.from_pretrained(environment.world or "maze", dtype="auto")
         self.spec, self.vae, self.mode = world.spec, world.vae, environment.obs_mode or "image"
         if self.spec.environment is None or self.mode not in ("image", "stack", "latent"):
             raise ValueError(f"{folder}: this policy looks at {self.mode} in {environment.env}; train one in World-v0")

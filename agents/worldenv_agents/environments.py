@@ -26,8 +26,8 @@ class EnvConfig:
 
     env: str = "worldenv/Navigate-v0"
     """Environment id."""
-    world: str = "maze"
-    """Packaged name, directory or hub:org/name."""
+    world: str | None = None
+    """Packaged name, directory or hub:org/name; by default the packaged one that the task is about."""
     dynamics: str | None = None
     """``world`` generates, ``sim`` is the simulator twin, package.module:Class another; by default what the id says."""
     task: str | None = None

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from worldenv.base.checkpoint import save_tensors
-from worldenv.base.config import to_dict
+from worldenv.base.config import dump_toml, load_toml, to_dict
 from worldenv.bodies.hand_model import HAND, NUM_WRIST
 from worldenv_agents.cloning import ActionChunks, ClonedPolicy, CloningConfig
 from worldenv_agents.correction import CLOSE, MOVE, TURN, corrected, shown_to_clones
 from worldenv_agents.environments import EnvConfig, make_envs
 from worldenv_agents.evaluate import evaluate_named
+from worldenv_agents.loop import LoopTable, run_loop
 from worldenv_agents.ppo import PPOConfig, train
 
 pytestmark = pytest.mark.manip
@@ -102,3 +103,31 @@ def test_what_cannot_be_corrected_is_refused(clone_dir: Path, tmp_path: Path) ->
     pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
     with pytest.raises(ValueError, match="no such file"):
         make_envs(EnvConfig(env=SIM, correct=str(tmp_path)), 1)
+
+
+def test_a_table_asks_whether_a_world_improves_a_clone(clone_dir: Path, hand_world_dir: Path, tmp_path: Path) -> None:
+    """The table of ``configs/loops`` at its smallest: the clone itself beside what PPO made of it inside."""
+    pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
+    table = load_toml(LoopTable, Path(__file__).resolve().parents[2] / "configs" / "loops" / "hand_correction.toml")
+    small = replace(
+        table,
+        environment={
+            **table.environment,
+            "world": str(hand_world_dir),
+            "correct": str(clone_dir),
+            "max_episode_steps": 1,
+        },
+        ppo={**table.ppo, "steps": 4, "num_envs": 2, "rollout": 2, "minibatch": 4, "epochs": 1},
+        arms={name: table.arms[name] for name in ("world", "simulator")},
+        baselines=(f"cloned:{clone_dir}",),
+        seeds=(0,),
+        legs=1,
+        leg_episodes=1,
+        episodes=2,
+        videos=1,
+    )
+    (tmp_path / "table.toml").write_text(dump_toml(to_dict(small)))
+    report = run_loop(tmp_path / "table.toml", tmp_path / "loop")
+    assert list(report["arms"]) == ["random", f"cloned:{clone_dir}", "world", "simulator"]
+    assert report["arms"]["world"]["length"]["mean"] == 1
+    assert {path.name for path in (tmp_path / "loop" / "world-0").glob("*.mp4")} == {"real.mp4", "imagined.mp4"}

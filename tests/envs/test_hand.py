@@ -96,7 +96,7 @@ def test_keywords_of_worlds_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown world 'other'"):
         made(world="other")
     with pytest.raises(ValueError, match="reads object_read, keypoints"):
-        made(dynamics="world")
+        made(dynamics="world", world="maze")
 
 
 @pytest.mark.parametrize("chunk_latents", [1, 2])

@@ -61,8 +61,8 @@ class Arguments:
     """Batch size B."""
     task: str | Task
     """Key of ``tasks.registry.TASKS``, ``package.module:Class``, or a ``Task``."""
-    world: str | World = "maze"
-    """Packaged name, directory, ``hub:org/name``, or a ``World``."""
+    world: str | World = "auto"
+    """``auto`` (the packaged one that the task is about), packaged name, directory, ``hub:org/name``, a ``World``."""
     dynamics: str | Dynamics = "world"
     """``world`` (generated), ``sim`` (the simulator twin: same size, K, steps, starts), a ``Dynamics``, or
     ``package.module:Class`` of one, called with ``num_envs`` and ``spec=``."""

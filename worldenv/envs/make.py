@@ -39,6 +39,7 @@ def make_core(asked: Arguments) -> EnvCore:
     elif not asked.pictures:
         raise ValueError("pictures=False is for the hand's table; leave it out")
     else:
+        asked = replace(asked, world=task.defaults.world) if asked.world == "auto" else asked
         stepped, starts = open_world(asked, task, opens, depth="depth" in (*task.defaults.reads, *seen))
         episodes = Episodes(starts)
     _check_fits(stepped, task, asked)
@@ -66,9 +67,9 @@ def make_core(asked: Arguments) -> EnvCore:
 def _open_table(asked: Arguments, task: Task, seen: Sequence[str]) -> tuple[Dynamics, Episodes]:
     """Open the simulator of a task that needs no world, or the twin of a world: its steps, and its start views."""
     asked.refuse_ungenerated("sim_env", asked.sim_env)
-    if asked.starts is not None and asked.world == "maze":
+    if asked.starts is not None and asked.world == "auto":
         raise ValueError(f"starts={list(asked.starts)} are of a world of hands; pass world=DIR, or leave it out")
-    starts, spec = (None, None) if asked.world == "maze" else table_starts(asked, task)
+    starts, spec = (None, None) if asked.world == "auto" else table_starts(asked, task)
     opened = open_simulator(
         task.defaults.simulator,
         asked.num_envs,

@@ -80,6 +80,8 @@ class Defaults:
     """Whether its time limit is that of the environment that the world was recorded from."""
     explains: tuple[str, ...] = ()
     """What a world with a memory explains of it (``Explained``) and puts into ``info`` unasked, behind ``memory_``."""
+    world: str = "maze"
+    """The packaged world that it is about, which is stepped where none is named."""
     simulator: str = ""
     """A name in ``sims.registry.SIMULATORS`` where its ids on ground truth need no world; "" is the world's twin."""
     from_clip: bool = False

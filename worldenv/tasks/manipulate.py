@@ -26,6 +26,7 @@ class Manipulate(abc.ABC):
         max_episode_latents=36,
         reads=("object", "contact", "keypoints", "target"),
         learned=("object_read", "keypoints"),
+        world="hand",
         simulator="hand/tray",
     )
     shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(3,), low=-2.0, high=2.0)}

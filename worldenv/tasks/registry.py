@@ -32,7 +32,7 @@ TASKS: dict[str, str] = {
 """Where each task is; the name of its class is that of its ids, whose version is 0 unless the task's name has one."""
 
 SIMULATED = ("hand_place", "hand_lift", "hand_push")
-"""Those that no packaged world shows; their ids on ground truth need none, the others one of your own."""
+"""Those of the hand's table, whose ids on ground truth need no world."""
 
 
 def id_names() -> dict[str, tuple[str, str]]:

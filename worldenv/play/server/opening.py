@@ -20,7 +20,7 @@ from ...envs.make import make_core
 from ...envs.vector_env import WorldVectorEnv
 from ...ids import environment_ids
 from ...memory.config import POLICIES, MemoryConfig
-from ...tasks.registry import SIMULATED
+from ...tasks.registry import SIMULATED, make_task
 from .computing import Computing
 from .config import ServeConfig
 from .pool import Pool
@@ -100,15 +100,17 @@ class Opener:
         stack = options.get("stack")
         if isinstance(stack, int) and stack > MAX_STACK:
             raise ValueError(f"stack={stack} is more than a server holds, {MAX_STACK}")
-        world = options.get("world", next(iter(self.config.named)))
-        if world not in self.config.named:
-            raise ValueError(f"world={world!r} is not served; choose one of {', '.join(self.config.named)}")
+        task, served = ids[asked.env]["task"], self.config.named
+        own = make_task(task).defaults.world
+        world = options.get("world", own if own in served else next(iter(served)))
+        if world not in served:
+            raise ValueError(f"world={world!r} is not served; choose one of {', '.join(served)}")
         if "memory" in options:
             check_memory(options["memory"])
         arguments = {**ids[asked.env], **options, "device": self.config.device, "dtype": self.config.dtype}
-        if ids[asked.env]["task"] in SIMULATED and "world" not in options:
+        if task in SIMULATED and ids[asked.env]["dynamics"] == "sim" and "world" not in options:
             return arguments  # these take none
-        return arguments | {"world": self.config.named[world]}
+        return arguments | {"world": served[world]}
 
     def _share(self, arguments: dict[str, Any], num_envs: int) -> Share | None:
         """Return rows of an engine for what is asked, None where rows cannot advance by themselves."""
