@@ -16,7 +16,7 @@ from distilled import distilled_table, teacher_table
 from environments import environments_table, scores_table
 from fuzz import fuzz_table
 from gpu import NOTHING, gpu_line, gpu_table
-from hands import experts_table
+from hands import experts_table, manipulation_table
 from reliability import faults_table
 from rendering import input_table, rendering_table, summary_table
 from scale import collectors_table, scale_table
@@ -117,7 +117,12 @@ def main() -> None:
         GPU: with_table(GPU.read_text(), "gpu", "docs/results", gpu_table()),
         COMMANDS: with_table(COMMANDS.read_text(), "commands", "what --help says", commands_table()),
         IDS: with_table(IDS.read_text(), "environments", "the tasks", environments_table() + scores_table()),
-        HANDS: with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),
+        HANDS: with_table(
+            with_table(HANDS.read_text(), "experts", "docs/results", experts_table()),
+            "manipulation",
+            "docs/results",
+            manipulation_table(),
+        ),
         SCALE: with_table(
             with_table(SCALE.read_text(), "scale", "docs/results/bench-scale.json", scale_table()),
             "collectors",
@@ -128,10 +133,15 @@ def main() -> None:
         SERVE: with_table(SERVE.read_text(), "soak", "docs/results/soak.json", soak_table()),
         LOOP: with_table(
             with_table(
-                with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),
-                "ranking",
+                with_table(
+                    with_table(LOOP.read_text(), "planning", "docs/results", planning_table()),
+                    "ranking",
+                    "docs/results",
+                    ranking_table(),
+                ),
+                "ranking of hands",
                 "docs/results",
-                ranking_table(),
+                ranking_table("ranking-hand"),
             ),
             "loops",
             "docs/results",

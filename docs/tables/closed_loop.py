@@ -9,7 +9,7 @@ from cells import RESULTS, cell, heading, load
 DECISION = {"success": 2, "return": 2, "length": 1, "chunks": 1, "seconds": 2}
 FIGURES = ("pearson", "spearman", "mmrv", "agreement", "agreement_near", "pearson_near", "gap", "bias", "slope")
 PLACES = ("world", "sim")
-LOOPS = ("loop-revisit_transfer", "loop-revisit_control")
+LOOPS = ("loop-revisit_transfer", "loop-revisit_control", "loop-hand_correction")
 TRAINED = {
     "success": "success",
     "return": "real",
@@ -42,11 +42,11 @@ def planning_table() -> list[str]:
     return lines
 
 
-def ranking_table() -> list[str]:
-    """Return what policies earn in the world and in its simulator, and how the one foretells the other by horizon."""
-    if not (RESULTS / "ranking.json").is_file():
+def ranking_table(name: str = "ranking") -> list[str]:
+    """Return what policies earn in a world and in its simulator, and how the one foretells the other by horizon."""
+    if not (RESULTS / f"{name}.json").is_file():
         return ["Not run yet: `make closed-loop`."]
-    report = load("ranking")
+    report = load(name)
     said = report["registered"]
     title = (
         f"`{said['env']['env']}`, {len(said['policies'])} policies, {said['episodes']} episodes each from seed "

@@ -1,10 +1,41 @@
-"""What experts of the hand's table, their noisy copies and random actions achieve."""
+"""What policies of the hand's table achieve, and how near the packaged world of hands comes to it."""
 
 from __future__ import annotations
 
-from cells import RESULTS, cell, load
+from cells import RESULTS, arm_row, cell, heading, load
 
 from worldenv.tasks.registry import SIMULATED, id_names
+
+READ = {
+    "object_error_mm_24": 0,
+    "object_error_mm_48": 0,
+    "object_error_mm_96": 0,
+    "object_visible": 2,
+    "place_agreement": 2,
+    "true_success": 2,
+    "false_success": 2,
+    "changed_psnr": 1,
+    "object_psnr": 1,
+    "keypoint_error_px": 1,
+    "frechet_vae_features": 2,
+}
+"""Metrics of suite ``manipulation`` that the page shows, with so many digits."""
+RECORDED = ("place", "lift", "push")
+
+
+def manipulation_table() -> list[str]:
+    """Return what suite ``manipulation`` says of the packaged world, for each kind of recording that it was run on."""
+    lines: list[str] = []
+    for task in (task for task in RECORDED if (RESULTS / f"manipulation-{task}.json").is_file()):
+        report = load(f"manipulation-{task}")
+        columns = {name: digits for name, digits in READ.items() if any(name in row for row in report["arms"].values())}
+        title = (
+            f"`worldenv eval manipulation --world hand --recording runs/hand/heldout/{task} --worlds "
+            f"{len(report['seeds'])} --out DIR`, {report['hardware']}; means with 95 % intervals:"
+        )
+        lines += [*([""] if lines else []), *heading(title, "arm", columns)]
+        lines += [arm_row(f"`{arm}`", metrics, columns) for arm, metrics in report["arms"].items()]
+    return lines or ["Not run yet."]
 
 
 def experts_table() -> list[str]:
