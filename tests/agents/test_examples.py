@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio.v3 as iio
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -44,3 +45,13 @@ def test_the_torchrl_example_runs_or_says_what_to_install(tiny_world_dir: Path, 
     else:
         assert done.returncode == 0, done.stderr
         assert "images: (4, 8, 48, 64, 3)" in done.stdout
+
+
+@pytest.mark.manip
+def test_the_hand_of_a_world_and_of_its_simulator_are_told_the_same(hand_world_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
+    done = run("08_hand.py", tmp_path, "--world", str(hand_world_dir), "--num-envs", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mm apart") == 18
+    assert "simulator: 2 of 2 placed" in done.stdout
+    assert iio.imread(tmp_path / "hand.png").shape == (2 * 2 * 64, 19 * 64, 3)
