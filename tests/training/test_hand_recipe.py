@@ -39,10 +39,10 @@ pytestmark = pytest.mark.manip
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "hand"
 CHAIN = {
     "vae": "vae",
+    "object": "heads",
     "causal": "causal",
     "memory": "memory",
     "distil": "consistency_distill",
-    "object": "heads",
     "depth": "heads",
 }
 TINY: dict[str, Any] = {"width": 24, "num_layers": 2, "num_heads": 2, "ffn_dim": 24, "patch": 4}
@@ -146,7 +146,7 @@ def test_every_stage_trains_and_the_world_steps(chain: dict[str, Path]) -> None:
 
 
 def test_the_suite_scores_every_arm(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
-    run_suite("manipulation", str(chain["object"]), tmp_path, recording=recording, num_worlds=4)
+    run_suite("manipulation", str(chain["depth"]), tmp_path, recording=recording, num_worlds=4)
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["arms"]) == {"world", "copy", "shuffled_actions", "skeleton", "vae", "simulator"}
     names = {"object_error_mm_24", "place_agreement", "changed_psnr", "object_psnr", "keypoint_error_px", "psnr"}
@@ -164,7 +164,7 @@ def test_the_suite_scores_every_arm(chain: dict[str, Path], recording: Path, tmp
     assert "frechet_vae_features" in report["differences"]["world - copy"]
     assert "frechet_vae_features" in (tmp_path / "report.md").read_text()
     with pytest.raises(ValueError, match="no head that reads objects"):
-        run_suite("manipulation", str(chain["memory"]), tmp_path, recording=recording, num_worlds=2)
+        run_suite("manipulation", str(chain["vae"]), tmp_path, recording=recording, num_worlds=2)
 
 
 def test_the_suite_uses_the_weights_that_it_is_given(
@@ -181,14 +181,14 @@ def test_the_suite_uses_the_weights_that_it_is_given(
 
     files = (WeightFile(name="colour.pth", source="this test"),)
     monkeypatch.setitem(METRICS, "fid", LearnedMetric(per="arm", needs_truth=True, files=files, load=colour))  # type: ignore[arg-type]
-    score("manipulation", out=out, world=str(chain["object"]), recording=recording, worlds=2, weights=weights)
+    score("manipulation", out=out, world=str(chain["depth"]), recording=recording, worlds=2, weights=weights)
     report = json.loads((out / "report.json").read_text())
     assert set(report["weights"]["fid"]) == {"colour.pth"}
     assert report["arms"]["simulator"]["fid"]["mean"] == 0 < report["arms"]["simulator"]["fid_halves"]["mean"]
     assert all(report["arms"][arm]["fid"]["mean"] > 0 for arm in ("world", "copy", "shuffled_actions", "skeleton"))
     assert "fid" not in report["skipped"]
     assert f"the weights folder {weights}" in report["skipped"]["fvd"]
-    options = {"world": str(chain["object"]), "recording": recording, "weights": tmp_path / "nowhere"}
+    options = {"world": str(chain["depth"]), "recording": recording, "weights": tmp_path / "nowhere"}
     with pytest.raises(ValueError, match=r"weights folder .*nowhere does not exist"):
         score("manipulation", out=tmp_path / "other", **options)
     with pytest.raises(ValueError, match="and manipulation; suite open_loop computes no metric that needs them"):

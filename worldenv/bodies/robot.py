@@ -72,6 +72,16 @@ class RobotBody:
         """Return where the keypoints are, (..., P, 3) metres."""
         return keypoints(self.robot, joints)
 
+    def view(self, spec: WorldSpec) -> Pinhole | None:
+        """Return the camera that sees the robot in a world's pictures, if one does: by the world's lens, which where
+        the world is also walked through is another camera's.
+        """
+        if self.camera is None:
+            return None
+        scale = self.camera.K.new_tensor([spec.width / self.camera.width, spec.height / self.camera.height, 1.0])
+        K = scale[:, None] * self.camera.K if spec.has_camera else spec.K
+        return Pinhole(self.camera.c2w, K, spec.width, spec.height)
+
     def pose_video(
         self,
         joints: Tensor,  # (..., J)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.log import track
+from ..bodies.registry import bodies_of
 from ..bodies.vector import ACTION, normalise
 from ..dynamics.signals import Track, check_signals
 from ..dynamics.spec import FRAMES_PER_LATENT, WorldSpec
@@ -219,18 +220,20 @@ def _at_centres(
 
 
 def clip_track(clip: Clip, spec: WorldSpec) -> Track:
-    """Return what a world of this spec takes of a clip, each (F, ...).
+    """Return what a world of this spec takes of a clip, each (F, ...); of bodies that were not there, what rests.
 
     Raises:
         ValueError: if the recording lacks some of it, or has it in another shape.
     """
     lacking = [name for name in spec.takes if name not in clip.signals]
-    if lacking:
+    if lacking and not any(body.takes.keys() <= clip.signals.keys() for body in bodies_of(spec)):
         raise ValueError(
             f"this recording has no {' or '.join(lacking)}; the transformer's stages need what the world takes: "
             f"{', '.join(spec.takes)}"
         )
-    found = {name: torch.from_numpy(clip.signals[name]) for name in spec.takes}
+    found = {name: torch.from_numpy(clip.signals[name]) for name in spec.takes if name not in lacking}
+    if lacking:
+        found = {**spec.complete({name: part[None] for name, part in found.items()}).at(0)}
     if spec.environment is not None and ACTION in found:
         found[ACTION] = torch.from_numpy(normalise(spec.environment.actions, clip.signals[ACTION]))
         found[ACTION][clip.starts] = 0  # nothing led to a start view

@@ -95,9 +95,9 @@ def seen_keypoints(
     spec: WorldSpec,
 ) -> Tensor:
     """Return where the hand's keypoints are in the picture of the head's camera, (..., K, 2), -1..1 over its sides."""
-    camera = Hand().camera
+    camera = Hand().view(spec)
     assert camera is not None
-    image, _ = project(points, invert_se3(camera.c2w).to(points), spec.K.to(points))
+    image, _ = project(points, invert_se3(camera.c2w).to(points), camera.K.to(points))
     return 2 * image / image.new_tensor([spec.width, spec.height]) - 1
 
 

@@ -387,7 +387,8 @@ class Engine:
         if c2w.shape[1] % chunk:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
         for poses in c2w.split(chunk, 1):
-            parts.append(self._advance(*self._asked(Track(keys=self.path_keys(poses), c2w=poses), None)))
+            commands = self.spec.complete({"keys": self.path_keys(poses), "c2w": poses})
+            parts.append(self._advance(*self._asked(commands, None)))
         every = [name for name in self._state.events.gives if name in self.spec.gives]
         told = {name: torch.cat([p.signals[name] for p in parts], 1) for name in every}
         return Chunk(torch.cat([p.frames for p in parts], 1), {**parts[-1].signals, **told, "c2w": c2w})

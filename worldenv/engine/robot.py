@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..bodies.registry import make_body
+from ..bodies.registry import robot_of
 from ..bodies.robot import RobotBody
 from ..dynamics.signals import Signal
 from ..dynamics.spec import WorldSpec
@@ -23,11 +23,9 @@ class RobotSignals:
 
     @classmethod
     def of(cls, spec: WorldSpec) -> RobotSignals | None:
-        """Return those of a world that joints command, None of others."""
-        if "joints" not in spec.takes:
-            return None
-        body = make_body("auto", spec)
-        return cls(body, spec.frames_per_latent / spec.fps) if isinstance(body, RobotBody) else None
+        """Return those of a world with a known robot, None of others."""
+        body = robot_of(spec)
+        return None if body is None else cls(body, spec.frames_per_latent / spec.fps)
 
     @property
     def gives(self) -> dict[str, Signal]:

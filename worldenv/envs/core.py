@@ -15,6 +15,7 @@ from torch import Tensor
 from ..base.checkpoint import Expected, check_tensors
 from ..base.config import to_dict
 from ..bodies.base import Body, Named
+from ..bodies.registry import robot_of
 from ..bodies.robot import RobotBody
 from ..dynamics.protocol import (
     Aimed,
@@ -176,10 +177,12 @@ class EnvCore:
                 )
         if begin.clip is not None:
             require(self.dynamics, Resumable, "options['clip']").check_clip(*begin.clip)
-            if isinstance(self.body, RobotBody) and "joints" in begin.clip[1]:
-                self.body.robot.check(begin.clip[1]["joints"], what="options['joints']")
-            elif "joints" in self.spec.takes:
+            robot = self.body if isinstance(self.body, RobotBody) else robot_of(self.spec)
+            joints = begin.clip[1].get("joints")
+            if "joints" in self.spec.takes and joints is None:
                 raise ValueError("options['clip'] needs options['joints']: where they were told to be, (T, J)")
+            if robot is not None and joints is not None:
+                robot.robot.check(joints, what="options['joints']")
         if begin.goals is not None:
             if not isinstance(self.dynamics, Aimed):
                 raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")

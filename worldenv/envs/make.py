@@ -43,7 +43,7 @@ def make_core(asked: Arguments) -> EnvCore:
         stepped, starts = open_world(asked, task, opens, depth="depth" in (*task.defaults.reads, *seen))
         episodes = Episodes(starts)
     _check_fits(stepped, task, asked)
-    acting = make_body(asked.body, stepped.spec)
+    acting = make_body(asked.body, stepped.spec, mode=task.defaults.action_mode)
     config = replace(config, action_mode=_action_mode(asked.action_mode, task.defaults, acting))
     if asked.obs_keys is None and "palm" not in stepped.spec.gives:  # which no world imagines
         config = replace(config, obs_keys=tuple(key for key in config.obs_keys if key != "palm"))

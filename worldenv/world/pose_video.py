@@ -9,11 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..bodies.registry import make_body
-from ..bodies.robot import RobotBody
+from ..bodies.registry import robot_of
 from ..dynamics.signals import POSE_VIDEO, Track
 from ..dynamics.spec import WorldSpec
-from ..geometry.camera import Pinhole
 from ..models.codec import Codec, to_pixels
 
 
@@ -25,13 +23,13 @@ class PoseVideo:
     """
 
     def __init__(self, spec: WorldSpec, vae: Codec) -> None:
-        body = make_body("auto", spec)
-        if not isinstance(body, RobotBody) or body.camera is None:
+        body = robot_of(spec)
+        camera = None if body is None else body.view(spec)
+        if body is None or camera is None:
             raise ValueError(
                 f"pose_video = true draws a robot, and this world takes {', '.join(spec.takes)}; leave it out of [dit]"
             )
-        self.body, self.vae, self.num_frames = body, vae, spec.frames_per_latent
-        self.camera = Pinhole(body.camera.c2w, spec.K, spec.width, spec.height)
+        self.body, self.vae, self.num_frames, self.camera = body, vae, spec.frames_per_latent, camera
 
     def frames(
         self,

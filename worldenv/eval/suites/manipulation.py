@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ...base.log import Stopwatch, console, track
 from ...base.media import save_picture
-from ...bodies.registry import make_body
-from ...bodies.robot import RobotBody
+from ...bodies.registry import robot_of
 from ...models.heads import ObjectHead
 from ...training.augment import round_trip
 from ...world.world import World
@@ -120,8 +119,8 @@ def make_arms(world: World, tables: Tables) -> dict[str, Tensor]:
 
 def _skeletons(world: World, tables: Tables) -> Tensor:
     """Draw the robot's bones where they were commanded over the first frames: what is known without a world."""
-    body = make_body("auto", world.spec)
-    assert isinstance(body, RobotBody)
+    body = robot_of(world.spec)
+    assert body is not None
     joints, every = tables.commands["joints"], world.spec.frames_per_latent
     share = (torch.arange(every) + 1)[:, None] / every
     way = torch.cat([joints[:, :1], joints[:, :-1, None].lerp(joints[:, 1:, None], share).flatten(1, 2)], 1)
