@@ -196,7 +196,7 @@ def _train_policy(asked: Comparison, arm: Arm, seed: int, folder: Path, scorer: 
 
 
 def _acting(policy: TrainedPolicy, learner: LearnerConfig, *, likeliest: bool) -> Callable[[Any], TrainedPolicy]:
-    """Return what makes a policy that acts as it explored, its random numbers the same in every place."""
+    """Return what makes a policy that acts likeliest, or as it explored, its random numbers the same in every place."""
     return lambda envs: TrainedPolicy(policy.network, learner, deterministic=likeliest, seed=learner.seed)
 
 

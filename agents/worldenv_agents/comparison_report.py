@@ -143,14 +143,14 @@ def _means(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
 
 def as_page(report: Mapping[str, Any]) -> str:
     """Return the report as tables."""
-    metric = report["metric"]
+    metric, likeliest = report["metric"], report.get("registered", {}).get("likeliest")
     lines = [
         f"# {report['title']}",
         "",
         f"Claim, before anything was run: {report['claim']}. What decides is {metric} in the simulator; actions are "
-        f"drawn as in training. {report['ci']}. *Early* is what the first steps of real episodes return, as many as "
-        "were *imagined*; the *gap* is what is imagined more than is real. A state is what an env remembers when its "
-        "episode has ended; hours are of training alone.",
+        f"{'the likeliest' if likeliest else 'drawn as in training'}. {report['ci']}. *Early* is what the first steps "
+        "of real episodes return, as many as were *imagined*; the *gap* is what is imagined more than is real. A state "
+        "is what an env remembers when its episode has ended; hours are of training alone.",
         "",
         *comparison_table(report),
     ]

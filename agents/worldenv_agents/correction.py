@@ -21,13 +21,31 @@ from torch import Tensor
 from worldenv.bodies.hand_model import HAND, NUM_JOINTS, NUM_WRIST, WRIST, grasp
 
 from .cloning import OBS_KEYS, ClonedPolicy
-from .environments import EnvConfig
+from .environments import EnvConfig, make_envs
 
 MOVE, TURN, CLOSE = 0.02, 0.1, 0.25
 """Metres and radians that a correction of 1 moves and turns the wrist by the end of a step, and by how much of the way
 between open and closed it closes the fingers."""
 NAMES = (*(name for name, *_ in WRIST), "grasp")
 """What the numbers of a correction are of."""
+
+
+def corrected_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Make the environment of a clone that is corrected; ``options`` are further arguments of ``gym.make_vec``.
+
+    Raises:
+        ValueError: as ``Corrected``, and for settings that the clone decides.
+    """
+    assert config.correct is not None
+    for name in ("action_mode", "obs_mode", "obs_keys", "pictures"):
+        if (value := getattr(config, name)) is not None:
+            raise ValueError(f"{name}={value!r}: a clone that is corrected sees and acts as it learned; leave it out")
+    envs = make_envs(replace(shown_to_clones(config), blank=False), num_envs, **options)
+    try:
+        return Corrected(envs, Path(config.correct))
+    except ValueError:
+        envs.close()
+        raise
 
 
 def shown_to_clones(config: EnvConfig) -> EnvConfig:
@@ -62,8 +80,11 @@ class Corrected(VectorWrapper):
             ValueError: if a correction is not finite, or not in -1..1.
         """
         correction = np.asarray(actions, np.float64)
-        if correction.shape != self.action_space.shape or not (np.abs(correction) <= 1 + 1e-5).all():
-            raise ValueError(f"corrections are {self.action_space.shape} numbers in -1..1")
+        if correction.shape != self.action_space.shape:
+            raise ValueError(f"corrections have shape {correction.shape}, expected {self.action_space.shape}")
+        outside = correction[~(np.abs(correction) <= 1 + 1e-5)]
+        if outside.size:
+            raise ValueError(f"a correction is {outside[0]:g}, expected -1..1; clip them")
         planned = torch.as_tensor(self.policy.act(self.seen, {})).double().view(len(correction), -1, NUM_JOINTS)
         joints = corrected(planned, torch.from_numpy(correction)).float().numpy()
         self.seen, *rest = self.env.step(joints[:, 0] if self.num_latents == 1 else joints)
@@ -76,7 +97,7 @@ def corrected(
 ) -> Tensor:
     """Return joints that differ from those planned ever more until the end of the step, within their ranges."""
     units = planned.new_tensor([MOVE if slides else TURN for _, _, slides, *_ in WRIST])
-    closing = CLOSE / 2 * (grasp(planned.new_ones(1)) - grasp(-planned.new_ones(1)))  # (1, 20)
+    closing = CLOSE * (grasp(planned.new_ones(1)) - grasp(-planned.new_ones(1)))  # (1, 20)
     whole = torch.cat([correction[:, :NUM_WRIST] * units, correction[:, NUM_WRIST:] * closing], -1)
     share = (torch.arange(planned.shape[1]).to(planned) + 1) / planned.shape[1]
     low, high = HAND.limits.to(planned)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -14,6 +13,8 @@ from gymnasium.vector.utils import batch_space
 
 import worldenv  # noqa: F401  registers the ids
 from worldenv.envs.flat_actions import FlatActions
+from worldenv.ids import environment_ids
+from worldenv.tasks.registry import SIMULATED, make_task
 
 PREFIX = "worldenv/"
 ELSEWHERE = {"world": ("sim_env",), "sim": ("horizon", "pessimism")}
@@ -27,7 +28,7 @@ class EnvConfig:
     env: str = "worldenv/Navigate-v0"
     """Environment id."""
     world: str | None = None
-    """Packaged name, directory or hub:org/name; by default the packaged one that the task is about."""
+    """Packaged name, directory or hub:org/name; by default the packaged one that the id is about."""
     dynamics: str | None = None
     """``world`` generates, ``sim`` is the simulator twin, package.module:Class another; by default what the id says."""
     task: str | None = None
@@ -63,6 +64,10 @@ class EnvConfig:
     correct: str | None = None
     """Folder of a cloned policy of hands that acts here: actions are 7 numbers that correct it (``correction``)."""
 
+    def __post_init__(self) -> None:
+        if self.world is None and self.env in environment_ids():  # said, so that it is written down
+            object.__setattr__(self, "world", world_of(self.env))
+
     @property
     def place(self) -> str:
         """Where it is: ``world``, ``sim`` or somebody's dynamics."""
@@ -96,6 +101,12 @@ class EnvConfig:
             )
 
 
+def world_of(env_id: str) -> str | None:
+    """Return the packaged world that an id is about, None of those on ground truth that need none."""
+    said = environment_ids()[env_id]
+    return None if said["task"] in SIMULATED and said["dynamics"] == "sim" else make_task(said["task"]).defaults.world
+
+
 def check_env(env_id: str) -> None:
     """Refuse an id that is not one of worldenv's.
 
@@ -115,10 +126,9 @@ def make_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any
     """
     check_env(config.env)
     if config.correct is not None:
-        from .correction import Corrected, shown_to_clones  # which makes environments itself
+        from .correction import corrected_envs  # which makes environments itself
 
-        bare = replace(shown_to_clones(config), blank=False)
-        corrected = Corrected(make_envs(bare, num_envs, **options), Path(config.correct))
+        corrected = corrected_envs(config, num_envs, **options)
         return Blank(corrected) if config.blank else corrected
     envs = gym.make_vec(config.env, num_envs=num_envs, **config.options(), **options)
     if isinstance(envs.single_action_space, spaces.Dict):

@@ -93,13 +93,10 @@ def gain(config: GainConfig, out: Path) -> dict[str, Any]:
     """Train and score every arm, write report and curves to ``out``, and return the report; what is done stays.
 
     Raises:
-        ValueError: if ``out`` holds another comparison, or no world of an environment is named.
+        ValueError: if ``out`` holds another comparison, or the world is of no environment.
     """
-    world = config.learner.environment.world
-    if world is None:
-        raise ValueError("gain is of a world of your environment; pass --world DIR/world")
     if config.real_frames is None:
-        config = replace(config, real_frames=frames_of(world))
+        config = replace(config, real_frames=frames_of(config.learner.environment.world or ""))
     asked = comparison_of(config)
     run_comparison(asked, out, to_dict(config), plan=PLAN, free=("seeds", "arms"))
     return write_gain(asked, out, {"environment": to_dict(config.learner.environment), "config": to_dict(config)})

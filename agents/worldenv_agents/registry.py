@@ -123,7 +123,7 @@ def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
     if "/Hand" not in config.env:
         return config
     blind = False if config.place == "sim" else config.pictures
-    return replace(config, obs_mode="dict", obs_keys=("goal",), pictures=blind)
+    return replace(config, obs_mode="dict", obs_keys=("goal",), pictures=blind, correct=None)
 
 
 def _cloned(envs: Envs, argument: str, seed: int) -> Policy:
@@ -166,7 +166,7 @@ def _adapt_chase(config: EnvConfig, argument: str) -> EnvConfig:
 
 
 POLICIES: dict[str, PolicyEntry] = {
-    "random": PolicyEntry(_random, lambda env, _: env),
+    "random": PolicyEntry(_random, lambda env, _: replace(env, correct=None)),
     "seek_goal": PolicyEntry(_seek_goal, _adapt_seek_goal),
     "straight": PolicyEntry(partial(_seek_goal, detour=0), _adapt_seek_goal),
     "out_and_back": PolicyEntry(_out_and_back, lambda env, _: replace(env, action_mode="basic")),

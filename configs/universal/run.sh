@@ -24,6 +24,14 @@ stage() {  # STAGE NAME OUT OPTIONS
     fi
 }
 
+score() {  # SUITE OUT OPTIONS
+    if [ -f "$runs/eval/$2/report.json" ]; then
+        echo "$runs/eval/$2 is there"
+    else
+        worldenv eval "$1" --out "$runs/eval/$2" "${@:3}"
+    fi
+}
+
 for kind in maze table; do
     worldenv record --workers "$cores" --config "$configs/heldout_$kind.toml" --out "$runs/heldout/$kind"
     worldenv record --workers "$cores" --config "$configs/record_$kind.toml" --out "$runs/train/$kind"
@@ -37,6 +45,6 @@ for kind in both maze table; do
         stage "$name" "$name" "$kind/$name" --init "$runs/$before" --data "$runs/train$part" --heldout "$runs/heldout$part" \
             --processes "$processes"
     done
-    worldenv eval revisit --world "$runs/$kind/memory" --worlds 16 --first-seed 958000 --out "$runs/eval/$kind/revisit"
-    worldenv eval manipulation --world "$runs/$kind/memory" --recording "$runs/heldout/table" --out "$runs/eval/$kind/table"
+    score revisit "$kind/revisit" --world "$runs/$kind/memory" --worlds 16 --first-seed 958000
+    score manipulation "$kind/table" --world "$runs/$kind/memory" --recording "$runs/heldout/table"
 done

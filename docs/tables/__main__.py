@@ -141,7 +141,7 @@ def main() -> None:
                 ),
                 "ranking of hands",
                 "docs/results",
-                ranking_table("ranking-hand"),
+                ranking_table("ranking-hand", target="hands"),
             ),
             "loops",
             "docs/results",

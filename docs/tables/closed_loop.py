@@ -42,10 +42,10 @@ def planning_table() -> list[str]:
     return lines
 
 
-def ranking_table(name: str = "ranking") -> list[str]:
+def ranking_table(name: str = "ranking", *, target: str = "closed-loop") -> list[str]:
     """Return what policies earn in a world and in its simulator, and how the one foretells the other by horizon."""
     if not (RESULTS / f"{name}.json").is_file():
-        return ["Not run yet: `make closed-loop`."]
+        return [f"Not run yet: `make {target}`."]
     report = load(name)
     said = report["registered"]
     title = (

@@ -12,7 +12,7 @@ import torch
 
 from worldenv.base.checkpoint import save_tensors
 from worldenv.base.config import dump_toml, load_toml, to_dict
-from worldenv.bodies.hand_model import HAND, NUM_WRIST
+from worldenv.bodies.hand_model import CLOSED, HAND, NUM_WRIST, OPEN
 from worldenv_agents.cloning import ActionChunks, ClonedPolicy, CloningConfig
 from worldenv_agents.correction import CLOSE, MOVE, TURN, corrected, shown_to_clones
 from worldenv_agents.environments import EnvConfig, make_envs
@@ -44,7 +44,7 @@ def test_what_is_said_is_reached_at_the_end_of_a_step_within_the_joints_ranges()
     torch.testing.assert_close(moved[0, -1, 3], torch.tensor(TURN).double())
     assert (moved[0, :, NUM_WRIST:] == 0).all()
     assert (moved[1, :, :NUM_WRIST] == 0).all()
-    assert 0 < moved[1, -1].abs().max() <= CLOSE
+    torch.testing.assert_close(moved[1, -1, NUM_WRIST:], CLOSE * (CLOSED - OPEN).double())
     assert (corrected(high.expand(2, 4, -1), said.abs()) <= high).all()
     torch.testing.assert_close(corrected(planned, torch.zeros(2, 7).double()), planned, rtol=0, atol=0)
 
@@ -63,8 +63,10 @@ def test_nothing_said_is_the_clone_itself_and_what_is_said_moves_the_hand(clone_
         wrong = np.zeros((2, 7), np.float32)
         for value in (1.5, np.nan):
             wrong[1, 2] = value
-            with pytest.raises(ValueError, match=r"corrections are \(2, 7\) numbers in -1..1"):
+            with pytest.raises(ValueError, match=rf"a correction is {value}, expected -1..1"):
                 envs.step(wrong)
+        with pytest.raises(ValueError, match=r"corrections have shape \(2, 6\), expected \(2, 7\)"):
+            envs.step(wrong[:, :6])
         again, *_ = envs.step(np.zeros((2, 7), np.float32))  # nothing happened
         seen, *_ = bare.step(policy.act(seen, {}))
         assert (again["joints"] == seen["joints"]).all()
@@ -103,6 +105,8 @@ def test_what_cannot_be_corrected_is_refused(clone_dir: Path, tmp_path: Path) ->
     pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
     with pytest.raises(ValueError, match="no such file"):
         make_envs(EnvConfig(env=SIM, correct=str(tmp_path)), 1)
+    with pytest.raises(ValueError, match="pictures=False: a clone that is corrected sees and acts as it learned"):
+        make_envs(EnvConfig(env=SIM, correct=str(clone_dir), pictures=False), 1)
 
 
 def test_a_table_asks_whether_a_world_improves_a_clone(clone_dir: Path, hand_world_dir: Path, tmp_path: Path) -> None:
@@ -116,10 +120,11 @@ def test_a_table_asks_whether_a_world_improves_a_clone(clone_dir: Path, hand_wor
             "world": str(hand_world_dir),
             "correct": str(clone_dir),
             "max_episode_steps": 1,
+            "starts": [0, 4],
         },
+        test_starts=(4, 6),
         ppo={**table.ppo, "steps": 4, "num_envs": 2, "rollout": 2, "minibatch": 4, "epochs": 1},
-        arms={name: table.arms[name] for name in ("world", "simulator")},
-        baselines=(f"cloned:{clone_dir}",),
+        baselines=(f"cloned:{clone_dir}", "expert"),
         seeds=(0,),
         legs=1,
         leg_episodes=1,
@@ -128,6 +133,6 @@ def test_a_table_asks_whether_a_world_improves_a_clone(clone_dir: Path, hand_wor
     )
     (tmp_path / "table.toml").write_text(dump_toml(to_dict(small)))
     report = run_loop(tmp_path / "table.toml", tmp_path / "loop")
-    assert list(report["arms"]) == ["random", f"cloned:{clone_dir}", "world", "simulator"]
+    assert list(report["arms"]) == ["random", f"cloned:{clone_dir}", "expert", "world", "blank", "simulator"]
     assert report["arms"]["world"]["length"]["mean"] == 1
     assert {path.name for path in (tmp_path / "loop" / "world-0").glob("*.mp4")} == {"real.mp4", "imagined.mp4"}

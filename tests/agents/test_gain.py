@@ -90,7 +90,7 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(ValueError, match=r"does not say how many frames .* pass --real-frames"):
         gain(tiny(tmp_path / "world"), tmp_path / "gain")
     monkeypatch.setattr("sys.argv", ["worldenv-agents", "gain", "--out", str(tmp_path / "gain")])
-    with pytest.raises(SystemExit, match=r"pass --world DIR/world"):
+    with pytest.raises(SystemExit, match=r"make\.json does not say how many frames maze was made of"):
         main()
 
 

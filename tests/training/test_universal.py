@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,6 +24,7 @@ from worldenv.data.dataset import clip_track
 from worldenv.data.objects import seen_keypoints
 from worldenv.data.record import RecordConfig, make_source
 from worldenv.data.schema import Clip, read_shard, shard_paths, write_shard
+from worldenv.dynamics.signals import Track
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.eval.suites.evaluate import run_suite
 from worldenv.models.heads import ObjectConfig
@@ -126,14 +128,36 @@ def test_it_trains_on_both_walks_and_grasps(chain: dict[str, Path], recordings: 
     run_suite("manipulation", str(chain["memory"]), tmp_path, recording=recordings / "table", num_worlds=2)
     assert "object_error_mm_24" in json.loads((tmp_path / "report.json").read_text())["arms"]["world"]
     black = {"clip": np.zeros((1, 64, 64, 3), np.uint8), "joints": np.zeros((1, 26)), "c2w": np.eye(4)[None]}
-    for body, mode in (("auto", "basic"), ("hand", "ee_delta")):
-        envs = gym.make_vec("worldenv/Free-v0", num_envs=1, world=str(chain["memory"]), body=body)
+    asked: list[dict[str, Any]] = [{}, {"body": "hand"}, {"action_mode": "ee_delta"}]
+    for options, mode in zip(asked, ("basic", "ee_delta", "ee_delta"), strict=True):
+        envs = gym.make_vec("worldenv/Free-v0", num_envs=1, world=str(chain["memory"]), **options)
         assert envs.unwrapped.core.config.action_mode == mode  # type: ignore[attr-defined]
         envs.reset(seed=0, options=black)
         assert envs.step(envs.action_space.sample())[0].shape == (1, 64, 64, 3)
+    engine = envs.unwrapped.core.dynamics  # type: ignore[attr-defined]
+    joints = engine.present["joints"]
+    assert joints.any()
     path = torch.eye(4, dtype=torch.float64).repeat(1, 4, 1, 1)
     path[..., 2, 3] = torch.arange(4) * 0.25
-    assert envs.unwrapped.core.dynamics.follow(path).frames.shape == (1, 16, 64, 64, 3)  # type: ignore[attr-defined]
+    assert engine.follow(path).frames.shape == (1, 16, 64, 64, 3)
+    assert torch.equal(engine.present["joints"], joints), "whoever is not told rests"
+    with pytest.raises(ValueError, match="commands lack 'keys'"):
+        engine.step(Track(c2w=path))
+
+
+@pytest.mark.usefixtures("sims")
+def test_suites_of_mazes_take_it(chain: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("vizdoom", reason="mazes need pip install worldenv[sims]")
+    run_suite("short_term", str(chain["memory"]), tmp_path, num_worlds=1)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "seen_psnr" in report["arms"]["worldplay"]
+    assert "action_score" in report["skipped"]
+
+
+def test_start_views_that_could_not_be_loaded_are_not_made(recordings: Path, tmp_path: Path) -> None:
+    config = replace(load_toml(TrainConfig, FOLDER / "vae.toml"), data=recordings, heldout=None, num_starts=2)
+    with pytest.raises(ValueError, match="num_starts=2: recordings of one body do not say where the others are"):
+        train("vae", config, tmp_path)
 
 
 def test_files_say_what_the_script_does() -> None:

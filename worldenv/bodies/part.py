@@ -28,12 +28,7 @@ class Part:
 
     def command(self, action: Any, mode: str, present: Signals, spec: WorldSpec) -> Track:
         """Return the body's commands, and for the rest what is commanded now, or nothing."""
-        track = self.body.command(action, mode, present, spec)
-        rest = spec.still(track.num_rows)
-        for name in rest.keys() - track.keys():
-            now = present[name][:, None].to(rest[name]) if name in present else rest[name]
-            track[name] = now.expand(-1, track.num_latents, *now.shape[2:])
-        return track
+        return spec.at_rest(self.body.command(action, mode, present, spec), present)
 
 
 class NamedPart(Part):

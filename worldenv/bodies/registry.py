@@ -12,12 +12,14 @@ from .robot import RobotBody
 from .vector import Vector
 
 BODIES: dict[str, type[Body]] = {"camera": Camera, "hand": Hand, "vector": Vector}
-"""What ``body=`` may name; a world has the first of them that commands what it takes."""
+"""What ``body=`` may name."""
+FIXED: tuple[type[Body], ...] = (Camera, Hand)
+"""Those whose signals are always the same, so that they can be told from what a world takes."""
 
 
 def bodies_of(spec: WorldSpec) -> list[Body]:
-    """Return the bodies with signals of their own that command all that a world takes: one, or several a part each."""
-    found: list[Body] = [kind() for kind in (Camera, Hand) if kind.takes.items() <= spec.takes.items()]
+    """Return the bodies that command all that a world takes: one, or several a part each; none of other worlds."""
+    found = [one for one in (kind() for kind in FIXED) if one.takes.items() <= spec.takes.items()]
     return found if spec.takes.keys() == {name for one in found for name in one.takes} else []
 
 
@@ -51,7 +53,7 @@ def make_body(body: str | Body, spec: WorldSpec, *, mode: str = "") -> Body:
     made = found
     if not isinstance(made, Body):
         raise ValueError(f"body {type(made).__name__} has not what a body has: takes, modes, space, command, keyboard")
-    if type(made) in map(type, parts):
+    if any(dict(made.takes) == dict(part.takes) for part in parts):
         return part_of(made, spec)
     lacking = [name for name, signal in spec.takes.items() if made.takes.get(name) != signal]
     if lacking:

@@ -129,6 +129,18 @@ class WorldSpec:
             track["keys"][:, 1:] = self.keys_along(track["c2w"])
         return track
 
+    def at_rest(
+        self,
+        commands: Track,  # some of what it takes, each (B, F, ...)
+        present: Signals,  # each (B, ...)
+    ) -> Track:
+        """Return the commands, and for the rest of what it takes what is commanded now, or nothing."""
+        rest = {name: part for name, part in self.still(commands.num_rows).items() if name not in commands}
+        for name, still in rest.items():
+            now = present[name][:, None].to(still) if name in present else still
+            rest[name] = now.expand(-1, commands.num_latents, *now.shape[2:])
+        return Track({**commands, **rest})
+
     def keys_along(
         self,
         path: Tensor,  # (..., F + 1, 4, 4), start first

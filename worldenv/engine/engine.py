@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..base.config import to_dict
 from ..base.device import stateful, warn_if_slow
+from ..bodies.registry import bodies_of
 from ..diffusion.schedule import SamplerConfig
 from ..dynamics.protocol import Chunk, check_fork, check_rows
 from ..dynamics.signals import DEPTH, Signals, Track, check_signals
@@ -319,16 +320,20 @@ class Engine:
     def _asked(self, commands: Signals, rows: Sequence[int] | None) -> tuple[Tensor, Track, Tensor | slice]:
         """Check what is asked of which envs: these (R,) int64, ascending, their commands, and the order asked for."""
         if rows is None:
-            return torch.arange(self.num_envs), self._commands(commands, self.num_envs), slice(None)
+            return torch.arange(self.num_envs), self._commands(commands, range(self.num_envs)), slice(None)
         self.check_rows(rows)
         if len(rows) < self.num_envs and self._state.window is not None:
             raise ValueError("rows of a rolling window advance together; leave rows out")
         index, sorting = torch.tensor(list(rows), dtype=torch.long).sort()
-        return index, self._commands(commands, len(rows)).at(sorting), sorting.argsort()
+        return index, self._commands(commands, rows).at(sorting), sorting.argsort()
 
-    def _commands(self, commands: Signals, num_rows: int) -> Track:
-        """Check commands, each (R, F, ...), and give them the types that memory has."""
-        check_signals(commands, self.spec.takes, what="commands", lead=(num_rows, self.spec.chunk_latents))
+    def _commands(self, commands: Signals, rows: Sequence[int]) -> Track:
+        """Check commands, each (R, F, ...), and give them the types that memory has; a body that is not told rests."""
+        lacking = self.spec.takes.keys() - commands.keys()
+        if lacking and any(body.takes.keys() <= commands.keys() for body in bodies_of(self.spec)):
+            present = {name: part[list(rows)] for name, part in self._state.present.items()}
+            commands = self.spec.at_rest(Track(commands), present)
+        check_signals(commands, self.spec.takes, what="commands", lead=(len(rows), self.spec.chunk_latents))
         return Track({name: commands[name].to(getattr(torch, s.dtype)) for name, s in self.spec.takes.items()})
 
     def stream(self, commands: Signals) -> Iterator[Tensor]:
@@ -387,8 +392,7 @@ class Engine:
         if c2w.shape[1] % chunk:
             raise ValueError(f"a path of {c2w.shape[1]} latents is not a multiple of chunk_latents={chunk}")
         for poses in c2w.split(chunk, 1):
-            commands = self.spec.complete({"keys": self.path_keys(poses), "c2w": poses})
-            parts.append(self._advance(*self._asked(commands, None)))
+            parts.append(self._advance(*self._asked(Track(keys=self.path_keys(poses), c2w=poses), None)))
         every = [name for name in self._state.events.gives if name in self.spec.gives]
         told = {name: torch.cat([p.signals[name] for p in parts], 1) for name in every}
         return Chunk(torch.cat([p.frames for p in parts], 1), {**parts[-1].signals, **told, "c2w": c2w})

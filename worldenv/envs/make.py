@@ -43,7 +43,7 @@ def make_core(asked: Arguments) -> EnvCore:
         stepped, starts = open_world(asked, task, opens, depth="depth" in (*task.defaults.reads, *seen))
         episodes = Episodes(starts)
     _check_fits(stepped, task, asked)
-    acting = make_body(asked.body, stepped.spec, mode=task.defaults.action_mode)
+    acting = make_body(asked.body, stepped.spec, mode=asked.action_mode or task.defaults.action_mode)
     config = replace(config, action_mode=_action_mode(asked.action_mode, task.defaults, acting))
     if asked.obs_keys is None and "palm" not in stepped.spec.gives:  # which no world imagines
         config = replace(config, obs_keys=tuple(key for key in config.obs_keys if key != "palm"))
@@ -67,9 +67,10 @@ def make_core(asked: Arguments) -> EnvCore:
 def _open_table(asked: Arguments, task: Task, seen: Sequence[str]) -> tuple[Dynamics, Episodes]:
     """Open the simulator of a task that needs no world, or the twin of a world: its steps, and its start views."""
     asked.refuse_ungenerated("sim_env", asked.sim_env)
-    if asked.starts is not None and asked.world == "auto":
+    bare = asked.world in ("auto", Defaults.world)  # the packaged maze has no tables
+    if asked.starts is not None and bare:
         raise ValueError(f"starts={list(asked.starts)} are of a world of hands; pass world=DIR, or leave it out")
-    starts, spec = (None, None) if asked.world == "auto" else table_starts(asked, task)
+    starts, spec = (None, None) if bare else table_starts(asked, task)
     opened = open_simulator(
         task.defaults.simulator,
         asked.num_envs,

@@ -121,7 +121,7 @@ class Page:
         kinds.append(("none", "Without memory", {"policy": "none", **alone}))
         if rendered:
             kinds.append(("learned", "Learned memory alone", {"policy": own.policy, **alone}))
-        if world.spec.has_camera:
+        if world.spec.has_camera and not world.config.dit.pose_video and not world.config.dit.camera_rays:
             kinds.append(("worldscape", "WorldScape's memory", "worldscape"))
         kinds.append(("recent", "The recent past alone", {"policy": "recent", **alone}))
         arms = [self._arm(name, title, memory) for name, title, memory in kinds]

@@ -101,8 +101,8 @@ class Opener:
         if isinstance(stack, int) and stack > MAX_STACK:
             raise ValueError(f"stack={stack} is more than a server holds, {MAX_STACK}")
         task, served = ids[asked.env]["task"], self.config.named
-        own = make_task(task).defaults.world
-        world = options.get("world", own if own in served else next(iter(served)))
+        hands = task in SIMULATED and make_task(task).defaults.world in served  # which the first may not show
+        world = options.get("world", make_task(task).defaults.world if hands else next(iter(served)))
         if world not in served:
             raise ValueError(f"world={world!r} is not served; choose one of {', '.join(served)}")
         if "memory" in options:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...base.config import changes, from_dict, to_dict
 from ...base.rng import derive_seed
+from ...bodies.registry import bodies_of
 from ...bodies.vector import ACTION, with_statistics
 from ...data.schema import Clip, read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
@@ -98,7 +99,16 @@ def with_action_statistics(spec: WorldSpec, folder: Path) -> WorldSpec:
 
 
 def first_starts(config: TrainConfig, spec: WorldSpec) -> Starts:
-    """Make start views: on held-out mazes where those were recorded, else the first frames of recorded clips."""
+    """Make start views: on held-out mazes where those were recorded, else the first frames of recorded clips.
+
+    Raises:
+        ValueError: if the recording does not say where everything is that a world takes.
+    """
+    if len(bodies_of(spec)) > 1:
+        raise ValueError(
+            f"num_starts={config.num_starts}: recordings of one body do not say where the others are, and this world "
+            f"takes {', '.join(spec.takes)}; set num_starts = 0, and begin with options={{'clip': ...}}"
+        )
     folder = config.data if config.heldout is None else config.heldout
     paths = shard_paths(folder)
     if shard_config(paths[0]).get("env", "").startswith("doom/"):  # mazes
