@@ -26,14 +26,14 @@ def settings(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from .cloning import CloningConfig
+    from .action_chunks import CloningConfig
     from .environments import EnvConfig
     from .gain import GainConfig
     from .planners.closed_loop import Where
     from .planners.planner import PlannerConfig
     from .policy import LearnerConfig
 else:
-    CloningConfig = settings("worldenv_agents.cloning:CloningConfig")
+    CloningConfig = settings("worldenv_agents.action_chunks:CloningConfig")
     Where = Literal["world", "floor", "blank"]
     PlannerConfig = settings("worldenv_agents.planners.planner:PlannerConfig")
     GainConfig = settings("worldenv_agents.gain:GainConfig")

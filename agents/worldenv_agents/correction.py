@@ -6,7 +6,6 @@ learned has 7 numbers a step instead of 26 a latent (residual policy learning: S
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +19,13 @@ from torch import Tensor
 
 from worldenv.bodies.hand_model import HAND, NUM_JOINTS, NUM_WRIST, WRIST, grasp
 
-from .cloning import OBS_KEYS, ClonedPolicy
-from .environments import EnvConfig, make_envs
+from .action_chunks import ClonedPolicy
 
 MOVE, TURN, CLOSE = 0.02, 0.1, 0.25
 """Metres and radians that a correction of 1 moves and turns the wrist by the end of a step, and by how much of the way
 between open and closed it closes the fingers."""
 NAMES = (*(name for name, *_ in WRIST), "grasp")
 """What the numbers of a correction are of."""
-
-
-def corrected_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
-    """Make the environment of a clone that is corrected; ``options`` are further arguments of ``gym.make_vec``.
-
-    Raises:
-        ValueError: as ``Corrected``, and for settings that the clone decides.
-    """
-    assert config.correct is not None
-    for name in ("action_mode", "obs_mode", "obs_keys", "pictures"):
-        if (value := getattr(config, name)) is not None:
-            raise ValueError(f"{name}={value!r}: a clone that is corrected sees and acts as it learned; leave it out")
-    envs = make_envs(replace(shown_to_clones(config), blank=False), num_envs, **options)
-    try:
-        return Corrected(envs, Path(config.correct))
-    except ValueError:
-        envs.close()
-        raise
-
-
-def shown_to_clones(config: EnvConfig) -> EnvConfig:
-    """Return the same environment as a cloned policy sees it and acts in it."""
-    return replace(config, action_mode="joints", obs_mode="dict", obs_keys=OBS_KEYS, correct=None)
 
 
 class Corrected(VectorWrapper):

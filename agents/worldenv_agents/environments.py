@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -15,6 +16,9 @@ import worldenv  # noqa: F401  registers the ids
 from worldenv.envs.flat_actions import FlatActions
 from worldenv.ids import environment_ids
 from worldenv.tasks.registry import SIMULATED, make_task
+
+from .action_chunks import OBS_KEYS
+from .correction import Corrected
 
 PREFIX = "worldenv/"
 ELSEWHERE = {"world": ("sim_env",), "sim": ("horizon", "pessimism")}
@@ -126,14 +130,30 @@ def make_envs(config: EnvConfig, num_envs: int, **options: Any) -> VectorEnv[Any
     """
     check_env(config.env)
     if config.correct is not None:
-        from .correction import corrected_envs  # which makes environments itself
-
-        corrected = corrected_envs(config, num_envs, **options)
+        corrected = _corrected(config, Path(config.correct), num_envs, **options)
         return Blank(corrected) if config.blank else corrected
     envs = gym.make_vec(config.env, num_envs=num_envs, **config.options(), **options)
     if isinstance(envs.single_action_space, spaces.Dict):
         envs = ArrayActions(envs, envs.single_action_space)
     return Blank(envs) if config.blank else envs
+
+
+def _corrected(config: EnvConfig, clone: Path, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Make the environment in which a cloned policy is corrected."""
+    for name in ("action_mode", "obs_mode", "obs_keys", "pictures"):
+        if (value := getattr(config, name)) is not None:
+            raise ValueError(f"{name}={value!r}: a clone that is corrected sees and acts as it learned; leave it out")
+    envs = make_envs(replace(shown_to_clones(config), blank=False), num_envs, **options)
+    try:
+        return Corrected(envs, clone)
+    except ValueError:
+        envs.close()
+        raise
+
+
+def shown_to_clones(config: EnvConfig) -> EnvConfig:
+    """Return the same environment as a cloned policy sees it and acts in it."""
+    return replace(config, action_mode="joints", obs_mode="dict", obs_keys=OBS_KEYS, correct=None)
 
 
 class ArrayActions(VectorWrapper):

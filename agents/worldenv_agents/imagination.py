@@ -27,7 +27,8 @@ from worldenv.envs.sb3 import check_learnable
 from worldenv.models.heads.event import two_hot
 
 from .environments import EnvConfig, make_envs
-from .policy import MOST_WEIGHT, LearnerConfig, TrainedPolicy, build_network
+from .limits import MOST_WEIGHT
+from .policy import LearnerConfig, TrainedPolicy, build_network
 from .progress import Kept, finite, kept_in
 from .recurrent import Recurrent
 from .rollouts import Imagined, each, imagine, lambda_returns

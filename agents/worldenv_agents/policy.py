@@ -28,16 +28,11 @@ from worldenv.base.said import check_path
 from .environments import EnvConfig
 from .features import WorldFeatures
 from .learners import LEARNERS, config_class, find_learner
+from .limits import MOST_RATE, MOST_SEED, MOST_WEIGHT, MOST_WEIGHTS
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE, LOG_FILE = "policy.json", "policy.safetensors", "log.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
-MOST_RATE, MOST_WEIGHT = 1.0, 1e6
-"""The largest learning rate, and weight of a bonus; with larger ones nothing but infinite weights is learned."""
-MOST_WEIGHTS = 2**26
-"""Of a policy's layers behind the picture."""
-MOST_SEED = 2**32 - 1
-"""Seeds of Stable-Baselines3's have 32 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)

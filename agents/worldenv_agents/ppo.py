@@ -16,7 +16,8 @@ from worldenv.base.rng import derive_seed
 from worldenv.envs.sb3 import SB3VecEnv
 
 from .environments import make_envs
-from .policy import MOST_WEIGHT, LearnerConfig, TrainedPolicy, build_network, read_policy
+from .limits import MOST_WEIGHT
+from .policy import LearnerConfig, TrainedPolicy, build_network, read_policy
 from .progress import Kept, Progress, finite, kept_in, restore
 
 __all__ = ["PPOConfig", "PPOPolicy", "build_network", "read_policy", "train"]

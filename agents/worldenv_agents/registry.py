@@ -15,7 +15,7 @@ from worldenv.dynamics.labels import CLASSES
 
 from .base import Policy
 from .chase import Chase
-from .environments import EnvConfig
+from .environments import EnvConfig, shown_to_clones
 from .learners import LEARNERS
 from .random_agent import EpsilonGreedy, RandomPolicy
 from .scripted import FollowKeys, OutAndBack, Retrace, SeekGoal, Wander
@@ -127,15 +127,13 @@ def _adapt_expert(config: EnvConfig, argument: str) -> EnvConfig:
 
 
 def _cloned(envs: Envs, argument: str, seed: int) -> Policy:
-    from .cloning import ClonedPolicy
+    from .action_chunks import ClonedPolicy
 
     spec = envs.unwrapped.core.spec  # type: ignore[attr-defined]
     return ClonedPolicy.load(Path(argument), num_latents=spec.chunk_latents)
 
 
 def _adapt_cloned(config: EnvConfig, argument: str) -> EnvConfig:
-    from .correction import shown_to_clones
-
     return shown_to_clones(config)
 
 

@@ -14,7 +14,8 @@ from worldenv.base.config import to_dict
 from worldenv.bodies.hand_model import HAND
 from worldenv.data.record import RecordConfig, make_source
 from worldenv.data.schema import write_shard
-from worldenv_agents.cloning import ClonedPolicy, CloningConfig, clone
+from worldenv_agents.action_chunks import ClonedPolicy, CloningConfig
+from worldenv_agents.cloning import clone
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate_named
 

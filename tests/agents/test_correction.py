@@ -13,9 +13,9 @@ import torch
 from worldenv.base.checkpoint import save_tensors
 from worldenv.base.config import dump_toml, load_toml, to_dict
 from worldenv.bodies.hand_model import CLOSED, HAND, NUM_WRIST, OPEN
-from worldenv_agents.cloning import ActionChunks, ClonedPolicy, CloningConfig
-from worldenv_agents.correction import CLOSE, MOVE, TURN, corrected, shown_to_clones
-from worldenv_agents.environments import EnvConfig, make_envs
+from worldenv_agents.action_chunks import ActionChunks, ClonedPolicy, CloningConfig
+from worldenv_agents.correction import CLOSE, MOVE, TURN, corrected
+from worldenv_agents.environments import EnvConfig, make_envs, shown_to_clones
 from worldenv_agents.evaluate import evaluate_named
 from worldenv_agents.loop import LoopTable, run_loop
 from worldenv_agents.ppo import PPOConfig, train

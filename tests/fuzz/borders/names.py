@@ -32,7 +32,7 @@ from worldenv.eval.report.document import compare
 from worldenv.geometry.trajectory_file import read_trajectory
 from worldenv.training.stages.config import TrainConfig
 from worldenv.world.world import World
-from worldenv_agents.cloning import ClonedPolicy
+from worldenv_agents.action_chunks import ClonedPolicy
 from worldenv_agents.loop import run_loop
 from worldenv_agents.policy import TrainedPolicy
 
