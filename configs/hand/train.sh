@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours, and what gives way first);
 # `train.sh hand1`, in runs/hand1, from the same recordings: one whose steps are single latents.
+# `train.sh more` goes on from the packaged world instead: its VAE and the head that reads objects are kept.
 # What is done is left alone and what was interrupted goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-recipe=${1:-hand}
+asked=${1:-hand}
+recipe=${asked/#more/hand}
 configs=configs/$recipe runs=runs/$recipe
 export OMP_WAIT_POLICY=passive
 cores=$(python -c 'import os; print(os.cpu_count() or 1)')
@@ -22,10 +24,15 @@ for task in place lift push; do
     worldenv record --workers "$cores" --config "configs/hand/heldout_$task.toml" --out "runs/hand/heldout/$task"
     worldenv record --workers "$cores" --config "configs/hand/record_$task.toml" --out "runs/hand/train/$task"
 done
-stage vae vae
-stage heads object --init "$runs/vae"  # it looks at pictures alone, so that what follows can be read while it is trained
-stage causal causal --init "$runs/object" --processes "$processes"
-stage memory memory --init "$runs/causal" --processes "$processes"
+if [ "$asked" = more ]; then
+    stage memory more --init worldenv/worlds/hand --processes "$processes"
+    ln -sfn more "$runs/memory"
+else
+    stage vae vae
+    stage heads object --init "$runs/vae"  # it looks at pictures alone, so that what follows can be read while it is trained
+    stage causal causal --init "$runs/object" --processes "$processes"
+    stage memory memory --init "$runs/causal" --processes "$processes"
+fi
 stage consistency_distill distil --init "$runs/memory" --processes "$processes"
 stage heads depth --init "$runs/distil"
 worldenv eval manipulation --world "$runs/depth" --recording "runs/hand/heldout/place" --out "$runs/eval/place"

@@ -117,7 +117,7 @@ def test_files_say_what_the_script_does(recipe: str) -> None:
     script = (CONFIGS / "train.sh").read_text()
     for name, stage in CHAIN.items():
         assert stage in STAGES
-        found = re.search(rf'^stage {stage} {name}( --init "\$runs/(\w+)")?', script, re.MULTILINE)
+        found = re.search(rf'^ *stage {stage} {name}( --init "\$runs/(\w+)")?', script, re.MULTILINE)
         assert found is not None
         init = f" --init runs/{recipe}/{found[2]}" if found[2] else ""
         path = CONFIGS.with_name(recipe) / f"{name}.toml"
