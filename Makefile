@@ -133,7 +133,7 @@ hands: $(STAMP)
 	    --out out/results/manipulation-$$task || exit 1; \
 	  cp out/results/manipulation-$$task/report.json docs/results/manipulation-$$task.json; \
 	done
-	$(BIN)/worldenv-agents rank --env worldenv/HandPlace-v0 --episodes 96 --num-envs 16 --first-seed 700000 \
+	$(BIN)/worldenv-agents rank --env worldenv/HandPlace-v0 --episodes 24 --num-envs 8 --first-seed 700000 \
 	  --horizons 3 6 9 --out out/results/ranking-hand
 	cp out/results/ranking-hand/report.json docs/results/ranking-hand.json
 	$(BIN)/worldenv bench engine --world hand --out docs/results/bench-hand-world.json

@@ -83,7 +83,7 @@ def clone(recording: tyro.conf.Positional[Path], /, *, out: Path, config: Clonin
     Args:
         recording: from worldenv record --env hand/place (or lift, push); its expert episodes are learned from.
         out: folder for policy.safetensors. Afterwards, in the simulator and in a world: worldenv-agents eval cloned:OUT
-            --env worldenv/HandPlaceSim-v0, and --env worldenv/HandPlace-v0 --world runs/hand/depth.
+            --env worldenv/HandPlaceSim-v0, and --env worldenv/HandPlace-v0.
         config: what is cloned, and how.
     """
     from .cloning import clone as learn

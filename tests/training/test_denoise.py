@@ -116,6 +116,20 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
     assert torch.equal(bank.latents_at(torch.arange(17).expand(8, -1))[0], data.latents[1, :17])
 
 
+def test_a_share_of_the_chunks_follows_the_start_view(tiny_world: World) -> None:
+    def drawn(share: float) -> list[int]:
+        stage = MemoryStage(Material(tiny_world, DenoiseConfig(beginnings=share), 400, data=dataset(tiny_world)))
+        bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
+        assert bank.length.tolist() == (4 * (target.entry[:, 0] - 1) + 1).tolist()
+        return target.entry[:, 0].tolist()
+
+    assert set(drawn(1.0)) == {1}
+    plain, often = drawn(0.0).count(1), drawn(0.5).count(1)
+    assert plain < 100
+    assert 200 < often < 300, "beside those that are drawn so anyway"
+    assert set(drawn(0.5)) == set(drawn(0.0))
+
+
 def test_contexts_of_recorded_chunks_are_those_that_are_chosen_one_by_one(tiny_world: World) -> None:
     stage = stage_of(tiny_world)
     bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(5))

@@ -59,6 +59,8 @@ class Chunks:
         a = self.needed[torch.randint(len(self.needed), (batch,), generator=generator)]
         b = self.every[torch.randint(len(self.every), (batch,), generator=generator)]
         clips, entries = torch.where(need[:, None], a, b).unbind(1)
+        if self.material.config.beginnings:
+            entries = entries.where(torch.rand(batch, generator=generator) >= self.material.config.beginnings, 1)
         first = self.material.chunk * (entries - 1) + 1
         index = first[:, None] + torch.arange(self.material.chunk)
         rows = clips[:, None]

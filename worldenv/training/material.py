@@ -39,6 +39,9 @@ class DenoiseConfig:
     """Share of samples whose chunk needs memory."""
     need: float = 0.15
     """A chunk needs memory if this share of its surface was seen before the temporal window and not in it."""
+    beginnings: float = 0.0
+    """Share of samples whose chunk follows the start view, beside those that are drawn so anyway: a picture alone, that
+    no later latent resembles, is what every episode begins with (``memory``)."""
     cached: float = 0.0
     """Share of steps on whole clips, each chunk against the recorded keys and values of its past, as ``worldscape``
     memory keeps them (``memory``)."""
