@@ -32,7 +32,7 @@ from worldenv.training.loop import trainer
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import STAGES, train
 from worldenv.training.weights import WeightsConfig, cell_weights
-from worldenv.world.world import World
+from worldenv.world.world import World, convert_world
 
 pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
 pytestmark = pytest.mark.manip
@@ -143,6 +143,18 @@ def test_every_stage_trains_and_the_world_steps(chain: dict[str, Path]) -> None:
         obs, reward, *_ = envs.step(envs.action_space.sample())
         assert obs["image"].shape == (2, 64, 64, 3)
         assert reward.shape == (2,)
+
+
+def test_training_goes_on_from_packaged_weights(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    """In bfloat16, in which not every machine computes, by the recipe that does so."""
+    convert_world(chain["distil"], tmp_path / "packaged", dtype="bfloat16")
+    config = load_toml(TrainConfig, CONFIGS / "more.toml")
+    optim = replace(config.optim, steps=1, batch=2, warmup=1, log_every=1, preview_every=0, optimizer="adamw")
+    tiny = replace(config, data=recording, heldout=None, init=tmp_path / "packaged", max_clips=4, optim=optim)
+    train("memory", tiny, tmp_path / "more")
+    world = World.load(tmp_path / "more")
+    assert [stage.stage for stage in world.config.provenance][-2:] == ["consistency_distill", "memory"]
+    assert {part.dtype for module in world.parts().values() for part in module.parameters()} == {torch.float32}
 
 
 def test_the_suite_scores_every_arm(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:

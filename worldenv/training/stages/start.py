@@ -52,6 +52,8 @@ def start_world(stage: str, config: TrainConfig) -> World:
     if config.init is None:
         raise ValueError(f"stage {stage!r} starts from a world; pass --init DIR, the output of the stage before it")
     world = World.load(config.init)
+    for part in world.parts().values():
+        part.float()  # packaged weights are bfloat16
     own, trained = world.config.dit, any(p.stage not in BESIDE for p in world.config.provenance)
     asked = conditioned(replace(config.dit, latent_channels=world.config.vae.latent_channels), world.spec)
     if trained and config.dit == DiTConfig():  # nothing was asked for
