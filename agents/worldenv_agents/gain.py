@@ -96,7 +96,8 @@ def gain(config: GainConfig, out: Path) -> dict[str, Any]:
         ValueError: if ``out`` holds another comparison, or the world is of no environment.
     """
     if config.real_frames is None:
-        config = replace(config, real_frames=frames_of(config.learner.environment.world or ""))
+        assert config.learner.environment.world is not None, "every id of a recorded environment has one"
+        config = replace(config, real_frames=frames_of(config.learner.environment.world))
     asked = comparison_of(config)
     run_comparison(asked, out, to_dict(config), plan=PLAN, free=("seeds", "arms"))
     return write_gain(asked, out, {"environment": to_dict(config.learner.environment), "config": to_dict(config)})

@@ -58,14 +58,16 @@ def test_rows_are_single_envs_to_the_last_bit() -> None:
         ({}, np.full((2, 7), np.nan), "NaN"),
         ({}, np.zeros((2, 26)), r"expected \(2, 7\)"),
         ({"chunk_latents": 2}, np.zeros((2, 7)), r"expected \(2, 2, 7\)"),
+        ({"action_mode": "joints"}, np.zeros((2, 7)), r"expected \(2, 26\): one row per env of Box"),
     ],
 )
 def test_bad_actions_are_refused_and_move_nothing(options: dict[str, Any], action: Any, said: str) -> None:
     envs = made(obs_keys=["proprio"], **options)
     envs.reset(seed=0)
     before = envs.unwrapped.clone_state([0, 1])
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as error:
         envs.step(action)
+    assert "\n" not in str(error.value)
     after = envs.unwrapped.clone_state([0, 1])
     assert all(torch.equal(before[name], after[name]) for name in before)
 

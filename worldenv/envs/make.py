@@ -99,7 +99,9 @@ def _check_fits(stepped: Dynamics, task: Task, asked: Arguments) -> None:
     if lacking:
         remedy = "pass a task of its own: task='package.module:Class'"
         if own.learned:
-            remedy = "pass world=DIR of a world of hands with the head that reads objects (configs/hand)"
+            remedy = (
+                "leave world out, or pass world=DIR of a world of hands with the head that reads objects (configs/hand)"
+            )
         elif set(lacking) <= set(EVENTS):
             remedy = "heads give that: `worldenv train heads` on a recording of an environment"
         raise ValueError(

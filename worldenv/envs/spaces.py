@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from ..base.said import said
 from ..dynamics.signals import Signal
 from ..dynamics.spec import WorldSpec
 from .options import read_array
@@ -50,10 +51,10 @@ def _check_array(
     array = read_array(action, "action")
     wanted = (num_envs, *(space.shape or ()))
     if array.shape != wanted:
-        raise ValueError(f"action has shape {array.shape}, expected {wanted}: one row per env of {space}")
+        raise ValueError(f"action has shape {array.shape}, expected {wanted}: one row per env of {said(space)}")
     if isinstance(space, spaces.Box):
         if array.dtype.kind not in "biuf":
-            raise ValueError(f"action has dtype {array.dtype}; {space} takes numbers")
+            raise ValueError(f"action has dtype {array.dtype}; {said(space)} takes numbers")
         if not np.isfinite(array).all():
             raise ValueError("action holds NaN or infinity; check the policy's output")
         values = array.astype(np.float64)
@@ -69,11 +70,11 @@ def _check_array(
         return torch.from_numpy(np.clip(values, space.low, space.high))
     mixed = isinstance(action, list | tuple) and any(isinstance(one, bool) for one in np.asarray(action, object).flat)
     if mixed or not np.issubdtype(array.dtype, np.integer):  # a flag among whole numbers becomes one in an array
-        raise ValueError(f"action has dtype {'bool' if mixed else array.dtype}; {space} takes integers")
+        raise ValueError(f"action has dtype {'bool' if mixed else array.dtype}; {said(space)} takes integers")
     values = array.astype(np.int64)
     kind = space.dtype if space.dtype is not None else np.dtype(np.int64)
     if not all(space.contains(one.astype(kind) if space.shape else int(one)) for one in values):
-        raise ValueError(f"action {array.tolist()} is outside {space}")
+        raise ValueError(f"action {array.tolist()} is outside {said(space)}")
     return torch.from_numpy(values)
 
 
