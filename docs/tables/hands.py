@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from cells import RESULTS, arm_row, cell, heading, load
+import sys
+
+from cells import RESULTS, ROOT, arm_row, cell, heading, load
 
 from worldenv.tasks.registry import SIMULATED, id_names
+from worldenv.world.files import world_sha256
 
+WORLD = ROOT / "worldenv" / "worlds" / "hand"
 READ = {
     "object_error_mm_24": 0,
     "object_error_mm_48": 0,
@@ -24,10 +28,17 @@ RECORDED = ("place", "lift", "push")
 
 
 def manipulation_table() -> list[str]:
-    """Return what suite ``manipulation`` says of the packaged world, for each kind of recording that it was run on."""
+    """Return what suite ``manipulation`` says of the packaged world, for each kind of recording that it was run on.
+
+    Raises:
+        SystemExit: if a report speaks of other weights than the packaged ones.
+    """
     lines: list[str] = []
+    packaged = world_sha256(WORLD)
     for task in (task for task in RECORDED if (RESULTS / f"manipulation-{task}.json").is_file()):
         report = load(f"manipulation-{task}")
+        if report["world"]["sha256"] != packaged:
+            sys.exit(f"docs/results/manipulation-{task}.json speaks of another world than {WORLD.name}; run it again")
         columns = {name: digits for name, digits in READ.items() if any(name in row for row in report["arms"].values())}
         title = (
             f"`worldenv eval manipulation --world hand --recording runs/hand/heldout/{task} --worlds "

@@ -128,6 +128,9 @@ def test_a_share_of_the_chunks_follows_the_start_view(tiny_world: World) -> None
     assert plain < 100
     assert 200 < often < 300, "beside those that are drawn so anyway"
     assert set(drawn(0.5)) == set(drawn(0.0))
+    for wrong in (2.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=f"beginnings={wrong} must lie between 0 and 1"):
+            DenoiseConfig(beginnings=wrong)
 
 
 def test_contexts_of_recorded_chunks_are_those_that_are_chosen_one_by_one(tiny_world: World) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..base.config import check_shares
 from ..data.dataset import LatentDataset
 from ..dynamics.signals import Track, wide
 from ..engine.rollout import Rendered
@@ -60,6 +61,8 @@ class DenoiseConfig:
     """Share of samples in which no keys are held, and every other code is 0."""
 
     def __post_init__(self) -> None:
+        check_shares(self, "clean_context", "necessary", "need", "beginnings", "cached", "single", "forcing")
+        check_shares(self, "render_dropout", "label_dropout")
         shares = [share for _, share in self.policies]
         if min(shares, default=0) < 0 or not sum(shares):
             raise ValueError(f"policies={self.policies}: shares are 0 or more, and not all 0")
