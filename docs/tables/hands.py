@@ -13,6 +13,7 @@ WORLD = ROOT / "worldenv" / "worlds" / "hand"
 READ = {
     "object_error_mm_24": 0,
     "object_error_mm_48": 0,
+    "object_error_mm_64": 0,
     "object_error_mm_96": 0,
     "object_visible": 2,
     "place_agreement": 2,

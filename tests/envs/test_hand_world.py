@@ -191,7 +191,7 @@ def test_the_twin_lays_the_tables_that_the_start_views_show(hand_world: World, t
 
 
 def test_worlds_without_hands_are_refused(tiny_world: World, hand_world: World) -> None:
-    with pytest.raises(ValueError, match="reads object_read, keypoints, and this world gives c2w; pass world=DIR"):
+    with pytest.raises(ValueError, match="reads object_read, keypoints, and this world gives c2w; leave world out"):
         made(tiny_world)
     with pytest.raises(ValueError, match=r"^world 'tiny' shows no hand, .*leave it out$"):
         made(tiny_world, dynamics="sim")

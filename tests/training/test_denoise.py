@@ -113,24 +113,10 @@ def test_targets_come_from_chunks_that_need_memory(tiny_world: World) -> None:
     bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
     assert torch.equal(target.latents, data.latents[1, 17:21].float().expand(8, -1, -1, -1, -1))
     assert bank.length.tolist() == [17] * 8
-    assert torch.equal(bank.latents_at(torch.arange(17).expand(8, -1))[0], data.latents[1, :17])
-
-
-def test_a_share_of_the_chunks_follows_the_start_view(tiny_world: World) -> None:
-    def drawn(share: float) -> list[int]:
-        stage = MemoryStage(Material(tiny_world, DenoiseConfig(beginnings=share), 400, data=dataset(tiny_world)))
-        bank, target, _ = stage.chunks.targets(torch.Generator().manual_seed(0))
-        assert bank.length.tolist() == (4 * (target.entry[:, 0] - 1) + 1).tolist()
-        return target.entry[:, 0].tolist()
-
-    assert set(drawn(1.0)) == {1}
-    plain, often = drawn(0.0).count(1), drawn(0.5).count(1)
-    assert plain < 100
-    assert 200 < often < 300, "beside those that are drawn so anyway"
-    assert set(drawn(0.5)) == set(drawn(0.0))
     for wrong in (2.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match=f"beginnings={wrong} must lie between 0 and 1"):
-            DenoiseConfig(beginnings=wrong)
+        with pytest.raises(ValueError, match=f"necessary={wrong} must lie between 0 and 1"):
+            DenoiseConfig(necessary=wrong)
+    assert torch.equal(bank.latents_at(torch.arange(17).expand(8, -1))[0], data.latents[1, :17])
 
 
 def test_contexts_of_recorded_chunks_are_those_that_are_chosen_one_by_one(tiny_world: World) -> None:

@@ -160,11 +160,12 @@ def test_training_goes_on_from_packaged_weights(chain: dict[str, Path], recordin
 def test_the_suite_scores_every_arm(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
     run_suite("manipulation", str(chain["depth"]), tmp_path, recording=recording, num_worlds=4)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert set(report["arms"]) == {"world", "copy", "shuffled_actions", "skeleton", "vae", "simulator"}
+    assert set(report["arms"]) == {"world", "continued", "copy", "shuffled_actions", "skeleton", "vae", "simulator"}
     names = {"object_error_mm_24", "place_agreement", "changed_psnr", "object_psnr", "keypoint_error_px", "psnr"}
     for metrics in report["arms"].values():
         assert names <= set(metrics)
     arms = report["arms"]
+    assert arms["continued"]["psnr"]["mean"] > arms["world"]["psnr"]["mean"], "half of it is the truth"
     assert arms["simulator"]["psnr"]["mean"] == 60 > arms["vae"]["psnr"]["mean"]
     assert "object_error_mm_96" in report["skipped"]
     for name in ("fid", "fvd", "fid_vid"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from worldenv.data.schema import Clip
-from worldenv.training.weights import LEAST_MOVED, WeightsConfig, cell_weights
+from worldenv.training.weights import LEAST_MOVED, WeightsConfig, carried, cell_weights
 
 ACTION = {"action": np.zeros((9, 1), np.float32)}
 
@@ -44,3 +44,19 @@ def test_no_cell_counts_above_all_measure() -> None:
     assert float(weight.max() / weight.min()) == pytest.approx(1 + 1 / 64 / LEAST_MOVED)
     still = cell_weights(clip(0 * frames), WeightsConfig(moved=1.0), cell=8)
     torch.testing.assert_close(still, torch.ones_like(still))
+
+
+def test_objects_that_lie_where_none_lay_before_their_chunk_are_carried() -> None:
+    """A thing of 4 x 4 pixels, label 6: it rests, goes by a pixel a frame from the fourth on, is hidden at the end."""
+    labels = np.zeros((9, 24, 24), np.uint8)
+    labels[:, 20:, 20:] = 3  # something else, that rests
+    for i, at in enumerate((2, 2, 2, 2, 3, 4, 5, 6)):
+        labels[i, 8:12, at : at + 4] = 6
+    signals = ACTION | {"segmentation": labels}
+    one = Clip(frames=np.zeros((9, 24, 24, 3), np.uint8), signals=signals, frames_per_latent=1)
+    things = WeightsConfig(objects=1.0, segments=(6,))
+    assert carried(one, things, chunk_latents=4).tolist() == [0, 0, 0, 0, 0.25, 0.25, 0.5, 0.75, 0]
+    assert carried(one, things, chunk_latents=1).tolist() == [0, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, 0]
+    assert not carried(one, WeightsConfig(objects=1.0, segments=(3,)), chunk_latents=4).any()
+    with pytest.raises(ValueError, match="has no segmentation"):
+        carried(clip(a_ball()), things, chunk_latents=4)

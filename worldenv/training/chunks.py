@@ -49,7 +49,7 @@ class Chunks:
         if len(self.needed) < len(self.every):
             console.print(f"{len(self.needed)} of {len(self.every)} chunks need memory")
         if not len(self.needed):
-            console.print("no chunk needs memory (or the recording has no depth): sampling from all of them")
+            console.print("no chunk needs memory (or the recording does not tell): sampling from all of them")
             self.needed = self.every
 
     def targets(self, generator: torch.Generator) -> tuple[MemoryBank, Context, Tensor | None]:
@@ -59,8 +59,6 @@ class Chunks:
         a = self.needed[torch.randint(len(self.needed), (batch,), generator=generator)]
         b = self.every[torch.randint(len(self.every), (batch,), generator=generator)]
         clips, entries = torch.where(need[:, None], a, b).unbind(1)
-        if self.material.config.beginnings:
-            entries = entries.where(torch.rand(batch, generator=generator) >= self.material.config.beginnings, 1)
         first = self.material.chunk * (entries - 1) + 1
         index = first[:, None] + torch.arange(self.material.chunk)
         rows = clips[:, None]

@@ -27,7 +27,7 @@ from ..world.pose_video import PoseVideo
 from ..world.world import World
 from .loop.parallel import process_state
 from .renders import ClipRenderer, RendersConfig, decoded_views
-from .weights import PLAIN, WeightsConfig, cell_weights
+from .weights import PLAIN, WeightsConfig, carried, cell_weights
 
 
 def recording_name(folder: Path) -> str:
@@ -123,7 +123,7 @@ def _latents_key(world: World, paths: list[Path], weights: WeightsConfig) -> str
     _add(digest, {name: state[name] for name in state if shown or not name.startswith("decoder.")})
     digest.update(f"{world.spec.chunk_latents}/{world.config.memory.temporal_latents}/{[*world.spec.takes]}".encode())
     if world.config.dit.pose_video or weights.active:
-        digest.update(f"{world.config.dit.pose_video}/{weights}".encode())
+        digest.update(f"{world.config.dit.pose_video}/{weights}{'/carried' if weights.objects else ''}".encode())
     if shown:
         _add(digest, world.require_depth_head().state_dict())
     for path in _firsts(paths):
@@ -176,7 +176,7 @@ def _encode_shard(world: World, weights: WeightsConfig, path: Path) -> dict[str,
                 rows["frames"].append(_padded(shown, entries))
                 rows["depth"].append(_padded(depth, entries))
         rows["latents"].append(_padded(latents.cpu().half(), whole))
-        rows["need"].append(_padded(_need(clip, world), whole))
+        rows["need"].append(_padded(_need(clip, world, weights), whole))
         rows["length"].append(torch.tensor(clip.num_latents))
     if not rows:
         raise ValueError(f"{path}: no episode is as long as a chunk of {world.spec.chunk_latents} latents")
@@ -215,8 +215,12 @@ def _render_shard(world: World, renders: RendersConfig, path: Path) -> dict[str,
     return {"renders": torch.stack(made)}
 
 
-def _need(clip: Clip, world: World) -> torch.Tensor:
-    """How much each latent needs memory, by true visibility; 0 where the recording has no depth."""
+def _need(clip: Clip, world: World, weights: WeightsConfig) -> torch.Tensor:
+    """How much each latent needs memory: objects that are carried away do, if they count more; where the camera moves
+    it is by true visibility, 0 where the recording has no depth.
+    """
+    if weights.objects:
+        return carried(clip, weights, chunk_latents=world.spec.chunk_latents)
     if not {"depth", "c2w", "K"} <= clip.signals.keys():
         return torch.zeros(clip.num_latents)
     depth = torch.from_numpy(np.ascontiguousarray(clip.signals["depth"][::FRAMES_PER_LATENT])).float()

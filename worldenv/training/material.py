@@ -39,10 +39,8 @@ class DenoiseConfig:
     necessary: float = 0.8
     """Share of samples whose chunk needs memory."""
     need: float = 0.15
-    """A chunk needs memory if this share of its surface was seen before the temporal window and not in it."""
-    beginnings: float = 0.0
-    """Share of samples whose chunk follows the start view, beside those that are drawn so anyway: a picture alone, that
-    no later latent resembles, is what every episode begins with (``memory``)."""
+    """A chunk needs memory if this share of its surface was seen before the temporal window and not in it, or, where
+    objects count more, this share of what is shown of them lies where none lay before the chunk."""
     cached: float = 0.0
     """Share of steps on whole clips, each chunk against the recorded keys and values of its past, as ``worldscape``
     memory keeps them (``memory``)."""
@@ -61,7 +59,7 @@ class DenoiseConfig:
     """Share of samples in which no keys are held, and every other code is 0."""
 
     def __post_init__(self) -> None:
-        check_shares(self, "clean_context", "necessary", "need", "beginnings", "cached", "single", "forcing")
+        check_shares(self, "clean_context", "necessary", "need", "cached", "single", "forcing")
         check_shares(self, "render_dropout", "label_dropout")
         shares = [share for _, share in self.policies]
         if min(shares, default=0) < 0 or not sum(shares):

@@ -60,12 +60,29 @@ def cell_weights(clip: Clip, config: WeightsConfig, *, cell: int) -> Tensor:
         moved = _shares(_differ(frames, torch.cat([frames[:1], frames[:-1]])), cell, clip.frames_per_latent)
         extra = extra + config.moved * moved / moved.mean().clamp_min(LEAST_MOVED)
     if config.objects:
-        if "segmentation" not in clip.signals:
-            raise ValueError("[weights] objects: this recording has no segmentation; record one that has, with --depth")
-        found = torch.isin(torch.from_numpy(clip.signals["segmentation"]), torch.tensor(config.segments))
-        extra = extra + config.objects * _shares(found.float(), cell, clip.frames_per_latent)
+        extra = extra + config.objects * _shares(_found(clip, config).float(), cell, clip.frames_per_latent)
     weight = 1 + extra
     return weight / weight.mean()
+
+
+def carried(clip: Clip, config: WeightsConfig, *, chunk_latents: int) -> Tensor:
+    """Return which share of the objects each latent shows lies where none lay before its chunk, (F,) float32.
+
+    It is 0 where objects rest, or none is shown: there the picture before the chunk says all there is to know of them.
+
+    Raises:
+        ValueError: if the recording has no segmentation.
+    """
+    found = _found(clip, config)[:: clip.frames_per_latent]
+    before = ((torch.arange(len(found)) - 1) // chunk_latents * chunk_latents).clamp(min=0)
+    return (found & ~found[before]).sum((1, 2)) / found.sum((1, 2)).clamp(min=1)
+
+
+def _found(clip: Clip, config: WeightsConfig) -> Tensor:
+    """Tell which pixels are an object's, (T, H, W) bool."""
+    if "segmentation" not in clip.signals:
+        raise ValueError("[weights] objects: this recording has no segmentation; record one that has, with --depth")
+    return torch.isin(torch.from_numpy(clip.signals["segmentation"]), torch.tensor(config.segments))
 
 
 def _differ(frames: Tensor, others: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """Suite ``manipulation``: held-out clips of a hand's table, continued from their first frame by what was commanded.
 
+Arm ``continued`` is given the first half as it was, and makes the second: what it gets wrong soon after was not lost
+before.
+
 A head that was trained on true frames reads every arm's pictures: where the object is, whether tasks are done, where
 the hand's keypoints are. Its error on the simulator's own frames is the row ``simulator``. What the simulator made of
 the same commands stands in the recording, so that nothing is simulated here. ``likeness`` adds the distances between
@@ -110,6 +113,9 @@ def make_arms(world: World, tables: Tables) -> dict[str, Tensor]:
     """Return what each arm shows, (N, T, H, W, 3) uint8."""
     frames, seeds = tables.frames, tables.seeds
     arms = {"world": continued(world, frames, tables.commands, seeds), "copy": frames[:, :1].expand_as(frames)}
+    chunks = (tables.truth.shape[1] - 1) // world.spec.chunk_latents
+    if chunks > 1:
+        arms["continued"] = continued(world, frames, tables.commands, seeds, given=chunks // 2)
     if len(seeds) > 1:
         arms["shuffled_actions"] = continued(world, frames, tables.commands.map(lambda part: part.roll(1, 0)), seeds)
     arms["skeleton"] = _skeletons(world, tables)

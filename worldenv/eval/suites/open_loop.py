@@ -104,12 +104,13 @@ def _longest(clip: Clip) -> Clip:
     return max(clip.episodes(), key=lambda episode: episode.num_latents)
 
 
-def continued(world: World, frames: Tensor, commands: Track, seeds: list[int]) -> Tensor:
-    """Let the world go on from the first frames as commanded, (N, T, H, W, 3) uint8."""
-    engine = Engine(world, len(frames))
-    engine.resume(frames[:, :1], commands.part(slice(1)), seeds=[derive_seed(PROTOCOL, seed) for seed in seeds])
-    steps = commands.part(slice(1, None)).split(world.spec.chunk_latents)
-    return torch.cat([frames[:, :1], *(engine.step(step).frames for step in steps)], 1)
+def continued(world: World, frames: Tensor, commands: Track, seeds: list[int], *, given: int = 0) -> Tensor:
+    """Let the world go on as commanded, (N, T, H, W, 3) uint8, from first frames and ``given`` chunks after them."""
+    engine, latents = Engine(world, len(frames)), 1 + given * world.spec.chunk_latents
+    known = frames[:, : frames_of(latents, world.spec.frames_per_latent)]
+    engine.resume(known, commands.part(slice(latents)), seeds=[derive_seed(PROTOCOL, seed) for seed in seeds])
+    steps = commands.part(slice(latents, None)).split(world.spec.chunk_latents)
+    return torch.cat([known, *(engine.step(step).frames for step in steps)], 1)
 
 
 def _scores(made: Tensor, truth: Tensor, curve: Array) -> dict[str, Array]:
