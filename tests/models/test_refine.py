@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from worldenv.models.dit import WorldDiT, patchify, unpatchify
-from worldenv.models.refine import with_finer_tokens
-from worldenv.models.types import DiTConfig
+from worldenv.models.refine import with_finer_tokens, with_inputs
+from worldenv.models.types import Conditioning, DiTConfig
 
 COARSE = DiTConfig(latent_channels=3, patch=4, width=48, num_layers=1, num_heads=2, ffn_dim=64)
 
@@ -35,6 +35,27 @@ def test_even_latents_are_read_as_before_and_the_mean_is_written(dit: WorldDiT, 
     torch.testing.assert_close(after.mean((3, 4)), before.mean((3, 4)))
     blocks = {k: v for k, v in dit.state_dict().items() if k.startswith("blocks")}
     assert all(torch.equal(v, fine.state_dict()[k]) for k, v in blocks.items())
+
+
+def test_further_inputs_change_nothing_until_they_are_trained(dit: WorldDiT) -> None:
+    robots = with_inputs(dit, pose_video=True)
+    torch.nn.init.normal_(robots.pose_embedding)
+    wider = with_inputs(robots, carry_input=True)
+    assert wider.config == replace(COARSE, pose_video=True, carry_input=True)
+    cond = Conditioning(
+        torch.full((1, 2), 500.0),
+        torch.arange(2)[None],
+        labels=torch.zeros(1, 2, dtype=torch.long),
+        projection=torch.eye(4).expand(1, 2, 4, 4),
+        unprojection=torch.eye(4).expand(1, 2, 4, 4),
+        drawn=torch.tensor([[False, True]]),
+        grasp=torch.rand(1, 2, 2),
+    )
+    x = torch.randn(1, 2, 3, 4, 8)
+    torch.testing.assert_close(wider(x, cond), robots(x, cond))
+    assert wider.grasp_embedder is not None
+    torch.nn.init.normal_(wider.grasp_embedder.linear_2.weight)
+    assert (wider(x, cond) - robots(x, cond)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("patch", [3, 4, 8])

@@ -23,7 +23,7 @@ from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.geometry.action import ActionSteps
 from worldenv.models.heads import DepthConfig, DisplayConfig, HeadConfigs
 from worldenv.models.presets import PRESETS
-from worldenv.models.refine import with_render_input
+from worldenv.models.refine import with_inputs
 from worldenv.training.loop.optim import OptimConfig
 from worldenv.training.loop.protocols import Stage
 from worldenv.training.loop.trainer import Trainer
@@ -105,7 +105,7 @@ def make_stage(name: str, folder: Path) -> Stage:
     world = World(config, vae=tiny.vae, dit=tiny.dit.requires_grad_(True))
     denoise, data, teacher = DenoiseConfig(num_chunks=3, draws=2), walks(world), deepcopy(world.dit)
     if name == "memory_render":
-        dit = with_render_input(world.dit).requires_grad_(True)
+        dit = with_inputs(world.dit, render_input=True).requires_grad_(True)
         world = World(replace(config, dit=dit.config), vae=world.vae, dit=dit)
         shape = (len(data), 2, data.latents.shape[1], 1 + data.latents.shape[2], *data.latents.shape[3:])
         data = replace(data, renders=torch.rand(shape, generator=torch.Generator().manual_seed(1)).half())

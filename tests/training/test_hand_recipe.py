@@ -15,10 +15,13 @@ import torch
 
 import worldenv  # noqa: F401
 from worldenv.base.config import load_toml, to_dict
+from worldenv.bodies.registry import robot_of
 from worldenv.cli.scoring import score
+from worldenv.data.objects import seen_keypoints
 from worldenv.data.record import RecordConfig, make_source
 from worldenv.data.schema import read_shard, shard_paths, write_shard
 from worldenv.dynamics.signals import Track
+from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
 from worldenv.eval.learned import METRICS, LearnedMetric, WeightFile, available
 from worldenv.eval.learned.distribution import Frechet, split_frames
@@ -32,6 +35,7 @@ from worldenv.training.loop import trainer
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import STAGES, train
 from worldenv.training.weights import WeightsConfig, cell_weights
+from worldenv.world.pose_video import GraspView, PoseVideo
 from worldenv.world.world import World, convert_world
 
 pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
@@ -135,7 +139,7 @@ def test_every_stage_trains_and_the_world_steps(chain: dict[str, Path]) -> None:
     assert world.config.dit.pose_video
     assert set(world.heads) == {"object_read", "depth"}
     moved = [name for name, part in world.dit.state_dict().items() if bool(part.abs().max() > 0)]
-    assert "pose_embedding" in moved, "the segment of the pose video is learned"
+    assert {"pose_embedding", "grasp_embedder.linear_2.weight"} <= set(moved), "what begins as zero is learned"
     for env_id, starts in (("worldenv/HandPlace-v0", 2), ("worldenv/HandPush-v0", 2)):
         envs = gym.make_vec(env_id, num_envs=2, world=str(chain["depth"]))
         assert len(envs.unwrapped.core.episodes.starts) == starts  # type: ignore[attr-defined]
@@ -211,13 +215,39 @@ def test_the_suite_uses_the_weights_that_it_is_given(
 def test_the_pose_video_of_training_is_that_of_stepping(
     chain: dict[str, Path], recording: Path, tmp_path: Path
 ) -> None:
-    from worldenv.world.pose_video import PoseVideo
-
     world = World.load(chain["causal"])
     data = encode_recording(world, recording, tmp_path)
     joints = data.track["joints"][:, 3:5]
     made = PoseVideo(world.spec, world.vae).latents(data.track["joints"][:, 2], joints)
     torch.testing.assert_close(made, data.track["pose_video"][:, 3:5].float(), atol=2e-3, rtol=2e-3)
+
+
+def test_grasps_are_where_tips_are_in_the_picture(chain: dict[str, Path], recording: Path) -> None:
+    world = World.load(chain["causal"])
+    clip = next(iter(read_shard(shard_paths(recording / "place")[0])))
+    joints = torch.from_numpy(clip.signals["joints"])[None]
+    assert world.dit.grasp is not None
+    place = world.dit.grasp(joints)
+    body = robot_of(world.spec)
+    assert body is not None
+    tips = body.keypoints(joints.double())[:, :, [4, 8, 12, 16, 20]].mean(2)
+    torch.testing.assert_close(place[..., None, :], seen_keypoints(tips[..., None, :], world.spec).float())
+    with pytest.raises(ValueError, match="carry_input = true shows a robot, and this world takes keys, c2w"):
+        GraspView(WorldSpec())
+
+
+def test_what_is_carried_stays_where_it_was_seen_from_the_grasp() -> None:
+    source = make_source(RecordConfig(env="hand/lift", clips=3, num_latents=16, spec=HAND_SPEC))
+    see, ways, offsets = GraspView(HAND_SPEC), [], []
+    for clip in (source.clip(i) for i in range(3)):
+        thing = torch.from_numpy(clip.signals["object"][:, :3])
+        place = seen_keypoints(thing[:, None], HAND_SPEC)[:, 0]
+        offset = place - see(torch.from_numpy(clip.signals["joints"]))
+        carried = (thing[:-2, 2] > 0.06) & (thing[2:, 2] > 0.06)  # lifted, and still so two latents later
+        ways += (place[2:] - place[:-2])[carried].norm(dim=-1).tolist()
+        offsets += (offset[2:] - offset[:-2])[carried].norm(dim=-1).tolist()
+    assert len(ways) > 5
+    assert sum(offsets) < sum(ways) / 4
 
 
 def test_what_changes_and_objects_count_more(recording: Path) -> None:
@@ -234,7 +264,7 @@ def test_what_changes_and_objects_count_more(recording: Path) -> None:
 
 def test_pose_videos_need_a_robot(tiny_world: World) -> None:
     config = replace(tiny_world.config, dit=replace(tiny_world.config.dit, pose_video=True))
-    with pytest.raises(ValueError, match="draws a robot, and this world takes keys, c2w"):
+    with pytest.raises(ValueError, match="shows a robot, and this world takes keys, c2w"):
         Engine(World(config, vae=tiny_world.vae, starts=tiny_world.starts), 1)
     with pytest.raises(ValueError, match="exclude each other"):
         DiTConfig(pose_video=True, render_input=True)

@@ -13,7 +13,7 @@ from worldenv.diffusion.schedule import SamplerConfig
 from worldenv.engine.engine import Engine
 from worldenv.memory.config import NEVER, MemoryConfig, RenderConfig
 from worldenv.models.codec import to_frames
-from worldenv.models.refine import with_render_input
+from worldenv.models.refine import with_inputs
 from worldenv.training.material import DenoiseConfig, Material
 from worldenv.training.renders import DECODED, ClipRenderer, RendersConfig, decoded_views, drawn
 from worldenv.training.segments import Segment
@@ -29,7 +29,7 @@ FIRST = 1 + 4 * (ENTRY - 1)
 @pytest.fixture
 def world(rendered_world: World) -> World:
     """A world that takes renders in, and is not guided by them."""
-    dit = with_render_input(rendered_world.dit)
+    dit = with_inputs(rendered_world.dit, render_input=True)
     assert dit.render_embedding is not None
     torch.nn.init.normal_(dit.render_embedding.weight, std=0.2)
     memory = MemoryConfig(temporal_latents=8, num_points=1024, rendering=RenderConfig(until=NEVER))

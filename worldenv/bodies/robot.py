@@ -72,6 +72,15 @@ class RobotBody:
         """Return where the keypoints are, (..., P, 3) metres."""
         return keypoints(self.robot, joints)
 
+    def grasp(
+        self,
+        joints: Tensor,  # (..., J)
+    ) -> Tensor:
+        """Return the middle of its ends, of finger tips or of a gripper's, (..., 3) metres."""
+        inner = {point.parent for point in self.robot.keypoints}
+        ends = [i for i in range(len(self.robot.keypoints)) if i not in inner]
+        return self.keypoints(joints)[..., ends, :].mean(-2)
+
     def view(self, spec: WorldSpec) -> Pinhole | None:
         """Return the camera that sees the robot in a world's pictures, if one does: by the world's lens, which where
         the world is also walked through is another camera's.

@@ -7,6 +7,7 @@ Without it positions are the latents' own indices (figure 4b).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -111,10 +112,12 @@ def condition(
     K: Tensor,  # (3, 3) or (B, S + F, 3, 3) normalised
     unit: float,
     cameras: torch.dtype = torch.float64,
+    grasp: Callable[[Tensor], Tensor] | None = None,  # of the transformer
 ) -> Conditioning:
     """Build the conditioning of [context | chunk], (B, S + F), reframed in space, and in time unless indices are kept.
 
-    Keys become labels, a camera becomes projections, every other signal is a code. The chunk's timesteps are set later.
+    Keys become labels, a camera becomes projections, every other signal is a code; joints also say where a robot's
+    grasp is. The chunk's timesteps are set later.
     """
     whole, slots = Track.join([context.track, track]), context.entry.shape[1]
     timesteps = torch.full((len(context.entry), whole.num_latents), CONTEXT_TIMESTEP)
@@ -131,6 +134,7 @@ def condition(
         labels=None if keys is None else keys_to_label(keys),
         projection=projection,
         unprojection=unprojection,
+        grasp=None if grasp is None else grasp(whole["joints"]),
         codes={name: part.reshape(*part.shape[:2], -1).float() for name, part in whole.items()},
     )
 

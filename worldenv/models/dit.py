@@ -3,10 +3,12 @@
 Keys enter through a sinusoid and a zero-initialised MLP added to the timestep embedding, and so do further signals of
 a few numbers, which other bodies command; the camera enters through a second attention over the same q, k, v with PRoPE
 and a zero-initialised projection, and, where it is asked for, through the rays of tokens (WorldScape). A robot's pose
-video stands beside the latents as clean ones of its own segment (WorldScape).
+video stands beside the latents as clean ones of its own segment (WorldScape); tokens may know how far off its grasp is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from .kv_cache import Cache
 from .layers import (
     CodeEmbedding,
     EmbeddingMLP,
+    GraspEmbedding,
     PositionEmbedding,
     RayEmbedding,
     TextEmbedding,
@@ -40,11 +43,15 @@ class WorldDiT(nn.Module):
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
         self.render_embedding: nn.Linear | None = None
-        if config.render_input:
+        if config.render_input or config.carry_input:
             self.render_embedding = nn.Linear(patch_dim + config.patch**2, width, bias=False)
             nn.init.zeros_(self.render_embedding.weight)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
         self.ray_embedder = RayEmbedding(width) if config.camera_rays else None
+        self.grasp_embedder = GraspEmbedding(width) if config.carry_input else None
+        self.grasp: Callable[[Tensor], Tensor] | None = None
+        """Tells where a robot's grasp is in the picture, (B, F, 2), at joints (B, F, J); given by the world, which
+        knows the robot."""
         self.pose_embedding = nn.Parameter(torch.zeros(width)) if config.pose_video else None
         self.time_embedder = EmbeddingMLP(config.freq_dim, width)
         self.action_embedder = EmbeddingMLP(config.freq_dim, width, zero_init=True) if config.key_branch else None
@@ -204,6 +211,9 @@ class WorldDiT(nn.Module):
         if self.ray_embedder is not None:
             assert cond.unprojection is not None
             x = x + self.ray_embedder(cond.unprojection, rows, columns)
+        if self.grasp_embedder is not None:
+            assert cond.grasp is not None
+            x = x + self.grasp_embedder(cond.grasp, rows, columns)
         if self.pose_embedding is not None and cond.drawn is not None:
             x = x + cond.drawn[..., None, None].to(x.dtype) * self.pose_embedding
         embedding = self.time_embedder(cond.timesteps)

@@ -76,12 +76,24 @@ class PositionEmbedding(nn.Module):
     def forward(self, rows: int, columns: int) -> Tensor:
         """Return (rows * columns, width)."""
         weight = self.linear.weight
-        y, x = ((2 * torch.arange(n, device=weight.device) + 1) / n - 1 for n in (rows, columns))
-        place = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
-        angles = (math.pi / 2) * place[..., None] * 2.0 ** torch.arange(self.NUM_OCTAVES, device=weight.device)
-        features = torch.cat([place, angles.cos().flatten(1), angles.sin().flatten(1)], -1)
+        features = fourier(centres(rows, columns, device=weight.device), self.NUM_OCTAVES)
         out: Tensor = self.linear(features.to(weight.dtype))
         return out
+
+
+def centres(rows: int, columns: int, *, device: torch.device) -> Tensor:
+    """Return where tokens' centres are in the picture, x and y in -1..1, (rows * columns, 2)."""
+    y, x = ((2 * torch.arange(n, device=device) + 1) / n - 1 for n in (rows, columns))
+    return torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
+
+
+def fourier(
+    place: Tensor,  # (..., 2)
+    num_octaves: int,
+) -> Tensor:
+    """Return places with cosines and sines of periods from 4 down, halved for each octave; (..., 2 + 4 octaves)."""
+    angles = (math.pi / 2) * place[..., None] * 2.0 ** torch.arange(num_octaves, device=place.device)
+    return torch.cat([place, angles.cos().flatten(-2), angles.sin().flatten(-2)], -1)
 
 
 class RayEmbedding(nn.Module):
@@ -117,6 +129,33 @@ class RayEmbedding(nn.Module):
         moments = torch.linalg.cross(unprojection[..., None, :3, 3].float().expand_as(rays), rays)
         features = torch.cat([moments, rays], -1).unflatten(2, (rows * columns, -1)).flatten(3)
         out: Tensor = self.linear_2(F.silu(self.linear_1(features.to(weight.dtype))))
+        return out
+
+
+class GraspEmbedding(nn.Module):
+    """How far a token lies from a robot's grasp: Fourier features of the way to its centre, through an MLP that begins
+    as zero.
+    """
+
+    NUM_OCTAVES = 5
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(2 + 4 * self.NUM_OCTAVES, width)
+        self.linear_2 = nn.Linear(width, width)
+        nn.init.zeros_(self.linear_2.weight)
+        nn.init.zeros_(self.linear_2.bias)
+
+    def forward(
+        self,
+        grasp: Tensor,  # (B, F, 2) in the picture, -1..1
+        rows: int,
+        columns: int,
+    ) -> Tensor:
+        """Return (B, F, rows * columns, width)."""
+        weight = self.linear_1.weight
+        way = centres(rows, columns, device=weight.device) - grasp[:, :, None].float()
+        out: Tensor = self.linear_2(F.silu(self.linear_1(fourier(way, self.NUM_OCTAVES).to(weight.dtype))))
         return out
 
 

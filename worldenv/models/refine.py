@@ -1,4 +1,4 @@
-"""More for a trained transformer: finer tokens, or rendered memory as a further input.
+"""More for a trained transformer: finer tokens, or further inputs.
 
 The blocks go on as they are, only what reads and writes latents changes.
 """
@@ -6,13 +6,16 @@ The blocks go on as they are, only what reads and writes latents changes.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from .dit import WorldDiT
 
 
-def with_render_input(dit: WorldDiT) -> WorldDiT:
-    """Return the same transformer with an input for rendered memory, which does nothing yet."""
-    wider = WorldDiT(replace(dit.config, render_input=True)).to(dit.dtype)
+def with_inputs(dit: WorldDiT, **inputs: Any) -> WorldDiT:
+    """Return the same transformer with inputs that it had not (``render_input``, ``carry_input``), and that do
+    nothing yet.
+    """
+    wider = WorldDiT(replace(dit.config, **inputs)).to(dit.dtype)
     state = wider.state_dict() | dict(dit.state_dict())
     wider.load_state_dict(state)
     return wider

@@ -48,6 +48,9 @@ class DiTConfig:
     pose_video: bool = False
     """Whether the robot, drawn alone where its joints are commanded, stands beside the coming latents as clean extra
     ones of their times (WorldScape)."""
+    carry_input: bool = False
+    """Whether tokens take in how far from them the robot's grasp is in the picture, and what would be there if the
+    grasp took along all that was near it."""
     text_dim: int = 0
     """Channels of a prompt's embedding; 0 is a world without text."""
     causal_context: bool = True
@@ -64,6 +67,8 @@ class DiTConfig:
         check_numbers(self, sizes=sizes, layers=("num_layers",), positive=("rope_theta",), natural=("text_dim",))
         if self.pose_video and self.render_input:
             raise ValueError("pose_video and render_input exclude each other: robots that stand still render nothing")
+        if self.carry_input and not self.pose_video:
+            raise ValueError("carry_input is for worlds of robots; set pose_video = true too")
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
                 f"width={self.width} with num_heads={self.num_heads} gives heads of {self.width / self.num_heads:g} "
@@ -96,6 +101,7 @@ class Conditioning:
     projection: Tensor | None = None  # (B, F, 4, 4) image <- world of each latent's camera
     unprojection: Tensor | None = None  # (B, F, 4, 4) its inverse
     drawn: Tensor | None = None  # (B, F) bool: latents of the pose video; None has none
+    grasp: Tensor | None = None  # (B, F, 2) where the robot's grasp is in the picture at each latent's end, -1..1
     codes: dict[str, Tensor] = field(default_factory=dict)  # each (B, F, numbers) float32: further signals
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:

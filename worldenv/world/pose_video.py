@@ -10,9 +10,43 @@ import torch
 from torch import Tensor
 
 from ..bodies.registry import robot_of
+from ..bodies.robot import RobotBody
 from ..dynamics.signals import POSE_VIDEO, Track
 from ..dynamics.spec import WorldSpec
+from ..geometry.camera import Pinhole, project
+from ..geometry.pose import invert_se3
 from ..models.codec import Codec, to_pixels
+
+
+class GraspView:
+    """Tells where in a world's pictures its robot's grasp is."""
+
+    FARTHEST = 4.0
+    """Of the picture's half sides, beyond which it is not told."""
+
+    def __init__(self, spec: WorldSpec) -> None:
+        self.body, self.camera = _seen_robot(spec, "carry_input")
+
+    def __call__(
+        self,
+        joints: Tensor,  # (..., J)
+    ) -> Tensor:
+        """Return its place, x and y in -1..1 over the picture's sides, (..., 2) float32."""
+        points, camera = self.body.grasp(joints.double()), self.camera
+        image, _ = project(points, invert_se3(camera.c2w).to(points), camera.K.to(points))
+        place = 2 * image / image.new_tensor([camera.width, camera.height]) - 1
+        return place.clamp(-self.FARTHEST, self.FARTHEST).float()
+
+
+def _seen_robot(spec: WorldSpec, option: str) -> tuple[RobotBody, Pinhole]:
+    """Return a world's robot and the camera that sees it, or say that ``option`` of [dit] needs them."""
+    body = robot_of(spec)
+    camera = None if body is None else body.view(spec)
+    if body is None or camera is None:
+        raise ValueError(
+            f"{option} = true shows a robot, and this world takes {', '.join(spec.takes)}; leave it out of [dit]"
+        )
+    return body, camera
 
 
 class PoseVideo:
@@ -23,13 +57,8 @@ class PoseVideo:
     """
 
     def __init__(self, spec: WorldSpec, vae: Codec) -> None:
-        body = robot_of(spec)
-        camera = None if body is None else body.view(spec)
-        if body is None or camera is None:
-            raise ValueError(
-                f"pose_video = true draws a robot, and this world takes {', '.join(spec.takes)}; leave it out of [dit]"
-            )
-        self.body, self.vae, self.num_frames, self.camera = body, vae, spec.frames_per_latent, camera
+        self.body, self.camera = _seen_robot(spec, "pose_video")
+        self.vae, self.num_frames = vae, spec.frames_per_latent
 
     def frames(
         self,

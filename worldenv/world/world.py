@@ -38,6 +38,7 @@ from .clips import Clips, load_clips, make_clips
 from .config import FORMAT, DoubtConfig, Provenance, WorldConfig, config_digest
 from .files import PARTS, SUMS, check_sums, find_world, read_sums, release_sha256, world_sha256, world_sums
 from .histories import Histories, load_histories
+from .pose_video import GraspView
 from .starts import Starts, load_starts
 from .worldplay import load_release
 
@@ -59,6 +60,8 @@ class World:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
+        if config.dit.carry_input:
+            self.dit.grasp = GraspView(config.spec)
         self.heads = make_heads(config.heads) if heads is None else dict(heads)
         self.starts, self.clips, self.moments = starts, clips, moments
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text

@@ -27,8 +27,8 @@ class OptimConfig:
     """``muon`` orthogonalises the updates of matrices (torch >= 2.9) and leaves the rest to AdamW."""
     lr: float = 1e-3
     """Peak learning rate."""
-    render_lr: float = 3.0
-    """Learning rate of the transformer's input for rendered memory, in units of the others'; AdamW's."""
+    input_lr: float = 3.0
+    """Learning rate of inputs that the transformer got later (``FURTHER``), in units of the others'; AdamW's."""
     lr_final: float = 1e-4
     """Learning rate at the end of the cosine."""
     warmup: int = 100
@@ -66,6 +66,10 @@ class OptimConfig:
     """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
 
 
+FURTHER = ("render_embedding.", "grasp_embedder.")
+"""Inputs for rendered memory and for grasps, by their weights' names: at the rate of all others they stay near zero."""
+
+
 def learning_rate(step: int, config: OptimConfig) -> float:
     """Linear warm-up, then a cosine from ``lr`` to ``lr_final``."""
     if step < config.warmup:
@@ -84,13 +88,13 @@ def precision(name: str) -> str:
 def make_optimizers(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """Build AdamW, or Muon for matrices and AdamW for the rest; both follow one learning rate."""
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    inputs = [p for name, p in named if "render_embedding." in name]
-    parameters = [p for name, p in named if "render_embedding." not in name]
+    inputs = [p for name, p in named if any(part in name for part in FURTHER)]
+    parameters = [p for name, p in named if not any(part in name for part in FURTHER)]
     matrices = [p for p in parameters if p.ndim == 2 and config.optimizer == "muon"]
     taken = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in taken]
     betas, decay = (config.beta1, config.beta2), config.weight_decay
-    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": inputs, "scale": config.render_lr}]
+    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": inputs, "scale": config.input_lr}]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=betas, weight_decay=decay)
     ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ...bodies.vector import ACTION, with_statistics
 from ...data.schema import Clip, read_shard, shard_config, shard_paths
 from ...dynamics.spec import WorldSpec
 from ...models.dit import WorldDiT
-from ...models.refine import with_finer_tokens, with_render_input
+from ...models.refine import with_finer_tokens, with_inputs
 from ...models.types import DiTConfig
 from ...world.config import Trained, WorldConfig
 from ...world.starts import Starts, make_starts
@@ -28,12 +29,15 @@ from .config import TrainConfig
 BESIDE = ("vae", "decoder", "heads", "display")
 """Stages that train something other than the transformer."""
 
+INPUTS = ("render_input", "carry_input")
+"""Of a transformer, that it may get after it was trained without."""
+
 
 def start_world(stage: str, config: TrainConfig) -> World:
     """Load the world of the stage before, or make the first one, with reproducible initial weights.
 
     A transformer trained before keeps its sizes, which need not be given again, except for ``patch``, a smaller one
-    of which gives it finer tokens, and ``render_input``, which it may get. Until it is trained ``spec.maze`` may say
+    of which gives it finer tokens, and ``INPUTS``, which it may get. Until it is trained ``spec.maze`` may say
     that it is to learn other mazes than the VAE's.
     """
     torch.manual_seed(derive_seed(config.optim.seed, "init"))
@@ -58,17 +62,18 @@ def start_world(stage: str, config: TrainConfig) -> World:
     asked = conditioned(replace(config.dit, latent_channels=world.config.vae.latent_channels), world.spec)
     if trained and config.dit == DiTConfig():  # nothing was asked for
         asked = own
+    more: dict[str, Any] = {name: True for name in INPUTS if getattr(asked, name) and not getattr(own, name)}
     if not trained and asked != own:
         world = _with_transformer(world, asked, None)
     elif asked.patch < own.patch and asked == replace(own, patch=asked.patch):
         world = _with_transformer(world, asked, with_finer_tokens(world.dit, asked.patch))
-    elif not own.pose_video and asked == replace(own, render_input=True):
-        world = _with_transformer(world, asked, with_render_input(world.dit))
+    elif more and asked == replace(own, **more):
+        world = _with_transformer(world, asked, with_inputs(world.dit, **more))
     elif asked != own:
         changed = ", ".join(f"{k}={v!r}" for k, v in to_dict(asked).items() if v != getattr(own, k))
         raise ValueError(
             f"[dit] {changed}: the transformer of {config.init} was trained with other sizes; leave [dit] out, or "
-            "repeat them with a smaller patch or with render_input = true"
+            f"repeat them with a smaller patch or with {' or '.join(INPUTS)} = true"
         )
     if not trained and config.spec.maze not in (WorldSpec().maze, world.spec.maze):
         world.config = replace(world.config, spec=replace(world.spec, maze=config.spec.maze))
