@@ -237,7 +237,7 @@ def test_what_moves_with_the_grasp_looks_alike_from_there() -> None:
     torch.testing.assert_close(after[:, :, 1:, 1:], before[:, :, :-1, :-1], atol=1e-5, rtol=1e-5)
     assert (after[:, :, 1:, 1:] - before[:, :, 1:, 1:]).abs().max() > 0.1
     with pytest.raises(ValueError, match="set pose_video = true too"):
-        DiTConfig(carry_input=True)
+        DiTConfig(grasp_offsets=True)
 
 
 def test_rays_are_pluecker_coordinates() -> None:

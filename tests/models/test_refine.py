@@ -40,8 +40,8 @@ def test_even_latents_are_read_as_before_and_the_mean_is_written(dit: WorldDiT, 
 def test_further_inputs_change_nothing_until_they_are_trained(dit: WorldDiT) -> None:
     robots = with_inputs(dit, pose_video=True)
     torch.nn.init.normal_(robots.pose_embedding)
-    wider = with_inputs(robots, carry_input=True)
-    assert wider.config == replace(COARSE, pose_video=True, carry_input=True)
+    wider = with_inputs(robots, grasp_offsets=True)
+    assert wider.config == replace(COARSE, pose_video=True, grasp_offsets=True)
     cond = Conditioning(
         torch.full((1, 2), 500.0),
         torch.arange(2)[None],

@@ -232,7 +232,7 @@ def test_grasps_are_where_tips_are_in_the_picture(chain: dict[str, Path], record
     assert body is not None
     tips = body.keypoints(joints.double())[:, :, [4, 8, 12, 16, 20]].mean(2)
     torch.testing.assert_close(place[..., None, :], seen_keypoints(tips[..., None, :], world.spec).float())
-    with pytest.raises(ValueError, match="carry_input = true shows a robot, and this world takes keys, c2w"):
+    with pytest.raises(ValueError, match="grasp_offsets = true shows a robot, and this world takes keys, c2w"):
         GraspView(WorldSpec())
 
 

@@ -19,7 +19,6 @@ from ..models.kv_cache import Cache, GradientCache, KVCache, PagePool, PageTable
 from ..models.paged_cache import PagedCache
 from ..models.place import Place
 from ..models.types import Conditioning, KeysValues, TextCache
-from .carry import carried
 
 
 @dataclass(frozen=True)
@@ -157,12 +156,6 @@ def stage(
         mask=chunk_mask(seen, num_latents).to(device),
         text=text,
     )
-    if dit.config.carry_input:
-        assert staged.latents is not None, "kept keys and values show nothing that could be carried"
-        assert staged.past.grasp is not None
-        assert staged.now.grasp is not None
-        taken = carried(staged.latents[:, -1].float(), staged.past.grasp[:, -1], staged.now.grasp)
-        staged = replace(staged, rendered=Rendered(*taken, torch.zeros_like(taken[1])))
     return with_pose_video(staged, track[POSE_VIDEO]) if dit.config.pose_video else staged
 
 
@@ -231,8 +224,7 @@ def prepare(
     Without a cache one is made, where gradients are enabled one that lets them flow.
     """
     staged = stage(dit, context, track=track, K=K, unit=unit, text=text)
-    if rendered is not None:
-        staged = replace(staged, rendered=rendered)
+    staged = replace(staged, rendered=rendered)
     if cache is None:
         shape = (len(staged.mask), staged.mask.shape[2], *latent_shape)
         cache = GradientCache() if torch.is_grad_enabled() else new_cache(dit, shape, staged.mask.device)

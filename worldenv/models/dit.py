@@ -43,12 +43,12 @@ class WorldDiT(nn.Module):
         width, patch_dim = config.width, config.latent_channels * config.patch**2
         self.patch_embedding = nn.Linear(patch_dim, width)
         self.render_embedding: nn.Linear | None = None
-        if config.render_input or config.carry_input:
+        if config.render_input:
             self.render_embedding = nn.Linear(patch_dim + config.patch**2, width, bias=False)
             nn.init.zeros_(self.render_embedding.weight)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
         self.ray_embedder = RayEmbedding(width) if config.camera_rays else None
-        self.grasp_embedder = GraspEmbedding(width) if config.carry_input else None
+        self.grasp_embedder = GraspEmbedding(width) if config.grasp_offsets else None
         self.grasp: Callable[[Tensor], Tensor] | None = None
         """Tells where a robot's grasp is in the picture, (B, F, 2), at joints (B, F, J); given by the world, which
         knows the robot."""

@@ -12,7 +12,7 @@ from .dit import WorldDiT
 
 
 def with_inputs(dit: WorldDiT, **inputs: Any) -> WorldDiT:
-    """Return the same transformer with inputs that it had not (``render_input``, ``carry_input``), and that do
+    """Return the same transformer with inputs that it had not (``render_input``, ``grasp_offsets``), and that do
     nothing yet.
     """
     wider = WorldDiT(replace(dit.config, **inputs)).to(dit.dtype)

@@ -48,9 +48,9 @@ class DiTConfig:
     pose_video: bool = False
     """Whether the robot, drawn alone where its joints are commanded, stands beside the coming latents as clean extra
     ones of their times (WorldScape)."""
-    carry_input: bool = False
-    """Whether tokens take in how far from them the robot's grasp is in the picture, and what would be there if the
-    grasp took along all that was near it."""
+    grasp_offsets: bool = False
+    """Whether tokens take in how far from them the robot's grasp is in the picture: what it carries stays where it was,
+    seen from there."""
     text_dim: int = 0
     """Channels of a prompt's embedding; 0 is a world without text."""
     causal_context: bool = True
@@ -67,8 +67,8 @@ class DiTConfig:
         check_numbers(self, sizes=sizes, layers=("num_layers",), positive=("rope_theta",), natural=("text_dim",))
         if self.pose_video and self.render_input:
             raise ValueError("pose_video and render_input exclude each other: robots that stand still render nothing")
-        if self.carry_input and not self.pose_video:
-            raise ValueError("carry_input is for worlds of robots; set pose_video = true too")
+        if self.grasp_offsets and not self.pose_video:
+            raise ValueError("grasp_offsets is for worlds of robots; set pose_video = true too")
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
                 f"width={self.width} with num_heads={self.num_heads} gives heads of {self.width / self.num_heads:g} "

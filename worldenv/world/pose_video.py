@@ -25,7 +25,7 @@ class GraspView:
     """Of the picture's half sides, beyond which it is not told."""
 
     def __init__(self, spec: WorldSpec) -> None:
-        self.body, self.camera = _seen_robot(spec, "carry_input")
+        self.body, self.camera = _seen_robot(spec, "grasp_offsets")
 
     def __call__(
         self,

@@ -60,7 +60,7 @@ class World:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
-        if config.dit.carry_input:
+        if config.dit.grasp_offsets:
             self.dit.grasp = GraspView(config.spec)
         self.heads = make_heads(config.heads) if heads is None else dict(heads)
         self.starts, self.clips, self.moments = starts, clips, moments

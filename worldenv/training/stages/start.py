@@ -29,7 +29,7 @@ from .config import TrainConfig
 BESIDE = ("vae", "decoder", "heads", "display")
 """Stages that train something other than the transformer."""
 
-INPUTS = ("render_input", "carry_input")
+INPUTS = ("render_input", "grasp_offsets")
 """Of a transformer, that it may get after it was trained without."""
 
 
