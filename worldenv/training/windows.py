@@ -32,7 +32,7 @@ def window_loss(m: Material, generator: torch.Generator, *, causal: bool) -> Ten
     sigmas = torch.cat([torch.zeros(batch, 1), levels], 1)
     track = m.drop_labels(bank.track, generator)
     start = Context(bank.latents[:, :1], track.part(slice(1)), entry[:, :1])
-    cond = condition(start, track.part(slice(1, None)), K=m.K, unit=m.world.spec.unit, grasp=m.module.grasp)
+    cond = condition(start, track.part(slice(1, None)), K=m.K, unit=m.world.spec.unit, grasp=m.world.dit.grasp)
     cond = replace(cond, timesteps=torch.where(sigmas > 0, 1000 * sigmas, CONTEXT_TIMESTEP))
     mask = context_mask(entry, reach=m.reach) if causal else None
     velocity = partial(_velocity, m, cond=cond, mask=mask, entry=entry, drawn=track.get(POSE_VIDEO))
