@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours, and what gives way first);
 # `train.sh hand1`, in runs/hand1, from the same recordings: one whose steps are single latents.
-# `train.sh more` goes on from the packaged world instead: its VAE and the head that reads objects are kept.
+# `train.sh more`, in runs/more, goes on from the packaged world: its VAE and the head that reads objects are kept.
 # What is done is left alone and what was interrupted goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 asked=${1:-hand}
 recipe=${asked/#more/hand}
-configs=configs/$recipe runs=runs/$recipe
+configs=configs/$recipe runs=runs/$asked
 export OMP_WAIT_POLICY=passive
 cores=$(python -c 'import os; print(os.cpu_count() or 1)')
 processes=$(python -c 'import os, torch; n = torch.cuda.device_count() or os.cpu_count() or 1; print(max(k for k in (1, 2, 4) if k <= n))')

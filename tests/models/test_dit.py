@@ -11,7 +11,7 @@ from worldenv.geometry.pose import look
 from worldenv.memory.context import Context, chunk_mask, condition, context_mask
 from worldenv.models.dit import WorldDiT, patchify, unpatchify
 from worldenv.models.kv_cache import KVCache
-from worldenv.models.layers import GraspEmbedding, RayEmbedding
+from worldenv.models.layers import RayEmbedding, grasp_offsets
 from worldenv.models.prope import camera_projection
 from worldenv.models.types import Conditioning, DiTConfig
 
@@ -229,11 +229,10 @@ def test_rays_tell_where_a_camera_looks_and_begin_as_nothing() -> None:
 
 def test_what_moves_with_the_grasp_looks_alike_from_there() -> None:
     """A grasp one token further right and down: every token's features are those of its neighbour before."""
-    embedder = GraspEmbedding(8)
-    nn.init.normal_(embedder.linear_2.weight)
     here = torch.tensor([[[0.1, -0.3], [0.4, 0.2]]])  # (1, 2, 2)
-    before, after = (embedder(grasp, 3, 4).unflatten(2, (3, 4)) for grasp in (here, here + torch.tensor([0.5, 2 / 3])))
-    assert before.shape == (1, 2, 3, 4, 8)
+    there = here + torch.tensor([0.5, 2 / 3])
+    before, after = (grasp_offsets(grasp, 3, 4).unflatten(2, (3, 4)) for grasp in (here, there))
+    assert before.shape == (1, 2, 3, 4, 22)
     torch.testing.assert_close(after[:, :, 1:, 1:], before[:, :, :-1, :-1], atol=1e-5, rtol=1e-5)
     assert (after[:, :, 1:, 1:] - before[:, :, 1:, 1:]).abs().max() > 0.1
     with pytest.raises(ValueError, match="set pose_video = true too"):

@@ -34,7 +34,7 @@ from worldenv.training.encode import encode_recording
 from worldenv.training.loop import trainer
 from worldenv.training.stages.config import TrainConfig
 from worldenv.training.stages.registry import STAGES, train
-from worldenv.training.weights import WeightsConfig, cell_weights
+from worldenv.training.weights import WeightsConfig, carried, cell_weights
 from worldenv.world.pose_video import GraspView, PoseVideo
 from worldenv.world.world import World, convert_world
 
@@ -260,6 +260,16 @@ def test_what_changes_and_objects_count_more(recording: Path) -> None:
     assert float(weight[0, 0][share > 0.3].min()) > 3 * float(weight[0, 0][share == 0].max())
     with pytest.raises(ValueError, match="give both, or neither"):
         WeightsConfig(objects=1.0)
+
+
+def test_chunks_need_memory_by_what_is_carried(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    world, things = World.load(chain["causal"]), WeightsConfig(objects=1.0, segments=(6,))
+    plain, told = (
+        encode_recording(world, recording, tmp_path, weights=weights).need for weights in (WeightsConfig(), things)
+    )
+    clips, chunk = [clip for path in shard_paths(recording) for clip in read_shard(path)], world.spec.chunk_latents
+    assert not plain.any(), "the camera stands still"
+    torch.testing.assert_close(told, torch.stack([carried(clip, things, chunk_latents=chunk) for clip in clips]))
 
 
 def test_pose_videos_need_a_robot(tiny_world: World) -> None:

@@ -13,8 +13,7 @@ from torch import Tensor
 from ..base.log import track
 from ..bodies.hand import Hand
 from ..dynamics.spec import WorldSpec
-from ..geometry.camera import project
-from ..geometry.pose import invert_se3
+from ..geometry.camera import seen_at
 from .schema import Clip, read_shard, shard_paths
 
 
@@ -97,8 +96,7 @@ def seen_keypoints(
     """Return where the hand's keypoints are in the picture of the head's camera, (..., K, 2), -1..1 over its sides."""
     camera = Hand().view(spec)
     assert camera is not None
-    image, _ = project(points, invert_se3(camera.c2w).to(points), camera.K.to(points))
-    return 2 * image / image.new_tensor([spec.width, spec.height]) - 1
+    return seen_at(points, camera)
 
 
 def behind(

@@ -21,6 +21,15 @@ class Pinhole:
     height: int
 
 
+def seen_at(
+    points: Tensor,  # (..., P, 3) in the world
+    camera: Pinhole,
+) -> Tensor:
+    """Return where points are in a camera's picture, x and y in -1..1 over its sides, (..., P, 2)."""
+    image, _ = project(points, invert_se3(camera.c2w).to(points), camera.K.to(points))
+    return 2 * image / image.new_tensor([camera.width, camera.height]) - 1
+
+
 def look_at(eye: tuple[float, float, float], point: tuple[float, float, float]) -> Tensor:
     """Return the pose of a level camera that looks from one place at another in a frame with z up, (4, 4) float64."""
     position = torch.tensor(eye, dtype=torch.float64)

@@ -20,12 +20,13 @@ from .backend import BACKENDS, Backend, resolve_backend
 from .block import Block
 from .kv_cache import Cache
 from .layers import (
+    GRASP_OCTAVES,
     CodeEmbedding,
     EmbeddingMLP,
-    GraspEmbedding,
     PositionEmbedding,
     RayEmbedding,
     TextEmbedding,
+    grasp_offsets,
     modulate,
 )
 from .place import Place
@@ -48,7 +49,7 @@ class WorldDiT(nn.Module):
             nn.init.zeros_(self.render_embedding.weight)
         self.position_embedder = PositionEmbedding(width) if config.position_embedding else None
         self.ray_embedder = RayEmbedding(width) if config.camera_rays else None
-        self.grasp_embedder = GraspEmbedding(width) if config.grasp_offsets else None
+        self.grasp_embedder = CodeEmbedding(2 + 4 * GRASP_OCTAVES, width) if config.grasp_offsets else None
         self.grasp: Callable[[Tensor], Tensor] | None = None
         """Tells where a robot's grasp is in the picture, (B, F, 2), at joints (B, F, J); given by the world, which
         knows the robot."""
@@ -213,7 +214,7 @@ class WorldDiT(nn.Module):
             x = x + self.ray_embedder(cond.unprojection, rows, columns)
         if self.grasp_embedder is not None:
             assert cond.grasp is not None
-            x = x + self.grasp_embedder(cond.grasp, rows, columns)
+            x = x + self.grasp_embedder(grasp_offsets(cond.grasp, rows, columns))
         if self.pose_embedding is not None and cond.drawn is not None:
             x = x + cond.drawn[..., None, None].to(x.dtype) * self.pose_embedding
         embedding = self.time_embedder(cond.timesteps)

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from . import fused
 from .backend import Backend
 
+GRASP_OCTAVES = 5
+"""Periods that the way to a robot's grasp is told in, the shortest an eighth of the picture."""
+
 
 def sinusoid(
     value: Tensor,  # (...)
@@ -96,6 +99,15 @@ def fourier(
     return torch.cat([place, angles.cos().flatten(-2), angles.sin().flatten(-2)], -1)
 
 
+def grasp_offsets(
+    grasp: Tensor,  # (B, F, 2) in the picture, -1..1
+    rows: int,
+    columns: int,
+) -> Tensor:
+    """Return the way from a robot's grasp to each token's centre, for ``CodeEmbedding``, (B, F, rows * columns, 22)."""
+    return fourier(centres(rows, columns, device=grasp.device) - grasp[:, :, None].float(), GRASP_OCTAVES)
+
+
 class RayEmbedding(nn.Module):
     """Where a token's rays go in space: Pluecker coordinates of four of them, through an MLP that begins as zero.
 
@@ -129,33 +141,6 @@ class RayEmbedding(nn.Module):
         moments = torch.linalg.cross(unprojection[..., None, :3, 3].float().expand_as(rays), rays)
         features = torch.cat([moments, rays], -1).unflatten(2, (rows * columns, -1)).flatten(3)
         out: Tensor = self.linear_2(F.silu(self.linear_1(features.to(weight.dtype))))
-        return out
-
-
-class GraspEmbedding(nn.Module):
-    """How far a token lies from a robot's grasp: Fourier features of the way to its centre, through an MLP that begins
-    as zero.
-    """
-
-    NUM_OCTAVES = 5
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(2 + 4 * self.NUM_OCTAVES, width)
-        self.linear_2 = nn.Linear(width, width)
-        nn.init.zeros_(self.linear_2.weight)
-        nn.init.zeros_(self.linear_2.bias)
-
-    def forward(
-        self,
-        grasp: Tensor,  # (B, F, 2) in the picture, -1..1
-        rows: int,
-        columns: int,
-    ) -> Tensor:
-        """Return (B, F, rows * columns, width)."""
-        weight = self.linear_1.weight
-        way = centres(rows, columns, device=weight.device) - grasp[:, :, None].float()
-        out: Tensor = self.linear_2(F.silu(self.linear_1(fourier(way, self.NUM_OCTAVES).to(weight.dtype))))
         return out
 
 

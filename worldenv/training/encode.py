@@ -216,13 +216,12 @@ def _render_shard(world: World, renders: RendersConfig, path: Path) -> dict[str,
 
 
 def _need(clip: Clip, world: World, weights: WeightsConfig) -> torch.Tensor:
-    """How much each latent needs memory: objects that are carried away do, if they count more; where the camera moves
-    it is by true visibility, 0 where the recording has no depth.
+    """How much each latent needs memory: by true visibility where the recording says how the camera moved and how deep
+    it saw; where the camera stands still, objects that are carried away do, if they count more.
     """
-    if weights.objects:
-        return carried(clip, weights, chunk_latents=world.spec.chunk_latents)
     if not {"depth", "c2w", "K"} <= clip.signals.keys():
-        return torch.zeros(clip.num_latents)
+        still = torch.zeros(clip.num_latents)
+        return carried(clip, weights, chunk_latents=world.spec.chunk_latents) if weights.objects else still
     depth = torch.from_numpy(np.ascontiguousarray(clip.signals["depth"][::FRAMES_PER_LATENT])).float()
     seen = visibility(depth, *(torch.from_numpy(clip.signals[name]) for name in ("c2w", "K")))
     temporal = world.config.memory.temporal_latents

@@ -13,8 +13,7 @@ from ..bodies.registry import robot_of
 from ..bodies.robot import RobotBody
 from ..dynamics.signals import POSE_VIDEO, Track
 from ..dynamics.spec import WorldSpec
-from ..geometry.camera import Pinhole, project
-from ..geometry.pose import invert_se3
+from ..geometry.camera import Pinhole, seen_at
 from ..models.codec import Codec, to_pixels
 
 
@@ -32,9 +31,7 @@ class GraspView:
         joints: Tensor,  # (..., J)
     ) -> Tensor:
         """Return its place, x and y in -1..1 over the picture's sides, (..., 2) float32."""
-        points, camera = self.body.grasp(joints.double()), self.camera
-        image, _ = project(points, invert_se3(camera.c2w).to(points), camera.K.to(points))
-        place = 2 * image / image.new_tensor([camera.width, camera.height]) - 1
+        place = seen_at(self.body.grasp(joints.double()), self.camera)
         return place.clamp(-self.FARTHEST, self.FARTHEST).float()
 
 
