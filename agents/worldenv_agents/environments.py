@@ -13,9 +13,11 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 import worldenv  # noqa: F401  registers the ids
+from worldenv.base.config import to_dict
 from worldenv.envs.flat_actions import FlatActions
 from worldenv.ids import environment_ids
 from worldenv.tasks.registry import SIMULATED, make_task
+from worldenv.world.files import find_world, world_sha256
 
 from .action_chunks import OBS_KEYS
 from .correction import Corrected
@@ -96,6 +98,11 @@ class EnvConfig:
             if (value := getattr(self, name)) is not None:
                 other = "the simulator" if self.place == "world" else "generated worlds"
                 raise ValueError(f"{name}={value!r} is for {other}, and here it would change nothing; leave it out")
+
+    def registered(self) -> dict[str, Any]:
+        """Return what comparisons register of it: its settings, and which weights its world has now."""
+        weights = "" if self.world is None else world_sha256(find_world(self.world))
+        return {"env": to_dict(self), "weights": weights}
 
     def check_both(self) -> None:
         """Refuse, by a ValueError, one place where both are asked for."""

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from worldenv.base.cluster import check_address
-from worldenv.base.config import to_dict
 from worldenv.base.files import save_text
 from worldenv.base.lock import in_use
 from worldenv.base.log import git_revision, hardware
@@ -93,7 +92,7 @@ def rank(
     for place in PLACES:
         check_policies(policies, replace(limited, dynamics=place))
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed, "horizons": sorted(horizons)}
-    registered = {"claim": CLAIM, "env": to_dict(limited), "policies": list(policies), **settings}
+    registered = {"claim": CLAIM, **limited.registered(), "policies": list(policies), **settings}
     with in_use(out):
         ledger = Ledger(out, registered)
         jobs = [

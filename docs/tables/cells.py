@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from worldenv.eval.report.document import stands_still
+from worldenv.world.files import find_world, world_sha256
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -27,6 +29,16 @@ COMPARED = {
     "frechet_pose_features_unseen": 3,
 }
 """What worlds trained differently are compared in, with so many digits."""
+
+
+def check_packaged(name: str, world: str, sha256: str) -> None:
+    """Refuse a report on other weights than those of the packaged world it speaks of.
+
+    Raises:
+        SystemExit: naming it.
+    """
+    if sha256 != world_sha256(find_world(world)):
+        sys.exit(f"docs/results/{name}.json speaks of other weights than {world} has; run it again")
 
 
 def load(name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cells import RESULTS, cell, heading, load
+from cells import RESULTS, cell, check_packaged, heading, load
 
 DECISION = {"success": 2, "return": 2, "length": 1, "chunks": 1, "seconds": 2}
 FIGURES = ("pearson", "spearman", "mmrv", "agreement", "agreement_near", "pearson_near", "gap", "bias", "slope")
@@ -48,6 +48,8 @@ def ranking_table(name: str = "ranking", *, target: str = "closed-loop") -> list
         return [f"Not run yet: `make {target}`."]
     report = load(name)
     said = report["registered"]
+    if "weights" in said:  # comparisons of earlier versions do not say
+        check_packaged(name, said["env"]["world"], said["weights"])
     title = (
         f"`{said['env']['env']}`, {len(said['policies'])} policies, {said['episodes']} episodes each from seed "
         f"{said['first_seed']}; {report['hardware']}; means with {report['ci']}. Claim: {said['claim']}."

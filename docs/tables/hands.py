@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-from cells import RESULTS, ROOT, arm_row, cell, heading, load
+from cells import RESULTS, arm_row, cell, check_packaged, heading, load
 
 from worldenv.tasks.registry import SIMULATED, id_names
-from worldenv.world.files import world_sha256
 
-WORLD = ROOT / "worldenv" / "worlds" / "hand"
 READ = {
     "object_error_mm_24": 0,
     "object_error_mm_48": 0,
@@ -35,11 +31,9 @@ def manipulation_table() -> list[str]:
         SystemExit: if a report speaks of other weights than the packaged ones.
     """
     lines: list[str] = []
-    packaged = world_sha256(WORLD)
     for task in (task for task in RECORDED if (RESULTS / f"manipulation-{task}.json").is_file()):
         report = load(f"manipulation-{task}")
-        if report["world"]["sha256"] != packaged:
-            sys.exit(f"docs/results/manipulation-{task}.json speaks of another world than {WORLD.name}; run it again")
+        check_packaged(f"manipulation-{task}", "hand", report["world"]["sha256"])
         columns = {name: digits for name, digits in READ.items() if any(name in row for row in report["arms"].values())}
         title = (
             f"`worldenv eval manipulation --world hand --recording runs/hand/heldout/{task} --worlds "

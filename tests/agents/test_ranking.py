@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from worldenv.world.world import World
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate_named
 from worldenv_agents.ledger import Ledger
@@ -67,3 +69,18 @@ def test_random_steps_come_between(tiny_world_dir: Path) -> None:
     np.testing.assert_allclose(straight.rewards.sum(1), straight.returns)
     with pytest.raises(ValueError, match="names no policy"):
         evaluate_named("epsilon:1", where, episodes=1)
+
+
+def test_what_was_begun_with_other_weights_does_not_go_on(tiny_world: World, tmp_path: Path) -> None:
+    """A world that was trained on since has the same name."""
+    tiny_world.save_pretrained(tmp_path / "world")
+    where = EnvConfig(world=str(tmp_path / "world"))
+    Ledger(tmp_path / "out", where.registered())
+    Ledger(tmp_path / "out", where.registered())
+    trained = World.load(tmp_path / "world")
+    with torch.no_grad():
+        trained.dit.proj_out.bias += 1
+    trained.save_pretrained(tmp_path / "world")
+    with pytest.raises(ValueError, match="was begun with another weights"):
+        Ledger(tmp_path / "out", where.registered())
+    assert EnvConfig(env="worldenv/HandPlaceSim-v0").registered()["weights"] == "", "no world is stepped"

@@ -81,7 +81,7 @@ def compare_planning(
     check_planning(config, planning, imagine)
     arms = {"imagine": list(imagine), "rollouts": sorted(rollouts), "policies": list(policies)}
     settings = {"episodes": episodes, "num_envs": num_envs, "first_seed": first_seed}
-    registered = {"claim": CLAIM, "env": to_dict(config), "planning": to_dict(planning), **arms, **settings}
+    registered = {"claim": CLAIM, **config.registered(), "planning": to_dict(planning), **arms, **settings}
     with in_use(out):
         ledger, seeds = Ledger(out, registered), range(first_seed, first_seed + episodes)
         jobs = [job for name in policies for job in policy_jobs(ledger, name, config, "sim", settings)]
