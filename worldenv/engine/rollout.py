@@ -277,7 +277,7 @@ def new_cache(dit: WorldDiT, shape: tuple[int, int, int, int, int], device: torc
     return KVCache(
         num_layers=config.num_layers,
         batch=batch,
-        num_heads=dit.num_heads * (2 if config.camera_branch else 1),
+        num_heads=dit.num_heads * config.num_branches,
         num_tokens=num_latents * height * width // config.patch**2,
         head_dim=config.head_dim,
         dtype=dit.dtype,

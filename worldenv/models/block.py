@@ -20,7 +20,10 @@ from .types import DiTConfig
 
 
 class DualAttention(nn.Module):
-    """RoPE attention plus a zero-initialised PRoPE attention over the same q, k, v (equations 2 and 3)."""
+    """RoPE attention plus a zero-initialised PRoPE attention over the same q, k, v (equations 2 and 3).
+
+    In worlds of robots a third one, or second, places tokens by how far from the grasp they are.
+    """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -30,9 +33,11 @@ class DualAttention(nn.Module):
         self.norm_k = RMSNorm(width)
         self.to_out = nn.Linear(width, width)
         self.to_out_prope = nn.Linear(width, width) if config.camera_branch else None
-        if self.to_out_prope is not None:
-            nn.init.zeros_(self.to_out_prope.weight)
-            nn.init.zeros_(self.to_out_prope.bias)
+        self.to_out_grasp = nn.Linear(width, width) if config.grasp_branch else None
+        for added in (self.to_out_prope, self.to_out_grasp):
+            if added is not None:
+                nn.init.zeros_(added.weight)
+                nn.init.zeros_(added.bias)
 
     def project(
         self,
@@ -51,6 +56,8 @@ class DualAttention(nn.Module):
         result: Tensor = self.to_out(branches[0].flatten(-2))
         if self.to_out_prope is not None:
             result = result + self.to_out_prope(branches[1].flatten(-2))
+        if self.to_out_grasp is not None:
+            result = result + self.to_out_grasp(branches[-1].flatten(-2))
         return result
 
 

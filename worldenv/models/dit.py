@@ -3,7 +3,8 @@
 Keys enter through a sinusoid and a zero-initialised MLP added to the timestep embedding, and so do further signals of
 a few numbers, which other bodies command; the camera enters through a second attention over the same q, k, v with PRoPE
 and a zero-initialised projection, and, where it is asked for, through the rays of tokens (WorldScape). A robot's pose
-video stands beside the latents as clean ones of its own segment (WorldScape); tokens may know how far off its grasp is.
+video stands beside the latents as clean ones of its own segment (WorldScape); tokens may know how far off its grasp is,
+and attend to each other as they lie seen from there.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ class WorldDiT(nn.Module):
 
     @property
     def reads_pages(self) -> bool:
-        """Whether kernels attend to memory where it lies; they know nothing of the cameras that a release rounds."""
+        """Whether kernels attend to memory where it lies; they know nothing of the cameras that a release rounds, nor of
+        grasps."""
         device, head_dim = self.proj_out.weight.device, self.config.head_dim
         chosen = resolve_backend(self.backend, device=device, dtype=self.dtype, head_dim=head_dim)
-        return chosen == "triton" and self.config.numerics == "clean"
+        return chosen == "triton" and self.config.numerics == "clean" and not self.config.grasp_branch
 
     @property
     def heads(self) -> slice:

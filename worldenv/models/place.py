@@ -14,32 +14,39 @@ from .types import Conditioning, DiTConfig
 
 @dataclass(frozen=True)
 class Place:
-    """Latents in time and picture (RoPE) and, with a camera branch, in space (PRoPE), as factors."""
+    """Latents in time and picture (RoPE) and, with further branches, in space (PRoPE) or seen from the grasp, as factors."""
 
     rope: tuple[Tensor, Tensor]  # each (B, F, S, 1, head_dim)
     cameras: tuple[Tensor, Tensor, Tensor] | None
     """Right factors of queries, of keys and values, of outputs, each (B F, head_dim, head_dim)."""
+    grasp: tuple[Tensor, Tensor] | None = None  # each (B, F, S, 1, head_dim): rotary too, rows and columns from there
 
     @classmethod
     def of(cls, cond: Conditioning, config: DiTConfig, *, grid: tuple[int, int], dtype: torch.dtype) -> Place:
         """Place latents of ``grid`` (rows, columns) tokens; it does not depend on their timesteps and labels."""
         rows, columns = grid
-        cosine, sine = rope_table(
-            cond.positions, rows=rows, columns=columns, head_dim=config.head_dim, theta=config.rope_theta
-        )
-        cameras = None
+
+        def table(origin: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            sizes = {"rows": rows, "columns": columns, "head_dim": config.head_dim, "theta": config.rope_theta}
+            cosine, sine = rope_table(cond.positions, **sizes, origin=origin)
+            return cosine.to(dtype), sine.to(dtype)
+
+        cameras = grasp = None
         if config.camera_branch:
             assert cond.projection is not None
             assert cond.unprojection is not None
             cameras = head_matrices(cond.projection, cond.unprojection, head_dim=config.head_dim, dtype=dtype)
-        return cls((cosine.to(dtype), sine.to(dtype)), cameras)
+        if config.grasp_branch:
+            assert cond.grasp is not None
+            grasp = table(cond.grasp)
+        return cls(table(), cameras, grasp)
 
     def queries(
         self,
         q: Tensor,  # (B, F, S, N, head_dim)
     ) -> Tensor:
         """Return the queries of all branches side by side on the head axis, (B, R N, F S, head_dim)."""
-        return self._branches(apply_rope(q, self.rope), q, 0)
+        return self._branches(q, 0)
 
     def keys(
         self,
@@ -47,7 +54,7 @@ class Place:
         v: Tensor,  # (B, F, S, N, head_dim)
     ) -> tuple[Tensor, Tensor]:
         """Return keys and values of all branches side by side on the head axis, each (B, R N, F S, head_dim)."""
-        return self._branches(apply_rope(k, self.rope), k, 1), self._branches(v, v, 1)
+        return self._branches(k, 1), self._branches(v, 1, turned=False)
 
     def bring_back(
         self,
@@ -56,11 +63,15 @@ class Place:
         """Return each branch in the latents' own frame, (B, F, S, N, head_dim)."""
         frames = self.rope[0].shape[1]
         out = out.transpose(1, 2).unflatten(1, (frames, -1))
-        if self.cameras is None:
-            return (out,)
-        turned, camera = out.chunk(2, 3)
-        return turned, apply_heads(camera, self.cameras[2])
+        branches = list(out.chunk(1 + (self.cameras is not None) + (self.grasp is not None), 3))
+        if self.cameras is not None:
+            branches[1] = apply_heads(branches[1], self.cameras[2])
+        return tuple(branches)
 
-    def _branches(self, turned: Tensor, plain: Tensor, factor: int) -> Tensor:
-        branches = [turned] if self.cameras is None else [turned, apply_heads(plain, self.cameras[factor])]
+    def _branches(self, x: Tensor, factor: int, *, turned: bool = True) -> Tensor:
+        branches = [apply_rope(x, self.rope) if turned else x]
+        if self.cameras is not None:
+            branches.append(apply_heads(x, self.cameras[factor]))
+        if self.grasp is not None:
+            branches.append(apply_rope(x, self.grasp) if turned else x)
         return torch.cat([x.flatten(1, 2).transpose(1, 2) for x in branches], 1)

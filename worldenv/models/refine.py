@@ -12,8 +12,8 @@ from .dit import WorldDiT
 
 
 def with_inputs(dit: WorldDiT, **inputs: Any) -> WorldDiT:
-    """Return the same transformer with inputs that it had not (``render_input``, ``grasp_offsets``), and that do
-    nothing yet.
+    """Return the same transformer with inputs that it had not (``render_input``, ``grasp_offsets``,
+    ``grasp_branch``), and that do nothing yet.
     """
     wider = WorldDiT(replace(dit.config, **inputs)).to(dit.dtype)
     state = wider.state_dict() | dict(dit.state_dict())

@@ -21,8 +21,11 @@ def rope_table(
     columns: int,
     head_dim: int,
     theta: float,
+    origin: Tensor | None = None,  # (B, F, 2) x and y in -1..1 over the picture's sides
 ) -> tuple[Tensor, Tensor]:
     """Return cosines and signed sines, each (B, F, S, 1, head_dim), for ``apply_rope``.
+
+    Rows and columns are counted from the picture's first ones, or from ``origin``, which need not lie between tokens.
 
     Of the head_dim / 2 pairs, the first belong to time, then rows, then columns; rows and columns get
     2 * (head_dim // 6) channels each and time the rest (44 | 42 | 42 of 128, as in Wan2.2).
@@ -30,14 +33,17 @@ def rope_table(
     spatial = 2 * (head_dim // 6)
     time_angles = positions.double()[..., None] * _frequencies(head_dim - 2 * spatial, theta, positions.device)
     space = _frequencies(spatial, theta, positions.device)
-    row_angles = torch.arange(rows, device=positions.device).double()[:, None] * space
-    column_angles = torch.arange(columns, device=positions.device).double()[:, None] * space
+    first = torch.zeros(2, device=positions.device) if origin is None else (origin + 1) / 2
+    column_angles, row_angles = (
+        (torch.arange(count, device=positions.device) - start.double()[..., None] * count)[..., None] * space
+        for count, start in zip((columns, rows), first.unbind(-1), strict=True)
+    )  # (count, C), or (B, F, count, C)
     shape = (*positions.shape, rows, columns)
     angles = torch.cat(
         [
             time_angles[:, :, None, None].expand(*shape, -1),
-            row_angles[:, None].expand(*shape, -1),
-            column_angles.expand(*shape, -1),
+            row_angles[..., :, None, :].expand(*shape, -1),
+            column_angles[..., None, :, :].expand(*shape, -1),
         ],
         -1,
     ).flatten(2, 3)

@@ -51,6 +51,8 @@ class DiTConfig:
     grasp_offsets: bool = False
     """Whether tokens take in how far from them the robot's grasp is in the picture: what it carries stays where it was,
     seen from there."""
+    grasp_branch: bool = False
+    """Whether another attention has its rotary rows and columns counted from the grasp (RoPE in a moving frame)."""
     text_dim: int = 0
     """Channels of a prompt's embedding; 0 is a world without text."""
     causal_context: bool = True
@@ -67,13 +69,24 @@ class DiTConfig:
         check_numbers(self, sizes=sizes, layers=("num_layers",), positive=("rope_theta",), natural=("text_dim",))
         if self.pose_video and self.render_input:
             raise ValueError("pose_video and render_input exclude each other: robots that stand still render nothing")
-        if self.grasp_offsets and not self.pose_video:
-            raise ValueError("grasp_offsets is for worlds of robots; set pose_video = true too")
+        for name in ("grasp_offsets", "grasp_branch"):
+            if getattr(self, name) and not self.pose_video:
+                raise ValueError(f"{name} is for worlds of robots; set pose_video = true too")
         if self.width % self.num_heads or self.head_dim % 4:
             raise ValueError(
                 f"width={self.width} with num_heads={self.num_heads} gives heads of {self.width / self.num_heads:g} "
                 f"channels; choose a width that is a multiple of {4 * self.num_heads}"
             )
+
+    @property
+    def sees_grasp(self) -> bool:
+        """Whether where the robot's grasp is enters in any way."""
+        return self.grasp_offsets or self.grasp_branch
+
+    @property
+    def num_branches(self) -> int:
+        """Attentions over the same queries, keys and values."""
+        return 1 + self.camera_branch + self.grasp_branch
 
     @property
     def head_dim(self) -> int:

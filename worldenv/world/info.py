@@ -60,8 +60,7 @@ def _memory_lines(world: World) -> list[str]:
     for name, size in (("bfloat16", 2), ("float32", 4)):
         for height, width in sorted({(spec.height, spec.width), (spec.height // 2, spec.width // 2)}):
             tokens = (height // factor) * (width // factor) * slots
-            branches = 2 if dit.camera_branch else 1
-            cache = 2 * branches * dit.num_layers * dit.width * tokens * size
+            cache = 2 * dit.num_branches * dit.num_layers * dit.width * tokens * size
             lines.append(f"  {name:9s} {width} x {height}: {_bytes(weights * size)} and {_bytes(cache)}")
     return lines
 

@@ -23,8 +23,9 @@ class GraspView:
     FARTHEST = 4.0
     """Of the picture's half sides, beyond which it is not told."""
 
-    def __init__(self, spec: WorldSpec) -> None:
-        self.body, self.camera = _seen_robot(spec, "grasp_offsets")
+    def __init__(self, spec: WorldSpec, option: str) -> None:
+        """Know the robot of a world whose transformer has ``option`` of [dit]."""
+        self.body, self.camera = _seen_robot(spec, option)
 
     def __call__(
         self,

@@ -60,8 +60,8 @@ class World:
         self.config = config
         self.vae: Codec = VAE(config.vae) if vae is None else vae
         self.dit = WorldDiT(config.dit) if dit is None else dit
-        if config.dit.grasp_offsets:
-            self.dit.grasp = GraspView(config.spec)
+        if config.dit.sees_grasp:
+            self.dit.grasp = GraspView(config.spec, "grasp_offsets" if config.dit.grasp_offsets else "grasp_branch")
         self.heads = make_heads(config.heads) if heads is None else dict(heads)
         self.starts, self.clips, self.moments = starts, clips, moments
         self.prompts: Callable[[str], Tensor] | None = None  # prompt to embedding, in worlds with text

@@ -66,8 +66,8 @@ class OptimConfig:
     """``bf16``, ``no`` or ``auto``: bf16 where the device computes in it."""
 
 
-FURTHER = ("render_embedding.", "grasp_embedder.")
-"""Inputs for rendered memory and for grasps, by their weights' names: at the rate of all others they stay near zero."""
+FURTHER = ("render_embedding.", "grasp_embedder.", "to_out_grasp.")
+"""Inputs for rendered memory and for grasps, and attention seen from there, by their weights' names: at the rate of all others they stay near zero."""
 
 
 def learning_rate(step: int, config: OptimConfig) -> float:

@@ -29,7 +29,7 @@ from .config import TrainConfig
 BESIDE = ("vae", "decoder", "heads", "display")
 """Stages that train something other than the transformer."""
 
-INPUTS = ("render_input", "grasp_offsets")
+INPUTS = ("render_input", "grasp_offsets", "grasp_branch")
 """Of a transformer, that it may get after it was trained without."""
 
 
@@ -63,12 +63,12 @@ def start_world(stage: str, config: TrainConfig) -> World:
     if trained and config.dit == DiTConfig():  # nothing was asked for
         asked = own
     more: dict[str, Any] = {name: True for name in INPUTS if getattr(asked, name) and not getattr(own, name)}
+    finer = asked.patch < own.patch
     if not trained and asked != own:
         world = _with_transformer(world, asked, None)
-    elif asked.patch < own.patch and asked == replace(own, patch=asked.patch):
-        world = _with_transformer(world, asked, with_finer_tokens(world.dit, asked.patch))
-    elif more and asked == replace(own, **more):
-        world = _with_transformer(world, asked, with_inputs(world.dit, **more))
+    elif (more or finer) and asked == replace(own, patch=min(asked.patch, own.patch), **more):
+        dit = with_inputs(world.dit, **more)
+        world = _with_transformer(world, asked, with_finer_tokens(dit, asked.patch) if finer else dit)
     elif asked != own:
         changed = ", ".join(f"{k}={v!r}" for k, v in to_dict(asked).items() if v != getattr(own, k))
         raise ValueError(
