@@ -37,11 +37,15 @@ def test_even_latents_are_read_as_before_and_the_mean_is_written(dit: WorldDiT, 
     assert all(torch.equal(v, fine.state_dict()[k]) for k, v in blocks.items())
 
 
-def test_further_inputs_change_nothing_until_they_are_trained(dit: WorldDiT) -> None:
+@pytest.mark.parametrize(
+    ("more", "zero"),
+    [("grasp_offsets", "grasp_embedder.linear_2.weight"), ("grasp_branch", "blocks.0.attn.to_out_grasp.weight")],
+)
+def test_further_inputs_change_nothing_until_they_are_trained(dit: WorldDiT, more: str, zero: str) -> None:
     robots = with_inputs(dit, pose_video=True)
     torch.nn.init.normal_(robots.pose_embedding)
-    wider = with_inputs(robots, grasp_offsets=True)
-    assert wider.config == replace(COARSE, pose_video=True, grasp_offsets=True)
+    wider = with_inputs(robots, **{more: True})
+    assert wider.config == replace(COARSE, pose_video=True, **{more: True})
     cond = Conditioning(
         torch.full((1, 2), 500.0),
         torch.arange(2)[None],
@@ -53,8 +57,7 @@ def test_further_inputs_change_nothing_until_they_are_trained(dit: WorldDiT) -> 
     )
     x = torch.randn(1, 2, 3, 4, 8)
     torch.testing.assert_close(wider(x, cond), robots(x, cond))
-    assert wider.grasp_embedder is not None
-    torch.nn.init.normal_(wider.grasp_embedder.linear_2.weight)
+    torch.nn.init.normal_(wider.get_parameter(zero))
     assert (wider(x, cond) - robots(x, cond)).abs().max() > 1e-3
 
 

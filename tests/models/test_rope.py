@@ -74,6 +74,23 @@ def test_rope_equals_the_interleaved_formula() -> None:
     torch.testing.assert_close(found, oracle_rope(to_interleaved(x), POSITIONS), atol=1e-6, rtol=0)
 
 
+def test_rows_and_columns_are_counted_from_an_origin() -> None:
+    """Whatever moves with it is as far from it as it was, and it need not lie between tokens."""
+    one = random(1, 1, 1, HEADS, DIM).expand(-1, -1, TOKENS, -1, -1)
+
+    def turned(x: Tensor, *origin: float) -> Tensor:
+        sizes = {"rows": ROWS, "columns": COLUMNS, "head_dim": DIM, "theta": 10000.0}
+        table = rope_table(torch.zeros(1, 1), **sizes, origin=torch.tensor([[origin]]) if origin else None)  # type: ignore[arg-type]
+        return apply_rope(x, tuple(t.double() for t in table))  # type: ignore[arg-type]
+
+    first, second = 0, 1  # tokens of the first row
+    torch.testing.assert_close(turned(one, -1, -1), turned(one))
+    moved = turned(one, -1 + 4 / COLUMNS, -1 + 2 / ROWS)  # two columns to the right, a row down
+    torch.testing.assert_close(moved[:, :, COLUMNS + 2], turned(one)[:, :, first])
+    half = -1 + 1 / COLUMNS, -1.0
+    torch.testing.assert_close(turned(turned(one, *half), *half)[:, :, second], turned(one)[:, :, second])
+
+
 def test_rope_splits_heads_of_128_as_wan_does() -> None:
     """44 channels for time, 42 for rows, 42 for columns."""
     _, sine = rope_table(torch.tensor([[1]]), rows=2, columns=2, head_dim=128, theta=10000.0)
