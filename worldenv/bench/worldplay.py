@@ -109,7 +109,8 @@ def _shared(world: World, ranks: Ranks, sent: dict[str, int], steps: int) -> dic
     """
     config, spec = world.config.dit, world.spec
     tokens = spec.chunk_latents * world.latent_shape[1] * world.latent_shape[2] // config.patch**2
-    passed = (3 + config.num_branches) * tokens * config.width * world.dit.dtype.itemsize * (ranks.count - 1) // ranks.count**2
+    numbers = (3 + config.num_branches) * tokens * config.width
+    passed = numbers * world.dit.dtype.itemsize * (ranks.count - 1) // ranks.count**2
     once = sum(sent.get(f"worldplay_{part}", 0) for part in ("selection", "context")) + sent["decode"]
     figures = {
         "processes": ranks.count,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ COLOURS = torch.tensor(
 THICKNESS = 1.6
 """Pixels of a bone in a picture 64 pixels high."""
 NEAR = 0.01
+BLOCK = 8
+"""Pixels a side of what is drawn or left alone together."""
 
 
 def draw_skeleton(
@@ -31,30 +35,45 @@ def draw_skeleton(
     if not bones:
         raise ValueError("the robot has one keypoint, and so no bones; add a site where its limb ends")
     ends, starts = (torch.tensor(column) for column in zip(*bones, strict=True))
-    cover = _coverage(image[:, starts], image[:, ends], camera)  # (N, bones, H, W)
-    cover[(depth[:, starts] < NEAR) | (depth[:, ends] < NEAR)] = 0
     groups = torch.tensor([robot.keypoints[i].group for i, _ in bones])
     groups = torch.where(groups > 0, (groups - 1) % (len(COLOURS) - 1) + 1, 0)
-    colours = COLOURS.to(cover)[groups]
-    order = (depth[:, starts] + depth[:, ends]).argsort(1, descending=True)
-    rows = torch.arange(len(image))
-    picture = cover.new_zeros(len(image), camera.height, camera.width, 3)
-    for bone in order.unbind(1):  # from the farthest
-        part = cover[rows, bone][..., None]
-        picture = picture * (1 - part) + part * colours[bone][:, None, None]
+    order = (depth[:, starts] + depth[:, ends]).argsort(1, descending=True)  # from the farthest
+    starts, ends, rows = starts[order], ends[order], torch.arange(len(image))[:, None]
+    ahead = (depth[rows, starts] >= NEAR) & (depth[rows, ends] >= NEAR)
+    colours = COLOURS.to(image)[groups[order]]
+    picture = _draw(image[rows, starts], image[rows, ends], ahead, colours, (camera.height, camera.width))
     return picture.round().to(torch.uint8).reshape(*lead, camera.height, camera.width, 3)
 
 
-def _coverage(
+def _draw(
     start: Tensor,  # (N, bones, 2) pixels
     end: Tensor,  # (N, bones, 2)
-    camera: Pinhole,
+    ahead: Tensor,  # (N, bones) bool: which to draw
+    colours: Tensor,  # (N, bones, 3)
+    size: tuple[int, int],
 ) -> Tensor:
-    """Return how much of each pixel a bone covers, (N, bones, H, W), by the pixel centre's distance from its line."""
-    x = torch.arange(camera.width).to(start) + 0.5
-    y = (torch.arange(camera.height).to(start) + 0.5)[:, None]
-    (x0, y0), (dx, dy) = start[..., None, None, :].unbind(-1), (end - start)[..., None, None, :].unbind(-1)
-    across, down = x - x0, y - y0
+    """Draw bones over each other, (N, H, W, 3). A pixel is asked only of blocks that a bone comes near."""
+    rows, columns = (math.ceil(side / BLOCK) for side in size)
+    reach = THICKNESS * size[0] / 64 / 2 + 0.5
+    y, x = (torch.arange(count).to(start) for count in (BLOCK, BLOCK))
+    inside = torch.stack([x.expand(BLOCK, -1), y[:, None].expand(-1, BLOCK)], -1).flatten(0, 1) + 0.5
+    y, x = (torch.arange(count).to(start) * BLOCK for count in (rows, columns))
+    corners = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], -1).flatten(0, 1)
+    near = _away(start[:, :, None], end[:, :, None], corners + BLOCK / 2) < reach + BLOCK * 0.5**0.5
+    bone, row, block = (near & ahead[:, :, None]).transpose(0, 1).nonzero().unbind(1)  # bone after bone
+    pixels = corners[block][:, None] + inside
+    cover = (reach - _away(start[row, bone][:, None], end[row, bone][:, None], pixels)).clamp(0, 1)[..., None]
+    colour, counts = colours[row, bone][:, None], bone.bincount(minlength=start.shape[1]).tolist()
+    picture = start.new_zeros(len(start), rows * columns, BLOCK**2, 3)
+    for where, what, share, paint in zip(*(t.split(counts) for t in (row, block, cover, colour)), strict=True):
+        picture[where, what] = picture[where, what] * (1 - share) + share * paint
+    picture = picture.unflatten(2, (BLOCK, BLOCK)).unflatten(1, (rows, columns)).transpose(2, 3)
+    return picture.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]]
+
+
+def _away(start: Tensor, end: Tensor, point: Tensor) -> Tensor:
+    """Return the distance of points from lines between two others, (...) of (..., 2)."""
+    (x0, y0), (dx, dy) = start.unbind(-1), (end - start).unbind(-1)
+    across, down = point[..., 0] - x0, point[..., 1] - y0
     share = ((across * dx + down * dy) / (dx * dx + dy * dy).clamp(min=1e-9)).clamp(0, 1)
-    away = ((across - share * dx).square() + (down - share * dy).square()).sqrt()
-    return (THICKNESS * camera.height / 64 / 2 + 0.5 - away).clamp(0, 1)
+    return ((across - share * dx).square() + (down - share * dy).square()).sqrt()

@@ -69,8 +69,7 @@ class WorldDiT(nn.Module):
 
     @property
     def reads_pages(self) -> bool:
-        """Whether kernels attend to memory where it lies; they know nothing of the cameras that a release rounds, nor of
-        grasps."""
+        """Whether kernels attend to memory where it lies; they know no grasps, nor cameras that a release rounds."""
         device, head_dim = self.proj_out.weight.device, self.config.head_dim
         chosen = resolve_backend(self.backend, device=device, dtype=self.dtype, head_dim=head_dim)
         return chosen == "triton" and self.config.numerics == "clean" and not self.config.grasp_branch

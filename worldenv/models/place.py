@@ -14,7 +14,7 @@ from .types import Conditioning, DiTConfig
 
 @dataclass(frozen=True)
 class Place:
-    """Latents in time and picture (RoPE) and, with further branches, in space (PRoPE) or seen from the grasp, as factors."""
+    """Latents in time and picture (RoPE) and, with further branches, in space (PRoPE) or from the grasp, as factors."""
 
     rope: tuple[Tensor, Tensor]  # each (B, F, S, 1, head_dim)
     cameras: tuple[Tensor, Tensor, Tensor] | None
@@ -27,8 +27,10 @@ class Place:
         rows, columns = grid
 
         def table(origin: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            sizes = {"rows": rows, "columns": columns, "head_dim": config.head_dim, "theta": config.rope_theta}
-            cosine, sine = rope_table(cond.positions, **sizes, origin=origin)
+            head_dim, theta = config.head_dim, config.rope_theta
+            cosine, sine = rope_table(
+                cond.positions, rows=rows, columns=columns, head_dim=head_dim, theta=theta, origin=origin
+            )
             return cosine.to(dtype), sine.to(dtype)
 
         cameras = grasp = None

@@ -67,7 +67,8 @@ class OptimConfig:
 
 
 FURTHER = ("render_embedding.", "grasp_embedder.", "to_out_grasp.")
-"""Inputs for rendered memory and for grasps, and attention seen from there, by their weights' names: at the rate of all others they stay near zero."""
+"""Inputs for rendered memory and for grasps, and what attention from there writes, by their weights' names: at the
+rate of all others they stay near zero."""
 
 
 def learning_rate(step: int, config: OptimConfig) -> float:
