@@ -103,12 +103,18 @@ def run_comparison(
     """
     check(asked)
     with in_use(out), closing(Scorer(asked.num_envs, asked.first_seed, asked.horizon)) as scorer:
-        register(out / plan, registered, free=free)
+        register(out / plan, {**registered, "weights": _weights(asked)}, free=free)
         for seed in asked.seeds:  # every arm's first policy before any second one: a run cut short says something
             for name in asked.baselines:
                 _score_baseline(asked, name, seed, folder_of(out, name, seed), scorer)
             for name, arm in asked.arms.items():
                 _train_policy(asked, arm, seed, folder_of(out, name, seed), scorer)
+
+
+def _weights(asked: Comparison) -> dict[str, str]:
+    """Return the checksums of the worlds that are stepped: what was begun with other weights does not go on."""
+    places = [place for arm in asked.arms.values() for place in (arm.learner.environment, *arm.places.all())]
+    return {place.world: place.weights() for place in (*places, *asked.places.all()) if place.world is not None}
 
 
 def check(asked: Comparison) -> None:

@@ -101,8 +101,11 @@ class EnvConfig:
 
     def registered(self) -> dict[str, Any]:
         """Return what comparisons register of it: its settings, and which weights its world has now."""
-        weights = "" if self.world is None else world_sha256(find_world(self.world))
-        return {"env": to_dict(self), "weights": weights}
+        return {"env": to_dict(self), "weights": self.weights()}
+
+    def weights(self) -> str:
+        """Return the checksum of its world's weights; "" where no world is stepped."""
+        return "" if self.world is None else world_sha256(find_world(self.world))
 
     def check_both(self) -> None:
         """Refuse, by a ValueError, one place where both are asked for."""

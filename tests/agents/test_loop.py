@@ -83,6 +83,10 @@ def test_one_command_trains_scores_reports_and_goes_on(
     assert trained == ["none-0"]
     assert json.loads(lines[1])["real"] == json.loads(curve.read_text().splitlines()[1])["real"]
     assert again["differences"] == report["differences"]
+    with monkeypatch.context() as later:
+        later.setattr(EnvConfig, "weights", lambda self: "of a world that was trained on")
+        with pytest.raises(ValueError, match="was begun with another weights"):
+            run_loop(file, out)
     table(file, bright, fidelity=named, claim="who was trained without presses as well")
     with pytest.raises(SystemExit, match=r"loop: .* was begun with another claim; go on as registered.json says"):
         main()
