@@ -16,6 +16,8 @@ from worldenv.base.lock import in_use
 from worldenv.base.log import console
 from worldenv.data.schema import Clip, read_shard, shard_paths
 from worldenv.models.codec import to_pixels
+from worldenv.tasks.manipulate import Manipulate
+from worldenv.tasks.registry import make_task
 
 from .action_chunks import FILE, FORMAT, ActionChunks, CloningConfig
 from .progress import finite
@@ -87,6 +89,9 @@ def _demonstrations(recording: Path, count: int) -> tuple[Tensor, Tensor, Tensor
             raise ValueError(f"{recording} has no {lacking[0]}; hands are cloned from `worldenv record --env hand/...`")
         if clip.attributes.get("kind") == "expert":
             clips.append(clip)
+            if len(clip.frames) != len(clips[0].frames):
+                lengths = f"{len(clips[0].frames)} and {len(clip.frames)}"
+                raise ValueError(f"{recording}: episodes of {lengths} frames; record some that are equally long")
         if len(clips) == count:
             break
     if len(clips) < count:
@@ -95,8 +100,15 @@ def _demonstrations(recording: Path, count: int) -> tuple[Tensor, Tensor, Tensor
         )
     frames = torch.stack([torch.from_numpy(clip.frames[:: clip.frames_per_latent]) for clip in clips])
     joints = torch.stack([torch.from_numpy(clip.signals["joints"]) for clip in clips]).float()
-    goals = [np.append(clip.signals["target"][0, :2], clip.signals["object"][0, 2]) for clip in clips]
-    return frames, joints, torch.from_numpy(np.stack(goals)).float()
+    return frames, joints, torch.cat([_goal(clip) for clip in clips]).float()
+
+
+def _goal(clip: Clip) -> Tensor:
+    """Return the goal that an expert was shown, by its task, (1, 3)."""
+    thing, target = (torch.from_numpy(clip.signals[name][:1, :3]).double() for name in ("object", "target"))
+    task = make_task(f"hand_{clip.attributes['task']}")
+    assert isinstance(task, Manipulate)
+    return task.goal(thing, target)
 
 
 def _shifted(image: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -113,6 +113,9 @@ class EnvConfig:
             raise ValueError(
                 f"dynamics={self.dynamics!r}, but this runs in the world and in its simulator; leave it out"
             )
+        if self.world is None:
+            generated = self.env.replace("Sim-v", "-v")
+            raise ValueError(f"env={self.env!r} needs no world, and this runs in one too; pass env={generated!r}")
 
 
 def world_of(env_id: str) -> str | None:

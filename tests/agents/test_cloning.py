@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -13,9 +14,9 @@ from worldenv.base.checkpoint import load_tensors, save_tensors
 from worldenv.base.config import to_dict
 from worldenv.bodies.hand_model import HAND
 from worldenv.data.record import RecordConfig, make_source
-from worldenv.data.schema import write_shard
+from worldenv.data.schema import read_shard, shard_paths, write_shard
 from worldenv_agents.action_chunks import ClonedPolicy, CloningConfig
-from worldenv_agents.cloning import clone
+from worldenv_agents.cloning import _demonstrations, clone
 from worldenv_agents.environments import EnvConfig
 from worldenv_agents.evaluate import evaluate_named
 
@@ -50,6 +51,19 @@ def test_a_clone_plans_what_it_was_shown_and_acts(recording: Path, tmp_path: Pat
         num_envs=1,
     )
     assert scores.lengths.tolist() == [2]
+
+
+def test_a_clone_is_shown_the_goal_that_its_task_shows(recording: Path) -> None:
+    """Of lifting that is above the object, not the tray."""
+    clip = next(
+        clip for path in shard_paths(recording) for clip in read_shard(path) if clip.attributes["kind"] == "expert"
+    )
+    _, _, goals = _demonstrations(recording, 1)
+    rest = clip.signals["object"][0, :3]
+    np.testing.assert_allclose(goals[0], rest + np.array([0, 0, 0.05]), atol=1e-6)
+    envs = gym.make_vec("worldenv/HandLiftSim-v0", num_envs=1)
+    obs, _ = envs.reset(seed=int(clip.attributes["seed"]))
+    np.testing.assert_allclose(obs["goal"][0, 2] - 0.05, rest[2], atol=0.01)
 
 
 def test_what_cannot_be_cloned_is_said(recording: Path, tmp_path: Path) -> None:

@@ -71,6 +71,11 @@ def test_random_steps_come_between(tiny_world_dir: Path) -> None:
         evaluate_named("epsilon:1", where, episodes=1)
 
 
+def test_an_id_on_ground_truth_alone_is_not_ranked_by() -> None:
+    with pytest.raises(ValueError, match="pass env='worldenv/HandPlace-v0'"):
+        EnvConfig(env="worldenv/HandPlaceSim-v0").check_both()
+
+
 def test_what_was_begun_with_other_weights_does_not_go_on(tiny_world: World, tmp_path: Path) -> None:
     """A world that was trained on since has the same name."""
     tiny_world.save_pretrained(tmp_path / "world")

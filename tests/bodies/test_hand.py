@@ -122,6 +122,17 @@ def test_skeletons_lie_where_keypoints_are() -> None:
     assert hand.pose_video(behind).max() == 0
 
 
+def test_the_table_is_seen_by_one_lens_whatever_the_picture_s_shape() -> None:
+    both = dict(Hand.takes) | dict(WorldSpec().takes)
+    for width, height in ((64, 48), (128, 128)):
+        alone = replace(SPEC, width=width, height=height, fov_deg=35.0)
+        walked = replace(alone, fov_deg=90.0, takes=both)
+        seen = [Hand().view(spec) for spec in (alone, walked)]
+        assert seen[0] is not None
+        assert seen[1] is not None
+        torch.testing.assert_close(seen[0].K.double(), seen[1].K.double(), atol=1e-3, rtol=0)
+
+
 @pytest.mark.manip
 def test_robots_are_read_from_files(arm: Path) -> None:
     body = RobotBody.from_mjcf(arm, camera="side")
@@ -149,6 +160,14 @@ def test_what_cannot_be_read_is_refused_by_name(arm: Path) -> None:
     for camera, said in (("top", "the file has side, grip"), ("grip", "stands still")):
         with pytest.raises(ValueError, match=said):
             RobotBody.from_mjcf(arm, camera=camera)
+    for kind, said in (
+        ('mode="targetbody" target="box"', "moves with the robot"),
+        ('orthographic="true"', "in perspective"),
+    ):
+        arm.write_text(ARM.replace('<camera name="side"', f'<camera name="side" {kind}'))
+        with pytest.raises(ValueError, match=said):
+            RobotBody.from_mjcf(arm, camera="side")
+    arm.write_text(ARM)
     with pytest.raises(ValueError, match="no such file"):
         RobotBody.from_mjcf(arm.with_name("other.xml"))
     with pytest.raises(ValueError, match="has no camera"):

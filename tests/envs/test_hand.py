@@ -129,7 +129,37 @@ def test_clones_go_on_alike(tmp_path: Any) -> None:
     assert again[1][1] == first[1][0]
 
 
+def test_one_trunk_has_several_forks() -> None:
+    envs = made(3)
+    envs.reset(seed=0)
+    envs.step(np.random.default_rng(1).uniform(-1, 1, (3, 7)))
+    for seeds, said in (
+        ([-3, 1], "must not be negative"),
+        ([2**70, 1], r"below 2\*\*63"),
+        ([5], "1 seeds"),
+        ([5, None], "every fork"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            envs.unwrapped.fork([0, 0], [1, 2], reseed=seeds)
+    envs.unwrapped.fork([0, 0], [1, 2])
+    obs, reward, *_ = envs.step(np.tile(np.random.default_rng(2).uniform(-1, 1, (1, 7)), (3, 1)))
+    assert reward[0] == reward[1] == reward[2]
+    assert all(np.array_equal(part[0], part[2]) for part in obs.values())
+
+
+def test_what_falls_off_the_table_costs_no_more_and_no_more() -> None:
+    task = make_task("hand_place")
+    first = situation(xy=(0.1, 0.1))
+    state = task.reset(Start(first.frames[:, 0], {name: part[:, 0] for name, part in first.signals.items()}, {}))
+    far, farther = (float(task.step(state, situation(z=z)).reward) for z in (-2.0, -300.0))
+    assert far == farther < -5
+    with pytest.raises(ValueError, match=r"distance_scale=0\.0 must be positive"):
+        make_task("hand_place", {"distance_scale": 0})
+
+
 def test_depth_and_frames_are_rendered() -> None:
+    with pytest.raises(ValueError, match="depth is of one"):
+        made(1, pictures=False, obs_keys=["depth"])
     env = gym.make(PLACE, render_mode="depth_array")
     env.reset(seed=0)
     depth = env.render()

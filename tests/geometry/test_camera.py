@@ -3,7 +3,17 @@ import math
 import pytest
 import torch
 
-from worldenv.geometry.camera import intrinsics, normalise_intrinsics, pixel_rays, project, unproject, warp
+from worldenv.geometry.camera import (
+    Pinhole,
+    intrinsics,
+    look_at,
+    normalise_intrinsics,
+    pixel_rays,
+    project,
+    seen_at,
+    unproject,
+    warp,
+)
 from worldenv.geometry.pose import invert_se3, look
 
 WIDTH, HEIGHT = 32, 24
@@ -42,6 +52,14 @@ def test_projecting_lifted_pixels_gives_the_pixels_back() -> None:
 def test_points_behind_the_camera_have_negative_depth() -> None:
     _, z = project(torch.tensor([[0.0, 0, -2], [0, 0, 2]], dtype=torch.float64), torch.eye(4, dtype=torch.float64), K)
     assert z.tolist() == [-2, 2]
+
+
+def test_what_passes_behind_the_camera_stays_to_its_side() -> None:
+    camera = Pinhole(look_at((0.0, -1.0, 0.0), (0.0, 0.0, 0.0)), intrinsics(8, 8, fov_deg=90).double(), 8, 8)
+    before, behind = (seen_at(torch.tensor([[0.2, -1 + y, 0.1]]).double(), camera)[0] for y in (0.05, -0.05))
+    torch.testing.assert_close(before, torch.tensor([4.0, -2.0]).double(), atol=1e-5, rtol=0)
+    assert behind[0] > before[0]
+    assert behind[1] < before[1]
 
 
 def test_central_ray_is_the_viewing_direction() -> None:

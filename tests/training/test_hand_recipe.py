@@ -29,6 +29,7 @@ from worldenv.eval.suites.evaluate import run_suite
 from worldenv.models.heads import DepthConfig, ObjectConfig
 from worldenv.models.types import DiTConfig
 from worldenv.models.vae import VAE, VAEConfig
+from worldenv.play.generated import export_lerobot
 from worldenv.sims.mujoco.sim import HAND_SPEC
 from worldenv.training.encode import encode_recording
 from worldenv.training.loop import trainer
@@ -210,6 +211,14 @@ def test_the_suite_uses_the_weights_that_it_is_given(
         score("manipulation", out=tmp_path / "other", **options)
     with pytest.raises(ValueError, match="and manipulation; suite open_loop computes no metric that needs them"):
         score("open_loop", out=tmp_path / "other", **options)
+
+
+def test_hands_are_exported_for_lerobot(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    for name, what in (("recorded", {"recording": recording / "place"}), ("generated", {"world": str(chain["depth"])})):
+        told: dict[str, Any] = {"world": "", "recording": None, **what}
+        export_lerobot(tmp_path / name, episodes=2, chunks=1, seed=0, task="place", **told)
+        info = json.loads((tmp_path / name / "meta" / "info.json").read_text())
+        assert info["features"]["action"]["shape"] == [26], name
 
 
 def test_the_pose_video_of_training_is_that_of_stepping(

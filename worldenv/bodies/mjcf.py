@@ -68,14 +68,18 @@ def read_camera(model: Any, name: str, size: int) -> Pinhole:
     """
     import mujoco
 
+    if size < 1:
+        raise ValueError(f"size={size}: pictures have 1 pixel a side or more")
     known = [model.camera(i).name for i in range(model.ncam)]
     if name not in known:
         raise ValueError(
             f"camera={name!r}: the file has {', '.join(known) or 'no cameras'}; name one, or pass a Pinhole"
         )
     index = known.index(name)
-    if model.body_weldid[model.cam_bodyid[index]] != 0:
+    if model.body_weldid[model.cam_bodyid[index]] != 0 or model.cam_mode[index] != mujoco.mjtCamLight.mjCAMLIGHT_FIXED:
         raise ValueError(f"camera={name!r} moves with the robot; pose videos are seen by one that stands still")
+    if model.cam_orthographic[index]:
+        raise ValueError(f"camera={name!r} is orthographic; pose videos are seen in perspective")
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     mujoco.mj_camlight(model, data)

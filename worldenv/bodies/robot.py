@@ -87,8 +87,10 @@ class RobotBody:
         """
         if self.camera is None:
             return None
-        scale = self.camera.K.new_tensor([spec.width / self.camera.width, spec.height / self.camera.height, 1.0])
-        K = scale[:, None] * self.camera.K if spec.has_camera else spec.K
+        K = spec.K
+        if spec.has_camera:  # pixels are square, as those of spec.K
+            K = self.camera.K * (spec.width / self.camera.width)
+            K[:, 2] = K.new_tensor([spec.width / 2, spec.height / 2, 1.0])
         return Pinhole(self.camera.c2w, K, spec.width, spec.height)
 
     def pose_video(

@@ -83,9 +83,9 @@ def episode_rows(clip: Clip, parts: Sequence[ActionPart] = ()) -> dict[str, Arra
     Raises:
         ValueError: if the recording says nothing of actions.
     """
-    name = next((name for name in (ACTION, "camera", "keys") if name in clip.signals), None)
+    name = next((name for name in (ACTION, "camera", "keys", "joints") if name in clip.signals), None)
     if name is None:
-        raise ValueError("the recording has no action, camera or keys in it; a policy learns from what was done")
+        raise ValueError("the recording has no action, camera, keys or joints in it; policies learn from what was done")
     every = clip.frames_per_latent
     done = clip.signals[name][1:]
     done = _numbers(done, parts) if parts and name == ACTION else done

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..base.checkpoint import Expected, check_tensors
 from ..base.config import to_dict
@@ -128,6 +129,8 @@ class EnvCore:
         self.chunk, present = None, self.dynamics.present
         K = self.spec.K if self.spec.has_camera else None
         goal = self.episodes.goal(seeds, starts)
+        if clip is not None and begin.goals is not None:
+            goal["target"] = F.pad(begin.goals, (0, 1))
         fresh = self.task.reset(Start(chunk.frames[:, -1], present, goal, K, tuple(seeds)))
         self.state = {k: _where(mask, v, self.state[k]) if self.state else v for k, v in fresh.items()}
         self.elapsed[mask] = 0
@@ -183,7 +186,9 @@ class EnvCore:
                 raise ValueError("options['clip'] needs options['joints']: where they were told to be, (T, J)")
             if robot is not None and joints is not None:
                 robot.robot.check(joints, what="options['joints']")
-        if begin.goals is not None:
+        if begin.clip is not None and self.episodes.has_targets:
+            self._check_target(begin)
+        elif begin.goals is not None:
             if not isinstance(self.dynamics, Aimed):
                 raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")
             self.dynamics.check_goals(begin.goals)
@@ -196,6 +201,18 @@ class EnvCore:
             if start is not None and not 0 <= start < count:
                 numbers = f"{count} start views, 0..{count - 1}" if count else "no start views"
                 raise ValueError(f"start={start}, but the world has {numbers}")
+
+    @staticmethod
+    def _check_target(begin: Beginning) -> None:
+        """Refuse clips of a table without a goal that can be, by a ValueError: start views have that of their own."""
+        if begin.goals is None:
+            if None in begin.starts:
+                raise ValueError(
+                    "options['clip'] needs options['goal'], x and y in metres of where the object is to go, or "
+                    "options['start'], whose goal it then has"
+                )
+        elif begin.goals.shape[1] != 2 or not bool((begin.goals.abs() <= 1).all()):
+            raise ValueError(f"options['goal']={begin.goals.tolist()}; pass x and y on the table, in metres")
 
     @staticmethod
     def _fresh(mask: Tensor, new: Tensor, old: Tensor | None) -> Tensor:

@@ -61,6 +61,11 @@ class Episodes:
             known |= {"c2w": self.starts.goals, "image": self.starts.goal_frames, "objects": self.starts.objects}
         return {name: self._pick(part, seeds, starts) for name, part in known.items() if part is not None}
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether start views are of a table, where goals lie."""
+        return self.starts is not None and self.starts.target is not None
+
     @staticmethod
     def _pick(poses: Tensor | None, seeds: Sequence[int], starts: Sequence[int | None]) -> Tensor:
         if poses is None:

@@ -67,9 +67,11 @@ def make_core(asked: Arguments) -> EnvCore:
 def _open_table(asked: Arguments, task: Task, seen: Sequence[str]) -> tuple[Dynamics, Episodes]:
     """Open the simulator of a task that needs no world, or the twin of a world: its steps, and its start views."""
     asked.refuse_ungenerated("sim_env", asked.sim_env)
-    bare = asked.world in ("auto", Defaults.world)  # the packaged maze has no tables
+    bare = asked.world == "auto"
     if asked.starts is not None and bare:
         raise ValueError(f"starts={list(asked.starts)} are of a world of hands; pass world=DIR, or leave it out")
+    if not asked.pictures and "depth" in seen:
+        raise ValueError("pictures=False takes none, and depth is of one; leave it out of obs_keys")
     starts, spec = (None, None) if bare else table_starts(asked, task)
     opened = open_simulator(
         task.defaults.simulator,

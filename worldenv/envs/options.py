@@ -152,7 +152,7 @@ def read_clip(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> tup
         raise ValueError(
             "options['clip'] needs options['c2w']: camera to world, (T, 4, 4), metres, of every frame or every fourth"
         )
-    frames = np.broadcast_to(frames, (num_envs, *frames.shape[-4:])).copy()
+    frames = _one_each(frames, 4, "clip", num_envs)
     signals = {
         name: _read_signal(options[name], name, spec, num_envs)
         for name in spec.takes
@@ -175,7 +175,7 @@ def _read_signal(value: Any, name: str, spec: WorldSpec, num_envs: int) -> Tenso
         raise ValueError(
             f"options[{name!r}] has shape {array.shape}, expected (F, {', '.join(map(str, declared.shape))})"
         )
-    tensor = torch.from_numpy(np.broadcast_to(array, (num_envs, *array.shape[-wanted:])).copy())
+    tensor = torch.from_numpy(_one_each(array, wanted, name, num_envs))
     check_signals({name: tensor}, {name: declared}, what="options", lead=tuple(tensor.shape[:2]))
     return tensor.to(getattr(torch, declared.dtype))
 
@@ -191,7 +191,14 @@ def _read_poses(options: Mapping[str, Any], spec: WorldSpec, num_envs: int) -> T
         K = read_array(options["K"], "options['K']", numbers=True)
         if K.shape != (3, 3) or not np.allclose(K, spec.K.numpy(), rtol=0.02, atol=0.5):
             raise ValueError(f"options['K'] is {K.tolist()}, this world's camera is {spec.K.tolist()}")
-    return torch.from_numpy(np.broadcast_to(c2w, (num_envs, *c2w.shape[-3:])).copy())
+    return torch.from_numpy(_one_each(c2w, 3, "c2w", num_envs))
+
+
+def _one_each(array: npt.NDArray[Any], ndim: int, name: str, num_envs: int) -> npt.NDArray[Any]:
+    """Give every env one, of an array of ``ndim`` axes or one per env, (B, ...)."""
+    if array.ndim > ndim and len(array) != num_envs:
+        raise ValueError(f"options[{name!r}] has shape {array.shape}: {len(array)} of them for num_envs={num_envs}")
+    return np.broadcast_to(array, (num_envs, *array.shape[-ndim:])).copy()
 
 
 def read_images(image: Any, spec: WorldSpec, num_envs: int) -> Tensor | None:

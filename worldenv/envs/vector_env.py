@@ -209,9 +209,11 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             reseed: new seeds for the forks' random numbers, so that they go on differently.
 
         Raises:
-            ValueError: if the numbers of rows differ, or a row would be both trunk and fork.
+            ValueError: if the numbers of rows differ, a row would be both trunk and fork, or a seed is none.
         """
         seeds = self._check_begun("fork")
+        if reseed is not None and None in read_seeds(reseed, len(rows)):
+            raise ValueError(f"reseed={list(reseed)}; give every fork a seed, or leave it out")
         self.core.fork(source, rows, reseed)
         for trunk, row in zip(source, rows, strict=True):
             seeds[row], self._episodes[row] = seeds[trunk], self._episodes[trunk]

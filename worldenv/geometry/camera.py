@@ -10,6 +10,9 @@ from torch import Tensor
 
 from .pose import invert_se3
 
+NEAR = 0.01
+"""Metres before a camera from which on things are seen."""
+
 
 @dataclass(frozen=True)
 class Pinhole:
@@ -25,8 +28,14 @@ def seen_at(
     points: Tensor,  # (..., P, 3) in the world
     camera: Pinhole,
 ) -> Tensor:
-    """Return where points are in a camera's picture, x and y in -1..1 over its sides, (..., P, 2)."""
-    image, _ = project(points, invert_se3(camera.c2w).to(points), camera.K.to(points))
+    """Return where points are in a camera's picture, x and y in -1..1 over its sides, (..., P, 2).
+
+    Points behind it are as far as ones just before it, to the same side.
+    """
+    w2c = invert_se3(camera.c2w).to(points)
+    seen = points @ w2c[:3, :3].mT + w2c[:3, 3]
+    seen = torch.cat([seen[..., :2], seen[..., 2:].clamp(min=NEAR)], -1)
+    image, _ = project(seen, torch.eye(4).to(points), camera.K.to(points))
     return 2 * image / image.new_tensor([camera.width, camera.height]) - 1
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .camera import Pinhole, project
+from .camera import NEAR, Pinhole, project
 from .kinematics import Robot
 from .pose import invert_se3
 
@@ -17,7 +17,6 @@ COLOURS = torch.tensor(
 """Of the trunk and of each group of keypoints; more groups begin again behind the trunk's."""
 THICKNESS = 1.6
 """Pixels of a bone in a picture 64 pixels high."""
-NEAR = 0.01
 BLOCK = 8
 """Pixels a side of what is drawn or left alone together."""
 

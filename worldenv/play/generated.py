@@ -79,10 +79,15 @@ def _batch(actions: list[object]) -> torch.Tensor | dict[str, torch.Tensor]:
     return torch.from_numpy(np.stack([np.asarray(one) for one in actions]))
 
 
+def _commanded(spec: WorldSpec) -> str:
+    """Name the signal that recordings hold of what is done: of a camera its keys."""
+    return next(name for name in (ACTION, "keys", "joints") if spec.environment is not None or name in spec.takes)
+
+
 def _plain(spec: WorldSpec, action: torch.Tensor | dict[str, torch.Tensor], commands: dict[str, torch.Tensor]) -> Array:
     """Return what was done in a chunk as recordings hold it, (B, F, A): not normalised; of a camera its keys."""
     if spec.environment is None:
-        return (commands[ACTION] if ACTION in commands else commands["keys"]).numpy()
+        return commands[_commanded(spec)].numpy()
     plain = [replace(part, mean=(), scale=()) for part in spec.environment.actions]
     return embed(plain, action)[:, None].expand(-1, spec.chunk_latents, -1).numpy()
 
@@ -91,8 +96,7 @@ def _clip(spec: WorldSpec, seen: list[Chunk], done: list[Array], row: int) -> Cl
     """Return what one row of a batch did and saw."""
     frames = np.concatenate([chunk.frames[row].cpu().numpy() for chunk in seen])
     actions = np.concatenate([one[row] for one in done])
-    name = "keys" if spec.environment is None and spec.has_camera else ACTION
-    signals = {name: np.concatenate([np.zeros_like(actions[:1]), actions])}
+    signals = {_commanded(spec): np.concatenate([np.zeros_like(actions[:1]), actions])}
     for told in TOLD:
         if all(told in chunk.signals for chunk in seen[1:]):
             values = np.concatenate([chunk.signals[told][row].cpu().numpy() for chunk in seen[1:]])

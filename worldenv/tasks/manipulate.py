@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..base.config import check_numbers
 from ..dynamics.protocol import Chunk
 from ..dynamics.signals import Signal, Signals
 from .base import Defaults, Outcome, Start, TaskState
@@ -36,6 +37,12 @@ class Manipulate(abc.ABC):
     reach_weight: float = 0.25
     """How much a metre between hand and object counts beside one between object and goal."""
 
+    FARTHEST: ClassVar[float] = 1.0
+    """Metres beyond which distances count no more: an object that falls off the table falls on."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, positive=("distance_scale",), natural=("reach_weight",))
+
     def reset(self, start: Start) -> TaskState:
         """Remember where the object stands and is to go, and the potential of that."""
         thing = position(start.present)
@@ -59,8 +66,8 @@ class Manipulate(abc.ABC):
         goal: Tensor,  # (B, 3)
     ) -> Tensor:
         """Return minus the distances of object to goal and of hand to object, (B,)."""
-        reach = (points.mean(1) - thing).norm(dim=-1)
-        return -((thing - goal).norm(dim=-1) + self.reach_weight * reach) / self.distance_scale
+        reach, way = ((a - thing).norm(dim=-1).clamp(max=self.FARTHEST) for a in (points.mean(1), goal))
+        return -(way + self.reach_weight * reach) / self.distance_scale
 
     def step(self, state: TaskState, chunk: Chunk) -> Outcome:
         """Reward the potential gained, and 1 when it is done, which ends the episode."""

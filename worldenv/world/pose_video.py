@@ -23,7 +23,7 @@ class GraspView:
     FARTHEST = 4.0
     """Of the picture's half sides, beyond which it is not told."""
 
-    def __init__(self, spec: WorldSpec, option: str) -> None:
+    def __init__(self, spec: WorldSpec, option: str = "grasp_offsets") -> None:
         """Know the robot of a world whose transformer has ``option`` of [dit]."""
         self.body, self.camera = _seen_robot(spec, option)
 
@@ -67,6 +67,14 @@ class PoseVideo:
         start = torch.cat([before[:, None].to(joints), joints[:, :-1]], 1)
         share = (torch.arange(self.num_frames, device=joints.device) + 1)[:, None] / self.num_frames
         return self.body.pose_video(start[:, :, None].lerp(joints[:, :, None], share), self.camera)
+
+    def clip(
+        self,
+        joints: Tensor,  # (F, J) commanded before the first latent, then at the end of each
+    ) -> Tensor:
+        """Draw a whole clip, (T, H, W, 3) uint8: the start view, then the way through each latent."""
+        first = self.body.pose_video(joints[:1], self.camera)
+        return torch.cat([first, self.frames(joints[:1], joints[None, 1:])[0].flatten(0, 1)])
 
     @torch.no_grad()
     def latents(

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ...base.log import Stopwatch, console, track
 from ...base.media import save_picture
-from ...bodies.registry import robot_of
 from ...models.heads import ObjectHead
 from ...training.augment import round_trip
+from ...world.pose_video import PoseVideo
 from ...world.world import World
 from ..learned import available
 from ..report.document import print_arms, write_report
@@ -125,10 +125,6 @@ def make_arms(world: World, tables: Tables) -> dict[str, Tensor]:
 
 def _skeletons(world: World, tables: Tables) -> Tensor:
     """Draw the robot's bones where they were commanded over the first frames: what is known without a world."""
-    body = robot_of(world.spec)
-    assert body is not None
-    joints, every = tables.commands["joints"], world.spec.frames_per_latent
-    share = (torch.arange(every) + 1)[:, None] / every
-    way = torch.cat([joints[:, :1], joints[:, :-1, None].lerp(joints[:, 1:, None], share).flatten(1, 2)], 1)
-    drawn = torch.stack([body.pose_video(clip) for clip in way])
+    video = PoseVideo(world.spec, world.vae)
+    drawn = torch.stack([video.clip(joints) for joints in tables.commands["joints"]])
     return torch.where((drawn > 0).any(-1, keepdim=True), drawn, tables.frames[:, :1])

@@ -13,7 +13,7 @@ from ...base.checkpoint import check_tensors
 from ...base.rng import draw_start as draw_index
 from ...bodies.hand import JOINTS
 from ...bodies.hand_model import HAND, HEAD_FOV_DEG, NUM_JOINTS
-from ...dynamics.protocol import Chunk, check_rows, check_starts
+from ...dynamics.protocol import Chunk, check_fork, check_rows, check_starts
 from ...dynamics.signals import DEPTH, PICTURE, Signal, Signals
 from ...dynamics.spec import WorldSpec
 from ..reopened import Reopened
@@ -189,9 +189,9 @@ class HandDynamics(Reopened):
 
     def fork(self, source: Sequence[int], rows: Sequence[int], *, reseed: Sequence[int] | None = None) -> None:
         """Let rows continue the episodes of other rows; nothing is random after the start, so seeds change nothing."""
-        if len(source) != len(rows) or set(source) & set(rows):
-            raise ValueError(f"fork of rows {list(source)} into {list(rows)}: as many other ones are needed")
-        self.restore_state(self.clone_state(source), rows)
+        check_fork(source, rows, reseed, self.num_envs)
+        for trunk, row in zip(source, rows, strict=True):
+            self._rows[row].restore(self._rows[trunk].state())
 
     def identity(self) -> dict[str, object]:
         """Return what must agree where a state is to be restored."""
