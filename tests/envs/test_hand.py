@@ -147,6 +147,55 @@ def test_one_trunk_has_several_forks() -> None:
     assert all(np.array_equal(part[0], part[2]) for part in obs.values())
 
 
+GOALS: dict[str, Any] = {
+    "task_options": {"reward": "sparse"},
+    "obs_keys": ["proprio", "achieved_goal", "desired_goal"],
+    "pictures": False,
+}
+
+
+@pytest.mark.parametrize("env_id", [PLACE, "worldenv/HandLiftSim-v0", "worldenv/HandPushSim-v0"])
+def test_rewards_are_computed_anew_for_other_goals(env_id: str) -> None:
+    """The form of Gymnasium-Robotics' GoalEnv."""
+    envs, alone = made(2, env_id, **GOALS), gym.make(env_id, **GOALS).unwrapped
+    obs, _ = envs.reset(seed=3)
+    assert (obs["achieved_goal"] != obs["desired_goal"]).any(1).all()
+    obs, reward, *_ = envs.step(np.zeros((2, 7)))
+    reached, wanted = obs["achieved_goal"], obs["desired_goal"]
+    np.testing.assert_array_equal(reward, [-1, -1])
+    np.testing.assert_array_equal(envs.unwrapped.compute_reward(reached, wanted, {}), reward)
+    np.testing.assert_array_equal(envs.unwrapped.compute_reward(reached, reached + [0, 0.039, 0], [{}, {}]), [0, 0])  # noqa: RUF005
+    alone.reset(seed=3)
+    obs, single, *_ = alone.step(np.zeros(7))
+    assert single == alone.compute_reward(obs["achieved_goal"], obs["desired_goal"], {}) == -1
+    np.testing.assert_array_equal(obs["achieved_goal"], reached[0])
+    with pytest.raises(ValueError, match=r"achieved_goal has shape \(2, 3\), desired_goal \(3,\)"):
+        alone.compute_reward(reached, wanted[0], {})
+    with pytest.raises(ValueError, match=r"pass task_options=\{'reward': 'sparse'\}"):
+        made(1, env_id).unwrapped.compute_reward(reached, wanted, {})
+
+
+def test_hindsight_replay_learns_from_it() -> None:
+    pytest.importorskip("stable_baselines3", reason="needs pip install worldenv[agents]")
+    from stable_baselines3 import SAC, HerReplayBuffer
+
+    from worldenv.envs.sb3 import SB3VecEnv
+
+    envs = SB3VecEnv(made(2, max_episode_steps=4, **GOALS))
+    policy = {"net_arch": [8]}
+    model = SAC(
+        "MultiInputPolicy",
+        envs,
+        replay_buffer_class=HerReplayBuffer,
+        learning_starts=16,
+        batch_size=8,
+        policy_kwargs=policy,
+    )
+    model.learn(32)
+    assert isinstance(model.replay_buffer, HerReplayBuffer)
+    assert set(model.replay_buffer.sample(64).rewards.flatten().tolist()) == {-1.0, 0.0}, "some goals were reached"
+
+
 def test_what_falls_off_the_table_costs_no_more_and_no_more() -> None:
     task = make_task("hand_place")
     first = situation(xy=(0.1, 0.1))

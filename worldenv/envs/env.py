@@ -63,6 +63,11 @@ class WorldEnv(gym.Env[Any, Any]):
         obs, reward, terminated, truncated, info = self.row.step(rows)
         return first_row(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), plain_info(info)
 
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
+        """Return the reward of having achieved one goal, (D,) or several, where another was desired; see there."""
+        reward = self.row.compute_reward(achieved_goal, desired_goal, info)
+        return reward if reward.ndim else float(reward)
+
     def render(self) -> npt.NDArray[Any] | None:
         """Return the newest frame, (H, W, 3) uint8, or its depth, (H, W) float32 metres along z."""
         frames = self.row.render()

@@ -91,8 +91,12 @@ class SB3VecEnv(VecEnv):
         setattr(self.base, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the vector env once, for all envs, and return its result for each."""
-        self._require_all("env_method", indices)
+        """Call a method of the vector env once, for all envs, and return its result for each.
+
+        ``compute_reward``, which hindsight replay calls, is of no env: some may be asked.
+        """
+        if method_name != "compute_reward":
+            self._require_all("env_method", indices)
         result = getattr(self.base, method_name)(*args, **kwargs)
         return [result for _ in self._get_indices(indices)]
 

@@ -21,6 +21,7 @@ from ..base.rng import derive_seed
 from ..base.said import said
 from ..dynamics.signals import wide
 from ..sims.reopened import Reopened
+from ..tasks.base import GoalConditioned
 from .alone import alone
 from .arguments import Arguments, check_keywords
 from .core import MOST_COUNTED, EnvCore
@@ -28,6 +29,7 @@ from .episodes import Beginning
 from .make import make_core
 from .options import (
     check_options,
+    read_array,
     read_clip,
     read_goals,
     read_images,
@@ -220,6 +222,26 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             self._done[row] = self._done[trunk]
         for row, seed in zip(rows, reseed or (), strict=False):
             seeds[row] = seed
+
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> npt.NDArray[np.float64]:
+        """Return the rewards of having achieved one goal where another was desired, (...) of (..., D) each.
+
+        Hindsight replay asks that (``HerReplayBuffer`` of Stable-Baselines3); ``info`` says nothing more.
+
+        Raises:
+            ValueError: if the task's reward does not follow from these, or their shapes differ.
+        """
+        task: object = self.core.task if isinstance(self.core, EnvCore) else None
+        if not isinstance(task, GoalConditioned):
+            what = "the reward of what is stepped elsewhere" if task is None else type(task).__name__
+            raise ValueError(f"compute_reward: {what} cannot be computed anew from goals; of the hand's tasks it can")
+        achieved, desired = (
+            torch.from_numpy(read_array(goal, name, numbers=True).astype(np.float64))
+            for goal, name in ((achieved_goal, "achieved_goal"), (desired_goal, "desired_goal"))
+        )
+        if achieved.shape != desired.shape:
+            raise ValueError(f"achieved_goal has shape {tuple(achieved.shape)}, desired_goal {tuple(desired.shape)}")
+        return task.compute_reward(achieved, desired).numpy()
 
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write the episodes of some rows (all by default) to a safetensors file, to continue in another process."""

@@ -114,6 +114,25 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class GoalConditioned(Protocol):
+    """A task whose reward follows from what was achieved and what was desired, for other goals too (hindsight replay,
+    Andrychowicz et al. 2017): the form of Gymnasium-Robotics' ``GoalEnv``.
+    """
+
+    def compute_reward(
+        self,
+        achieved: Tensor,  # (..., D)
+        desired: Tensor,  # (..., D)
+    ) -> Tensor:
+        """Return the reward of being there, (...) float64.
+
+        Raises:
+            ValueError: if the task's reward says something else.
+        """
+        ...
+
+
+@runtime_checkable
 class Commanding(Protocol):
     """A task that acts itself at times."""
 

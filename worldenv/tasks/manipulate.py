@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,11 @@ from ..base.config import check_numbers
 from ..dynamics.protocol import Chunk
 from ..dynamics.signals import Signal, Signals
 from .base import Defaults, Outcome, Start, TaskState
+
+PLACE = Signal(shape=(3,), low=-2.0, high=2.0)
+"""On the table, metres."""
+FREE = Signal(shape=(3,), low=-1000.0, high=1000.0)
+"""Where an object may get to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +35,27 @@ class Manipulate(abc.ABC):
         world="hand",
         simulator="hand/tray",
     )
-    shows: ClassVar[Mapping[str, Signal]] = {"goal": Signal(shape=(3,), low=-2.0, high=2.0)}
+    shows: ClassVar[Mapping[str, Signal]] = {
+        "goal": PLACE,
+        "desired_goal": PLACE,  # the same, as hindsight replay calls it
+        "achieved_goal": FREE,
+    }
 
     distance_scale: float = 0.1
     """Metres between object and goal that are worth 1 of potential."""
     reach_weight: float = 0.25
     """How much a metre between hand and object counts beside one between object and goal."""
+    reward: Literal["potential", "sparse"] = "potential"
+    """``potential`` gained, and 1 for success; or ``sparse``: 0 where the object's centre is ``near`` its goal, else
+    -1, which can be computed anew for other goals (``compute_reward``)."""
+    near: float = 0.04
+    """Metres that are near."""
 
     FARTHEST: ClassVar[float] = 1.0
     """Metres beyond which distances count no more: an object that falls off the table falls on."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, positive=("distance_scale",), natural=("reach_weight",))
+        check_numbers(self, positive=("distance_scale", "near"), natural=("reach_weight",))
 
     def reset(self, start: Start) -> TaskState:
         """Remember where the object stands and is to go, and the potential of that."""
@@ -76,7 +90,18 @@ class Manipulate(abc.ABC):
         last = {name: chunk.signals[name][:, -1] for name in self.shown_by(chunk.signals)}
         thing, (speed, touched) = way[:, -1], motion(last)
         done = self.done(new, thing, speed, touched)
-        return Outcome.by_potential(new, self.potential(thing, last["keypoints"].double(), state["goal"]), done)
+        outcome = Outcome.by_potential(new, self.potential(thing, last["keypoints"].double(), state["goal"]), done)
+        if self.reward == "potential":
+            return outcome
+        return replace(outcome, reward=self.compute_reward(thing, state["goal"]))
+
+    def compute_reward(self, achieved: Tensor, desired: Tensor) -> Tensor:
+        """Return the sparse reward of the object's centre at one place, (..., 3), where it was to be at another."""
+        if self.reward != "sparse":
+            raise ValueError(
+                "compute_reward: potential is gained on the way, not at a place; pass task_options={'reward': 'sparse'}"
+            )
+        return ((achieved - desired).norm(dim=-1) < self.near).double() - 1
 
     @classmethod
     def shown_by(cls, signals: Signals) -> tuple[str, ...]:
@@ -94,8 +119,9 @@ class Manipulate(abc.ABC):
         """Return in which episodes the object is where it is to be, (B,) bool."""
 
     def observe(self, state: TaskState, present: Signals) -> dict[str, Tensor]:
-        """Show where the object is to go."""
-        return {"goal": state["goal"].float()}
+        """Show where the object is to go, and where it is."""
+        goal = state["goal"].float()
+        return {"goal": goal, "desired_goal": goal.clone(), "achieved_goal": position(present).float()}
 
 
 def position(signals: Signals) -> Tensor:
