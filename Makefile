@@ -135,7 +135,7 @@ hands: $(STAMP)
 	done
 	$(BIN)/python -c "from PIL import Image; sheet = Image.open('out/results/manipulation-place/manipulation.png'); \
 	  sheet.resize((sheet.width // 2, sheet.height // 2), Image.BOX).save('docs/hand-world.jpg', quality=85)"
-	$(BIN)/worldenv-agents rank --env worldenv/HandPlace-v0 --episodes 24 --num-envs 8 --first-seed 700000 \
+	$(BIN)/worldenv-agents rank --env worldenv/HandPlace-v0 --episodes 48 --num-envs 16 --first-seed 700000 \
 	  --horizons 3 6 9 --out out/results/ranking-hand
 	cp out/results/ranking-hand/report.json docs/results/ranking-hand.json
 	$(BIN)/worldenv bench engine --world hand --out docs/results/bench-hand-world.json

@@ -62,7 +62,7 @@ def train(
             world's recorded moments; each has settings of its own (worldenv-agents train imagination --help). Every
             step is one batched call of the world's model.
         out: folder for policy.safetensors, policy.json, log.jsonl (return and success rate per rollout), and after
-            each update a checkpoint. Afterwards: worldenv-agents eval ppo:OUT random --env ID
+            each update a checkpoint. Afterwards: worldenv-agents eval ALGORITHM:OUT random --env ID
         resume: go on from the checkpoint in the folder, also with more --steps; ppo loses the episodes under way.
         tensorboard: log to the folder for TensorBoard too (extra: tensorboard).
         config: what to learn on, and how.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours, and what gives way first);
+# A world of hands from nothing, in runs/hand: record, train, read, score (docs/hands.md: hours);
 # `train.sh hand1`, in runs/hand1, from the same recordings: one whose steps are single latents.
 # `train.sh more`, in runs/more, goes on from the packaged world: its VAE and the head that reads objects are kept.
 # What is done is left alone and what was interrupted goes on.

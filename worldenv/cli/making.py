@@ -33,7 +33,7 @@ STAGES = {
     "consistency_distill": "A few steps instead of many, on recorded contexts.",
     "context_forcing": "A few steps instead of many, on the student's own chunks.",
     "rolling": "A rolling window, on the student's own chunks.",
-    "heads": "What is read off frames: depth, with which memory is rendered, or reward and end (--head).",
+    "heads": "What is read off frames: depth for rendering, reward and end, or a hand's object (--head).",
     "display": "The display decoder, large pictures for people.",
 }
 """What each stage trains; ``training.stages.registry`` has them."""
@@ -152,7 +152,7 @@ def export(
         episodes: generated episodes.
         chunks: chunks of each, fewer where one ends.
         task: what the data set says that is done in it.
-        pose: the walk, as for rollout; by default one of twelve seconds that looks around twice.
+        pose: the walk, as for rollout; by default one of eight seconds that looks around twice.
         start: start view of the world that the walk begins from.
         seed: seed of the noise.
     """

@@ -103,7 +103,8 @@ def ablations(
         table: file of claims, stages and arms; what it lacks is recorded and trained first. In configs/ablations:
             table3 discrete, continuous and dual actions; table4 reframed positions against absolute ones; table6 before
             and after distillation; table7 sizes of memory; figure8 misaligned memory and self-rolled history in
-            distillation; memory with retrieval, recent frames only, none.
+            distillation; memory with retrieval, recent frames only, none; consistency with losses on depth and views;
+            cameras by PRoPE, Pluecker rays or both.
         arms: worlds that are there instead, NAME=DIR of each; NAME@1=DIR NAME@2=DIR for training seeds;
             NAME=DIR,sampler.num_steps=16 to step it otherwise. The claim is that the first is better than each other.
         seeds: training seeds of a table, by default all in its file. Five are needed to call a claim reproduced.

@@ -28,7 +28,7 @@ from ..models.codec import to_pixels
 from ..world.world import World, shared_world
 
 WALK = "w-4, right-4, left-8, right-4, w-8, right-4, left-8, right-4, w-4"
-"""A walk of twelve seconds that looks around twice, mostly at what the start view shows."""
+"""A walk of eight seconds that looks around twice, mostly at what the start view shows."""
 REACH = 8.0
 """Metres beyond which depth is not taken."""
 TOLERANCE = 0.15
