@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from typing import Any
 
 from cells import RESULTS, cell, heading, load
 
@@ -13,7 +18,7 @@ from worldenv.tasks.registry import SIMULATED, id_names, make_task
 
 
 def environments_table() -> list[str]:
-    """Return a row for each task: ids, observation, action, what is rewarded, and when it ends."""
+    """Return a row for each task: ids, observation, action, what is rewarded, and when it ends; then its options."""
     columns = ("twin on ground truth", "observation", "action", "task and reward", "limit")
     lines = heading("", "id", columns)[2:]
     for task, (name, version) in id_names().items():
@@ -25,7 +30,33 @@ def environments_table() -> list[str]:
         limit = "the environment's" if own.recorded else _limit(own)
         ids = f"`worldenv/{name}-{version}` | `worldenv/{name}Sim-{version}`"
         lines.append(f"| {ids} | {seen} | `{own.action_mode}` | {says} | {limit} |")
+    return [*lines, *_options_table()]
+
+
+def _options_table() -> list[str]:
+    """Return a row for each task with what its ``task_options`` are by default, and what they say."""
+    lines = ["", "| task | `task_options` and what they are by default |", "|---|---|"]
+    for task, (name, version) in id_names().items():
+        made: Any = make_task(task)
+        says = {key: text for kind in reversed(type(made).__mro__) for key, text in _said_of_fields(kind).items()}
+        told = [f"`{one.name}` {getattr(made, one.name)}: {says[one.name]}" for one in fields(made)]
+        if told:
+            lines.append(f"| `{name}-{version}` | {'; '.join(told)} |")
     return lines
+
+
+def _said_of_fields(kind: type) -> dict[str, str]:
+    """Return the strings that stand below a class's fields, as a clause each."""
+    if kind.__module__ == "builtins" or not is_dataclass(kind):
+        return {}
+    tree = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, below in pairwise(tree.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            text = " ".join(str(below.value.value).replace("``", "`").split()).removesuffix(".")
+            found[ast.unparse(field.target)] = text[0].lower() + text[1:]
+    return found
 
 
 def _limit(own: Defaults) -> str:
@@ -53,7 +84,7 @@ def scores_table() -> list[str]:
             lines.append(f"| `{env_id}` | `{row['policy']}` | " + " | ".join(figures) + f" | {row['returns']['n']} |")
     if not lines:
         return []
-    command = f"`worldenv-agents eval POLICY --env ID {how}"
+    command = f"`worldenv-agents eval POLICY --env ID --episodes N {how}"
     return [
         "",
         f"What chance and scripts earn; `chase` alone looks ({command}):",
