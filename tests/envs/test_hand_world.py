@@ -169,6 +169,16 @@ def test_beginnings_that_cannot_be_are_refused(hand_world: World, options: dict[
     assert obs["image"].max() == 0 < before["image"].max()
 
 
+def test_what_was_achieved_is_what_the_head_reads(hand_world: World) -> None:
+    keys = ["achieved_goal", "desired_goal"]
+    envs = made(hand_world, 2, obs_keys=keys, task_options={"reward": "sparse"})
+    envs.reset(seed=0)
+    obs, reward, _, _, info = envs.step(envs.action_space.sample())
+    achieved, desired = obs["achieved_goal"], obs["desired_goal"]
+    np.testing.assert_array_equal(achieved, info["object_read"][:, :3])
+    np.testing.assert_array_equal(envs.unwrapped.compute_reward(achieved, desired, info), reward)
+
+
 @pytest.mark.manip
 def test_the_twin_lays_the_tables_that_the_start_views_show(hand_world: World, tmp_path: Path) -> None:
     pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
