@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+import textwrap
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any
@@ -49,7 +50,7 @@ def _said_of_fields(kind: type) -> dict[str, str]:
     """Return the strings that stand below a class's fields, as a clause each."""
     if kind.__module__ == "builtins" or not is_dataclass(kind):
         return {}
-    tree = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body[0]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(tree, ast.ClassDef)
     found = {}
     for field, below in pairwise(tree.body):

@@ -136,7 +136,7 @@ def test_one_trunk_has_several_forks() -> None:
     for seeds, said in (
         ([-3, 1], "must not be negative"),
         ([2**70, 1], r"below 2\*\*63"),
-        ([5], "1 seeds"),
+        ([5], "reseed holds 1 seeds"),
         ([5, None], "every fork"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -50,9 +50,10 @@ def test_a_line_makes_the_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "tables"))
     from environments import environments_table
 
-    (row,) = [line for line in environments_table() if "Idle" in line]
+    row, options = [line for line in environments_table() if "Idle" in line]
     assert "`worldenv/IdleSim-v0`" in row
     assert "Be paid for nothing." in row
+    assert "`away` 1.5: metres from the start that count as having left;" in options
 
 
 def test_the_committed_table_has_all_tasks() -> None:

@@ -214,7 +214,7 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ValueError: if the numbers of rows differ, a row would be both trunk and fork, or a seed is none.
         """
         seeds = self._check_begun("fork")
-        if reseed is not None and None in read_seeds(reseed, len(rows)):
+        if reseed is not None and None in read_seeds(reseed, len(reseed)):
             raise ValueError(f"reseed={list(reseed)}; give every fork a seed, or leave it out")
         self.core.fork(source, rows, reseed)
         for trunk, row in zip(source, rows, strict=True):
