@@ -14,8 +14,9 @@ from torch import Tensor
 from worldenv.bodies.camera import Camera, press
 from worldenv.dynamics.spec import WorldSpec
 from worldenv.engine.engine import Engine
+from worldenv.envs.beginning import Beginning
 from worldenv.envs.core import CoreConfig, EnvCore
-from worldenv.envs.episodes import Beginning, Episodes
+from worldenv.envs.episodes import Episodes
 from worldenv.geometry.occupancy import Occupancy, WallsConfig
 from worldenv.geometry.pose import look
 from worldenv.tasks.navigate import Navigate

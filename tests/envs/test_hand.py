@@ -206,6 +206,15 @@ def test_what_falls_off_the_table_costs_no_more_and_no_more() -> None:
         make_task("hand_place", {"distance_scale": 0})
 
 
+def test_what_spins_ever_faster_is_read_at_most() -> None:
+    """Random joints knock an object off the table within an episode, and it spins as it falls."""
+    envs = made(16, action_mode="joints", pictures=False, obs_keys=["object"])
+    envs.reset(seed=1000)
+    envs.action_space.seed(1)
+    obs = [envs.step(envs.action_space.sample())[0]["object"] for _ in range(36)]
+    assert np.abs(obs).max() == 1000
+
+
 def test_depth_and_frames_are_rendered() -> None:
     with pytest.raises(ValueError, match="depth is of one"):
         made(1, pictures=False, obs_keys=["depth"])

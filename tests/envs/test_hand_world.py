@@ -160,11 +160,12 @@ def test_beginnings_that_cannot_be_are_refused(hand_world: World, options: dict[
     with pytest.raises(ValueError, match=r"options\['joints'\] has shape \(7, 1, 26\): 7 of them"):
         envs.reset(options={"clip": np.zeros((1, 64, 64, 3), np.uint8), "joints": np.stack([joints] * 7), "start": 0})
     black = {"clip": np.zeros((1, 64, 64, 3), np.uint8), "joints": joints}
-    for goal in ({}, {"goal": [0.1, 7.0]}, {"goal": [0.1, 0.2, 0.3]}):
-        with pytest.raises(ValueError, match=r"options\['goal'\]"):
-            envs.reset(options={**black, **goal})
-    obs, info = envs.reset(options={**black, "goal": [0.1, -0.2]})
-    np.testing.assert_allclose(obs["goal"][:, :2], [[0.1, -0.2]] * len(obs["goal"]))
+    wrong = (({}, r"needs options\['goal'\]"), ([0.1, -0.2], "outside the table"), ([0.1, 0.1, 0.1], "pass x and y"))
+    for goal, why in wrong:
+        with pytest.raises(ValueError, match=why):
+            envs.reset(options={**black, **({"goal": goal} if goal else {})})
+    obs, info = envs.reset(options={**black, "goal": [0.1, -0.1]})
+    np.testing.assert_allclose(obs["goal"][:, :2], [[0.1, -0.1]] * len(obs["goal"]))
     np.testing.assert_array_equal(info["joints"][0], joints[0])
     assert obs["image"].max() == 0 < before["image"].max()
 

@@ -19,8 +19,9 @@ from worldenv.geometry.pose import invert_se3
 pytest.importorskip("mujoco", reason="the hand's simulator needs pip install worldenv[manip]")
 
 
+from worldenv.bodies.table import TABLE_HIGH, TABLE_LOW
 from worldenv.sims.mujoco.row import draw_start
-from worldenv.sims.mujoco.scene import COLOURS, SEGMENTS, SHAPES, TABLE_HIGH, TABLE_LOW
+from worldenv.sims.mujoco.scene import COLOURS, SEGMENTS, SHAPES
 from worldenv.sims.mujoco.sim import HAND_SPEC, HandDynamics
 
 pytestmark = pytest.mark.manip

@@ -13,11 +13,8 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..base.checkpoint import Expected, check_tensors
 from ..base.config import to_dict
 from ..bodies.base import Body, Named
-from ..bodies.registry import robot_of
-from ..bodies.robot import RobotBody
 from ..dynamics.protocol import (
     Aimed,
     Branchable,
@@ -33,13 +30,11 @@ from ..dynamics.protocol import (
 )
 from ..dynamics.signals import Signals, Track, check_signals, wide
 from ..dynamics.spec import WorldSpec
-from ..geometry.pose import is_rigid
 from ..tasks.base import Commanding, Start, Task, TaskState
-from .episodes import Beginning, Episodes
+from .beginning import Beginning, check_beginning
+from .copies import CopiedEpisodes
+from .episodes import Episodes
 from .spaces import given, observation_space
-
-MOST_COUNTED = 2**53
-"""Steps and episodes that a row may have behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +67,7 @@ class Transition:
     info: dict[str, Tensor] = field(default_factory=dict)
 
 
-class EnvCore:
+class EnvCore(CopiedEpisodes):
     """Steps B episodes; knows nothing of autoreset."""
 
     def __init__(self, dynamics: Dynamics, body: Body, task: Task, episodes: Episodes, config: CoreConfig) -> None:
@@ -171,48 +166,11 @@ class EnvCore:
         Raises:
             ValueError: naming the value and what is possible.
         """
-        if begin.images is not None:
-            require(self.dynamics, Resumable, "options['image']")
-            if "joints" in self.spec.takes:
-                raise ValueError(
-                    "options['image'] does not say where the joints are; pass options['clip'], one frame of shape "
-                    "(1, H, W, 3), with options['joints']"
-                )
-        if begin.clip is not None:
-            require(self.dynamics, Resumable, "options['clip']").check_clip(*begin.clip)
-            robot = self.body if isinstance(self.body, RobotBody) else robot_of(self.spec)
-            joints = begin.clip[1].get("joints")
-            if "joints" in self.spec.takes and joints is None:
-                raise ValueError("options['clip'] needs options['joints']: where they were told to be, (T, J)")
-            if robot is not None and joints is not None:
-                robot.robot.check(joints, what="options['joints']")
-        if begin.clip is not None and self.episodes.has_targets:
-            self._check_target(begin)
-        elif begin.goals is not None:
-            if not isinstance(self.dynamics, Aimed):
-                raise ValueError("options['goal']: goals come with the start views of this environment; leave it out")
-            self.dynamics.check_goals(begin.goals)
+        check_beginning(begin, self.dynamics, self.body, self.episodes)
         if self._has_text or any(prompt is not None for prompt in begin.prompts):
             encode = require(self.dynamics, Prompted, "options['prompt']").encode_prompt
             for prompt in set(self._prompts(begin.prompts)):
                 encode(prompt)
-        count = len(self.episodes.starts) if self.episodes.starts is not None else 0
-        for start in begin.starts:
-            if start is not None and not 0 <= start < count:
-                numbers = f"{count} start views, 0..{count - 1}" if count else "no start views"
-                raise ValueError(f"start={start}, but the world has {numbers}")
-
-    @staticmethod
-    def _check_target(begin: Beginning) -> None:
-        """Refuse clips of a table without a goal that can be, by a ValueError: start views have that of their own."""
-        if begin.goals is None:
-            if None in begin.starts:
-                raise ValueError(
-                    "options['clip'] needs options['goal'], x and y in metres of where the object is to go, or "
-                    "options['start'], whose goal it then has"
-                )
-        elif begin.goals.shape[1] != 2 or not bool((begin.goals.abs() <= 1).all()):
-            raise ValueError(f"options['goal']={begin.goals.tolist()}; pass x and y on the table, in metres")
 
     @staticmethod
     def _fresh(mask: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
@@ -257,76 +215,6 @@ class EnvCore:
             terminated = terminated | ((info["uncertainty"] > self.config.limit) & (self.config.limit > 0))
         return Transition(self.observe(), reward, terminated, truncated & ~terminated, info)
 
-    def check_rows(self, rows: Sequence[int]) -> None:
-        """Refuse rows that do not exist or are named twice, and simulators."""
-        require(self.dynamics, Branchable, "a cloned state").check_rows(rows)
-
-    def clone_state(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Copy the episodes of some rows: memory, decoder, generators, task and clock.
-
-        Raises:
-            ValueError: for a simulator, whose engines cannot be copied.
-        """
-        index = torch.tensor(list(rows))
-        own = {f"core.{k}": v for k, v in self._parts().items()} | {f"task.{k}": v for k, v in self.state.items()}
-        engine = require(self.dynamics, Branchable, "a cloned state").clone_state(rows)
-        return {k: v[index].clone() for k, v in own.items()} | {f"engine.{k}": v for k, v in engine.items()}
-
-    def state_bytes(self) -> float:
-        """Return what an env remembers by now, keys and values of its context aside, on average over all."""
-        state = self.clone_state(range(self.num_envs))
-        return sum(part.numel() * part.element_size() for part in state.values()) / self.num_envs
-
-    def fork(self, source: Sequence[int], rows: Sequence[int], reseed: Sequence[int] | None = None) -> None:
-        """Let rows continue the episodes of other rows; see ``Engine.fork``."""
-        require(self.dynamics, Branchable, "a fork").fork(source, rows, reseed=reseed)
-        a, b = torch.tensor(list(source)), torch.tensor(list(rows))
-        for name, value in self._parts().items():
-            setattr(self, name, value.index_copy(0, b, value[a]))
-        self.state = {name: value.index_copy(0, b, value[a]) for name, value in self.state.items()}
-
-    def restore_state(
-        self, state: Mapping[str, Tensor], rows: Sequence[int], *, shell: Mapping[str, Expected] | None = None
-    ) -> None:
-        """Continue cloned episodes in these rows, exactly as they would have gone on.
-
-        Args:
-            state: what was cloned.
-            rows: as many rows.
-            shell: what the caller has put into the state, and will read, itself.
-
-        Raises:
-            ValueError: if the state is of another task or observation mode, or of another number of rows, or damaged;
-                then nothing has changed.
-        """
-        dynamics, parts = require(self.dynamics, Branchable, "a cloned state"), self._parts()
-        index = torch.tensor(list(rows))
-        own = {f"core.{k}": v for k, v in parts.items()} | {f"task.{k}": v for k, v in self.state.items()}
-        expected: dict[str, Expected] = {k: (v.dtype, ("R", *v.shape[1:])) for k, v in own.items()} | dict(shell or {})
-        found = {k: v for k, v in state.items() if not k.startswith("engine.")}
-        if expected.keys() != found.keys():
-            wrong = ", ".join(sorted(expected.keys() ^ found.keys()))
-            raise ValueError(f"the state is of another environment: {wrong} do not match")
-        if state["core.elapsed"].ndim and len(state["core.elapsed"]) != len(rows):
-            raise ValueError(f"the state holds {len(state['core.elapsed'])} rows, {len(rows)} were named")
-        self.check_rows(rows)
-        check_tensors(found, expected, where="the state", R=len(rows))
-        if not bool(((state["core.elapsed"] >= 0) & (state["core.elapsed"] <= MOST_COUNTED)).all()):
-            raise ValueError("the state: core.elapsed holds what no episode has; the file was damaged or edited")
-        for name, value in found.items():
-            if name.startswith("task.") and name.endswith("c2w") and not is_rigid(value):
-                raise ValueError(f"the state: {name} holds no rigid motion; the file was damaged or edited")
-        inner = {k.removeprefix("engine."): v for k, v in state.items() if k.startswith("engine.")}
-        dynamics.restore_state(inner, rows)
-        self.chunk = None
-        for name, value in parts.items():
-            changed = value.clone()  # what was handed out is never written again
-            changed[index] = state[f"core.{name}"]
-            setattr(self, name, changed)
-        for name, value in self.state.items():
-            self.state[name] = value.clone()
-            self.state[name][index] = state[f"task.{name}"]
-
     def identity(self) -> dict[str, object]:
         """Return what a saved state has to be of: world, memory, steps, task and time limit."""
         return {
@@ -350,10 +238,6 @@ class EnvCore:
         close = getattr(self.dynamics, "close", None)
         if close is not None:
             close()
-
-    def _parts(self) -> dict[str, Tensor]:
-        named = {name: getattr(self, name) for name in ("elapsed", "frames", "stacked", "latents")}
-        return {name: value for name, value in named.items() if value is not None}
 
     def observe(self) -> Any:
         """Return the observation of the present moment: fresh tensors, never written again."""

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..base.rng import draw_start
-from ..dynamics.signals import Signals
 from ..world.histories import Histories
 from ..world.starts import Starts
 from ..world.world import World
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """What is asked of B episodes that begin; in a reset of some rows the others count for nothing."""
-
-    seeds: Sequence[int]
-    starts: Sequence[int | None]
-    images: Tensor | None = None  # (B, H, W, 3) uint8
-    prompts: Sequence[str | None] = ()  # none, or one per row
-    clip: tuple[Tensor, Signals] | None = None  # (B, T, H, W, 3) uint8 and signals, each (B, F, ...)
-    goals: Tensor | None = None  # (B, D)
-
-    @classmethod
-    def drawn(cls, seeds: Sequence[int]) -> Beginning:
-        """Ask for what the seeds draw."""
-        return cls(seeds, [None] * len(seeds))
-
-    def at(self, rows: slice) -> Beginning:
-        """Return what is asked of some rows."""
-        images, goals = (None if part is None else part[rows] for part in (self.images, self.goals))
-        clip = self.clip and (self.clip[0][rows], {name: part[rows] for name, part in self.clip[1].items()})
-        return Beginning(self.seeds[rows], self.starts[rows], images, self.prompts[rows], clip, goals)
 
 
 class Episodes:

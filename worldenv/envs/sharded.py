@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..base.checkpoint import Expected
 from ..dynamics.protocol import check_fork, check_rows
+from .beginning import Beginning
 from .core import EnvCore, Transition
-from .episodes import Beginning
 from .shards import Description, Result, Shards, cut, join_results, join_states
 
 T = TypeVar("T")

@@ -24,8 +24,9 @@ from ..sims.reopened import Reopened
 from ..tasks.base import GoalConditioned
 from .alone import alone
 from .arguments import Arguments, check_keywords
-from .core import MOST_COUNTED, EnvCore
-from .episodes import Beginning
+from .beginning import Beginning
+from .copies import MOST_COUNTED
+from .core import EnvCore
 from .make import make_core
 from .options import (
     check_options,

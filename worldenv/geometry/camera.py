@@ -35,8 +35,8 @@ def seen_at(
     w2c = invert_se3(camera.c2w).to(points)
     seen = points @ w2c[:3, :3].mT + w2c[:3, 3]
     seen = torch.cat([seen[..., :2], seen[..., 2:].clamp(min=NEAR)], -1)
-    image, _ = project(seen, torch.eye(4).to(points), camera.K.to(points))
-    return 2 * image / image.new_tensor([camera.width, camera.height]) - 1
+    image = seen @ camera.K.to(points).mT
+    return 2 * image[..., :2] / image[..., 2:] / image.new_tensor([camera.width, camera.height]) - 1
 
 
 def look_at(eye: tuple[float, float, float], point: tuple[float, float, float]) -> Tensor:

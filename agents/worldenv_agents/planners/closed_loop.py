@@ -14,8 +14,8 @@ import torch
 from worldenv.base.rng import derive_seed
 from worldenv.dynamics.signals import Track
 from worldenv.engine.engine import Engine
+from worldenv.envs.beginning import Beginning
 from worldenv.envs.core import EnvCore
-from worldenv.envs.episodes import Beginning
 from worldenv.tasks.base import Outcome
 
 from ..environments import EnvConfig, make_envs

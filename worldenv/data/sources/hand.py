@@ -11,9 +11,9 @@ from torch import Tensor
 from ...base.rng import derive_seed
 from ...bodies.hand import joints_at
 from ...bodies.hand_model import HAND, NUM_WRIST
+from ...bodies.table import TABLE_HIGH, TABLE_LOW
 from ...dynamics.signals import Track
 from ...sims.mujoco.experts import Expert
-from ...sims.mujoco.scene import TABLE_HIGH, TABLE_LOW
 from ...sims.mujoco.sim import HandDynamics
 from ..schema import Clip
 

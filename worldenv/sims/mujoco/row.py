@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from ...bodies.hand_model import FINGERS, HAND, HEAD, NUM_JOINTS, OPEN, PALM, PALM_FOV_DEG
+from ...bodies.table import TABLE_HIGH, TABLE_LOW
 from ...dynamics.spec import FRAMES_PER_LATENT, WorldSpec
 from ...geometry.camera import intrinsics
 from .render import Camera, Layer, Picture, View
-from .scene import COLOURS, SHAPES, SUBSTEPS, TABLE_HIGH, TABLE_LOW, Array, Scene, load_mujoco, load_scene
+from .scene import COLOURS, SHAPES, SUBSTEPS, Array, Scene, load_mujoco, load_scene
 
 APART = 0.125
 """Metres at least between where the object and the goal are at the start."""
+MOST = 1000.0
+"""What is read of places and speeds at most: an object that falls off the table falls on, and may spin ever faster."""
 PARTS = (*(finger.name for finger in FINGERS), "palm")
 """What touches the object, in the order of the signal ``contact``."""
 
@@ -188,6 +191,7 @@ class HandRow:
         parts = scene.parts[on_object]
         touched[parts[parts >= 0]] = 1
         thing = np.concatenate([data.qpos[NUM_JOINTS:], data.qvel[NUM_JOINTS:]])
+        moving, thing = (part.clip(-MOST, MOST) for part in (moving, thing))
         measured = {"joints": self.commanded.numpy(), "proprio": moving, "keypoints": points, "object": thing}
         measured |= {"contact": touched, "target": data.mocap_pos[0]}
         return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in measured.items()}

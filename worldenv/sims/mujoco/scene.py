@@ -42,8 +42,6 @@ PAINT: dict[str, tuple[float, float, float]] = {
 }
 TRAY_RADIUS = 0.058
 MARK_RADIUS = 0.045
-TABLE_LOW, TABLE_HIGH = (-0.03, -0.12), (0.165, 0.115)
-"""Corner points, x and y, of the part of the table on which objects and goals are put."""
 STILL, MOVING = 0, 1
 """Groups of geoms: what does not move within an episode, and what does."""
 

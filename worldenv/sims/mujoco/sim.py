@@ -13,18 +13,19 @@ from ...base.checkpoint import check_tensors
 from ...base.rng import draw_start as draw_index
 from ...bodies.hand import JOINTS
 from ...bodies.hand_model import HAND, HEAD_FOV_DEG, NUM_JOINTS
+from ...bodies.table import check_places
 from ...dynamics.protocol import Chunk, check_fork, check_rows, check_starts
 from ...dynamics.signals import DEPTH, PICTURE, Signal, Signals
 from ...dynamics.spec import WorldSpec
 from ..reopened import Reopened
-from .row import PARTS, HandRow, Placed, Shown, draw_start
-from .scene import COLOURS, FPS, SHAPES, TABLE_HIGH, TABLE_LOW, load_mujoco
+from .row import MOST, PARTS, HandRow, Placed, Shown, draw_start
+from .scene import COLOURS, FPS, SHAPES, load_mujoco
 
 GIVES: dict[str, Signal] = {
     "joints": JOINTS,
-    "proprio": Signal(shape=(2 * NUM_JOINTS,), low=-1000.0, high=1000.0),
+    "proprio": Signal(shape=(2 * NUM_JOINTS,), low=-MOST, high=MOST),
     "keypoints": Signal(shape=(len(HAND.keypoints), 3)),
-    "object": Signal(shape=(13,), low=-1000.0, high=1000.0),
+    "object": Signal(shape=(13,), low=-MOST, high=MOST),
     "contact": Signal(shape=(len(PARTS),), low=0.0, high=1.0),
     "target": Signal(shape=(3,)),
     "depth": DEPTH,
@@ -93,16 +94,7 @@ class HandDynamics(Reopened):
         goals: Tensor,  # (B, 2) x and y in metres
     ) -> None:
         """Refuse goals that are not on the part of the table where things are put, by a ValueError."""
-        low, high = (torch.tensor(edge, dtype=torch.float64) for edge in (TABLE_LOW, TABLE_HIGH))
-        if tuple(goals.shape) != (self.num_envs, 2):
-            raise ValueError(f"goals have shape {tuple(goals.shape)}; pass x and y for each env, ({self.num_envs}, 2)")
-        wrong = (~((goals >= low) & (goals <= high)).all(1)).nonzero()[:, 0].tolist()
-        if wrong:
-            where = ", ".join(f"{value:g}" for value in goals[wrong[0]].tolist())
-            raise ValueError(
-                f"goal ({where}) of env {wrong[0]} is outside the table; x goes from {TABLE_LOW[0]:g} to "
-                f"{TABLE_HIGH[0]:g}, y from {TABLE_LOW[1]:g} to {TABLE_HIGH[1]:g} metres"
-            )
+        check_places(goals, self.num_envs)
 
     def set_goals(
         self,
