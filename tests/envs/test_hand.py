@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 import worldenv  # noqa: F401
 from worldenv.dynamics.protocol import Chunk
+from worldenv.envs.described import describe_space, read_space
 from worldenv.tasks.base import Start
 from worldenv.tasks.registry import make_task
 
@@ -97,6 +98,11 @@ def test_goals_are_checked_before_anything_changes(goal: Any, said: str) -> None
 def test_keywords_of_worlds_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown world 'other'"):
         made(world="other")
+    for wrong in ({"dtype": "int3"}, {"backend": "xyz"}, {"device": "tpu9"}):
+        with pytest.raises(ValueError, match=next(iter(wrong.values()))):
+            made(**wrong)
+    with pytest.raises(ValueError, match="world 'maze' shows no hand"):
+        made(world="maze")
     with pytest.raises(ValueError, match="reads object_read, keypoints"):
         made(dynamics="world", world="maze")
 
@@ -113,7 +119,12 @@ def test_sampled_keypoints_are_within_reach(chunk_latents: int) -> None:
     _, _, _, _, info = envs.step(action)
     wrist = action.reshape(2, chunk_latents, 24)[:, -1, :3]
     np.testing.assert_allclose(info["joints"][:, :3], wrist, atol=1e-5)
-    assert envs.single_action_space.contains(envs.single_action_space.sample())
+    told = read_space(json.loads(json.dumps(describe_space(envs.single_action_space))))  # as it goes over a wire
+    told.seed(0)
+    for space in (envs.single_action_space, told):
+        action = space.sample()
+        assert envs.single_action_space.contains(action)
+        envs.step(np.stack([action, action]))
 
 
 def test_clones_go_on_alike(tmp_path: Any) -> None:

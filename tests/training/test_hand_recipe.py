@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -215,11 +216,18 @@ def test_the_suite_uses_the_weights_that_it_is_given(
 
 
 def test_hands_are_exported_for_lerobot(chain: dict[str, Path], recording: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pip install worldenv[data]")
     for name, what in (("recorded", {"recording": recording / "place"}), ("generated", {"world": str(chain["depth"])})):
         told: dict[str, Any] = {"world": "", "recording": None, **what}
         export_lerobot(tmp_path / name, episodes=2, chunks=1, seed=0, task="place", **told)
         info = json.loads((tmp_path / name / "meta" / "info.json").read_text())
         assert info["features"]["action"]["shape"] == [26], name
+        assert info["features"]["observation.state"]["shape"] == [52], name
+
+    clip = next(clip for path in shard_paths(recording / "place") for clip in read_shard(path))
+    rows = parquet.read_table(tmp_path / "recorded" / "data" / "chunk-000" / "file-000.parquet").to_pydict()
+    np.testing.assert_allclose(rows["observation.state"][5], clip.signals["proprio"][1], rtol=1e-6)
+    np.testing.assert_allclose(rows["action"][5], clip.signals["joints"][2], rtol=1e-6)
 
 
 def test_the_pose_video_of_training_is_that_of_stepping(

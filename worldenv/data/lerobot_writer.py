@@ -27,6 +27,8 @@ KEY = "observation.images.world"
 DATA, VIDEO = "data/chunk-000/file-000.parquet", f"videos/{KEY}/chunk-000/file-000.mp4"
 BESIDE = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every such dataset has."""
+ROBOT, STATE = "proprio", "observation.state"
+"""What recordings and such datasets call a robot's measured joints."""
 
 
 def write_lerobot(
@@ -35,7 +37,8 @@ def write_lerobot(
     """Write the episodes of clips, one file of rows and one video; return their number and that of frames.
 
     What commanded a latent is written at each of its frames: actions of an environment whose space is ``parts``,
-    choices as whole numbers; else of a camera what it did (signal ``camera``), or its two key codes.
+    choices as whole numbers; else of a camera what it did (signal ``camera``), or its two key codes, of a robot its
+    commanded joints.
 
     Raises:
         ValueError: if the folder is not empty, or a clip says nothing of actions.
@@ -78,7 +81,7 @@ def _write(folder: Path, clips: Iterable[Clip], *, fps: int, task: str, parts: S
 
 
 def episode_rows(clip: Clip, parts: Sequence[ActionPart] = ()) -> dict[str, Array]:
-    """Return what was done at each frame of an episode but the last, and what that led to.
+    """Return what was done at each frame of an episode but the last, what that led to, and of robots how they stood.
 
     Raises:
         ValueError: if the recording says nothing of actions.
@@ -90,6 +93,8 @@ def episode_rows(clip: Clip, parts: Sequence[ActionPart] = ()) -> dict[str, Arra
     done = clip.signals[name][1:]
     done = _numbers(done, parts) if parts and name == ACTION else done
     rows = {ACTION: np.repeat(done if done.dtype.kind == "i" else done.astype(np.float32), every, 0)}
+    if ROBOT in clip.signals:  # measured where latents end: frames of one begin at what the last one led to
+        rows[STATE] = np.repeat(clip.signals[ROBOT][:-1].astype(np.float32), every, 0)
     for ours, theirs, kind in (("reward", "next.reward", np.float32), ("terminated", "next.done", np.bool_)):
         if ours in clip.signals:
             rows[theirs] = np.zeros(len(rows[ACTION]), kind)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from ..bodies.hand_keypoints import DescribedHands
+
 
 def describe_space(space: spaces.Space[Any]) -> dict[str, Any]:
     """Return a space as plain values, from which ``read_space`` makes an equal one."""
@@ -22,7 +24,8 @@ def describe_space(space: spaces.Space[Any]) -> dict[str, Any]:
         return {"kind": "multi_binary", "shape": list(space.shape)}
     if isinstance(space, spaces.Box):
         low, high = _bound(space.low), _bound(space.high)
-        return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
+        kind = "hands" if isinstance(space, DescribedHands) else "box"
+        return {"kind": kind, "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
     raise ValueError(f"{space} cannot be described; use Discrete, MultiDiscrete, MultiBinary, Box or a Dict of these")
 
 
@@ -45,4 +48,4 @@ def read_space(table: Mapping[str, Any]) -> spaces.Space[Any]:
         return spaces.MultiBinary(table["shape"] if len(table["shape"]) != 1 else table["shape"][0])
     shape = tuple(table["shape"])
     low, high = (np.broadcast_to(np.asarray(table[side], dtype), shape).copy() for side in ("low", "high"))
-    return spaces.Box(low, high, shape, dtype)
+    return (DescribedHands if kind == "hands" else spaces.Box)(low, high, shape, dtype)

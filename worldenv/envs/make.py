@@ -18,7 +18,7 @@ from ..tasks.registry import make_task
 from .arguments import Arguments
 from .core import CoreConfig, EnvCore
 from .episodes import Episodes
-from .opening import find_opener, open_world, recorded_limit, table_starts
+from .opening import check_computation, find_opener, open_world, recorded_limit, table_starts
 from .spaces import OBS_MODES
 
 
@@ -72,6 +72,7 @@ def _open_table(asked: Arguments, task: Task, seen: Sequence[str]) -> tuple[Dyna
         raise ValueError(f"starts={list(asked.starts)} are of a world of hands; pass world=DIR, or leave it out")
     if not asked.pictures and "depth" in seen:
         raise ValueError("pictures=False takes none, and depth is of one; leave it out of obs_keys")
+    check_computation(asked.device, asked.dtype, asked.backend)  # which a simulator makes nothing of
     starts, spec = (None, None) if bare else table_starts(asked, task)
     opened = open_simulator(
         task.defaults.simulator,

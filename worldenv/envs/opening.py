@@ -34,12 +34,18 @@ from .episodes import with_starts
 
 def load_world(world: str | World, device: str, dtype: str, backend: str) -> World:
     """Check how a world is to be computed, then load it, unless it is there."""
-    where = resolve_device(device)
-    kind = resolve_dtype(dtype, where)
-    resolve_backend(backend, device=where, dtype=kind)
+    where, kind = check_computation(device, dtype, backend)
     if isinstance(world, World):
         return world
     return shared_world(world, device=where, dtype=kind, backend=backend)
+
+
+def check_computation(device: str, dtype: str, backend: str) -> tuple[torch.device, torch.dtype]:
+    """Return device and dtype by their names, which may be ``auto``; refuse, by a ValueError, what there is not."""
+    where = resolve_device(device)
+    kind = resolve_dtype(dtype, where)
+    resolve_backend(backend, device=where, dtype=kind)
+    return where, kind
 
 
 @dataclass(frozen=True, kw_only=True)

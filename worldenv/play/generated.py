@@ -14,7 +14,7 @@ from ..base.device import default_dtype, resolve_device
 from ..base.log import console, track
 from ..bodies.registry import make_body
 from ..bodies.vector import ACTION, embed
-from ..data.lerobot_writer import write_lerobot
+from ..data.lerobot_writer import ROBOT, write_lerobot
 from ..data.schema import Array, Clip, read_shard, shard_config, shard_paths
 from ..dynamics.protocol import Chunk
 from ..dynamics.spec import WorldSpec
@@ -97,6 +97,8 @@ def _clip(spec: WorldSpec, seen: list[Chunk], done: list[Array], row: int) -> Cl
     frames = np.concatenate([chunk.frames[row].cpu().numpy() for chunk in seen])
     actions = np.concatenate([one[row] for one in done])
     signals = {_commanded(spec): np.concatenate([np.zeros_like(actions[:1]), actions])}
+    if all(ROBOT in chunk.signals for chunk in seen):
+        signals[ROBOT] = np.concatenate([chunk.signals[ROBOT][row].cpu().numpy() for chunk in seen])
     for told in TOLD:
         if all(told in chunk.signals for chunk in seen[1:]):
             values = np.concatenate([chunk.signals[told][row].cpu().numpy() for chunk in seen[1:]])
