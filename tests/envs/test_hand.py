@@ -149,10 +149,11 @@ def test_one_trunk_has_several_forks() -> None:
         ([2**70, 1], r"below 2\*\*63"),
         ([5], "reseed holds 1 seeds"),
         ([5, None], "every fork"),
+        (7, "every fork"),
     ):
         with pytest.raises(ValueError, match=said):
             envs.unwrapped.fork([0, 0], [1, 2], reseed=seeds)
-    envs.unwrapped.fork([0, 0], [1, 2])
+    envs.unwrapped.fork([0, 0], [1, 2], reseed=np.array([7, 8]))
     obs, reward, *_ = envs.step(np.tile(np.random.default_rng(2).uniform(-1, 1, (1, 7)), (3, 1)))
     assert reward[0] == reward[1] == reward[2]
     assert all(np.array_equal(part[0], part[2]) for part in obs.values())
@@ -182,6 +183,10 @@ def test_rewards_are_computed_anew_for_other_goals(env_id: str) -> None:
     np.testing.assert_array_equal(obs["achieved_goal"], reached[0])
     with pytest.raises(ValueError, match=r"achieved_goal has shape \(2, 3\), desired_goal \(3,\)"):
         alone.compute_reward(reached, wanted[0], {})
+    with pytest.raises(ValueError, match=r"pass \(\.\.\., 3\) of each"):
+        alone.compute_reward(reached[:, :2], wanted[:, :2], {})
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        alone.compute_reward(reached * np.inf, wanted, {})
     with pytest.raises(ValueError, match=r"pass task_options=\{'reward': 'sparse'\}"):
         made(1, env_id).unwrapped.compute_reward(reached, wanted, {})
 

@@ -73,6 +73,15 @@ def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[i
     return wanted
 
 
+def read_reseed(reseed: Any) -> list[int]:
+    """Check new seeds of forks, one for each."""
+    some = read_seeds(list(reseed), len(reseed)) if isinstance(reseed, Sequence | np.ndarray) else [None]
+    seeds = [seed for seed in some if seed is not None]
+    if len(seeds) < len(some):
+        raise ValueError(f"reseed={said(reseed)}; give every fork a seed, or leave it out")
+    return seeds
+
+
 def read_mask(mask: Any, num_envs: int, *, first: bool) -> npt.NDArray[np.bool_]:
     """Check ``options['reset_mask']``, (B,) bool; None is all rows, and the first reset must be of all rows."""
     if mask is None:

@@ -37,6 +37,7 @@ from .options import (
     read_mask,
     read_options,
     read_prompts,
+    read_reseed,
     read_seeds,
     read_starts,
 )
@@ -215,13 +216,12 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ValueError: if the numbers of rows differ, a row would be both trunk and fork, or a seed is none.
         """
         seeds = self._check_begun("fork")
-        if reseed is not None and None in read_seeds(reseed, len(reseed)):
-            raise ValueError(f"reseed={list(reseed)}; give every fork a seed, or leave it out")
-        self.core.fork(source, rows, reseed)
+        fresh = None if reseed is None else read_reseed(reseed)
+        self.core.fork(source, rows, fresh)
         for trunk, row in zip(source, rows, strict=True):
             seeds[row], self._episodes[row] = seeds[trunk], self._episodes[trunk]
             self._done[row] = self._done[trunk]
-        for row, seed in zip(rows, reseed or (), strict=False):
+        for row, seed in zip(rows, fresh or (), strict=False):
             seeds[row] = seed
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> npt.NDArray[np.float64]:
@@ -240,8 +240,11 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             torch.from_numpy(read_array(goal, name, numbers=True).astype(np.float64))
             for goal, name in ((achieved_goal, "achieved_goal"), (desired_goal, "desired_goal"))
         )
-        if achieved.shape != desired.shape:
-            raise ValueError(f"achieved_goal has shape {tuple(achieved.shape)}, desired_goal {tuple(desired.shape)}")
+        if achieved.shape != desired.shape or achieved.shape[-1:] != task.shows["desired_goal"].shape:
+            shapes = f"achieved_goal has shape {tuple(achieved.shape)}, desired_goal {tuple(desired.shape)}"
+            raise ValueError(f"{shapes}; pass (..., {', '.join(map(str, task.shows['desired_goal'].shape))}) of each")
+        if not bool((achieved.isfinite() & desired.isfinite()).all()):
+            raise ValueError("achieved_goal and desired_goal hold NaN or infinity; pass what was observed")
         return task.compute_reward(achieved, desired).numpy()
 
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:

@@ -119,6 +119,9 @@ class GoalConditioned(Protocol):
     Andrychowicz et al. 2017): the form of Gymnasium-Robotics' ``GoalEnv``.
     """
 
+    shows: ClassVar[Mapping[str, Signal]]
+    """``achieved_goal`` and ``desired_goal`` among them."""
+
     def compute_reward(
         self,
         achieved: Tensor,  # (..., D)
