@@ -161,7 +161,7 @@ def test_one_trunk_has_several_forks() -> None:
 
 GOALS: dict[str, Any] = {
     "task_options": {"reward": "sparse"},
-    "obs_keys": ["proprio", "achieved_goal", "desired_goal"],
+    "obs_keys": ["observation", "achieved_goal", "desired_goal"],
     "pictures": False,
 }
 
@@ -187,16 +187,22 @@ def test_rewards_are_computed_anew_for_other_goals(env_id: str) -> None:
         alone.compute_reward(reached[:, :2], wanted[:, :2], {})
     with pytest.raises(ValueError, match="NaN or infinity"):
         alone.compute_reward(reached * np.inf, wanted, {})
-    with pytest.raises(ValueError, match=r"pass task_options=\{'reward': 'sparse'\}"):
-        made(1, env_id).unwrapped.compute_reward(reached, wanted, {})
+    assert {*alone.observation_space} == {"observation", "achieved_goal", "desired_goal"}
+    for less in ({"obs_keys": ["proprio"]}, {"task_options": {}}):
+        other = made(1, env_id, **{**GOALS, **less}).unwrapped
+        assert not hasattr(other, "compute_reward"), "SB3 takes whatever has it for a GoalEnv"
+        with pytest.raises(AttributeError, match=r"task_options=\{'reward': 'sparse'\} and obs_keys="):
+            _ = other.compute_reward
 
 
 def test_hindsight_replay_learns_from_it() -> None:
     pytest.importorskip("stable_baselines3", reason="needs pip install worldenv[agents]")
     from stable_baselines3 import SAC, HerReplayBuffer
+    from stable_baselines3.common.env_checker import check_env as check_sb3
 
     from worldenv.envs.sb3 import SB3VecEnv
 
+    check_sb3(gym.make(PLACE, **GOALS).unwrapped)
     envs = SB3VecEnv(made(2, max_episode_steps=4, **GOALS))
     policy = {"net_arch": [8]}
     model = SAC(

@@ -30,7 +30,7 @@ from ..dynamics.protocol import (
 )
 from ..dynamics.signals import Signals, Track, check_signals, wide
 from ..dynamics.spec import WorldSpec
-from ..tasks.base import Commanding, Start, Task, TaskState
+from ..tasks.base import Commanding, GoalConditioned, Start, Task, TaskState
 from .beginning import Beginning, check_beginning
 from .copies import CopiedEpisodes
 from .episodes import Episodes
@@ -224,6 +224,13 @@ class EnvCore(CopiedEpisodes):
             "task": repr(self.task),
             "max_episode_steps": self.config.max_episode_steps,
         }
+
+    @property
+    def goals(self) -> GoalConditioned | None:
+        """The task, if it is seen and rewarded by goals: the form of Gymnasium-Robotics' ``GoalEnv``."""
+        seen = {"achieved_goal", "desired_goal"} <= set(self.config.obs_keys) and self.config.obs_mode == "dict"
+        task: object = self.task
+        return task if seen and isinstance(task, GoalConditioned) and task.by_goals else None
 
     def depth(self) -> Tensor:
         """Return the newest view's depth, (B, H, W) float32 metres along z, where the dynamics know it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -63,10 +63,16 @@ class WorldEnv(gym.Env[Any, Any]):
         obs, reward, terminated, truncated, info = self.row.step(rows)
         return first_row(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), plain_info(info)
 
-    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
-        """Return the reward of having achieved one goal, (D,) or several, where another was desired; see there."""
-        reward = self.row.compute_reward(achieved_goal, desired_goal, info)
-        return reward if reward.ndim else float(reward)
+    @property
+    def compute_reward(self) -> Callable[[Any, Any, Any], Any]:
+        """As the vector environment's, for one goal too, (D,): what makes this a ``GoalEnv``, if it is one."""
+        rewards = self.row.compute_reward
+
+        def compute(achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
+            reward = rewards(achieved_goal, desired_goal, info)
+            return reward if reward.ndim else float(reward)
+
+        return compute
 
     def render(self) -> npt.NDArray[Any] | None:
         """Return the newest frame, (H, W, 3) uint8, or its depth, (H, W) float32 metres along z."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,16 +22,15 @@ from ..base.rng import derive_seed
 from ..base.said import said
 from ..dynamics.signals import wide
 from ..sims.reopened import Reopened
-from ..tasks.base import GoalConditioned
 from .alone import alone
 from .arguments import Arguments, check_keywords
 from .beginning import Beginning
 from .copies import MOST_COUNTED
 from .core import EnvCore
+from .goals import goal_rewards
 from .make import make_core
 from .options import (
     check_options,
-    read_array,
     read_clip,
     read_goals,
     read_images,
@@ -224,28 +224,22 @@ class WorldVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         for row, seed in zip(rows, fresh or (), strict=False):
             seeds[row] = seed
 
-    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> npt.NDArray[np.float64]:
-        """Return the rewards of having achieved one goal where another was desired, (...) of (..., D) each.
-
-        Hindsight replay asks that (``HerReplayBuffer`` of Stable-Baselines3); ``info`` says nothing more.
+    @property
+    def compute_reward(self) -> Callable[[Any, Any, Any], npt.NDArray[np.float64]]:
+        """What hindsight replay calls (``HerReplayBuffer`` of Stable-Baselines3): ``compute_reward(achieved_goal,
+        desired_goal, info)`` returns the rewards of having achieved one goal where another was desired, (...) of
+        (..., D) each; ``info`` says nothing more. By having it an environment says that it is a ``GoalEnv``.
 
         Raises:
-            ValueError: if the task's reward does not follow from these, or their shapes differ.
+            AttributeError: if it is none.
         """
-        task: object = self.core.task if isinstance(self.core, EnvCore) else None
-        if not isinstance(task, GoalConditioned):
-            what = "the reward of what is stepped elsewhere" if task is None else type(task).__name__
-            raise ValueError(f"compute_reward: {what} cannot be computed anew from goals; of the hand's tasks it can")
-        achieved, desired = (
-            torch.from_numpy(read_array(goal, name, numbers=True).astype(np.float64))
-            for goal, name in ((achieved_goal, "achieved_goal"), (desired_goal, "desired_goal"))
-        )
-        if achieved.shape != desired.shape or achieved.shape[-1:] != task.shows["desired_goal"].shape:
-            shapes = f"achieved_goal has shape {tuple(achieved.shape)}, desired_goal {tuple(desired.shape)}"
-            raise ValueError(f"{shapes}; pass (..., {', '.join(map(str, task.shows['desired_goal'].shape))}) of each")
-        if not bool((achieved.isfinite() & desired.isfinite()).all()):
-            raise ValueError("achieved_goal and desired_goal hold NaN or infinity; pass what was observed")
-        return task.compute_reward(achieved, desired).numpy()
+        goals = self.core.goals if isinstance(self.core, EnvCore) else None
+        if goals is None:
+            raise AttributeError(
+                "compute_reward is of environments that are seen and rewarded by goals: pass a task of hands, "
+                "task_options={'reward': 'sparse'} and obs_keys=['observation', 'achieved_goal', 'desired_goal']"
+            )
+        return partial(goal_rewards, goals)
 
     def save_state(self, path: str | Path, rows: Sequence[int] | None = None) -> None:
         """Write the episodes of some rows (all by default) to a safetensors file, to continue in another process."""

@@ -122,16 +122,17 @@ class GoalConditioned(Protocol):
     shows: ClassVar[Mapping[str, Signal]]
     """``achieved_goal`` and ``desired_goal`` among them."""
 
+    @property
+    def by_goals(self) -> bool:
+        """Whether its reward does so as its options are."""
+        ...
+
     def compute_reward(
         self,
         achieved: Tensor,  # (..., D)
         desired: Tensor,  # (..., D)
     ) -> Tensor:
-        """Return the reward of being there, (...) float64.
-
-        Raises:
-            ValueError: if the task's reward says something else.
-        """
+        """Return the reward of being there, (...) float64."""
         ...
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.config import check_numbers
+from ..bodies.hand_model import NUM_JOINTS
 from ..dynamics.protocol import Chunk
 from ..dynamics.signals import Signal, Signals
 from .base import Defaults, Outcome, Start, TaskState
@@ -37,8 +38,9 @@ class Manipulate(abc.ABC):
     )
     shows: ClassVar[Mapping[str, Signal]] = {
         "goal": PLACE,
-        "desired_goal": PLACE,  # the same, as hindsight replay calls it
+        "desired_goal": PLACE,  # this and what follows as Gymnasium-Robotics' GoalEnv calls it
         "achieved_goal": FREE,
+        "observation": Signal(shape=(2 * NUM_JOINTS,), low=-1000.0, high=1000.0),
     }
 
     distance_scale: float = 0.1
@@ -91,16 +93,15 @@ class Manipulate(abc.ABC):
         thing, (speed, touched) = way[:, -1], motion(last)
         done = self.done(new, thing, speed, touched)
         outcome = Outcome.by_potential(new, self.potential(thing, last["keypoints"].double(), state["goal"]), done)
-        if self.reward == "potential":
-            return outcome
-        return replace(outcome, reward=self.compute_reward(thing, state["goal"]))
+        return replace(outcome, reward=self.compute_reward(thing, state["goal"])) if self.by_goals else outcome
+
+    @property
+    def by_goals(self) -> bool:
+        """Whether the reward follows from places; potential is gained on the way."""
+        return self.reward == "sparse"
 
     def compute_reward(self, achieved: Tensor, desired: Tensor) -> Tensor:
         """Return the sparse reward of the object's centre at one place, (..., 3), where it was to be at another."""
-        if self.reward != "sparse":
-            raise ValueError(
-                "compute_reward: potential is gained on the way, not at a place; pass task_options={'reward': 'sparse'}"
-            )
         return ((achieved - desired).norm(dim=-1) < self.near).double() - 1
 
     @classmethod
@@ -119,9 +120,10 @@ class Manipulate(abc.ABC):
         """Return in which episodes the object is where it is to be, (B,) bool."""
 
     def observe(self, state: TaskState, present: Signals) -> dict[str, Tensor]:
-        """Show where the object is to go, and where it is."""
-        goal = state["goal"].float()
-        return {"goal": goal, "desired_goal": goal.clone(), "achieved_goal": position(present).float()}
+        """Show where the object is to go, and where it is; and the robot, as ``proprio`` does."""
+        goal, robot = state["goal"].float(), present["proprio"].clone()
+        reached = position(present).float()
+        return {"goal": goal, "desired_goal": goal.clone(), "achieved_goal": reached, "observation": robot}
 
 
 def position(signals: Signals) -> Tensor:
